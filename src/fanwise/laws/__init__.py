@@ -1,0 +1,1 @@
+"""How large a weight should be: layouts, fans, gains and initializers."""

@@ -1,0 +1,188 @@
+"""What every initializer is: a frozen value that is called with a shape and a key."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fanwise.laws.layout import Layout
+from fanwise.stream.box import Box, Shape, ShapeLike, check_memory, checked_box, checked_shape
+from fanwise.stream.formats import Array, Format, as_format
+from fanwise.stream.key import Key, KeyLike, as_key
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a law promises of the numbers it returns, before they are rounded to a dtype.
+
+    Args:
+        mean: average over the elements.
+        std: standard deviation over the elements.
+        low: no number is below.
+        high: no number is above.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a law draws: one map of a parameter, and the part of it that is wanted.
+
+    Args:
+        shape: global shape of the parameter, whose C order counts the stream's elements.
+        part: the box that the map fills: one fused block, or everything.
+        box: the box that is wanted, inside `part`.
+        layout: roles of the axes, nothing fused; None where the user gave none.
+        key: the stream; None where the user gave none.
+        form: the dtype to return.
+    """
+
+    shape: Shape
+    part: Box
+    box: Box
+    layout: Layout | None
+    key: Key | None
+    form: Format
+
+    def known_layout(self) -> Layout:
+        """The layout given, or the default of the shape.
+
+        Raises:
+            ValueError: no layout was given and the shape has fewer than two axes.
+        """
+        return known_layout(self.layout, self.part.shape)
+
+    def known_key(self) -> Key:
+        """The key given.
+
+        Raises:
+            TypeError: none was.
+        """
+        if self.key is None:
+            raise TypeError("key = None: random numbers need one, such as key=0 or key=Key(0).child('layer.weight')")
+        return self.key
+
+
+class Initializer(ABC):
+    """A law for the values of one parameter.
+
+    A frozen value: it holds no state, so one initializer may serve every layer, and equal arguments give equal bits.
+    """
+
+    @final
+    def __call__(
+        self,
+        shape: ShapeLike,
+        *,
+        key: KeyLike | None = None,
+        layout: Layout | None = None,
+        dtype: DTypeLike = "float32",
+        box: Box | None = None,
+    ) -> Array:
+        """Draws the parameter, or a box of it.
+
+        Args:
+            shape: global shape of the parameter. Without a layout it is (fan_in, fan_out), or
+                (*kernel, in, out) from three axes on, as in JAX and Keras.
+            key: the stream, a `Key` or a seed; laws that draw nothing need none. The same key gives the same
+                numbers, so give every parameter its own: ``Key(0).child("encoder.0.weight")``.
+            layout: roles of the axes.
+            dtype: float64, float32, float16 or bfloat16.
+            box: the part wanted, all by default: ``init(shape, box=b)`` equals ``init(shape)[b.slices()]``.
+
+        Returns:
+            Shape `box.shape`. A parameter without elements comes back empty, whatever its fans.
+
+        Raises:
+            TypeError: an argument of the wrong kind, or no key where one is needed.
+            ValueError: a shape, layout or box that do not fit, or a scale that the dtype cannot hold.
+            MemoryError: more bytes than this machine has.
+        """
+        form, stream = as_format(dtype), None if key is None else as_key(key)
+        sizes = checked_layout_shape(shape, layout)
+        wanted = checked_box(box, sizes)
+        sites = [Site(sizes, part, wanted.meet(part), own, stream, form) for part, own in fused_parts(sizes, layout)]
+        for site in sites:  # raises what does not fit before anything is allocated
+            self._moments(site.part.shape, site.layout)
+        if len(sites) == 1:
+            return self._draw(sites[0])
+        return assemble([(self, site) for site in sites], wanted)
+
+    @final
+    def moments(self, shape: ShapeLike, *, layout: Layout | None = None) -> Moments:
+        """Mean, std and bounds of the numbers that this law returns for a shape and layout.
+
+        Raises:
+            TypeError: an argument of the wrong kind.
+            ValueError: the shape does not fit the layout or the law.
+        """
+        parts = fused_parts(checked_layout_shape(shape, layout), layout)
+        return mixture([(part.size, self._moments(part.shape, own)) for part, own in parts])
+
+    @abstractmethod
+    def _draw(self, site: Site) -> Array:
+        """The numbers of ``site.box``."""
+
+    @abstractmethod
+    def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
+        """Moments of one map; raises where the law does not fit the shape."""
+
+
+def known_layout(layout: Layout | None, shape: Shape) -> Layout:
+    """The layout given, or the default one of the shape."""
+    return Layout.default(len(shape)) if layout is None else layout
+
+
+def checked_layout_shape(shape: ShapeLike, layout: Layout | None) -> Shape:
+    """The shape as integers, once it fits the layout.
+
+    Raises:
+        TypeError: `layout` is not a Layout, or the shape not a shape.
+        ValueError: they do not fit.
+    """
+    if layout is None:
+        return checked_shape(shape)
+    if not isinstance(layout, Layout):
+        raise TypeError(f"layout = {layout!r}: expected a fanwise.Layout, such as Layout.dense('out in')")
+    return layout.checked(shape)
+
+
+def fused_parts(shape: Shape, layout: Layout | None) -> tuple[tuple[Box, Layout | None], ...]:
+    """Every map of a parameter: its box and its own layout."""
+    return ((Box.whole(shape), None),) if layout is None else layout.blocks(shape)
+
+
+def mixture(parts: Sequence[tuple[int, Moments]]) -> Moments:
+    """Moments of numbers that come in parts of the given sizes; all 0 where there are no numbers."""
+    total = sum(size for size, _ in parts)
+    if total == 0:
+        return Moments(0.0, 0.0, 0.0, 0.0)
+    mean = sum(size * m.mean for size, m in parts) / total
+    second = sum(size * (m.std**2 + m.mean**2) for size, m in parts) / total
+    filled = [m for size, m in parts if size]
+    std = filled[0].std if len(filled) == 1 else math.sqrt(max(second - mean**2, 0.0))
+    return Moments(mean, std, min(m.low for m in filled), max(m.high for m in filled))
+
+
+def assemble(parts: Sequence[tuple[Initializer, Site]], wanted: Box) -> Array:
+    """Draws every part by its own law and puts them together.
+
+    Args:
+        parts: laws and sites of one parameter and dtype, at least one.
+        wanted: the box that the sites' boxes make up.
+    """
+    form = parts[0][1].form
+    check_memory(wanted.shape, form.dtype().itemsize)
+    out = np.empty(wanted.shape, form.dtype())
+    for law, site in parts:
+        if site.box.size:
+            out[site.box.relative_to(wanted.start).slices()] = law._draw(site)
+    return out

@@ -1,0 +1,248 @@
+"""Uniform, normal and truncated normal numbers in any box of any tensor: the NumPy definition."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fanwise.stream.arguments import checked_number
+from fanwise.stream.box import Box, Shape, ShapeLike, check_memory, checked_box, checked_shape, pieces, runs
+from fanwise.stream.formats import Array, Format, as_format
+from fanwise.stream.key import Key, KeyLike, as_key
+from fanwise.stream.law import Law, normal_law, truncated_law, uniform_between_law, uniform_law
+from fanwise.stream.normal import U32
+from fanwise.stream.philox import words_at
+from fanwise.stream.truncation import Truncation
+
+PIECE = 1 << 16
+"""Elements computed at a time: the temporaries of one piece stay in the cache."""
+
+
+def words(key: KeyLike, shape: ShapeLike, *, box: Box | None = None) -> U32:
+    """The stream's 32-bit words: what every law is computed from.
+
+    Args:
+        key: the stream, a `Key` or a seed.
+        shape: global shape of the parameter; element i in C order owns word i.
+        box: the part wanted, all by default.
+
+    Returns:
+        Shape `box.shape`, uint32.
+    """
+    sizes = checked_shape(shape)
+    part = checked_box(box, sizes)
+    check_memory(part.shape, 4)
+    out = np.empty(part.shape, np.uint32)
+    _for_pieces(as_key(key), sizes, part, out.__setitem__)
+    return out
+
+
+def uniform(
+    key: KeyLike,
+    shape: ShapeLike,
+    *,
+    bound: float,
+    dtype: DTypeLike = "float32",
+    box: Box | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Uniform numbers in [-bound, bound], symmetric around 0; std = bound / sqrt(3).
+
+    Args:
+        key: the stream, a `Key` or a seed.
+        shape: global shape of the parameter.
+        bound: half the width, >= 0. No value exceeds it, whatever the dtype rounds.
+        dtype: float64, float32, float16 or bfloat16.
+        box: the part wanted, all by default.
+        out: array of the box's shape and this dtype to write into; any strides.
+
+    Returns:
+        Shape `box.shape`; `out` where it was given.
+
+    Raises:
+        TypeError: an argument of the wrong kind, or `out` of another dtype.
+        ValueError: a number out of range, or one that the dtype cannot hold; nothing is written.
+        MemoryError: more bytes than this machine has.
+    """
+    form = as_format(dtype)
+    law = uniform_law(form, checked_number(bound, name="bound", low=0.0))
+    return _fill(key, shape, law, form=form, box=box, out=out)
+
+
+def uniform_between(
+    key: KeyLike,
+    shape: ShapeLike,
+    *,
+    low: float,
+    high: float,
+    dtype: DTypeLike = "float32",
+    box: Box | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Uniform numbers in [low, high): every value >= low and < high, in every dtype.
+
+    The other arguments, the result and the errors are those of `uniform`. low = high gives that constant.
+
+    Raises:
+        ValueError: low > high, or no number of the dtype lies in [low, high).
+    """
+    form = as_format(dtype)
+    first, last = checked_number(low, name="low"), checked_number(high, name="high")
+    if first > last:
+        raise ValueError(f"low = {first}, high = {last}: expected low <= high")
+    if first == last:
+        return constant(shape, value=first, dtype=dtype, box=box, out=out)
+    law = uniform_between_law(form, first, last)
+    return _fill(key, shape, law, form=form, box=box, out=out)
+
+
+def normal(
+    key: KeyLike,
+    shape: ShapeLike,
+    *,
+    std: float = 1.0,
+    mean: float = 0.0,
+    dtype: DTypeLike = "float32",
+    box: Box | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Normal numbers; no value is further than 6.34 stds from the mean.
+
+    Args:
+        key: the stream, a `Key` or a seed.
+        shape: global shape of the parameter.
+        std: standard deviation, >= 0; 0 gives the mean itself.
+        mean: expectation.
+        dtype: float64, float32, float16 or bfloat16. float64 holds the same 2**32 values, unrounded.
+        box: the part wanted, all by default.
+        out: array of the box's shape and this dtype to write into; any strides.
+
+    Returns:
+        Shape `box.shape`; `out` where it was given.
+
+    Raises:
+        TypeError: an argument of the wrong kind, or `out` of another dtype.
+        ValueError: a number out of range, or one that the dtype cannot hold; nothing is written.
+        MemoryError: more bytes than this machine has.
+    """
+    form = as_format(dtype)
+    law = normal_law(form, checked_number(std, name="std", low=0.0), checked_number(mean, name="mean"))
+    return _fill(key, shape, law, form=form, box=box, out=out)
+
+
+def truncated_normal(
+    key: KeyLike,
+    shape: ShapeLike,
+    *,
+    std: float = 1.0,
+    low: float = -2.0,
+    high: float = 2.0,
+    mean: float = 0.0,
+    dtype: DTypeLike = "float32",
+    box: Box | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Normal numbers kept to [low, high] sigmas around the mean, without rejection.
+
+    `std` is that of the numbers returned; the parent's sigma is std / (std of a standard normal kept to
+    [low, high]), so the bounds stand at mean + low * sigma and mean + high * sigma. `mean` is the parent's too:
+    where low != -high the numbers returned have another.
+
+    Args:
+        key: the stream, a `Key` or a seed.
+        shape: global shape of the parameter.
+        std: standard deviation of the numbers returned, >= 0.
+        low: lower bound in sigmas, may be -inf.
+        high: upper bound in sigmas, may be inf.
+        mean: expectation of the parent.
+        dtype: float64, float32, float16 or bfloat16.
+        box: the part wanted, all by default.
+        out: array of the box's shape and this dtype to write into; any strides.
+
+    Returns:
+        Shape `box.shape`; `out` where it was given.
+
+    Raises:
+        TypeError: an argument of the wrong kind, or `out` of another dtype.
+        ValueError: a number out of range, bounds that the dtype cannot hold; nothing is written.
+        MemoryError: more bytes than this machine has.
+    """
+    form = as_format(dtype)
+    spread, centre = checked_number(std, name="std", low=0.0), checked_number(mean, name="mean")
+    law = truncated_law(form, Truncation(low, high), spread, centre)
+    return _fill(key, shape, law, form=form, box=box, out=out)
+
+
+def constant(
+    shape: ShapeLike,
+    *,
+    value: float,
+    dtype: DTypeLike = "float32",
+    box: Box | None = None,
+    out: Array | None = None,
+) -> Array:
+    """The same value everywhere, rounded to the dtype.
+
+    The arguments, the result and the errors are those of `normal`.
+    """
+    form = as_format(dtype)
+    number = checked_number(value, name="value")
+    if abs(number) > form.largest:
+        raise ValueError(f"value = {number} is more than {form.name} can hold ({form.largest:.4g})")
+    if number and abs(number) < form.smallest / 2:
+        raise ValueError(f"value = {number} would be stored as 0 in {form.name}")
+    sizes = checked_shape(shape)
+    part = checked_box(box, sizes)
+    target = _target(part, form, out)
+    target[...] = number
+    return target
+
+
+def _fill(key: KeyLike, shape: ShapeLike, law: Law, *, form: Format, box: Box | None, out: Array | None) -> Array:
+    sizes = checked_shape(shape)
+    part = checked_box(box, sizes)
+    stream = as_key(key)
+    target = _target(part, form, out)
+
+    def store(where: tuple[slice, ...], drawn: U32) -> None:
+        target[where] = law.values(drawn, form)
+
+    _for_pieces(stream, sizes, part, store)
+    return target
+
+
+def _for_pieces(key: Key, shape: Shape, box: Box, store: Callable[[tuple[slice, ...], U32], None]) -> None:
+    """Hands `store` the words of the box, piece by piece, with the index of each piece in the box."""
+    if box.size == 0:
+        return
+    stream = key.philox()
+    for piece in pieces(box, PIECE):
+        starts, run = runs(piece, shape)
+        store(piece.relative_to(box.start).slices(), words_at(stream, starts, run).reshape(piece.shape))
+
+
+def _target(box: Box, form: Format, out: Array | None) -> Array:
+    """The array to write: a new one, or the user's after its checks."""
+    if out is None:
+        check_memory(box.shape, form.dtype().itemsize)
+        return np.empty(box.shape, form.dtype())
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out = {type(out).__name__}: expected a numpy.ndarray")
+    if out.dtype != form.dtype():
+        raise TypeError(f"out has dtype {out.dtype}, expected {form.name}")
+    if out.shape != box.shape:
+        raise ValueError(f"out has shape {out.shape}, expected {box.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    if _may_overlap_itself(out):
+        raise ValueError(f"out has overlapping elements (shape {out.shape}, strides {out.strides})")
+    return out
+
+
+def _may_overlap_itself(array: Array) -> bool:
+    reached = array.itemsize
+    for stride, size in sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True)):
+        if size > 1 and stride < reached:
+            return True
+        reached += stride * max(size - 1, 0)
+    return False
