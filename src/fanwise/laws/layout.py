@@ -285,7 +285,8 @@ def _roles(order: Order) -> tuple[str, ...]:
 def _strides(order: Order, stride: int | Sequence[int]) -> tuple[int, ...]:
     kernel_axes = _roles(order).count("kernel")
     strides = (stride,) * kernel_axes if isinstance(stride, int) else tuple(stride)
-    return tuple(checked_count(step, name="stride") for step in strides)
+    checked = tuple(checked_count(step, name="stride") for step in strides)
+    return () if set(checked) == {1} else checked
 
 
 def _einsum_role(label: str, other: str, result: str) -> str:

@@ -259,6 +259,8 @@ def _check_window(layout: Layout, shape: Shape, *, odd: bool) -> None:
 
 def _diagonal_moments(canonical: Canonical, gain: float) -> Moments:
     _, kernel, inputs, outputs = canonical.matrices
-    share = min(inputs, outputs) / max(kernel * inputs * outputs, 1)
+    if kernel * inputs * outputs == 0:
+        return Moments(0.0, 0.0, 0.0, 0.0)
+    share = min(inputs, outputs) / (kernel * inputs * outputs)
     low, high = (min(gain, 0.0), max(gain, 0.0)) if share < 1 else (gain, gain)
     return Moments(gain * share, abs(gain) * math.sqrt(share * (1 - share)), low, high)
