@@ -76,7 +76,9 @@ def _adaptive(integrand: Integrand, kinks: Sequence[float]) -> float:
         low, high = np.r_[low[~done], middle[~done]], np.r_[middle[~done], high[~done]]
         values = np.r_[left[~done], right[~done]]
     if left_over > NOISE_LIMIT * mass:
-        raise QuadratureError("the expectation does not converge: the function (or its slope) jumps, or is noisier than float64")
+        raise QuadratureError(
+            "the expectation does not converge: the function (or its slope) jumps, or is noisier than float64"
+        )
     return total
 
 

@@ -1,0 +1,74 @@
+"""Reference pages from the registries: what `fanwise gain` and `fanwise list` print."""
+
+from typing import Any
+
+from fanwise.laws.gain import KINDS, as_nonlinearity, gain, gaussian_moments
+from fanwise.laws.initializers import INITIALIZERS
+from fanwise.laws.nonlinearities import NONLINEARITIES
+from fanwise.report.document import Column, Row, Section, Table, Text
+
+MEANINGS = {
+    "second_moment": "weights of std gain / sqrt(fan_in) keep the second moment of the signal",
+    "variance": "the same where a norm takes the mean out between the layers",
+    "backward": "weights of std gain / sqrt(fan_out) keep the second moment of the gradient",
+}
+
+
+def gain_page(name: str) -> tuple[Section, dict[str, Any]]:
+    """The gains and Gaussian moments of a nonlinearity, as a page and as plain values.
+
+    Raises:
+        TypeError: a parameter missing or unknown.
+        ValueError: an unknown name.
+    """
+    unit = as_nonlinearity(name)
+    gains = {kind: gain(unit, kind=kind) for kind in KINDS}
+    moments = gaussian_moments(unit)
+    chi = moments.slope_second_moment / moments.second_moment
+    rows = [Row((kind, f"{value:.10g}", f"{value**2:.10g}"), note=MEANINGS[kind]) for kind, value in gains.items()]
+    columns = (Column("keeps"), Column("gain", align="right"), Column("scale = gain^2", align="right"))
+    table = Table(columns, tuple(rows))
+    text = (
+        f"For a standard normal z: E f(z) = {moments.mean:.10g}, E f(z)^2 = {moments.second_moment:.10g}, "
+        f"E f'(z)^2 = {moments.slope_second_moment:.10g}. With the forward gain a gradient is multiplied by "
+        f"chi = {chi:.6g} in its second moment at every layer of equal width."
+    )
+    values = {"nonlinearity": unit.name, "gain": gains, "moments": moments, "chi": chi}
+    return Section(unit.name, (table, Text(text))), values
+
+
+def initializers_page() -> tuple[Table, list[dict[str, Any]]]:
+    """Every initializer, as a table and as plain values."""
+    entries = INITIALIZERS.values()
+    rows = tuple(Row((_names(entry.name, entry.synonyms), entry.formula), note=entry.source) for entry in entries)
+    values = [
+        {"name": entry.name, "synonyms": entry.synonyms, "formula": entry.formula, "source": entry.source}
+        for entry in entries
+    ]
+    return Table((Column("initializer"), Column("law")), rows), values
+
+
+def nonlinearities_page() -> tuple[Table, list[dict[str, Any]]]:
+    """Every nonlinearity with its forward gain, as a table and as plain values."""
+    entries = NONLINEARITIES.values()
+    gains = [gain(entry.example) for entry in entries]
+    rows = tuple(
+        Row((_names(entry.example, entry.synonyms), f"{value:.9f}", entry.formula), note=entry.source)
+        for entry, value in zip(entries, gains, strict=True)
+    )
+    values = [
+        {
+            "name": entry.example,
+            "synonyms": entry.synonyms,
+            "gain": value,
+            "formula": entry.formula,
+            "source": entry.source,
+        }
+        for entry, value in zip(entries, gains, strict=True)
+    ]
+    columns = (Column("nonlinearity"), Column("gain", align="right"), Column("f(x)"))
+    return Table(columns, rows), values
+
+
+def _names(name: str, synonyms: tuple[str, ...]) -> str:
+    return ", ".join((name, *synonyms))

@@ -1,0 +1,159 @@
+"""What the demo shows about initialisation, against the theory."""
+
+import math
+
+import numpy as np
+import pytest
+
+import fanwise as fw
+from fanwise import Layout, lab
+from fanwise.lab import demo
+from fanwise.lab.experiment import Setup, run, sweep_factors, trained_range
+from fanwise.lab.pages import document
+from fanwise.lab.starts import starts
+from fanwise.lab.story import tell
+from fanwise.report.html import to_html
+
+STARTS = starts()
+
+
+@pytest.fixture(scope="module")
+def outcomes(digits):
+    """Every start of the default demo, one seed."""
+    setup = Setup(digits, seeds=1)
+    return setup, {name: run(setup, start) for name, start in STARTS.items()}
+
+
+def test_zeros_leave_every_hidden_gradient_at_zero_and_the_loss_at_the_prior(digits, outcomes):
+    _, found = outcomes
+    trial = found["zeros"].trials[0]
+    for profile in (trial.before, trial.after):
+        assert [layer.weight_gradient_std for layer in profile.layers[:-1]] == [0, 0]
+    shares = np.bincount(digits.train_y) / len(digits.train_y)
+    entropy = -float((shares * np.log(shares)).sum())
+    assert trial.epochs[0].loss == pytest.approx(math.log(10), abs=1e-6)
+    # the output bias learns the prior: the loss ends at its entropy, up to the jitter of 10 epochs of mini-batches
+    assert entropy <= trial.epochs[-1].loss < math.log(10) + 0.01
+    assert trial.after.loss == pytest.approx(entropy, abs=0.01)
+
+
+def test_equal_units_stay_equal(outcomes):
+    _, found = outcomes
+    trial = found["constant"].trials[0]
+    assert trial.before.layers[0].identical == 0.99
+    assert trial.after.layers[0].identical > 0.5  # matrix products round the columns at block edges differently
+    assert not found["constant"].trained
+
+
+def test_what_trains_and_what_does_not(outcomes):
+    _, found = outcomes
+    trained = {name for name, outcome in found.items() if outcome.trained}
+    assert {"lecun", "he", "glorot", "orthogonal", "slip"} <= trained
+    assert not trained & {"zeros", "constant", "tiny", "huge"}
+
+
+@pytest.mark.parametrize("scale", ["huge", "tiny"])
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_norms_train_from_scales_at_which_the_plain_network_does_not(outcomes, scale, norm):
+    _, found = outcomes
+    assert found[f"{scale}-{norm}"].trained
+    assert not found[scale].trained
+
+
+FACTORS = {"lecun": 0.5, "he": 1.0, "slip": 2.0, "glorot": 0.5}
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_second_moments_change_by_the_theorys_factor(digits, name):
+    """784-100-100-...: each hidden layer multiplies by std^2 fan_in / 2; 5 standard errors over 3 seeds x 7 layers."""
+    setup = Setup(digits, depth=9, seeds=3, recipe=lab.Recipe(epochs=0))
+    outcome = run(setup, STARTS[name])
+    error = FACTORS[name] * math.sqrt(5 / 100) / math.sqrt(3 * 7)  # relative variance of one layer: 5 / width
+    assert abs(outcome.growth() - FACTORS[name]) < 5 * error
+    assert abs(2 * outcome.growth() - FACTORS[name]) > 5 * error  # the mutant: twice the variance
+
+
+def deep_ratios(law, layers=30, width=32, nets=12_000, batch=1000):
+    """Second moment of each layer over the layer before, mean over many nets, with its standard error."""
+    layout, found = Layout.dense("stack in out"), []
+    for first in range(0, nets, batch):
+        x = np.random.default_rng(first).normal(size=(batch, 1, width)).astype(np.float32)
+        moments = []
+        for layer in range(layers):
+            w = law((batch, width, width), key=fw.Key(first, f"layers.{layer}"), layout=layout)
+            h = x @ w
+            moments.append(np.mean(h.astype(np.float64) ** 2, axis=(1, 2)))
+            x = np.maximum(h, 0)
+        found.append(np.array(moments[1:]) / np.array(moments[:-1]))
+    ratios = np.concatenate(found, axis=1)
+    ratios = ratios[:, np.isfinite(ratios).all(axis=0)]
+    return float(ratios.mean()), float(ratios.std() / math.sqrt(ratios.size))
+
+
+@pytest.mark.slow
+def test_he_is_flat_over_30_layers_and_xavier_halves_each():
+    """He: the product of 29 expected ratios is within 10 % of 1. 12,000 nets make 5 standard errors 9 %."""
+    ratio, error = deep_ratios(fw.he_normal)
+    assert 29 * 5 * error < 0.10
+    assert abs(ratio**29 - 1) < 0.10
+    assert abs(ratio - 1) < 5 * error
+    halved, error = deep_ratios(fw.glorot_normal, nets=2000)
+    assert abs(halved - 0.5) < 5 * error
+    assert math.sqrt(0.5**30) == 2.0**-15
+    slip, _ = deep_ratios(fw.VarianceScaling(4.0), nets=1000)
+    assert abs(slip**29 - 1) > 0.10  # the mutant
+
+
+@pytest.mark.slow
+def test_at_30_layers_he_trains_and_xavier_does_not(digits):
+    """Mean train accuracy of 3 seeds after 20 epochs, as the depth study has it: at least 0.85 and at most 0.15."""
+    recipe = demo.recipe_for(30, epochs=None, learning_rate=0.01, clip=None)
+    assert (recipe.epochs, recipe.clip) == (20, 1.0)
+    setup = Setup(digits, depth=30, width=128, recipe=recipe)
+    he, xavier = (run(setup, STARTS[name]) for name in ("he", "glorot"))
+    assert he.train_accuracy >= 0.85
+    assert xavier.train_accuracy <= 0.15
+    losses = [trial.epochs[-1].loss for trial in xavier.trials]
+    assert np.median(losses) == pytest.approx(math.log(10), abs=0.02)  # one seed in three may just be leaving it
+
+
+def test_stories_follow_the_numbers(outcomes):
+    setup, found = outcomes
+    stories = {name: tell(outcome, setup) for name, outcome in found.items()}
+    assert "exactly 0" in stories["zeros"]
+    assert "one unit, however wide" in stories["constant"]
+    assert "shrinks" in stories["tiny"]
+    assert "confidently wrong" in stories["huge"]
+    assert "BatchNorm sets" in stories["huge-batch"]
+    assert "LayerNorm sets" in stories["tiny-layer"]
+    assert all("It trains" in stories[name] for name, outcome in found.items() if outcome.trained)
+    assert not any("It trains" in stories[name] for name, outcome in found.items() if not outcome.trained)
+    assert all("\n" not in story and len(story) < 240 for story in stories.values())
+
+
+def test_sweep_factors():
+    assert sweep_factors(0.01, 100, 5) == (0.01, 0.1, 1.0, 10.0, 100.0)
+    assert 1.0 in sweep_factors(0.03, 70, 8)
+    assert 1.0 not in sweep_factors(2, 8, 3)
+
+
+def test_a_sweep_finds_the_range_that_trains(digits):
+    setup = Setup(digits, seeds=1, recipe=lab.Recipe(epochs=5))
+    found = [run(setup, STARTS["he"], factor=factor) for factor in (1e-3, 1.0, 1e3)]
+    assert trained_range(found) == (1.0, 1.0)
+    assert trained_range(found[:1]) is None
+
+
+def test_other_nonlinearities_get_their_exact_gain():
+    assert "gain" not in STARTS
+    assert starts("tanh")["gain"].law.scale == pytest.approx(1.59253741972**2, rel=1e-9)
+
+
+def test_a_run_of_everything_gives_a_small_page(digits):
+    order = demo.order_of(demo.Network(3, 16, "tanh"), lab.Recipe(epochs=1), data=None, seeds=1, names=(), scale=None)
+    counted = []
+    results = order.run(processes=1, on_job=lambda: counted.append(1))
+    assert len(counted) == len(order.jobs) == 15 + 39
+    page = to_html(document(results))
+    assert len(page.encode()) < 300_000
+    assert {start["start"] for start in demo.jsonable(results)["starts"]} == set(starts("tanh"))
