@@ -33,6 +33,9 @@ NORMS: Mapping[Norm, str] = MappingProxyType({"none": "plain", "batch": "BatchNo
 
 TITLE = "What the initial weights do"
 
+SWEPT_LOSSES = (1e-3, 1e4)
+"""Losses that the slider's chart shows: a start that is far too large would set an axis of 20 powers of ten."""
+
 SHOWN_LAYERS = 3
 """A table cell shows so many layers; of a deeper network the first, the middle and the last."""
 
@@ -263,7 +266,7 @@ def _frame(setup: Setup, stop: Sequence[Outcome]) -> Frame:
         LineChart(
             "Loss",
             Axis("epoch", integer=True),
-            Axis("loss", scale="log"),
+            Axis("loss", scale="log", limits=SWEPT_LOSSES),
             tuple(
                 Series(NORMS[outcome.start.norm], range(len(outcome.losses())), outcome.losses()) for outcome in stop
             ),
