@@ -81,7 +81,8 @@ def step_zero_table(results: Results) -> Table:
         Column("dead", align="right", help="hidden units that give the same for every image"),
         Column("equal", align="right", help="hidden units that repeat another's weights"),
     )
-    caption = f"Mean over {_count(setup.seeds, 'seed')}, {_layers_shown(setup)}. ln {setup.data.classes} = {setup.chance:.3f}."
+    chance = f"ln {setup.data.classes} = {setup.chance:.3f}"
+    caption = f"Mean over {_count(setup.seeds, 'seed')}, {_layers_shown(setup)}. {chance}."
     return Table(columns, tuple(_step_zero_row(outcome) for outcome in results.outcomes), caption=caption)
 
 

@@ -33,6 +33,7 @@ class Blocks(Initializer):
     Example:
         An LSTM's bias, whose second of four gates (the forget gate) starts at 1:
 
+        >>> from fanwise import Ones, Zeros
         >>> Blocks((Zeros(), Ones(), Zeros(), Zeros()), axis=0)((8,))
         array([0., 0., 1., 1., 0., 0., 0., 0.], dtype=float32)
     """
