@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 import stream_reference
 
 from fanwise import Key
@@ -61,7 +62,7 @@ def plain(vector, i):
         return value32(stream_reference.normal_integer(w), a["std"] / 2**28, a.get("mean", 0.0))
     one_sided = a["high"] == float("inf")
     stop = 2**32 + 2 if one_sided else 2 * 2**28 + 1
-    s = 0.8796256610342398 if not one_sided else 0.7935237105594055  # SciPy: truncnorm(-1, inf).std()
+    s = scipy.stats.truncnorm(a["low"], a["high"]).std()
     n = stream_reference.truncated_integer(w, int(a["low"]) * 2**28, stop)
     return value32(n, a["std"] / s / 2**28)
 
