@@ -74,6 +74,16 @@ def test_scale_sweeps_one_start(tmp_path):
     assert "At step zero" not in done.stdout
 
 
+def test_data_of_ones_own(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    x = rng.normal(size=(60, 5, 5)) + y[:, None, None]
+    np.savez(tmp_path / "own.npz", x=x, y=y)
+    done = fanwise("demo", *SMALL, "--start", "he", "--data", "own.npz", "--json", cwd=tmp_path)
+    setup = json.loads(done.stdout)["setup"]
+    assert (setup["data"], setup["widths"]) == ("own.npz", [25, 20, 20, 3])
+
+
 def bad_idx(folder):
     (folder / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03\0\0\0\x10\0\0\0\x1c\0\0\0\x1c")
     (folder / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\0")

@@ -12,7 +12,7 @@ from fanwise.lab.experiment import Setup, run, sweep_factors, trained_range
 from fanwise.lab.pages import document
 from fanwise.lab.starts import starts
 from fanwise.lab.story import tell
-from fanwise.report.html import to_html
+from fanwise.report.html import to_html, write_html
 
 STARTS = starts()
 
@@ -149,11 +149,35 @@ def test_other_nonlinearities_get_their_exact_gain():
     assert starts("tanh")["gain"].law.scale == pytest.approx(1.59253741972**2, rel=1e-9)
 
 
-def test_a_run_of_everything_gives_a_small_page(digits):
-    order = demo.order_of(demo.Network(3, 16, "tanh"), lab.Recipe(epochs=1), data=None, seeds=1, names=(), scale=None)
-    counted = []
+@pytest.fixture(scope="module")
+def everything():
+    """All that the default demo runs, on a small network and for one epoch; and how often it counted."""
+    network, counted = demo.Network(3, 16, "tanh"), []
+    order = demo.order_of(network, lab.Recipe(epochs=1), data=None, seeds=1, names=(), scale=None)
     results = order.run(processes=1, on_job=lambda: counted.append(1))
     assert len(counted) == len(order.jobs) == 15 + 39
-    page = to_html(document(results))
-    assert len(page.encode()) < 300_000
-    assert {start["start"] for start in demo.jsonable(results)["starts"]} == set(starts("tanh"))
+    return results
+
+
+def test_everything_fits_a_small_page(everything):
+    assert len(to_html(document(everything)).encode()) < 300_000
+    assert {start["start"] for start in demo.jsonable(everything)["starts"]} == set(starts("tanh"))
+
+
+@pytest.mark.browser
+def test_the_page_opens_from_a_file_and_its_slider_works(everything, browser, tmp_path):
+    address = write_html(document(everything), tmp_path / "report.html").as_uri()
+    page, requests, complaints = browser.new_page(), [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(address)
+    slider = page.get_by_role("slider", name="factor on the weights")
+    assert page.locator("output").inner_text() == "x 1"
+    slider.focus()
+    page.keyboard.press("End")
+    assert page.locator("output").inner_text() == "x 100"
+    visible = [frame.get_attribute("data-label") for frame in page.locator(".frame").all() if frame.is_visible()]
+    assert visible == ["x 100"]
+    page.close()
+    assert (requests, complaints) == ([address], [])

@@ -301,7 +301,7 @@ def _gradient_std(layer: LayerProfile) -> float:
 def _layers(values: Sequence[float]) -> str:
     if len(values) <= SHOWN_LAYERS:
         return " ".join(map(_short, values))
-    return " … ".join(map(_short, (values[0], values[len(values) // 2], values[-1])))
+    return " ".join(_short(values[i], exponent_digits=0) for i in (0, len(values) // 2, -1))
 
 
 def _layers_shown(setup: Setup) -> str:
@@ -310,13 +310,13 @@ def _layers_shown(setup: Setup) -> str:
     return f"layers 1, {setup.depth // 2 + 1} and {setup.depth}"
 
 
-def _short(value: float) -> str:
-    """Two significant digits: 0, 2.7e-4, 0.027, 1.3, 190, 2.1e3."""
+def _short(value: float, *, exponent_digits: int = 1) -> str:
+    """Two significant digits: 0, 2.7e-4, 0.027, 1.3, 190, 2.1e3; `exponent_digits` after the point of the long ones."""
     if not math.isfinite(value):
         return "overflow"
     if value == 0 or 0.001 <= value < 1000:
         return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
-    return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+    return f"{value:.{exponent_digits}e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
 def _count(number: int, noun: str) -> str:
