@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from fanwise.stream import native
+
 SMALL = ["--seeds", "1", "--epochs", "1", "--processes", "1", "--width", "20"]
 
 
@@ -23,8 +25,9 @@ def fanwise(*arguments, cwd, **options):
 
 
 def test_version_says_which_stream_is_in_use(tmp_path):
-    done = fanwise("--version", cwd=tmp_path)
-    assert done.stdout == "fanwise 0.1.0  stream v1 (numpy)\n"
+    assert fanwise("--version", cwd=tmp_path).stdout == f"fanwise 0.1.0  stream v1 ({native.ISA})\n"
+    off = fanwise("--version", cwd=tmp_path, FANWISE_NATIVE="0")
+    assert off.stdout == "fanwise 0.1.0  stream v1 (numpy)\n"
 
 
 def test_gain(tmp_path):

@@ -46,7 +46,9 @@ def main() -> None:
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"fanwise {__version__}  stream v1 (numpy)")
+        from fanwise.stream.native import ISA  # noqa: PLC0415
+
+        typer.echo(f"fanwise {__version__}  stream v1 ({ISA})")
         raise typer.Exit
 
 

@@ -275,7 +275,7 @@ def test_no_spread_gives_plain_zeros():
 
 
 def test_normal_reach():
-    edge = normal_law(FORMATS["float64"], 1.0, 0.0).values(np.array([0, 1 << 31], np.uint32), FORMATS["float64"])
+    edge = normal_law(FORMATS["float64"], 1.0, 0.0).values(np.array([0, 1 << 31], np.uint32), np.float64)
     assert edge.tolist() == [NORMAL_REACH, -NORMAL_REACH]
 
 

@@ -19,7 +19,7 @@ def checked_number(value: object, *, name: str, low: float = -math.inf, high: fl
         TypeError: bools, text, None, complex numbers and arrays.
         ValueError: NaN, infinity, or outside [low, high].
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+    if type(value) is not float and (isinstance(value, (bool, np.bool_)) or not isinstance(value, Real)):
         raise TypeError(f"{name} = {value!r}: expected a number")
     number = float(value)
     if not math.isfinite(number):

@@ -5,6 +5,7 @@ import operator
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -82,13 +83,20 @@ def checked_shape(shape: ShapeLike, *, name: str = "shape") -> Shape:
         TypeError: text, None, fractions or bools where integers belong.
         ValueError: a negative entry, or 2**63 elements and more.
     """
-    entries = (shape,) if isinstance(shape, (int, np.integer)) else shape
-    if isinstance(entries, (str, bytes)) or not isinstance(entries, (Sequence, np.ndarray)):
-        raise TypeError(f"{name} = {shape!r}: expected a sequence of integers, such as (784, 100)")
-    sizes = tuple(_checked_size(entry, name=f"{name} = {shape!r}") for entry in entries)
+    if type(shape) is tuple and all(type(entry) is int and entry >= 0 for entry in shape):  # the common case, fast
+        sizes = shape
+    else:
+        sizes = _checked_sizes(shape, name=name)
     if math.prod(sizes) >= ELEMENT_LIMIT:
         raise ValueError(f"{name} = {shape!r} has {math.prod(sizes)} elements; the limit is 2**63 - 1")
     return sizes
+
+
+def _checked_sizes(shape: object, *, name: str) -> Shape:
+    entries = (shape,) if isinstance(shape, (int, np.integer)) else shape
+    if isinstance(entries, (str, bytes)) or not isinstance(entries, (Sequence, np.ndarray)):
+        raise TypeError(f"{name} = {shape!r}: expected a sequence of integers, such as (784, 100)")
+    return tuple(_checked_size(entry, name=f"{name} = {shape!r}") for entry in entries)
 
 
 def _checked_size(entry: object, *, name: str) -> int:
@@ -111,7 +119,7 @@ def checked_box(box: Box | None, shape: Shape) -> Box:
         ValueError: the box reaches outside the shape.
     """
     if box is None:
-        return Box.whole(shape)
+        return _whole(shape)
     if not isinstance(box, Box):
         raise TypeError(f"box = {box!r}: expected fanwise.Box(start, shape)")
     if len(box.shape) != len(shape):
@@ -119,6 +127,11 @@ def checked_box(box: Box | None, shape: Shape) -> Box:
     if any(a + n > size for a, n, size in zip(box.start, box.shape, shape, strict=True)):
         raise ValueError(f"{box} reaches outside the shape {shape}")
     return box
+
+
+@lru_cache(maxsize=1024)
+def _whole(shape: Shape) -> Box:
+    return Box.whole(shape)
 
 
 def check_memory(shape: Shape, itemsize: int) -> None:
@@ -135,6 +148,7 @@ def check_memory(shape: Shape, itemsize: int) -> None:
         )
 
 
+@lru_cache(maxsize=1)
 def physical_memory() -> int | None:
     """Bytes of memory in this machine; None where the system does not tell."""
     try:

@@ -1,40 +1,49 @@
-"""Uniform, normal and truncated normal numbers in any box of any tensor: the NumPy definition."""
+"""Uniform, normal and truncated normal numbers in any box of any tensor."""
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fanwise.stream.arguments import checked_number
+from fanwise.stream import native
+from fanwise.stream.arguments import checked_count, checked_number
 from fanwise.stream.box import Box, Shape, ShapeLike, check_memory, checked_box, checked_shape, pieces, runs
-from fanwise.stream.formats import Array, Format, as_format
-from fanwise.stream.key import Key, KeyLike, as_key
+from fanwise.stream.formats import Array, Format, as_format, working_type
+from fanwise.stream.key import Key, KeyLike, PhiloxKey, as_key
 from fanwise.stream.law import Law, normal_law, truncated_law, uniform_between_law, uniform_law
 from fanwise.stream.normal import U32
 from fanwise.stream.philox import words_at
 from fanwise.stream.truncation import Truncation
 
 PIECE = 1 << 16
-"""Elements computed at a time: the temporaries of one piece stay in the cache."""
+"""Elements that the definition computes at a time."""
 
 
-def words(key: KeyLike, shape: ShapeLike, *, box: Box | None = None) -> U32:
+def words(
+    key: KeyLike,
+    shape: ShapeLike,
+    *,
+    box: Box | None = None,
+    out: U32 | None = None,
+    threads: int | None = None,
+) -> U32:
     """The stream's 32-bit words: what every law is computed from.
 
     Args:
         key: the stream, a `Key` or a seed.
         shape: global shape of the parameter; element i in C order owns word i.
         box: the part wanted, all by default.
+        out: uint32 array of the box's shape to write into; any strides.
+        threads: how many to use at most, all that this process may use by default.
 
     Returns:
         Shape `box.shape`, uint32.
     """
     sizes = checked_shape(shape)
     part = checked_box(box, sizes)
-    check_memory(part.shape, 4)
-    out = np.empty(part.shape, np.uint32)
-    _for_pieces(as_key(key), sizes, part, out.__setitem__)
-    return out
+    target = _target(part, np.dtype(np.uint32), out)
+    _draw(target, as_key(key), None, part, sizes, threads)
+    return target
 
 
 def uniform(
@@ -45,6 +54,7 @@ def uniform(
     dtype: DTypeLike = "float32",
     box: Box | None = None,
     out: Array | None = None,
+    threads: int | None = None,
 ) -> Array:
     """Uniform numbers in [-bound, bound], symmetric around 0; std = bound / sqrt(3).
 
@@ -55,6 +65,7 @@ def uniform(
         dtype: float64, float32, float16 or bfloat16.
         box: the part wanted, all by default.
         out: array of the box's shape and this dtype to write into; any strides.
+        threads: how many to use at most, all that this process may use by default; the numbers do not depend on it.
 
     Returns:
         Shape `box.shape`; `out` where it was given.
@@ -66,7 +77,7 @@ def uniform(
     """
     form = as_format(dtype)
     law = uniform_law(form, checked_number(bound, name="bound", low=0.0))
-    return _fill(key, shape, law, form=form, box=box, out=out)
+    return _fill(key, shape, law, form=form, box=box, out=out, threads=threads)
 
 
 def uniform_between(
@@ -78,6 +89,7 @@ def uniform_between(
     dtype: DTypeLike = "float32",
     box: Box | None = None,
     out: Array | None = None,
+    threads: int | None = None,
 ) -> Array:
     """Uniform numbers in [low, high): every value >= low and < high, in every dtype.
 
@@ -91,9 +103,9 @@ def uniform_between(
     if first > last:
         raise ValueError(f"low = {first}, high = {last}: expected low <= high")
     if first == last:
-        return constant(shape, value=first, dtype=dtype, box=box, out=out)
+        return constant(shape, value=first, dtype=dtype, box=box, out=out, threads=threads)
     law = uniform_between_law(form, first, last)
-    return _fill(key, shape, law, form=form, box=box, out=out)
+    return _fill(key, shape, law, form=form, box=box, out=out, threads=threads)
 
 
 def normal(
@@ -105,6 +117,7 @@ def normal(
     dtype: DTypeLike = "float32",
     box: Box | None = None,
     out: Array | None = None,
+    threads: int | None = None,
 ) -> Array:
     """Normal numbers; no value is further than 6.34 stds from the mean.
 
@@ -116,6 +129,7 @@ def normal(
         dtype: float64, float32, float16 or bfloat16. float64 holds the same 2**32 values, unrounded.
         box: the part wanted, all by default.
         out: array of the box's shape and this dtype to write into; any strides.
+        threads: how many to use at most, all that this process may use by default; the numbers do not depend on it.
 
     Returns:
         Shape `box.shape`; `out` where it was given.
@@ -127,7 +141,7 @@ def normal(
     """
     form = as_format(dtype)
     law = normal_law(form, checked_number(std, name="std", low=0.0), checked_number(mean, name="mean"))
-    return _fill(key, shape, law, form=form, box=box, out=out)
+    return _fill(key, shape, law, form=form, box=box, out=out, threads=threads)
 
 
 def truncated_normal(
@@ -141,6 +155,7 @@ def truncated_normal(
     dtype: DTypeLike = "float32",
     box: Box | None = None,
     out: Array | None = None,
+    threads: int | None = None,
 ) -> Array:
     """Normal numbers kept to [low, high] sigmas around the mean, without rejection.
 
@@ -158,6 +173,7 @@ def truncated_normal(
         dtype: float64, float32, float16 or bfloat16.
         box: the part wanted, all by default.
         out: array of the box's shape and this dtype to write into; any strides.
+        threads: how many to use at most, all that this process may use by default; the numbers do not depend on it.
 
     Returns:
         Shape `box.shape`; `out` where it was given.
@@ -170,7 +186,7 @@ def truncated_normal(
     form = as_format(dtype)
     spread, centre = checked_number(std, name="std", low=0.0), checked_number(mean, name="mean")
     law = truncated_law(form, Truncation(low, high), spread, centre)
-    return _fill(key, shape, law, form=form, box=box, out=out)
+    return _fill(key, shape, law, form=form, box=box, out=out, threads=threads)
 
 
 def constant(
@@ -180,6 +196,7 @@ def constant(
     dtype: DTypeLike = "float32",
     box: Box | None = None,
     out: Array | None = None,
+    threads: int | None = None,
 ) -> Array:
     """The same value everywhere, rounded to the dtype.
 
@@ -193,48 +210,61 @@ def constant(
         raise ValueError(f"value = {number} would be stored as 0 in {form.name}")
     sizes = checked_shape(shape)
     part = checked_box(box, sizes)
-    target = _target(part, form, out)
+    target = _target(part, form.dtype(), out)
     target[...] = number
     return target
 
 
-def _fill(key: KeyLike, shape: ShapeLike, law: Law, *, form: Format, box: Box | None, out: Array | None) -> Array:
+def _fill(
+    key: KeyLike,
+    shape: ShapeLike,
+    law: Law,
+    *,
+    form: Format,
+    box: Box | None,
+    out: Array | None,
+    threads: int | None,
+) -> Array:
     sizes = checked_shape(shape)
     part = checked_box(box, sizes)
     stream = as_key(key)
-    target = _target(part, form, out)
-
-    def store(where: tuple[slice, ...], drawn: U32) -> None:
-        target[where] = law.values(drawn, form)
-
-    _for_pieces(stream, sizes, part, store)
+    target = _target(part, form.dtype(), out)
+    _draw(target, stream, law, part, sizes, threads)
     return target
 
 
-def _for_pieces(key: Key, shape: Shape, box: Box, store: Callable[[tuple[slice, ...], U32], None]) -> None:
-    """Hands `store` the words of the box, piece by piece, with the index of each piece in the box."""
-    if box.size == 0:
-        return
-    stream = key.philox()
+def _draw(target: Array, key: Key, law: Law | None, box: Box, shape: Shape, threads: int | None) -> None:
+    """Writes a box of values (of words where `law` is None) by the kernel, or by its definition where there is none."""
+    count = None if threads is None else checked_count(threads, name="threads")
+    if target.size and not native.fill(target, key.philox(), law, box, shape=shape, threads=count):
+        define(target, key.philox(), law, box, shape)
+
+
+def define(target: Array, stream: PhiloxKey, law: Law | None, box: Box, shape: Shape) -> None:
+    """The definition of `native.fill` in NumPy, piece by piece, so that the temporaries stay in the cache."""
     for piece in pieces(box, PIECE):
         starts, run = runs(piece, shape)
-        store(piece.relative_to(box.start).slices(), words_at(stream, starts, run).reshape(piece.shape))
+        drawn = words_at(stream, starts, run).reshape(piece.shape)
+        values = drawn if law is None else law.values(drawn, working_type(target.dtype.name))
+        target[piece.relative_to(box.start).slices()] = values
 
 
-def _target(box: Box, form: Format, out: Array | None) -> Array:
+def _target(box: Box, dtype: np.dtype[Any], out: Array | None) -> Array:
     """The array to write: a new one, or the user's after its checks."""
     if out is None:
-        check_memory(box.shape, form.dtype().itemsize)
-        return np.empty(box.shape, form.dtype())
+        check_memory(box.shape, dtype.itemsize)
+        return np.empty(box.shape, dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out = {type(out).__name__}: expected a numpy.ndarray")
-    if out.dtype != form.dtype():
-        raise TypeError(f"out has dtype {out.dtype}, expected {form.name}")
+    if out.dtype != dtype:
+        raise TypeError(f"out has dtype {out.dtype}, expected {dtype.name}")
     if out.shape != box.shape:
         raise ValueError(f"out has shape {out.shape}, expected {box.shape}")
     if not out.flags.writeable:
         raise ValueError("out is read-only")
-    if _may_overlap_itself(out):
+    if not out.flags.aligned:
+        raise ValueError(f"out is not aligned to its items of {dtype.itemsize} bytes")
+    if not out.flags.c_contiguous and _may_overlap_itself(out):
         raise ValueError(f"out has overlapping elements (shape {out.shape}, strides {out.strides})")
     return out
 

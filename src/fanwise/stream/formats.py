@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -13,9 +14,9 @@ from numpy.typing import DTypeLike, NDArray
 Array: TypeAlias = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Format:
-    """A floating-point format.
+    """A floating-point format; the only ones there are stand in `FORMATS`.
 
     Args:
         name: "float64", "float32", "float16" or "bfloat16".
@@ -42,7 +43,7 @@ class Format:
     @property
     def working(self) -> type[np.float32] | type[np.float64]:
         """The type in which values are computed before they are rounded to this format."""
-        return np.float64 if self.name == "float64" else np.float32
+        return working_type(self.name)
 
     def dtype(self) -> np.dtype[Any]:
         """The NumPy dtype.
@@ -50,14 +51,7 @@ class Format:
         Raises:
             ImportError: bfloat16 without the ml_dtypes package.
         """
-        if self.name != "bfloat16":
-            return np.dtype(self.name)
-        if find_spec("ml_dtypes") is None:
-            raise ImportError("dtype 'bfloat16' needs ml_dtypes: python -m pip install 'fanwise[bfloat16]'")
-        import ml_dtypes  # noqa: PLC0415  (only where bfloat16 is asked for)
-
-        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-        return bfloat16
+        return numpy_dtype(self.name)
 
     def round_in(self, bound: float, *, upward: bool) -> float:
         """The nearest number of this format on the inner side of a bound: not below it if `upward`, else not above.
@@ -82,6 +76,28 @@ class Format:
         """Distance of neighbouring numbers of this format around a finite value."""
         exponent = math.frexp(value)[1] - 1 if value else self.min_exponent
         return math.ldexp(1.0, max(exponent, self.min_exponent) + 1 - self.precision)
+
+
+@lru_cache(maxsize=16)
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The NumPy dtype of a format's name.
+
+    Raises:
+        ImportError: bfloat16 without the ml_dtypes package.
+    """
+    if name != "bfloat16":
+        return np.dtype(name)
+    if find_spec("ml_dtypes") is None:
+        raise ImportError("dtype 'bfloat16' needs ml_dtypes: python -m pip install 'fanwise[bfloat16]'")
+    import ml_dtypes  # noqa: PLC0415  (only where bfloat16 is asked for)
+
+    bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return bfloat16
+
+
+def working_type(name: str) -> type[np.float32] | type[np.float64]:
+    """The type in which the values of a format of this name are computed."""
+    return np.float64 if name == "float64" else np.float32
 
 
 def _formats() -> Mapping[str, Format]:

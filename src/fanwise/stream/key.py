@@ -2,6 +2,7 @@
 
 import hashlib
 import operator
+import struct
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -79,17 +80,34 @@ class Key:
         domain = self.domain.encode()
         message = SPEC + len(domain).to_bytes(4, "little") + domain
         message += self.seed.to_bytes(16, "little") + self.path.encode()
-        digest = hashlib.blake2b(message, digest_size=16).digest()
-        key0, key1, stream0, stream1 = (int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4))
-        return PhiloxKey((key0, key1), (stream0, stream1))
+        return PhiloxKey(hashlib.blake2b(message, digest_size=16).digest())
 
 
 @dataclass(frozen=True)
 class PhiloxKey:
-    """What a stream is to the generator: Philox key words 0, 1 and counter words 2, 3."""
+    """What a stream is to the generator.
 
-    key: tuple[int, int]
-    stream: tuple[int, int]
+    Args:
+        packed: 16 bytes: Philox key words 0 and 1, then counter words 2 and 3, each little-endian.
+    """
+
+    packed: bytes
+
+    @property
+    def words(self) -> tuple[int, int, int, int]:
+        """Key words 0 and 1, counter words 2 and 3."""
+        k0, k1, s0, s1 = struct.unpack("<4I", self.packed)
+        return k0, k1, s0, s1
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Philox key words 0 and 1."""
+        return self.words[:2]
+
+    @property
+    def stream(self) -> tuple[int, int]:
+        """Counter words 2 and 3."""
+        return self.words[2:]
 
 
 KeyLike: TypeAlias = Key | int

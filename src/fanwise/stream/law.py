@@ -102,18 +102,19 @@ class Law:
     low: float = -math.inf
     high: float = math.inf
 
-    def values(self, words: U32, form: Format) -> Array:
-        """Values of the words in the working type of `form`, ready to be rounded to it."""
-        values = self.centred(words, form.working)
+    def values(self, words: U32, working: Working) -> Array:
+        """Values of the words in the working type, ready to be rounded to the dtype."""
+        values = self.centred(words, working)
         if self.mean:
-            values = values + form.working(self.mean)
+            values = values + working(self.mean)
         if not math.isinf(self.low):
-            values = np.maximum(values, form.working(self.low))
+            values = np.maximum(values, working(self.low))
         if not math.isinf(self.high):
-            values = np.minimum(values, form.working(self.high))
+            values = np.minimum(values, working(self.high))
         return values
 
 
+@lru_cache(maxsize=256)
 def uniform_law(form: Format, bound: float) -> Law:
     """Uniform in [-bound, bound].
 
@@ -125,6 +126,7 @@ def uniform_law(form: Format, bound: float) -> Law:
     return Law(_scaled(form, uniform_fixed, bound * 2.0**-31), 0.0, -inner, inner)
 
 
+@lru_cache(maxsize=256)
 def uniform_between_law(form: Format, low: float, high: float) -> Law:
     """Uniform in [low, high), low < high.
 
@@ -139,6 +141,7 @@ def uniform_between_law(form: Format, low: float, high: float) -> Law:
     return Law(_scaled(form, uniform_fixed, half * 2.0**-31), middle, first, last)
 
 
+@lru_cache(maxsize=256)
 def normal_law(form: Format, std: float, mean: float) -> Law:
     """Normal with this mean and std; std 0 gives the mean itself.
 
@@ -149,6 +152,7 @@ def normal_law(form: Format, std: float, mean: float) -> Law:
     return Law(_scaled(form, normal_fixed, std * 2.0**-FRACTION_BITS), mean)
 
 
+@lru_cache(maxsize=256)
 def truncated_law(form: Format, truncation: Truncation, std: float, mean: float) -> Law:
     """Truncated normal whose values have this std; `mean` is the parent's.
 

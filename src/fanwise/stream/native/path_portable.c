@@ -1,0 +1,3 @@
+#include "vec_portable.h"
+#define FW_PATH fanwise_path_portable
+#include "path.h"
