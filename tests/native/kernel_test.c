@@ -8,10 +8,6 @@
 
 static int failures;
 
-static int item_size(int dtype) {
-  return dtype == FW_FLOAT64 ? 8 : dtype == FW_FLOAT32 || dtype == FW_UINT32 ? 4 : 2;
-}
-
 static fw_law law_of(int map, int dtype, double mean) {
   fw_law law = {{0x12345678u, 0x9abcdef0u, 0xdeadbeefu, 0x0badf00du}, map, dtype, 0x1p-30, mean, -INFINITY, INFINITY, 0, 1};
   if (map == FW_TRUNCATED) law.first_cell = 1u << 26, law.cells = 0xf0000000u, law.low = -4, law.high = 4;
@@ -21,7 +17,7 @@ static fw_law law_of(int map, int dtype, double mean) {
 
 /* `count` elements from `first` on, one run, against the portable path. */
 static void check_run(int isa, const fw_law *law, uint64_t first, uint64_t count) {
-  size_t bytes = (size_t)count * (size_t)item_size(law->dtype);
+  size_t bytes = (size_t)count * (size_t)fw_item_size(law->dtype);
   char *found = malloc(bytes), *expected = malloc(bytes);
   fanwise_path(isa)->run(law, first, count, found);
   fanwise_path(FW_PORTABLE)->run(law, first, count, expected);
@@ -36,7 +32,7 @@ static void check_run(int isa, const fw_law *law, uint64_t first, uint64_t count
 /* A strided box of a 3-D shape by several threads, against its elements one by one. */
 static void check_box(int isa, const fw_law *law, int threads) {
   enum { A = 7, B = 300, C = 301, GAP = 3 };
-  const int size = item_size(law->dtype);
+  const int size = fw_item_size(law->dtype);
   const size_t bytes = (size_t)(((A - 1) * B * C * GAP + (B - 1) * C * GAP + (C - 1) * GAP + 1) * size);
   const fw_axis axes[3] = {{A, 1000 * 1000, (int64_t)B * C * GAP * size}, {B, 1000, (int64_t)C * GAP * size}, {C, 1, GAP * size}};
   const uint64_t origin = 5;

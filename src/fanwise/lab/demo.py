@@ -2,7 +2,6 @@
 
 import math
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from fanwise.lab.training import Recipe
 from fanwise.laws.initializers import to_config
 from fanwise.report.document import Document, Section
 from fanwise.stream.arguments import checked_choice, checked_count
+from fanwise.stream.native import default_threads
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 """Set to 1 for the workers: BLAS threads that wait for each other over matrices this small cost up to 100 times."""
@@ -132,7 +132,7 @@ def order_of(
 def checked_processes(processes: int | None) -> int:
     """How many trainings to run at once; None takes the processors that this process may use."""
     if processes is None:
-        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        return default_threads()
     return checked_count(processes, name="--processes")
 
 

@@ -103,7 +103,7 @@ def uniform_between(
     if first > last:
         raise ValueError(f"low = {first}, high = {last}: expected low <= high")
     if first == last:
-        return constant(shape, value=first, dtype=dtype, box=box, out=out, threads=threads)
+        return constant(shape, value=first, dtype=dtype, box=box, out=out)
     law = uniform_between_law(form, first, last)
     return _fill(key, shape, law, form=form, box=box, out=out, threads=threads)
 
@@ -196,7 +196,6 @@ def constant(
     dtype: DTypeLike = "float32",
     box: Box | None = None,
     out: Array | None = None,
-    threads: int | None = None,
 ) -> Array:
     """The same value everywhere, rounded to the dtype.
 

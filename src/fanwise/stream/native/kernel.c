@@ -69,10 +69,6 @@ typedef struct {
   char *target;
 } Box;
 
-static int item_size(int dtype) {
-  return dtype == FW_FLOAT64 ? 8 : dtype == FW_FLOAT32 || dtype == FW_UINT32 ? 4 : 2;
-}
-
 /* Drops axes of one element and joins neighbours that are one axis in the global order and in the target. */
 static int joined(const fw_axis *axes, int ndim, fw_axis *out) {
   int n = 0;
@@ -90,7 +86,7 @@ static int joined(const fw_axis *axes, int ndim, fw_axis *out) {
 }
 
 static Box box_of(const fw_path *path, const fw_law *law, uint64_t origin, const fw_axis *axes, int ndim, void *target) {
-  Box box = {path, law, origin, 1, 1, item_size(law->dtype), 0, {{0}}, target};
+  Box box = {path, law, origin, 1, 1, fw_item_size(law->dtype), 0, {{0}}, target};
   box.outer = joined(axes, ndim, box.axes);
   if (box.outer && box.axes[box.outer - 1].element_stride == 1) {
     box.outer--;
@@ -103,7 +99,7 @@ static Box box_of(const fw_path *path, const fw_law *law, uint64_t origin, const
 /* `count` elements of a row; those of a strided target go through a buffer. */
 static void fill_row(const Box *box, uint64_t first, uint64_t count, char *target) {
   enum { CHUNK = 1024 };
-  const int size = item_size(box->law->dtype);
+  const int size = fw_item_size(box->law->dtype);
   if (box->step == size) {
     box->path->run(box->law, first, count, target);
     return;

@@ -20,6 +20,13 @@ enum fw_isa { FW_PORTABLE, FW_NEON, FW_AVX2, FW_AVX512, FW_ISAS };
 
 enum { FW_MAX_DIMS = 64 };
 
+/* Bytes of an item of a dtype; 0 for none of them. */
+static inline int fw_item_size(int dtype) {
+  if (dtype == FW_FLOAT64) return 8;
+  if (dtype == FW_FLOAT32 || dtype == FW_UINT32) return 4;
+  return dtype == FW_FLOAT16 || dtype == FW_BFLOAT16 ? 2 : 0;
+}
+
 /* value = round(clamp(map(word) * unit + mean)); see docs/stream-v1.md, section 3. */
 typedef struct {
   uint32_t key[4];     /* Philox key words 0 and 1, counter words 2 and 3 */

@@ -17,11 +17,6 @@ static int sizes_of(PyObject *tuple, Py_ssize_t ndim, uint64_t *out) {
   return 1;
 }
 
-static Py_ssize_t item_size(int dtype) {
-  static const Py_ssize_t sizes[FW_DTYPES] = {4, 8, 4, 2, 2};
-  return dtype >= 0 && dtype < FW_DTYPES ? sizes[dtype] : 0;
-}
-
 /* The axes of the target within the global shape; 0 and an error set where they do not fit. */
 static int axes_of(const Py_buffer *view, const uint64_t *start, const uint64_t *shape, fw_axis *axes, uint64_t *origin) {
   uint64_t stride = 1;
@@ -40,7 +35,7 @@ static int axes_of(const Py_buffer *view, const uint64_t *start, const uint64_t 
 }
 
 static int is_law(const fw_law *law, Py_ssize_t key_size) {
-  return key_size == 16 && law->map >= 0 && law->map < FW_MAPS && item_size(law->dtype) &&
+  return key_size == 16 && law->map >= 0 && law->map < FW_MAPS && fw_item_size(law->dtype) &&
          (law->map == FW_WORDS) == (law->dtype == FW_UINT32);
 }
 
@@ -48,7 +43,7 @@ static PyObject *fill_view(const Py_buffer *view, const fw_law *law, PyObject *s
   uint64_t starts[FW_MAX_DIMS], sizes[FW_MAX_DIMS], origin;
   fw_axis axes[FW_MAX_DIMS];
   const fw_path *path = fanwise_path(isa);
-  if (!path || threads < 1 || view->ndim > FW_MAX_DIMS || view->itemsize != item_size(law->dtype)) {
+  if (!path || threads < 1 || view->ndim > FW_MAX_DIMS || view->itemsize != fw_item_size(law->dtype)) {
     PyErr_SetString(PyExc_ValueError, "no such path, no thread, too many axes, or a target of another item size");
     return 0;
   }

@@ -137,8 +137,6 @@ INLINE void store_vector(V w, const Values *v, void *out, const int at, const in
   if (dtype == FW_BFLOAT16) f_store_bfloat16((uint16_t *)out + at, f);
 }
 
-INLINE int size_of(const int dtype) { return dtype == FW_FLOAT64 ? 8 : dtype == FW_FLOAT32 || dtype == FW_UINT32 ? 4 : 2; }
-
 INLINE void store_batch(const V w[4], const Values *v, void *out, const int map, const int dtype) {
   UNROLL for (int j = 0; j < 4; j++) store_vector(w[j], v, out, j * LANES, map, dtype);
 }
@@ -175,7 +173,7 @@ INLINE void edge(const fw_law *law, const Rounds *r, const Values *v, uint64_t f
   memset(words + done, 0, sizeof words - sizeof *words * (size_t)done);
   for (int j = 0; j < 4; j++) w[j] = v_load(words + skip + j * LANES);
   store_batch(w, v, buffer.bytes, map, dtype);
-  memcpy(out, buffer.bytes, (size_t)count * (size_t)size_of(dtype));
+  memcpy(out, buffer.bytes, (size_t)count * (size_t)fw_item_size(dtype));
 }
 
 INLINE void run_of(const fw_law *law, uint64_t first, uint64_t count, char *out, const int map, const int dtype) {
@@ -194,11 +192,11 @@ INLINE void run_of(const fw_law *law, uint64_t first, uint64_t count, char *out,
       for (uint64_t i = 0; i < batches; i++) {
         V w[4];
         words_of(&r, (uint32_t)block + (uint32_t)i * BATCH_BLOCKS, w);
-        store_batch(w, &v, out + i * (uint64_t)(BATCH * size_of(dtype)), map, dtype);
+        store_batch(w, &v, out + i * (uint64_t)(BATCH * fw_item_size(dtype)), map, dtype);
       }
       done = batches * BATCH;
     }
-    first += done, count -= done, out += done * (uint64_t)size_of(dtype);
+    first += done, count -= done, out += done * (uint64_t)fw_item_size(dtype);
   }
 }
 
@@ -214,7 +212,7 @@ INLINE void convert_of(const fw_law *law, const uint32_t *words, uint64_t count,
     memcpy(part, words + i, n * sizeof *words);
     for (int j = 0; j < 4; j++) w[j] = v_load(part + j * LANES);
     store_batch(w, &v, bytes, map, dtype);
-    memcpy(out + i * (uint64_t)size_of(dtype), bytes, n * (size_t)size_of(dtype));
+    memcpy(out + i * (uint64_t)fw_item_size(dtype), bytes, n * (size_t)fw_item_size(dtype));
   }
 }
 
