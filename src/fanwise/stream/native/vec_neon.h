@@ -62,11 +62,11 @@ static inline F f_min(F a, F b) { return vminq_f32(a, b); }
 
 static inline void v_store(uint32_t *p, V a) { vst1q_u32(p, a); }
 static inline void f_store(float *p, F a) { vst1q_f32(p, a); }
-static inline void f_store_bfloat16(uint16_t *p, F a) {
+static inline uint16x4_t bfloat16_of(F a) {
   V b = vreinterpretq_u32_f32(a), odd = vandq_u32(vshrq_n_u32(b, 16), vdupq_n_u32(1));
-  b = vaddq_u32(b, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
-  vst1_u16(p, vshrn_n_u32(b, 16));
+  return vshrn_n_u32(vaddq_u32(b, vaddq_u32(odd, vdupq_n_u32(0x7fff))), 16);
 }
+static inline void f_store_bfloat16(uint16_t *p, F a, F b) { vst1q_u16(p, vcombine_u16(bfloat16_of(a), bfloat16_of(b))); }
 static inline void f_store_float16(uint16_t *p, F a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 
 typedef struct { double unit, mean, low, high; } D4;

@@ -77,9 +77,8 @@ static inline uint16_t float16_of(float a) { /* nearest even; |a| < 65520 */
   return (uint16_t)(sign | ((magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1)) >> 13));
 }
 
-static inline void f_store_bfloat16(uint16_t *p, F a) {
-  uint16_t h[2];
-  EACH h[i] = bfloat16_of(a.x[i]);
+static inline void f_store_bfloat16(uint16_t *p, F a, F b) {
+  const uint16_t h[4] = {bfloat16_of(a.x[0]), bfloat16_of(a.x[1]), bfloat16_of(b.x[0]), bfloat16_of(b.x[1])};
   memcpy(p, h, sizeof h);
 }
 static inline void f_store_float16(uint16_t *p, F a) {
