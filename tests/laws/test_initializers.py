@@ -101,6 +101,20 @@ def test_a_box_is_a_slice(entry):
 
 
 @every_entry
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_it_writes_into_an_array_of_any_strides(entry, dtype):
+    shape = shape_for(entry)
+    expected = entry.example(shape, key=5, dtype=dtype)
+    backing = np.full(tuple(2 * n for n in reversed(shape)), 9, expected.dtype)
+    out = backing[tuple(slice(None, None, 2) for _ in shape)].T
+    assert entry.example(shape, key=5, dtype=dtype, out=out) is out
+    assert (out == expected).all()
+    assert (backing == 9).sum() >= backing.size - out.size  # nothing beside it was touched
+    with pytest.raises(ValueError, match="out has shape"):
+        entry.example(shape, key=5, dtype=dtype, out=out[1:])
+
+
+@every_entry
 def test_empty_weights_are_empty_whatever_their_fans(entry):
     shapes = ((3, 3, 0, 4), (3, 3, 0, 0), (0, 3, 4, 4)) if entry.name in CONVOLUTIONS else ((0, 5), (6, 0), (0, 0))
     for shape in shapes:

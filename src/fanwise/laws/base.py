@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from fanwise.laws.layout import Layout
-from fanwise.stream.box import Box, Shape, ShapeLike, check_memory, checked_box, checked_shape
+from fanwise.stream.box import Box, Shape, ShapeLike, checked_box, checked_shape
+from fanwise.stream.fill import checked_target
 from fanwise.stream.formats import Array, Format, as_format
 from fanwise.stream.key import Key, KeyLike, as_key
 
@@ -86,6 +86,7 @@ class Initializer(ABC):
         layout: Layout | None = None,
         dtype: DTypeLike = "float32",
         box: Box | None = None,
+        out: Array | None = None,
     ) -> Array:
         """Draws the parameter, or a box of it.
 
@@ -97,13 +98,15 @@ class Initializer(ABC):
             layout: roles of the axes.
             dtype: float64, float32, float16 or bfloat16.
             box: the part wanted, all by default: ``init(shape, box=b)`` equals ``init(shape)[b.slices()]``.
+            out: array of the box's shape and this dtype to write into; any strides.
 
         Returns:
-            Shape `box.shape`. A parameter without elements comes back empty, whatever its fans.
+            Shape `box.shape`; `out` where it was given. A parameter without elements comes back empty, whatever its
+            fans.
 
         Raises:
             TypeError: an argument of the wrong kind, or no key where one is needed.
-            ValueError: a shape, layout or box that do not fit, or a scale that the dtype cannot hold.
+            ValueError: a shape, layout, box or `out` that do not fit, or a scale that the dtype cannot hold.
             MemoryError: more bytes than this machine has.
         """
         form, stream = as_format(dtype), None if key is None else as_key(key)
@@ -112,9 +115,9 @@ class Initializer(ABC):
         sites = [Site(sizes, part, wanted.meet(part), own, stream, form) for part, own in fused_parts(sizes, layout)]
         for site in sites:  # raises what does not fit before anything is allocated
             self._moments(site.part.shape, site.layout)
-        if len(sites) == 1:
-            return self._draw(sites[0])
-        return assemble([(self, site) for site in sites], wanted)
+        target = checked_target(wanted, form.dtype(), out)
+        draw_parts([(self, site) for site in sites], wanted, target)
+        return target
 
     @final
     def moments(self, shape: ShapeLike, *, layout: Layout | None = None) -> Moments:
@@ -128,8 +131,8 @@ class Initializer(ABC):
         return mixture([(part.size, self._moments(part.shape, own)) for part, own in parts])
 
     @abstractmethod
-    def _draw(self, site: Site) -> Array:
-        """The numbers of ``site.box``."""
+    def _draw(self, site: Site, out: Array) -> None:
+        """Writes the numbers of ``site.box``, which is not empty, into an array of its shape and dtype."""
 
     @abstractmethod
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
@@ -172,17 +175,14 @@ def mixture(parts: Sequence[tuple[int, Moments]]) -> Moments:
     return Moments(mean, std, min(m.low for m in filled), max(m.high for m in filled))
 
 
-def assemble(parts: Sequence[tuple[Initializer, Site]], wanted: Box) -> Array:
-    """Draws every part by its own law and puts them together.
+def draw_parts(parts: Sequence[tuple[Initializer, Site]], wanted: Box, out: Array) -> None:
+    """Draws every part by its own law.
 
     Args:
-        parts: laws and sites of one parameter and dtype, at least one.
+        parts: laws and sites of one parameter and dtype.
         wanted: the box that the sites' boxes make up.
+        out: array of its shape.
     """
-    form = parts[0][1].form
-    check_memory(wanted.shape, form.dtype().itemsize)
-    out = np.empty(wanted.shape, form.dtype())
     for law, site in parts:
         if site.box.size:
-            out[site.box.relative_to(wanted.start).slices()] = law._draw(site)
-    return out
+            law._draw(site, out[site.box.relative_to(wanted.start).slices()])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fanwise.laws.base import Initializer, Moments, Site, assemble, known_layout, mixture
+from fanwise.laws.base import Initializer, Moments, Site, draw_parts, known_layout, mixture
 from fanwise.laws.layout import Fused, Layout, along
 from fanwise.stream.arguments import checked_choice, checked_count
 from fanwise.stream.box import Box, Shape, checked_shape
@@ -65,12 +65,12 @@ class Blocks(Initializer):
             along(Box.whole(shape), self.axis, first, extent) for first, extent in zip(firsts, extents, strict=True)
         )
 
-    def _draw(self, site: Site) -> Array:
+    def _draw(self, site: Site, out: Array) -> None:
         pairs = []
         for law, box in zip(self.laws, self.boxes(site.part.shape), strict=True):
             part = Box(tuple(a + b for a, b in zip(site.part.start, box.start, strict=True)), box.shape)
             pairs.append((law, replace(site, part=part, box=site.box.meet(part))))
-        return assemble(pairs, site.box)
+        draw_parts(pairs, site.box, out)
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         boxes = self.boxes(shape)
@@ -107,13 +107,14 @@ class ICNR(Initializer):
         checked_count(self.copies, name="copies")
         checked_choice(self.repeat, REPEAT, name="repeat")
 
-    def _draw(self, site: Site) -> Array:
+    def _draw(self, site: Site, out: Array) -> None:
         axis = self._out_axis(site.part.shape, site.known_layout())
-        whole = self.base._draw(replace(site, box=site.part))
+        whole = np.empty(site.part.shape, out.dtype)
+        self.base._draw(replace(site, box=site.part), whole)
         channels = np.arange(site.part.shape[axis])
         distinct = site.part.shape[axis] // self.copies
         source = channels - channels % self.copies if self.repeat == "inner" else channels % max(distinct, 1)
-        return np.take(whole, source, axis)[site.box.relative_to(site.part.start).slices()]
+        out[...] = np.take(whole, source, axis)[site.box.relative_to(site.part.start).slices()]
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         self._out_axis(shape, known_layout(layout, shape))

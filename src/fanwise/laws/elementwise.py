@@ -29,8 +29,8 @@ class Constant(Initializer):
     def __post_init__(self) -> None:
         checked_number(self.value, name="value")
 
-    def _draw(self, site: Site) -> Array:
-        return fill.constant(site.shape, value=self.value, dtype=site.form.name, box=site.box)
+    def _draw(self, site: Site, out: Array) -> None:
+        fill.constant(site.shape, value=self.value, dtype=site.form.name, box=site.box, out=out)
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         return Moments(self.value, 0.0, self.value, self.value)
@@ -40,8 +40,8 @@ class Constant(Initializer):
 class Zeros(Initializer):
     """Zeros."""
 
-    def _draw(self, site: Site) -> Array:
-        return fill.constant(site.shape, value=0.0, dtype=site.form.name, box=site.box)
+    def _draw(self, site: Site, out: Array) -> None:
+        fill.constant(site.shape, value=0.0, dtype=site.form.name, box=site.box, out=out)
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         return Moments(0.0, 0.0, 0.0, 0.0)
@@ -51,8 +51,8 @@ class Zeros(Initializer):
 class Ones(Initializer):
     """Ones."""
 
-    def _draw(self, site: Site) -> Array:
-        return fill.constant(site.shape, value=1.0, dtype=site.form.name, box=site.box)
+    def _draw(self, site: Site, out: Array) -> None:
+        fill.constant(site.shape, value=1.0, dtype=site.form.name, box=site.box, out=out)
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         return Moments(1.0, 0.0, 1.0, 1.0)
@@ -71,8 +71,8 @@ class Uniform(Initializer):
     def __post_init__(self) -> None:
         checked_number(self.bound, name="bound", low=0.0)
 
-    def _draw(self, site: Site) -> Array:
-        return fill.uniform(site.known_key(), site.shape, bound=self.bound, dtype=site.form.name, box=site.box)
+    def _draw(self, site: Site, out: Array) -> None:
+        fill.uniform(site.known_key(), site.shape, bound=self.bound, dtype=site.form.name, box=site.box, out=out)
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         return Moments(0.0, self.bound / math.sqrt(3), -self.bound, self.bound)
@@ -91,8 +91,8 @@ class Normal(Initializer):
     def __post_init__(self) -> None:
         checked_number(self.std, name="std", low=0.0)
 
-    def _draw(self, site: Site) -> Array:
-        return fill.normal(site.known_key(), site.shape, std=self.std, dtype=site.form.name, box=site.box)
+    def _draw(self, site: Site, out: Array) -> None:
+        fill.normal(site.known_key(), site.shape, std=self.std, dtype=site.form.name, box=site.box, out=out)
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         return Moments(0.0, self.std, -NORMAL_REACH * self.std, NORMAL_REACH * self.std)
@@ -116,8 +116,8 @@ class TruncatedNormal(Initializer):
         checked_number(self.std, name="std", low=0.0)
         Truncation(self.low, self.high)
 
-    def _draw(self, site: Site) -> Array:
-        return fill.truncated_normal(
+    def _draw(self, site: Site, out: Array) -> None:
+        fill.truncated_normal(
             site.known_key(),
             site.shape,
             std=self.std,
@@ -125,6 +125,7 @@ class TruncatedNormal(Initializer):
             high=self.high,
             dtype=site.form.name,
             box=site.box,
+            out=out,
         )
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
@@ -183,8 +184,8 @@ class VarianceScaling(Initializer):
             return Uniform(math.sqrt(3) * std)
         return Normal(std) if self.distribution == "normal" else TruncatedNormal(std)
 
-    def _draw(self, site: Site) -> Array:
-        return self.law(site.known_layout().fans(site.part.shape))._draw(site)
+    def _draw(self, site: Site, out: Array) -> None:
+        self.law(site.known_layout().fans(site.part.shape))._draw(site, out)
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         return self.law(known_layout(layout, shape).fans(shape))._moments(shape, layout)

@@ -27,14 +27,11 @@ class MatrixLaw(Initializer):
     """A law that makes the matrices of a weight whole, and then cuts the box out of it."""
 
     @final
-    def _draw(self, site: Site) -> Array:
+    def _draw(self, site: Site, out: Array) -> None:
         check_memory(site.part.shape, 8)
-        box, dtype = site.box.relative_to(site.part.start), site.form.dtype()
-        if site.part.size == 0:
-            return np.zeros(box.shape, dtype)
         canonical = Canonical.of(site.part.shape, site.known_layout())
         weight = canonical.scatter(self._matrices(site, canonical))
-        return np.ascontiguousarray(weight[box.slices()], dtype)
+        out[...] = weight[site.box.relative_to(site.part.start).slices()]
 
     @abstractmethod
     def _matrices(self, site: Site, canonical: Canonical) -> Array:

@@ -41,7 +41,7 @@ def words(
     """
     sizes = checked_shape(shape)
     part = checked_box(box, sizes)
-    target = _target(part, np.dtype(np.uint32), out)
+    target = checked_target(part, np.dtype(np.uint32), out)
     _draw(target, as_key(key), None, part, sizes, threads)
     return target
 
@@ -209,7 +209,7 @@ def constant(
         raise ValueError(f"value = {number} would be stored as 0 in {form.name}")
     sizes = checked_shape(shape)
     part = checked_box(box, sizes)
-    target = _target(part, form.dtype(), out)
+    target = checked_target(part, form.dtype(), out)
     target[...] = number
     return target
 
@@ -227,7 +227,7 @@ def _fill(
     sizes = checked_shape(shape)
     part = checked_box(box, sizes)
     stream = as_key(key)
-    target = _target(part, form.dtype(), out)
+    target = checked_target(part, form.dtype(), out)
     _draw(target, stream, law, part, sizes, threads)
     return target
 
@@ -248,8 +248,14 @@ def define(target: Array, stream: PhiloxKey, law: Law | None, box: Box, shape: S
         target[piece.relative_to(box.start).slices()] = values
 
 
-def _target(box: Box, dtype: np.dtype[Any], out: Array | None) -> Array:
-    """The array to write: a new one, or the user's after its checks."""
+def checked_target(box: Box, dtype: np.dtype[Any], out: Array | None) -> Array:
+    """The array to write: a new one, or the user's after its checks.
+
+    Raises:
+        TypeError: `out` is no array, or one of another dtype.
+        ValueError: `out` has another shape than the box, is read-only, misaligned, or overlaps itself.
+        MemoryError: a new one would need more bytes than this machine has.
+    """
     if out is None:
         check_memory(box.shape, dtype.itemsize)
         return np.empty(box.shape, dtype)
