@@ -29,9 +29,10 @@ LAWS = {
     "uniform": lambda form: uniform_law(form, 0.05),
     "uniform between": lambda form: uniform_between_law(form, -1.0, 3.0),
     "normal": lambda form: normal_law(form, 0.02, 0.0),
-    "normal with a mean": lambda form: normal_law(form, 0.02, 1.5),
+    "normal with a mean": lambda form: normal_law(form, math.pi / 100, 1.5),  # no fraction: a fused sum would show
     "truncated": lambda form: truncated_law(form, Truncation(-2.0, 2.0), 0.02, 0.0),
     "truncated, one side": lambda form: truncated_law(form, Truncation(-0.5, math.inf), 1.0, 0.0),
+    "truncated nowhere": lambda form: truncated_law(form, Truncation(-math.inf, math.inf), 1.0, 0.0),
 }
 CASES = [("words", "uint32"), *((name, form) for name in LAWS if name != "words" for form in FORMATS)]
 CHUNK = 1 << 24

@@ -10,7 +10,7 @@ static int failures;
 
 static fw_law law_of(int map, int dtype, double mean) {
   fw_law law = {{0x12345678u, 0x9abcdef0u, 0xdeadbeefu, 0x0badf00du}, map, dtype, 0x1p-30, mean, -INFINITY, INFINITY, 0, 1};
-  if (map == FW_TRUNCATED) law.first_cell = 1u << 26, law.cells = 0xf0000000u, law.low = -4, law.high = 4;
+  if (map == FW_TRUNCATED) law.first_cell = 1u << 26, law.cells = 0xf0000000u, law.low = -0.5, law.high = 0.75;
   if (map == FW_UNIFORM) law.unit = 0x1p-34, law.low = -0.125, law.high = 0.125;
   return law;
 }
