@@ -8,8 +8,8 @@ typedef __m512i V;
 typedef __m512i W;
 typedef __m512 F;
 
-/* The odd 16-bit halves of one vector, then of another. */
-static const _Alignas(64) uint16_t HIGH_HALVES[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
+/* The odd 16-bit halves of one vector, then of another: the high ones. */
+static const _Alignas(64) uint16_t ODD_HALVES[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
                                                       33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
 
 static inline W w_set1(uint64_t a) { return _mm512_set1_epi64((long long)a); }
@@ -64,14 +64,13 @@ static inline F f_min(F a, F b) { return _mm512_min_ps(a, b); }
 
 static inline void v_store(uint32_t *p, V a) { _mm512_storeu_si512(p, a); }
 static inline void f_store(float *p, F a) { _mm512_storeu_ps(p, a); }
-static inline V bfloat16_in_high_half(F a) {
-  V b = _mm512_add_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fff)), one = _mm512_set1_epi32(1);
-  return _mm512_mask_add_epi32(b, _mm512_test_epi32_mask(_mm512_castps_si512(a), _mm512_set1_epi32(0x10000)), b, one);
-}
 static inline void f_store_bfloat16(uint16_t *p, F a, F b) {
-  const V high_halves = _mm512_load_si512(HIGH_HALVES);
-  V packed = _mm512_permutex2var_epi16(bfloat16_in_high_half(a), high_halves, bfloat16_in_high_half(b));
-  _mm512_storeu_si512(p, packed);
+  const V odd = _mm512_load_si512(ODD_HALVES), even = _mm512_sub_epi16(odd, _mm512_set1_epi16(1));
+  const V one = _mm512_set1_epi16(1), half = _mm512_set1_epi16((short)0x8000);
+  V high = _mm512_permutex2var_epi16(_mm512_castps_si512(a), odd, _mm512_castps_si512(b));
+  V low = _mm512_permutex2var_epi16(_mm512_castps_si512(a), even, _mm512_castps_si512(b));
+  __mmask32 up = _mm512_cmpgt_epu16_mask(_mm512_adds_epu16(low, _mm512_and_si512(high, one)), half);
+  _mm512_storeu_si512(p, _mm512_mask_add_epi16(high, up, high, one));
 }
 static inline void f_store_float16(uint16_t *p, F a) {
   _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
