@@ -1,0 +1,210 @@
+"""What several ops mean together: normalisations written by hand, maps stored fused, attention written out.
+
+An adapter passes its raw trace through `recognised` once; what reads the trace then sees a "norm" where the model
+multiplied by an inverse root mean square, and blocks where one matrix holds Q, K and V.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fanwise.laws.layout import Fused, Layout
+from fanwise.trace import ELEMENTWISE, Op, Trace, Use
+
+STATISTIC_STEPS = 8
+"""How many ops may stand between a reduction and the product with its inverse root."""
+
+
+def recognised(trace: Trace) -> Trace:
+    """The trace with what is written by hand named, and with fused maps told in the layouts."""
+    named = replace(trace, ops=tuple(_named(trace, op) for op in trace.ops))
+    blocks = fused_blocks(named)
+    return replace(named, ops=tuple(_with_blocks(named, op, blocks.get(op.index)) for op in named.ops))
+
+
+def _named(trace: Trace, op: Op) -> Op:
+    """A product of a tensor and of a statistic of itself is a normalisation."""
+    if op.kind not in ("mul", "elementwise") or len(op.inputs) != 2:
+        return op
+    for values, statistic in (op.inputs, op.inputs[::-1]):
+        if values >= 0 and statistic >= 0 and _is_statistic(trace, statistic, values):
+            return replace(op, kind="norm", inputs=(values,), detail={**op.detail, "norm": "by hand"})
+    return op
+
+
+def _is_statistic(trace: Trace, statistic: int, values: int) -> bool:
+    small, large = trace.ops[statistic], trace.ops[values]
+    if small.kind != "elementwise" or not small.shape or _size(small) >= _size(large):
+        return False
+    origins = {values, *(source for source in large.inputs if large.kind == "elementwise")}
+    frontier, reduced = [(statistic, False)], False
+    for _ in range(STATISTIC_STEPS):
+        frontier = [
+            (source, seen or trace.ops[here].kind == "reduce")
+            for here, seen in frontier
+            if here >= 0 and trace.ops[here].kind in ("elementwise", "reduce", "mul", "shift", "scale")
+            for source in trace.ops[here].inputs
+        ]
+        reduced = reduced or any(seen and source in origins for source, seen in frontier)
+        if reduced or not frontier:
+            break
+    return reduced
+
+
+def _size(op: Op) -> int:
+    size = 1
+    for extent in op.shape:
+        size *= extent
+    return size
+
+
+@dataclass(frozen=True)
+class Block:
+    """One of the maps that a weight holds.
+
+    Args:
+        first: its first feature.
+        count: how many features.
+        piece: which slice of the output it belongs to, an index into `Blocks.slices`.
+    """
+
+    first: int
+    count: int
+    piece: int
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The maps that one weight op's output is cut into.
+
+    Args:
+        blocks: in the order of the features.
+        slices: the ops that cut them out.
+    """
+
+    blocks: tuple[Block, ...]
+    slices: tuple[int, ...]
+
+
+def fused_blocks(trace: Trace) -> Mapping[int, Blocks]:
+    """For each weight op whose output is only used in parts that partition its features: those parts.
+
+    Parts that are concatenated again (the rotated part of a query and its rest) are no maps of their own.
+    """
+    slices: dict[int, list[Op]] = {}
+    for op in trace.ops:
+        if op.kind == "slice":
+            slices.setdefault(int(op.detail["root"]), []).append(op)
+    found = {root: _blocks(trace, root, cuts) for root, cuts in slices.items()}
+    return {root: blocks for root, blocks in found.items() if blocks is not None}
+
+
+def _blocks(trace: Trace, root: int, cuts: Sequence[Op]) -> Blocks | None:
+    source = cuts[0].inputs[0]
+    first = [op for op in cuts if op.inputs[0] == source]
+    whole = trace.ops[root].shape[trace.ops[root].axis]
+    pieces = {tuple(op.detail["runs"]): op for op in first}
+    runs = sorted((start, count, i) for i, piece in enumerate(pieces) for start, count in piece)
+    if sum(count for _, count, _ in runs) != whole or any(a + n != b for (a, n, _), (b, _, _) in _pairs(runs)):
+        return None
+    others = [op for op in trace.follows(trace.ops[source]) if op.kind != "slice"]
+    if others or _meet_again(trace, list(pieces.values())):
+        return None
+    blocks = tuple(Block(start, count, piece) for start, count, piece in runs)
+    return Blocks(blocks, tuple(op.index for op in pieces.values()))
+
+
+def _pairs(runs: Sequence[tuple[int, int, int]]) -> Iterator[tuple[tuple[int, int, int], tuple[int, int, int]]]:
+    return zip(runs, runs[1:], strict=False)
+
+
+def _meet_again(trace: Trace, cuts: Sequence[Op]) -> bool:
+    """Whether the parts are joined again before anything else is made of them."""
+    ends = [_ends(trace, cut) for cut in cuts]
+    shared = set.intersection(*ends) if ends else set()
+    return any(trace.ops[i].kind == "concat" for i in shared)
+
+
+def _ends(trace: Trace, cut: Op) -> set[int]:
+    """The first ops after a slice that combine places, through elementwise ones."""
+    found: set[int] = set()
+    queue, seen = [cut], {cut.index}
+    while queue:
+        for op in trace.follows(queue.pop()):
+            if op.index in seen:
+                continue
+            seen.add(op.index)
+            if op.kind in ELEMENTWISE:
+                queue.append(op)
+            else:
+                found.add(op.index)
+    return found
+
+
+def _with_blocks(trace: Trace, op: Op, found: Blocks | None) -> Op:
+    if found is None or len(found.blocks) < 2:
+        return op
+    uses = tuple(_fused_use(trace, use, found) for use in op.uses)
+    names = tuple(block_name(trace, found, i) for i in range(len(found.blocks)))
+    return replace(op, uses=uses, detail={**op.detail, "blocks": names})
+
+
+def _fused_use(trace: Trace, use: Use, found: Blocks) -> Use:
+    if use.layout is None or use.layout.fused is not None or use.layout.groups != 1 or use.role != "weight":
+        return use
+    axes = [axis for axis, role in enumerate(use.layout.axes) if role == "out"]
+    sizes = tuple(block.count for block in found.blocks)
+    shape = trace.by_path[use.path].shape
+    if len(axes) != 1 or shape[axes[0]] != sum(sizes):
+        return use
+    return replace(use, layout=Layout(use.layout.axes, fused=Fused(axes[0], sizes)))
+
+
+def block_name(trace: Trace, found: Blocks, which: int) -> str:
+    """What a block is: "query", "key", "value", "gate", "up", or "part"."""
+    cut = trace.ops[found.slices[found.blocks[which].piece]]
+    part = attention_part(trace, cut)
+    if part is not None:
+        return part
+    follower = trace.after(cut, ("activation", "mul"), ("slice", "dropout"))
+    if follower is None:
+        return "part"
+    return "gate" if follower.kind == "activation" else "up"
+
+
+THROUGH = ("slice", "add", "mul", "scale", "shift", "norm", "concat", "elementwise", "dropout", "activation")
+"""What may stand between a projection and the attention that it feeds: rotary positions, norms, scales."""
+
+
+def attention_part(trace: Trace, op: Op) -> str | None:
+    """Which operand of an attention an op feeds: "query", "key" or "value"; None where it feeds none."""
+    seen, queue = {op.index}, [op]
+    while queue:
+        here = queue.pop(0)
+        for reader in trace.follows(here):
+            if reader.kind == "attention":
+                place = reader.inputs.index(here.index)
+                return ("query", "key", "value")[place] if place < 3 else None
+            if reader.kind == "matmul" and len(reader.inputs) == 2:
+                return _part_of_product(trace, reader, here.index)
+            if reader.kind in THROUGH and reader.index not in seen:
+                seen.add(reader.index)
+                queue.append(reader)
+    return None
+
+
+def _part_of_product(trace: Trace, product: Op, source: int) -> str | None:
+    """Scores are a product that feeds a softmax; values are multiplied by one that came out of a softmax."""
+    first, second = product.inputs
+    other = second if source == first else first
+    steps = ("scale", "shift", "add", "mul", "elementwise", "dropout", "slice")
+    if trace.after(product, ("softmax",), steps) is not None:
+        return "query" if source == first else "key"
+    if other >= 0 and _came_from_softmax(trace, other):
+        return "value"
+    return None
+
+
+def _came_from_softmax(trace: Trace, index: int) -> bool:
+    op = trace.ops[index]
+    steps = ("scale", "shift", "elementwise", "dropout", "slice", "mul")
+    return op.kind == "softmax" or trace.before(op, ("softmax",), steps) is not None
