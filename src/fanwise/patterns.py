@@ -6,6 +6,7 @@ multiplied by an inverse root mean square, and blocks where one matrix holds Q, 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from fanwise.laws.layout import Fused, Layout
 from fanwise.trace import ELEMENTWISE, Op, Trace, Use
@@ -33,7 +34,7 @@ def _named(trace: Trace, op: Op) -> Op:
 
 def _is_statistic(trace: Trace, statistic: int, values: int) -> bool:
     small, large = trace.ops[statistic], trace.ops[values]
-    if small.kind != "elementwise" or not small.shape or _size(small) >= _size(large):
+    if small.kind != "elementwise" or not small.shape or small.size >= large.size:
         return False
     origins = {values, *(source for source in large.inputs if large.kind == "elementwise")}
     frontier, reduced = [(statistic, False)], False
@@ -48,13 +49,6 @@ def _is_statistic(trace: Trace, statistic: int, values: int) -> bool:
         if reduced or not frontier:
             break
     return reduced
-
-
-def _size(op: Op) -> int:
-    size = 1
-    for extent in op.shape:
-        size *= extent
-    return size
 
 
 @dataclass(frozen=True)
@@ -93,8 +87,10 @@ def fused_blocks(trace: Trace) -> Mapping[int, Blocks]:
     slices: dict[int, list[Op]] = {}
     for op in trace.ops:
         if op.kind == "slice":
-            slices.setdefault(int(op.detail["root"]), []).append(op)
+            for root in (op.detail["root"], *op.detail.get("peers", ())):
+                slices.setdefault(int(root), []).append(op)
     found = {root: _blocks(trace, root, cuts) for root, cuts in slices.items()}
+    found |= {op.detail["root"]: _halves(op) for op in trace.ops if "halves" in op.detail}
     return {root: blocks for root, blocks in found.items() if blocks is not None}
 
 
@@ -113,8 +109,17 @@ def _blocks(trace: Trace, root: int, cuts: Sequence[Op]) -> Blocks | None:
     return Blocks(blocks, tuple(op.index for op in pieces.values()))
 
 
+def _halves(op: Op) -> Blocks | None:
+    """The maps that a gated linear unit reads: the first half is gated by the second."""
+    halves = op.detail["halves"]
+    if any(runs is None or len(runs) != 1 for runs in halves):
+        return None
+    blocks = tuple(Block(first, count, piece) for piece, ((first, count),) in enumerate(halves))
+    return Blocks(blocks, (op.index, op.index))
+
+
 def _pairs(runs: Sequence[tuple[int, int, int]]) -> Iterator[tuple[tuple[int, int, int], tuple[int, int, int]]]:
-    return zip(runs, runs[1:], strict=False)
+    return pairwise(runs)
 
 
 def _meet_again(trace: Trace, cuts: Sequence[Op]) -> bool:
@@ -162,6 +167,8 @@ def _fused_use(trace: Trace, use: Use, found: Blocks) -> Use:
 def block_name(trace: Trace, found: Blocks, which: int) -> str:
     """What a block is: "query", "key", "value", "gate", "up", or "part"."""
     cut = trace.ops[found.slices[found.blocks[which].piece]]
+    if cut.kind == "activation":
+        return ("up", "gate")[which]
     part = attention_part(trace, cut)
     if part is not None:
         return part

@@ -4,6 +4,7 @@ Neutral: an adapter (`fanwise.torch`, ...) writes a trace, everything else reads
 layouts and numbers, never a framework's tensors.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -71,7 +72,7 @@ class Op:
         index: its place in the order of execution.
         kind: "linear", "conv", "conv_transpose", "embedding", "bilinear", "recurrent", "attention_block", "matmul",
             "attention", "softmax", "norm", "activation", "dropout", "scale", "shift", "add", "mul", "concat", "slice",
-            "pool", "reduce", "elementwise" or "other".
+            "pool", "reduce", "elementwise", "parameter" (one that is read as data) or "other".
         name: the framework's function.
         module: path of the module that calls it, "" for the model itself.
         call: which call of that module this is, from 0.
@@ -96,6 +97,11 @@ class Op:
     axis: int = -1
     detail: Mapping[str, Any] = field(default_factory=dict)
     replay: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def size(self) -> int:
+        """How many values its first output has."""
+        return math.prod(self.shape)
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -236,24 +242,47 @@ def _walk(op: Op, step: Callable[[Op], tuple[Op, ...]], kinds: tuple[str, ...], 
 
 def _joins(trace: Trace) -> tuple[Join, ...]:
     """Adds one of whose operands depends on the other, which it meets again; streams are followed through them."""
-    found: list[Join] = []
+    found: dict[int, Join] = {}
     for op in trace.ops:
-        if op.kind == "add" and len(op.inputs) == 2:
-            pair = _stream_and_branch(trace, op)
+        if op.kind == "add" and len(set(op.inputs)) == len(op.inputs) == 2:
+            pair = _met_again(trace, op) or _parallel(trace, op, found) or _projected(trace, op)
             if pair is not None:
-                found.append(Join(op.index, *pair))
-    return tuple(_numbered(trace, found))
+                found[op.index] = Join(op.index, *pair)
+    return tuple(_numbered(trace, list(found.values())))
 
 
-def _stream_and_branch(trace: Trace, op: Op) -> tuple[int, int] | None:
+def _orders(op: Op) -> tuple[tuple[int, int], ...]:
+    """The operands as stream and branch, in either order; what is subtracted is no stream."""
     left, right = op.inputs
-    if left == right:
-        return None
-    for stream, branch in ((left, right), (right, left)):
-        past = _past_of(trace, branch, floor=stream)
-        if stream in past and _has_map(trace, past - {stream}, stream):
-            return stream, branch
-    return _projected(trace, left, right)
+    pairs = (left, right), (right, left)
+    minus = op.detail.get("minus")
+    return pairs if minus is None else (pairs[1 - minus],)
+
+
+def _met_again(trace: Trace, op: Op) -> tuple[int, int] | None:
+    """A stream that is added unchanged to what was made of it."""
+    pairs = (pair for pair in _orders(op) if _left_at(trace, pair[0], pair[1]))
+    return next(pairs, None)
+
+
+def _parallel(trace: Trace, op: Op, joins: Mapping[int, Join]) -> tuple[int, int] | None:
+    """A second branch that left the stream where the one before it did: (x + f(x)) + g(x)."""
+    pairs = (
+        (stream, branch)
+        for stream, branch in _orders(op)
+        if stream in joins and _left_at(trace, joins[stream].stream, branch)
+    )
+    return next(pairs, None)
+
+
+def _left_at(trace: Trace, origin: int, branch: int) -> bool:
+    """Whether a branch left a stream at this op and mixed its values since."""
+    past = _past_of(trace, branch, floor=origin)
+    return origin in past and any(trace.ops[i].kind in _MAPS for i in past - {origin} if i >= 0)
+
+
+_MAPS = (*WEIGHT_KINDS, "matmul", "attention", "pool", "other")
+"""What a branch consists of; a sum of elementwise functions of one tensor, or a norm of it, is no residual."""
 
 
 def _past_of(trace: Trace, index: int, floor: int) -> set[int]:
@@ -270,25 +299,31 @@ def _past_of(trace: Trace, index: int, floor: int) -> set[int]:
     return found
 
 
-def _has_map(trace: Trace, between: set[int], stream: int) -> bool:
-    return any(
-        trace.ops[i].kind in WEIGHT_KINDS or trace.ops[i].kind == "norm" for i in between if i >= 0 and i != stream
-    )
+def _projected(trace: Trace, op: Op) -> tuple[int, int] | None:
+    """A stream that is projected or scaled on its way, as where a residual network changes its width: the shorter path.
 
-
-def _projected(trace: Trace, left: int, right: int) -> tuple[int, int] | None:
-    """A stream that is projected on its way, as where a residual network changes its width: the shorter path."""
-    if left < 0 or right < 0:
+    The branch has at least two maps with a nonlinearity between, or one where the stream has none, and ends in a map.
+    """
+    if min(op.inputs) < 0 or any(trace.ops[i].size != op.size for i in op.inputs):
         return None
-    short, long = sorted((left, right), key=lambda i: _length(trace, left, right, i))
-    maps = [i for i in _since_split(trace, short, long) if trace.ops[i].kind in WEIGHT_KINDS]
-    others = [i for i in _since_split(trace, long, short) if trace.ops[i].kind in WEIGHT_KINDS]
-    return (short, long) if len(maps) <= 1 < len(others) else None
+    left, right = op.inputs
+    ways = {left: _since_split(trace, left, right), right: _since_split(trace, right, left)}
+    short, long = sorted(op.inputs, key=lambda i: _count(trace, ways[i], WEIGHT_KINDS))
+    maps, others = (_count(trace, ways[i], WEIGHT_KINDS) for i in (short, long))
+    bent = _count(trace, ways[long], ("activation", "softmax", "attention", "attention_block"))
+    straight = not _count(trace, ways[short], ("matmul", "attention", "softmax", "activation", "other"))
+    found = maps <= 1 < others and bent and straight and _ends_in_map(trace, long)
+    return (short, long) if found else None
 
 
-def _length(trace: Trace, left: int, right: int, which: int) -> int:
-    other = right if which == left else left
-    return sum(1 for i in _since_split(trace, which, other) if trace.ops[i].kind in WEIGHT_KINDS)
+def _count(trace: Trace, ops: set[int], kinds: tuple[str, ...]) -> int:
+    return sum(trace.ops[i].kind in kinds for i in ops)
+
+
+def _ends_in_map(trace: Trace, index: int) -> bool:
+    op = trace.ops[index]
+    steps = (*ELEMENTWISE, "norm", "slice", "pool")
+    return op.kind in WEIGHT_KINDS or (op.kind in steps and trace.before(op, WEIGHT_KINDS, steps) is not None)
 
 
 def _since_split(trace: Trace, index: int, other: int) -> set[int]:

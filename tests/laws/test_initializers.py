@@ -114,6 +114,11 @@ def test_it_writes_into_an_array_of_any_strides(entry, dtype):
         entry.example(shape, key=5, dtype=dtype, out=out[1:])
 
 
+def test_a_scalar_parameter_is_filled():
+    assert fw.Constant(0.5)(()).shape == ()
+    assert fw.Normal(1.0)((), key=3) == fw.Normal(1.0)((1,), key=3)[0]
+
+
 @every_entry
 def test_empty_weights_are_empty_whatever_their_fans(entry):
     shapes = ((3, 3, 0, 4), (3, 3, 0, 0), (0, 3, 4, 4)) if entry.name in CONVOLUTIONS else ((0, 5), (6, 0), (0, 0))

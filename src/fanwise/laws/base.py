@@ -112,7 +112,7 @@ class Initializer(ABC):
         form, stream = as_format(dtype), None if key is None else as_key(key)
         sizes = checked_layout_shape(shape, layout)
         wanted = checked_box(box, sizes)
-        sites = [Site(sizes, part, wanted.meet(part), own, stream, form) for part, own in fused_parts(sizes, layout)]
+        sites = [Site(sizes, part, wanted.meet(part), own, stream, form) for part, own in self._parts(sizes, layout)]
         for site in sites:  # raises what does not fit before anything is allocated
             self._moments(site.part.shape, site.layout)
         target = checked_target(wanted, form.dtype(), out)
@@ -127,8 +127,12 @@ class Initializer(ABC):
             TypeError: an argument of the wrong kind.
             ValueError: the shape does not fit the layout or the law.
         """
-        parts = fused_parts(checked_layout_shape(shape, layout), layout)
+        parts = self._parts(checked_layout_shape(shape, layout), layout)
         return mixture([(part.size, self._moments(part.shape, own)) for part, own in parts])
+
+    def _parts(self, shape: Shape, layout: Layout | None) -> tuple[tuple[Box, Layout | None], ...]:
+        """The maps that the law fills, each with the fans of its own."""
+        return fused_parts(shape, layout)
 
     @abstractmethod
     def _draw(self, site: Site, out: Array) -> None:
@@ -185,4 +189,4 @@ def draw_parts(parts: Sequence[tuple[Initializer, Site]], wanted: Box, out: Arra
     """
     for law, site in parts:
         if site.box.size:
-            law._draw(site, out[site.box.relative_to(wanted.start).slices()])
+            law._draw(site, out[(*site.box.relative_to(wanted.start).slices(), ...)])  # ... keeps 0-d an array

@@ -65,6 +65,12 @@ class Blocks(Initializer):
             along(Box.whole(shape), self.axis, first, extent) for first, extent in zip(firsts, extents, strict=True)
         )
 
+    def _parts(self, shape: Shape, layout: Layout | None) -> tuple[tuple[Box, Layout | None], ...]:
+        """One part: where the layout cuts the same axis, the blocks are what it cuts out."""
+        if layout is not None and layout.fused is not None and layout.fused.axis == self.axis:
+            layout = replace(layout, fused=None)
+        return super()._parts(shape, layout)
+
     def _draw(self, site: Site, out: Array) -> None:
         pairs = []
         for law, box in zip(self.laws, self.boxes(site.part.shape), strict=True):

@@ -4,15 +4,22 @@ Every axis of a view is traced back to an axis of the parameter, so that a layou
 tensor that it was given) can be told in the axes in which the parameter is stored.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from fanwise.laws.layout import Fused, Layout
-from fanwise.trace import Parameter
 from torch import Tensor, nn
 
+from fanwise.torch.names import DIVISIONS, ELEMENTWISE, PRODUCTS, SUMS
+from fanwise.torch.storage import is_strided, storage_of
+from fanwise.trace import Parameter
+
 Axes = tuple[int | None, ...]
+"""For each axis of a tensor, the axis of a parameter on which it lies; None where there is none."""
+
+BROADCAST = SUMS | PRODUCTS | DIVISIONS | ELEMENTWISE | {"weight_norm", "weight_norm_interface", "parametrization"}
+"""Functions of several parameters among which a small one acts on a large one."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +28,22 @@ class Held:
 
     Args:
         paths: the parameters that it is made of, at least one.
-        axes: for each axis of the tensor, the axis of the first parameter on which it lies; None where there is none.
+        axes: of each of them.
         steps: functions between the parameter and the tensor, none for a view.
+        sides: for each of them, "" where the tensor is made of its numbers, "scale" and "operand" where it changes
+            those of another.
+        parts: (axis, first, count) for each axis of the first parameter of which the tensor shows a part.
     """
 
     paths: tuple[str, ...]
-    axes: Axes
+    axes: tuple[Axes, ...]
     steps: tuple[str, ...] = ()
+    sides: tuple[str, ...] = ("",)
+    parts: tuple[tuple[int, int, int], ...] = ()
+
+    def role(self, which: int, role: str) -> str:
+        """The role of one of the parameters, where the tensor has this one."""
+        return self.sides[which] or role
 
 
 @dataclass(frozen=True)
@@ -54,8 +70,18 @@ class _Base:
         if tuple(tensor.shape) == self.shape and tensor.stride() == self.strides:
             return self.held
         places = [self.axis_of(stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True)]
-        axes = tuple(None if place is None else self.held.axes[place] for place in places)
-        return Held(self.held.paths, axes, self.held.steps)
+        axes = tuple(tuple(None if place is None else own[place] for place in places) for own in self.held.axes)
+        return replace(self.held, axes=axes, parts=(*self.held.parts, *self.shown(tensor, places)))
+
+    def shown(self, tensor: Tensor, places: Sequence[int | None]) -> Iterable[tuple[int, int, int]]:
+        """The axes of which a view with the base's own steps shows a part."""
+        for place, size, stride in zip(places, tensor.shape, tensor.stride(), strict=True):
+            if place is None or stride != self.strides[place] or size >= self.shape[place] or places.count(place) > 1:
+                continue
+            own = self.held.axes[0][place]
+            if own is not None:
+                first = (tensor.storage_offset() - self.offset) // stride % self.shape[place]
+                yield own, first, size
 
 
 class Holdings:
@@ -63,34 +89,68 @@ class Holdings:
 
     def __init__(self, model: nn.Module) -> None:
         self._bases: dict[int, list[_Base]] = {}
+        self._opaque: dict[int, Held] = {}  # sparse tensors and others without a storage, by their id
         self._kept: list[Tensor] = []  # storages that live as long as their record
+        self._shapes: dict[str, torch.Size] = {}
         for path, tensor in _distinct(model):
-            self._add(tensor, Held((path,), tuple(range(tensor.dim()))))
+            self._shapes[path] = tensor.shape
+            self._add(tensor, Held((path,), (tuple(range(tensor.dim())),)))
 
     def find(self, tensor: Tensor) -> Held | None:
         """What a tensor holds, None where it holds no parameter."""
-        storage = _storage(tensor)
-        found = [] if storage is None else [base for base in self._bases.get(storage, ()) if base.covers(tensor)]
-        return found[-1].view(tensor) if found else None
+        storage = storage_of(tensor)
+        if storage is None:
+            return self._opaque.get(id(tensor))
+        found = [base for base in self._bases.get(storage, ()) if base.covers(tensor)]
+        return self._settled(found[-1].view(tensor), tensor) if found else None
 
-    def derive(self, tensor: Tensor, sources: Sequence[tuple[Tensor, Held]], step: str) -> None:
+    def _settled(self, held: Held, tensor: Tensor) -> Held:
+        """What was made of a parameter and has its shape again has its axes too, whatever shape it had between."""
+        whole = tuple(range(tensor.dim()))
+        if (
+            not held.steps
+            or self._shapes[held.paths[0]] != tensor.shape
+            or sorted(set(held.axes[0]), key=str) == list(whole)
+        ):
+            return held
+        return replace(held, axes=(whole, *held.axes[1:]))
+
+    def derive(self, tensor: Tensor, sources: Sequence[Tensor], step: str) -> None:
         """Records a tensor that a function made of parameters alone."""
-        paths = tuple(dict.fromkeys(path for _, held in sources for path in held.paths))
-        axes = _derived_axes(tensor, sources)
-        self._add(tensor, Held(paths, axes, (*sources[0][1].steps, step)))
+        pairs = [(source, held) for source in sources if (held := self.find(source)) is not None]
+        made: dict[str, tuple[Axes, str]] = {}
+        for source, held in pairs:
+            side = _side(source.shape, tensor.shape, step)
+            for path, axes, own in zip(held.paths, held.axes, held.sides, strict=True):
+                made.setdefault(path, (_derived_axes(tensor, source, axes), own or side))
+        self._record(tensor, made, (*pairs[0][1].steps, step))
 
-    def name(self, tensor: Tensor, paths: Iterable[str], shapes: Sequence[torch.Size], step: str) -> None:
+    def name(self, tensor: Tensor, sources: Mapping[str, Tensor]) -> None:
         """Records a tensor that a parametrization made of parameters, axes matched where the shapes agree."""
-        same = next((tuple(range(len(shape))) for shape in shapes if shape == tensor.shape), None)
-        self._add(tensor, Held(tuple(paths), same or (None,) * tensor.dim(), (step,)))
+        made = {
+            path: (
+                tuple(range(tensor.dim())) if source.dim() == tensor.dim() else (None,) * tensor.dim(),
+                _side(source.shape, tensor.shape, "parametrization"),
+            )
+            for path, source in sources.items()
+        }
+        self._record(tensor, made, ("parametrization",))
+
+    def _record(self, tensor: Tensor, made: Mapping[str, tuple[Axes, str]], steps: tuple[str, ...]) -> None:
+        """The parameters that the tensor is made of come first; where all seem to be sides, none is."""
+        order = sorted(made, key=lambda path: made[path][1] != "")
+        plain = all(side for _, side in made.values())
+        sides = tuple("" if plain else made[path][1] for path in order)
+        self._add(tensor, Held(tuple(order), tuple(made[path][0] for path in order), steps, sides))
 
     def _add(self, tensor: Tensor, held: Held) -> None:
-        storage = _storage(tensor)
-        if storage is None:
-            return
-        base = _Base(held, tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
-        self._bases.setdefault(storage, []).append(base)
+        storage = storage_of(tensor)
         self._kept.append(tensor)
+        if storage is None:
+            self._opaque[id(tensor)] = held
+            return
+        base = _Base(held, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
+        self._bases.setdefault(storage, []).append(base)
 
 
 def parameters(model: nn.Module) -> tuple[Parameter, ...]:
@@ -106,7 +166,7 @@ def parameters(model: nn.Module) -> tuple[Parameter, ...]:
         TypeError: not a module, or a parameter that has no shape yet (a lazy module before its first forward).
     """
     check_model(model)
-    aliases: dict[int, list[str]] = {}
+    aliases: dict[object, list[str]] = {}
     for path, tensor in model.named_parameters(remove_duplicate=False):
         aliases.setdefault(_identity(tensor), []).append(path)
     return tuple(_parameter(path, tensor, aliases[_identity(tensor)]) for path, tensor in _distinct(model))
@@ -136,71 +196,42 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def layout_in_storage(layout: Layout, held: Held, view: Tensor, shape: Sequence[int]) -> Layout | None:
-    """A layout told in a view's axes, told in the axes of the parameter of this shape."""
-    if len(layout.axes) != len(held.axes) or not shape:
-        return None
-    roles, fused = [], None
-    for axis, extent in enumerate(shape):
-        here = [i for i, place in enumerate(held.axes) if place == axis]
-        found = [layout.axes[i] for i in here]
-        if not found:
-            roles.append(_role_of_hidden(layout, held, extent))
-            continue
-        if len(set(found)) > 1 and "stack" in found and len(found) == 2:
-            fused = Fused(axis, (), view.shape[here[found.index("stack")]])
-        roles.append(next((role for role in found if role != "stack"), "stack"))
-    kernel = roles.count("kernel") == layout.axes.count("kernel")
-    plain = layout.groups == 1 or (roles.count("in"), roles.count("out")) == (1, 1)
-    if not kernel or not plain:
-        return None
-    return Layout(tuple(roles), layout.groups, layout.grouped, layout.stride, layout.transposed, fused)
-
-
-def _role_of_hidden(layout: Layout, held: Held, extent: int) -> str:
-    """The role of a parameter's axis that a view does not show: of size 1 it may be any axis of size 1 in the view."""
-    if extent == 1:
-        shown = [layout.axes[i] for i, place in enumerate(held.axes) if place is None]
-        if shown:
-            return shown[0]
-    return "stack"
-
-
 def _parameter(path: str, tensor: Tensor, names: Sequence[str]) -> Parameter:
     others = tuple(name for name in names if name != path)
     return Parameter(path, tuple(tensor.shape), dtype_name(tensor.dtype), others, tensor.requires_grad)
 
 
 def _distinct(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
-    seen: set[int] = set()
+    seen: set[object] = set()
     for path, tensor in model.named_parameters():
         if _identity(tensor) not in seen:
             seen.add(_identity(tensor))
             yield path, tensor
 
 
-def _identity(tensor: Tensor) -> int | tuple[object, ...]:
+def _identity(tensor: Tensor) -> object:
     """Equal for parameters that are the same numbers: one tensor, or two over the same memory."""
-    storage = _storage(tensor)
-    if storage is None or tensor.numel() == 0:
+    storage = storage_of(tensor)
+    if storage is None or tensor.numel() == 0 or not is_strided(tensor):
         return id(tensor)
     return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
 
 
-def _storage(tensor: Tensor) -> int | None:
-    try:
-        return int(tensor.untyped_storage()._cdata)
-    except (NotImplementedError, RuntimeError):  # sparse and opaque tensors have none
-        return None
+def _side(shape: Sequence[int], whole: Sequence[int], step: str) -> str:
+    """What a parameter of this shape does to the tensor of another that is made with it."""
+    if step not in BROADCAST or math.prod(shape) >= math.prod(whole) or len(shape) > len(whole):
+        return ""
+    offset = len(whole) - len(shape)
+    if any(size not in (1, whole[offset + axis]) for axis, size in enumerate(shape)):
+        return ""
+    return "operand" if step in SUMS else "scale"
 
 
-def _derived_axes(tensor: Tensor, sources: Sequence[tuple[Tensor, Held]]) -> Axes:
-    for source, held in sources:
-        if source.shape == tensor.shape:
-            return held.axes
-    first, held = sources[0]
-    if tensor.dim() == first.dim():  # a concatenation, a sum that keeps its axes
-        return held.axes
-    if tensor.dim() == first.dim() + 1 and tensor.shape[1:] == first.shape:  # a stack
-        return (None, *held.axes)
+def _derived_axes(tensor: Tensor, source: Tensor, axes: Axes) -> Axes:
+    if tensor.dim() == source.dim():  # elementwise, a concatenation, a product of matrices
+        return axes
+    if tensor.dim() == source.dim() + 1 and tensor.shape[1:] == source.shape:  # a stack
+        return (None, *axes)
+    if source.dim() > 2 and tensor.shape[1 - source.dim() :] == source.shape[1:]:  # some of a stack, chosen by indices
+        return (None,) * (tensor.dim() - source.dim() + 1) + axes[1:]
     return (None,) * tensor.dim()

@@ -1,0 +1,261 @@
+"""The visitor that plans: as the model runs, each parameter gets its law from what feeds the op that uses it.
+
+It works on a real run, where the second moments are measured on the values that the plan itself would put there, and
+on a propagation by theory, where there is nothing to measure (a model on the meta device).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from fanwise.laws.base import Initializer
+from fanwise.laws.elementwise import Constant, Normal
+from fanwise.patterns import THROUGH
+from fanwise.plan.recipes import Choice, Feed, Recipe
+from fanwise.plan.roles import Case, cases, fan_in_of
+from fanwise.trace import INPUT, Op, Trace, Use
+
+STATE = 0.1
+"""Second moment assumed for the state of a recurrent cell that feeds the next layer: it is hidden in one op."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the planner decided for one parameter.
+
+    Args:
+        case: what it is.
+        choice: the law and why.
+        fed: second moment of what feeds it, None where there is none.
+    """
+
+    case: Case
+    choice: Choice
+    fed: float | None = None
+
+
+class Planner:
+    """A visitor of a run or of a propagation.
+
+    Args:
+        trace: of an earlier run of the same model: it says what follows each op.
+        recipe: the rules.
+        found: the one value of parameters whose values are all equal, by path; None where values cannot be read.
+        heads: second moment of what feeds the head, by the path of its table, from an earlier pass.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        recipe: Recipe,
+        found: Mapping[str, float] | None = None,
+        heads: Mapping[str, float] | None = None,
+    ) -> None:
+        self.cases = cases(trace)
+        self.decisions: dict[str, Decision] = {}
+        self.heads: dict[str, float] = dict(heads or {})
+        self.measured_heads: dict[str, float] = {}
+        self._recipe = recipe
+        self._found = found
+        self._trace = trace
+        self._moments: dict[tuple[str, int, int], float] = {}
+        self._input: float | None = None
+        joins = [case.join for case in self.cases.values() if case.join is not None]
+        self._wanted = {trace.ops[join.stream].key for join in joins if join.stream >= 0}
+        self._wants_input = any(join.stream == INPUT for join in joins)
+        self._late: list[str] = []
+
+    def before(self, op: Op, moment: Callable[[int], float]) -> Mapping[str, Initializer]:
+        """Decides the laws of the parameters that an op uses; returns what it should see in their place."""
+        self._see_input(op, moment)
+        laws: dict[str, Initializer] = {}
+        for place, use in enumerate(op.uses):
+            case = self.cases[use.path]
+            if use.path not in self.decisions:
+                self._decide(case, op, use, self._feed(case, op, use, place, moment))
+            if case.role == "tied_embedding" and use.role == "weight":
+                self.measured_heads[use.path] = _positive(moment(0))[0]
+            seen = self._seen(case, use)
+            if seen is not None:
+                laws[use.path] = seen
+        return self._with_magnitudes(op, laws)
+
+    def after(self, op: Op, moment: Callable[[], float]) -> float | None:
+        """Remembers the streams; sets the scale of maps whose input is hidden inside their op."""
+        if not self._late:
+            self._remember(op, moment)
+            return None
+        late, self._late = self._late, []
+        factor = self._settle(late[0], moment())
+        if op.key in self._wanted:
+            self._moments[op.key] = moment() * factor**2
+        return factor
+
+    def finish(self) -> None:
+        """Decides what no op of this pass used."""
+        for path, case in self.cases.items():
+            if path not in self.decisions:
+                feed = Feed(1.0, known=case.role == "unused", found=self._value(path))
+                self.decisions[path] = Decision(case, self._recipe.choose(case, feed))
+
+    # What feeds
+
+    def _see_input(self, op: Op, moment: Callable[[int], float]) -> None:
+        if self._wants_input and self._input is None and op.kind != "embedding" and INPUT in op.inputs:
+            self._input = moment(op.inputs.index(INPUT))
+
+    def _feed(self, case: Case, op: Op, use: Use, place: int, moment: Callable[[int], float]) -> Feed:
+        fed, known = self._second_moment(case, op, use, place, moment)
+        stream, sure = self._stream(case)
+        return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path))
+
+    def _second_moment(
+        self, case: Case, op: Op, use: Use, place: int, moment: Callable[[int], float]
+    ) -> tuple[float, bool]:
+        if case.role == "tied_embedding":
+            return _positive(self.heads.get(use.path, 1.0))[0], True
+        if case.role == "position" and op.kind == "embedding":
+            return self._partner_moment(case)
+        if op.kind == "embedding" or use.role in ("recurrent", "output", "bias", "state_bias", "operand"):
+            return 1.0, True
+        if op.kind == "recurrent" and any(other.role == "weight" for other in op.uses[:place]):
+            return STATE, False
+        which = {"key": 1, "value": 2}.get(use.role, 0)
+        if which >= len(op.inputs) and not op.inputs:
+            return 1.0, False
+        if op.kind == "bilinear":
+            return _positive(moment(0) * moment(1))
+        return _positive(moment(min(which, len(op.inputs) - 1)))
+
+    def _partner_moment(self, case: Case) -> tuple[float, bool]:
+        partner = None if case.partner is None else self.cases[case.partner]
+        if partner is None:
+            return 1.0, True
+        feed = Feed(_positive(self.heads.get(partner.parameter.path, 1.0))[0])
+        law = self._recipe.choose(partner, feed).law
+        return (1.0, True) if law is None else (law.moments(partner.parameter.shape, layout=partner.layout).std ** 2, True)
+
+    def _stream(self, case: Case) -> tuple[float, bool]:
+        if case.join is None:
+            return 1.0, True
+        if case.join.stream == INPUT:
+            return _positive(1.0 if self._input is None else self._input)
+        return _positive(self._moments.get(self._trace.ops[case.join.stream].key, math.nan))
+
+    def _scores(self, case: Case) -> float:
+        if case.op is None or (case.part != "query" and "query" not in case.blocks):
+            return 1.0
+        return score_std(self._trace, case.op)
+
+    def _value(self, path: str) -> float | None:
+        return None if self._found is None else self._found.get(path)
+
+    # Decisions
+
+    def _decide(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
+        choice = self._recipe.choose(case, feed)
+        fed = feed.second_moment if use.role in ("weight", "query", "key", "value", "output") else None
+        self.decisions[use.path] = Decision(case, choice, fed)
+        if use.role == "output" and choice.law is not None:
+            self._late.append(use.path)
+
+    def _settle(self, path: str, found: float) -> float:
+        """The output was measured instead of the input: for a map without bias the one follows from the other."""
+        decision = self.decisions[path]
+        law = decision.choice.law
+        if law is None:
+            return 1.0
+        shape, layout = decision.case.parameter.shape, decision.case.layout
+        variance = law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
+        if not (math.isfinite(found) and found > 0 and variance > 0):
+            return 1.0
+        stream, _ = self._stream(decision.case)
+        feed = Feed(found / variance, True, stream)
+        choice = self._recipe.choose(decision.case, feed)
+        self.decisions[path] = Decision(decision.case, choice, feed.second_moment)
+        after = 1.0 if choice.law is None else choice.law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
+        return math.sqrt(after / variance)
+
+    def _seen(self, case: Case, use: Use) -> Initializer | None:
+        """What the op should see: the law, or that of what is made of the parameter."""
+        chosen = self.decisions[use.path].choice.law
+        if chosen is None:
+            return None
+        if case.offset:
+            moments = chosen.moments(case.parameter.shape)
+            return Constant(moments.mean + case.offset)
+        return None if case.derived and case.role not in ("magnitude", "weight", "branch_end", "head") else chosen
+
+    def _with_magnitudes(self, op: Op, laws: dict[str, Initializer]) -> Mapping[str, Initializer]:
+        """A weight-normalised map is seen as its rows times their lengths: normal, of the rows' length."""
+        for use in op.uses:
+            case = self.cases[use.path]
+            if case.role == "magnitude" and use.path in laws:
+                length = laws[use.path].moments(case.parameter.shape).mean
+                peers = [other for other in op.uses if other.steps == use.steps and other.path != use.path]
+                width = max((fan_in_of(self.cases[peer.path]) for peer in peers), default=1.0)
+                laws |= dict.fromkeys((use.path, *(peer.path for peer in peers)), Normal(length / math.sqrt(width)))
+        return laws
+
+    def _remember(self, op: Op, moment: Callable[[], float]) -> None:
+        if op.key in self._wanted:
+            self._moments[op.key] = moment()
+
+
+def score_std(trace: Trace, query: Op) -> float:
+    """Std of the attention scores that a projection of unit queries and keys leads to; 1 where they are divided by
+    sqrt(d), or where a norm stands between.
+    """
+    queue: list[tuple[Op, float]] = [(query, 1.0)]
+    seen = {query.index}
+    while queue:
+        here, factor = queue.pop(0)
+        for reader in trace.follows(here):
+            if reader.index in seen:
+                continue
+            seen.add(reader.index)
+            if reader.kind == "norm":
+                return 1.0
+            if reader.kind == "attention":
+                return factor * float(reader.detail["scale"]) * math.sqrt(float(reader.detail["width"]))
+            if reader.kind == "matmul":
+                return _product_std(trace, reader, here, factor)
+            if reader.kind in THROUGH:
+                queue.append((reader, factor * _constant_of(reader)))
+    return 1.0
+
+
+def _product_std(trace: Trace, product: Op, source: Op, factor: float) -> float:
+    width = source.shape[-1] if source.shape else 1
+    width = int(product.detail.get("width", width))
+    factor *= float(product.detail.get("constant", 1.0)) * math.sqrt(width)
+    here: Op | None = product
+    while here is not None:
+        following = [op for op in trace.follows(here) if op.kind in (*THROUGH, "softmax")]
+        here = following[0] if following else None
+        if here is None or here.kind == "softmax":
+            return factor if here is not None else 1.0
+        if here.kind == "norm":
+            return 1.0
+        factor *= _constant_of(here)
+    return 1.0
+
+
+def _constant_of(op: Op) -> float:
+    """The number that an op multiplies by, 1 where it does something else."""
+    constant = op.detail.get("constant")
+    if op.kind != "elementwise" or not isinstance(constant, (int, float)) or not constant:
+        return 1.0
+    if op.name in ("div", "truediv", "true_divide", "divide"):
+        return 1.0 / abs(constant)
+    return abs(float(constant)) if op.name in ("mul", "rmul", "multiply") else 1.0
+
+
+def _positive(value: float) -> tuple[float, bool]:
+    """A second moment and whether it is one: 1 stands in for zeros and for what is not a number."""
+    return (value, True) if math.isfinite(value) and value > 0 else (1.0, False)
+
+
+def as_rows(planner: Planner) -> list[Decision]:
+    """Every decision, in the model's order."""
+    return [replace(planner.decisions[path]) for path in planner.cases]

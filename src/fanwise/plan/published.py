@@ -1,0 +1,431 @@
+"""Recipes as their papers give them, by role.
+
+Where a paper is silent on a role, the rule of the unit recipe fills in, and the reason says so. What a paper wants of
+the architecture (a multiplier on the stream, no normalisation) stands in the reason too: a plan cannot build it.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+
+from fanwise.laws.base import Initializer
+from fanwise.laws.composite import Blocks
+from fanwise.laws.elementwise import Constant, Normal, Ones, VarianceScaling, Zeros
+from fanwise.laws.gain import gain
+from fanwise.laws.nonlinearities import NONLINEARITIES
+from fanwise.laws.structured import Orthogonal
+from fanwise.plan.recipes import UNIT, Choice, Feed, Recipe, Rule, norm_scale, normal, padded, recurrent, scaled, zeros
+from fanwise.plan.roles import Case, fan_in_of
+from fanwise.plan.surroundings import Branch, Stack
+from fanwise.trace import Op
+
+HE = 'He et al., "Delving deep into rectifiers", 2015, eq. 10'
+GLOROT = 'Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010, eq. 16'
+LECUN = 'LeCun et al., "Efficient BackProp", 1998, eq. 16'
+SAXE = 'Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2013'
+GPT2 = 'Radford et al., "Language models are unsupervised multitask learners", 2019, section 2.3'
+GPT1 = 'Radford et al., "Improving language understanding by generative pre-training", 2018, section 4.1'
+SMALL = 'Nguyen and Salazar, "Transformers without tears", 2019, section 2.2'
+T_FIXUP = 'Huang et al., "Improving transformer optimization through better initialization", 2020, section 3.2'
+DEEPNET = 'Wang et al., "DeepNet: scaling transformers to 1,000 layers", 2022, figure 2'
+FIXUP = 'Zhang et al., "Fixup initialization: residual learning without normalization", 2019, section 3'
+GOYAL = 'Goyal et al., "Accurate, large minibatch SGD", 2017, section 5.1'
+IOFFE = 'Ioffe and Szegedy, "Batch normalization", 2015, algorithm 1'
+
+GPT_STD = 0.02
+SMALL_HEAD = 0.01
+RRELU_SLOPE = (1 / 8 + 1 / 3) / 2
+"""Mean slope of a randomised leaky ReLU: Xu et al., "Empirical evaluation of rectified activations", 2015."""
+PRELU_SLOPE = 0.25
+
+MAPS = ("weight", "branch_end", "head")
+TABLES = ("embedding", "tied_embedding", "position", "relative", "token")
+
+
+def _each(roles: tuple[str, ...], rule: Rule) -> dict[str, Rule]:
+    return dict.fromkeys(roles, rule)
+
+
+def _borrowed(rule: Rule) -> Rule:
+    """The rule of the unit recipe, with a word that the paper has none."""
+
+    def borrowed(case: Case, feed: Feed) -> Choice:
+        choice = rule(case, feed)
+        if choice.law is None:
+            return choice
+        return replace(choice, reason=f"{choice.reason} (the paper is silent here: as in the unit recipe)")
+
+    return borrowed
+
+
+def _norm(case: Case, feed: Feed) -> Choice:
+    """1 after a normalisation, also after one that ends a branch."""
+    return replace(norm_scale(case, feed), source=IOFFE)
+
+
+def _published(name: str, title: str, rules: Mapping[str, Rule], source: str) -> Recipe:
+    """A recipe that says what its paper says, and borrows the rest."""
+    silent = {role: _borrowed(rule) for role, rule in UNIT.rules.items()}
+    norms = _each(("norm_scale", "branch_norm"), _norm)
+    return UNIT.but(name, title, {**silent, **norms, **rules}, source)
+
+
+# Gains of what feeds a map
+
+
+@lru_cache(maxsize=256)
+def _named_gain(name: str, slope: float) -> float | None:
+    """1 / sqrt(E f(z)^2), None where the function is not known."""
+    if name in ("leaky_relu", "prelu"):
+        return math.sqrt(2 / (1 + slope**2))
+    return gain(name) if name in NONLINEARITIES else None
+
+
+def _gain_of(op: Op) -> float | None:
+    """Gain of an activation op."""
+    name = str(op.detail.get("nonlinearity"))
+    if name == "gelu" and op.detail.get("approximate") == "tanh":
+        name = "gelu_tanh"
+    slope = PRELU_SLOPE if name == "prelu" else op.detail.get("negative_slope", RRELU_SLOPE)
+    return _named_gain(name, float(slope))
+
+
+def _fed_gain(case: Case) -> tuple[float, str, bool]:
+    """The gain of what feeds a map, why, and whether it is known."""
+    op = None if case.around is None else case.around.activation(case.op)
+    if op is None:
+        return 1.0, "no nonlinearity feeds it", True
+    name, found = op.detail.get("nonlinearity"), _gain_of(op)
+    if found is None:
+        return 1.0, f"{name} feeds it, whose gain is not known", False
+    return found, f"{name} feeds it", True
+
+
+def _he_gain(case: Case) -> tuple[float, str, bool]:
+    """As `_fed_gain`, but the first layer has that of a ReLU, as in the paper."""
+    fed, why, known = _fed_gain(case)
+    around = case.around
+    if around is not None and around.activation(case.op) is None and around.reads_input(case.op):
+        return math.sqrt(2), "the first layer, where the paper keeps the factor 2 for simplicity", True
+    return fed, why, known
+
+
+# He, Glorot, LeCun, orthogonal
+
+
+def _he_times(case: Case, factor: float, more: str = "", source: str = HE) -> Choice:
+    own, why, known = _he_gain(case)
+    variance = (own * factor) ** 2
+    choice = scaled(case, variance, gives=None, reason=f"variance {variance:.4g} / fan_in: {why}{more}", source=source)
+    return choice if known else replace(choice, guess=True)
+
+
+def he(case: Case, feed: Feed) -> Choice:
+    """Normal of variance gain^2 / fan_in: 2 after a ReLU, 2 / (1 + a^2) after a leaky one, 1 after none (eq. 7).
+
+    For other nonlinearities eq. 7 holds with their own E f(z)^2. The first layer has 2, as in the paper, which says
+    that 1 would be right there.
+    """
+    return _he_times(case, 1.0)
+
+
+def _scaling(case: Case, law: VarianceScaling, reason: str, source: str) -> Choice:
+    """A law by the fans; where there are none, a normal law of the same gain."""
+    if case.layout is None:
+        return Choice(Normal(math.sqrt(law.scale / fan_in_of(case))), f"{reason}; its fans are assumed", source, None, True)
+    return Choice(law, reason, source)
+
+
+def _by_fans(law: VarianceScaling, reason: str, source: str) -> Rule:
+    return lambda case, feed: _scaling(case, law, reason, source)
+
+
+def _orthogonal(case: Case, feed: Feed) -> Choice:
+    """An orthogonal matrix for each fused map, times the gain of what feeds it."""
+    own, why, known = _fed_gain(case)
+    if case.layout is None:
+        return _scaling(case, VarianceScaling(own**2), "a map whose axes are not known cannot be made orthogonal", SAXE)
+    return Choice(Orthogonal(own), f"orthogonal, gain {own:.4g}: {why}", SAXE, None, not known)
+
+
+HE_RECIPE = _published(
+    "he",
+    "normal, variance 2 / fan_in after a ReLU",
+    {
+        **_each(MAPS, he),
+        **_each(("bias", "head_bias"), zeros("biases start at 0", HE)),
+        "slope": UNIT.rules["slope"],
+    },
+    HE,
+)
+GLOROT_RECIPE = _published(
+    "glorot",
+    "uniform, variance 2 / (fan_in + fan_out)",
+    {
+        **_each(MAPS, _by_fans(VarianceScaling(1.0, "fan_avg", "uniform"), "between forward and backward", GLOROT)),
+        **_each(("bias", "head_bias"), zeros("biases start at 0", GLOROT)),
+    },
+    GLOROT,
+)
+LECUN_RECIPE = _published(
+    "lecun",
+    "normal, variance 1 / fan_in",
+    _each(MAPS, _by_fans(VarianceScaling(1.0), "unit variance from unit variance", LECUN)),
+    LECUN,
+)
+ORTHOGONAL_RECIPE = _published(
+    "orthogonal",
+    "an orthogonal matrix for each map, with the gain of what feeds it",
+    {**_each(MAPS, _orthogonal), "recurrent": recurrent},
+    SAXE,
+)
+
+
+# Constants for transformers
+
+
+def _table(std: float, reason: str, source: str) -> Rule:
+    return lambda case, feed: padded(case, Choice(Normal(std), reason, source))
+
+
+def _gpt2_end(case: Case, feed: Feed) -> Choice:
+    """0.02 / sqrt(number of residual layers)."""
+    joins = 1 if case.join is None else case.join.total
+    reason = f"std {GPT_STD} / sqrt({joins}), one for each residual layer of its stream"
+    return Choice(Normal(GPT_STD / math.sqrt(joins)), reason, GPT2)
+
+
+_GPT_WORDS = f"std {GPT_STD} whatever the width"
+
+GPT2_RECIPE = _published(
+    "gpt2",
+    "normal, std 0.02; the ends of n residual layers 0.02 / sqrt(n)",
+    {
+        **_each(("weight", "head"), normal(GPT_STD, _GPT_WORDS, GPT1)),
+        **_each(TABLES, _table(GPT_STD, _GPT_WORDS, GPT1)),
+        "branch_end": _gpt2_end,
+    },
+    GPT2,
+)
+
+
+def _model_width(case: Case) -> int:
+    """Features of the stream that a dense map works for; its own fan_in elsewhere."""
+    branch = _branch(case)
+    dense = case.op is not None and case.op.kind in ("linear", "attention_block")
+    return branch.width if branch is not None and branch.width and dense else round(fan_in_of(case))
+
+
+def _small(case: Case, feed: Feed) -> Choice:
+    """N(0, 2 / (d + 4 d)), d the width of the model: Xavier's rule for the feed-forward map, used everywhere."""
+    width = case.parameter.shape[-1] if case.role in TABLES else _model_width(case)
+    choice = Choice(Normal(math.sqrt(2 / (5 * width))), f"std sqrt(2 / (5 d)), d = {width} the width of the model", SMALL)
+    return padded(case, choice) if case.role in TABLES else choice
+
+
+SMALL_RECIPE = _published(
+    "small_init",
+    "normal, std sqrt(2 / (5 d)) for a model of width d",
+    _each((*MAPS, "embedding", "tied_embedding", "position"), _small),
+    SMALL,
+)
+
+
+# Depth: T-Fixup, DeepNorm
+
+
+def _branch(case: Case) -> Branch | None:
+    return None if case.around is None else case.around.branch(case.op)
+
+
+def _stack(case: Case, branch: Branch) -> Stack:
+    return Stack("alone", 1) if case.around is None else case.around.stack(branch.join)
+
+
+def _on_branches(beta: Callable[[Stack], tuple[float, str]], distribution: str, source: str) -> Rule:
+    """Xavier's law, times beta on every map of a branch but queries and keys."""
+
+    def rule(case: Case, feed: Feed) -> Choice:
+        branch = _branch(case)
+        if branch is None:
+            return _xavier(case, lambda name: 1.0, ("Xavier: it is on no branch", source), distribution)
+        factor, words = beta(_stack(case, branch))
+        return _xavier(case, lambda name: 1.0 if name in ("query", "key") else factor, (words, source), distribution)
+
+    return rule
+
+
+def _xavier(case: Case, gain_of: Callable[[str | None], float], words: tuple[str, str], distribution: str) -> Choice:
+    """Xavier's law with the gain of its part, or of each of its blocks."""
+
+    def law(name: str | None) -> VarianceScaling:
+        return VarianceScaling(gain_of(name) ** 2, "fan_avg", distribution)
+
+    fused = None if case.layout is None else case.layout.fused
+    distinct = {gain_of(name) for name in case.blocks}
+    if fused is None or len(distinct) < 2:
+        name = case.blocks[0] if case.blocks and len(distinct) < 2 else case.part
+        choice = _scaling(case, law(name), *words)
+        return replace(choice, guess=choice.guess or len(distinct) > 1)
+    blocks = Blocks(tuple(law(name) for name in case.blocks), fused.axis, fused.sizes or None)
+    return Choice(blocks, f"{words[0]}; queries and keys keep gain 1", words[1])
+
+
+def deepnorm_constants(stack: Stack) -> tuple[float, float]:
+    """Alpha, the model's factor on its stream, and beta, the gain of the maps on its branches.
+
+    One stack of N layers: (2N)^(1/4), (8N)^(-1/4); an encoder of N beside a decoder of M: 0.81 (N^4 M)^(1/16),
+    0.87 (N^4 M)^(-1/16); the decoder: (3M)^(1/4), (12M)^(-1/4). A layer has two joins, a decoder's that reads an
+    encoder three.
+
+    References:
+        Wang et al., "DeepNet: scaling transformers to 1,000 layers", 2022, figure 2.
+    """
+    if stack.kind == "encoder":
+        product = (stack.joins / 2) ** 4 * stack.others / 3
+        return 0.81 * product ** (1 / 16), 0.87 * product ** (-1 / 16)
+    layers, each = (stack.joins / 3, 3) if stack.kind == "decoder" else (stack.joins / 2, 2)
+    return (each * layers) ** 0.25, (4 * each * layers) ** -0.25
+
+
+def _deepnorm_beta(stack: Stack) -> tuple[float, str]:
+    alpha, beta = deepnorm_constants(stack)
+    needs = f"the model must add its branches as LayerNorm(alpha x + f(x)), alpha = {alpha:.6g}"
+    return beta, f"Xavier times beta = {beta:.6g}; {needs}"
+
+
+DEEPNORM_RECIPE = _published(
+    "deepnorm",
+    "Xavier times beta on values, outputs and feed-forward maps, for streams scaled by alpha",
+    _each(("weight", "branch_end"), _on_branches(_deepnorm_beta, "normal", DEEPNET)),
+    DEEPNET,
+)
+
+
+def _t_fixup_factor(stack: Stack) -> tuple[float, str]:
+    """0.67 N^(-1/4) in an encoder, (9M)^(-1/4) in a decoder that reads one."""
+    if stack.kind == "decoder":
+        factor = (9 * stack.joins / 3) ** -0.25
+    else:
+        factor = 0.67 * (stack.joins / 2) ** -0.25
+    return factor, f"Xavier times {factor:.6g}; the model must have no normalisation"
+
+
+def _t_fixup_table(case: Case, feed: Feed) -> Choice:
+    """N(0, 1/d) times (9M)^(-1/4), M the layers of the decoder, or of the only stack."""
+    stack = None if case.around is None else case.around.deepest
+    layers = 1.0 if stack is None else stack.joins / (3 if stack.kind == "decoder" else 2)
+    std = case.parameter.shape[-1] ** -0.5 * (9 * layers) ** -0.25
+    return padded(case, Choice(Normal(std), f"std d^(-1/2) (9M)^(-1/4), M = {layers:g} layers", T_FIXUP))
+
+
+T_FIXUP_RECIPE = _published(
+    "t_fixup",
+    "Xavier, smaller with depth on values, outputs, feed-forward maps and tables, for models without normalisation",
+    {
+        **_each(("weight", "branch_end"), _on_branches(_t_fixup_factor, "uniform", T_FIXUP)),
+        **_each(("embedding", "tied_embedding"), _t_fixup_table),
+        "head": _by_fans(VarianceScaling(1.0, "fan_avg", "uniform"), "Xavier", T_FIXUP),
+    },
+    T_FIXUP,
+)
+
+
+# Branches that start at 0: Fixup, zero gamma
+
+
+def fixup_factor(joins: int, depth: int) -> float:
+    """L^(-1/(2m-2)) for L branches of m maps; 1 where the only map is the last one.
+
+    References:
+        Zhang et al., "Fixup initialization: residual learning without normalization", 2019, section 3, rule 2.
+    """
+    return float(joins ** (-1 / (2 * depth - 2))) if depth > 1 else 1.0
+
+
+def _fixup_inner(case: Case, feed: Feed) -> Choice:
+    """He's law, on a branch times L^(-1/(2m-2))."""
+    branch = _branch(case)
+    if branch is None or case.op is None:
+        return _he_times(case, 1.0, "; it is on no branch", FIXUP)
+    last = case.op.index in branch.ends and case.op.kind != "attention_block"
+    if last and not branch.normed:
+        return _fixup_zero(case, feed)
+    joins = branch.join.total
+    words = f", L = {joins} branches of m = {branch.depth} maps: times L^(-1/(2m-2))"
+    return _he_times(case, fixup_factor(joins, branch.depth), words, FIXUP)
+
+
+def _fixup_zero(case: Case, feed: Feed) -> Choice:
+    """0, but not in a weight that a parametrization divides by its length."""
+    if case.derived:
+        return replace(_he_times(case, 1.0, "; its length decides whether it starts at 0", FIXUP), guess=True)
+    what = "the outputs" if case.role == "head" else "the branch"
+    return Choice(Zeros(), f"{what} starts at 0", FIXUP)
+
+
+def _fixup_length(case: Case, feed: Feed) -> Choice:
+    """The length of a weight that is 0 at the start, or that of the unit recipe."""
+    branch = _branch(case)
+    ends = branch is not None and case.op is not None and case.op.index in branch.ends and not branch.normed
+    if ends or (case.around is not None and case.around.is_head(case.op)):
+        return Choice(Zeros(), "the branch starts at 0", FIXUP)
+    return _borrowed(UNIT.rules["magnitude"])(case, feed)
+
+
+def _constant(value: float, case: Case) -> Initializer:
+    """A constant, less what the model adds to it."""
+    found = value - case.offset
+    return Zeros() if found == 0 else Ones() if found == 1 else Constant(found)
+
+
+def _fixup_gate(case: Case, feed: Feed) -> Choice:
+    """1 after a map that is 0; 0 after a normalisation, which would hide the map's size."""
+    branch = _branch(case)
+    if branch is not None and branch.normed:
+        return Choice(_constant(0.0, case), "the branch starts at 0; its normalisation hides the size of its maps", FIXUP)
+    return Choice(_constant(1.0, case), "the multiplier of a branch starts at 1", FIXUP)
+
+
+def _zero_norm(source: str, why: str) -> Rule:
+    return lambda case, feed: Choice(_constant(0.0, case), why, source)
+
+
+FIXUP_RECIPE = _published(
+    "fixup",
+    "He, smaller with depth on branches; their last maps and the head 0; for models without normalisation",
+    {
+        "weight": _fixup_inner,
+        **_each(("branch_end", "head"), _fixup_zero),
+        **_each(("bias", "head_bias"), zeros("biases start at 0", FIXUP)),
+        "branch_gate": _fixup_gate,
+        "branch_norm": _zero_norm(FIXUP, "the branch starts at 0; its normalisation hides the size of its last map"),
+        "magnitude": _fixup_length,
+    },
+    FIXUP,
+)
+ZERO_GAMMA_RECIPE = _published(
+    "zero_gamma",
+    "He; the last normalisation of each branch 0; a small head",
+    {
+        **_each(("weight", "branch_end"), he),
+        "branch_norm": _zero_norm(GOYAL, "the branch starts at 0: the block passes its input on"),
+        "head": normal(SMALL_HEAD, f"std {SMALL_HEAD} in the last layer", GOYAL),
+    },
+    GOYAL,
+)
+
+PUBLISHED = (
+    HE_RECIPE,
+    GLOROT_RECIPE,
+    LECUN_RECIPE,
+    ORTHOGONAL_RECIPE,
+    GPT2_RECIPE,
+    SMALL_RECIPE,
+    T_FIXUP_RECIPE,
+    DEEPNORM_RECIPE,
+    FIXUP_RECIPE,
+    ZERO_GAMMA_RECIPE,
+)
+"""In the order of the documentation."""

@@ -1,0 +1,297 @@
+"""What each parameter is in the model: the role that decides which rule of a recipe speaks for it.
+
+Roles partition the parameters: every parameter has exactly one, so two rules cannot fight and none is forgotten.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from fanwise.laws.layout import Layout
+from fanwise.patterns import attention_part
+from fanwise.plan.surroundings import Surroundings
+from fanwise.trace import WEIGHT_KINDS, Join, Op, Parameter, Trace, Use
+
+ROLES: Mapping[str, str] = MappingProxyType(
+    {
+        "weight": "a linear map inside the network",
+        "branch_end": "the last linear map of a residual branch",
+        "head": "the linear map that makes the model's outputs",
+        "recurrent": "a map from a hidden state to itself",
+        "embedding": "a table of tokens",
+        "tied_embedding": "a table of tokens that is the head too",
+        "position": "a table that is added to a signal: positions, segments",
+        "relative": "a table of biases on attention scores",
+        "token": "a learned token, query or state that enters as data",
+        "norm_scale": "the factor of a normalisation",
+        "norm_shift": "the summand of a normalisation",
+        "branch_norm": "the factor of a normalisation that ends a residual branch",
+        "gate": "a learned factor on a signal, such as LayerScale",
+        "branch_gate": "a learned factor at the end of a residual branch, such as LayerScale or ReZero",
+        "bias": "the summand of a linear map",
+        "head_bias": "the summand of the head",
+        "gate_bias": "the summand of a recurrent cell's gates",
+        "state_bias": "the second summand of a recurrent cell's gates",
+        "slope": "the slope of a PReLU",
+        "magnitude": "the length of each row of a weight-normalised map",
+        "other": "a parameter that acts in a way of its own, such as a state-space model's decay",
+        "unused": "no op of this run reads it",
+    }
+)
+"""Every role and what it means."""
+
+WALKED = ("slice", "dropout", "shift", "elementwise", "concat", "pool", "activation", "mul", "reduce", "softmax")
+OUTWARD = ("slice", "dropout", "shift", "scale", "elementwise", "activation", "softmax", "reduce", "pool", "mul")
+PLAIN = frozenset("to float half bfloat16 double type t contiguous clone detach transpose permute reshape view".split())
+"""Functions that change neither the values nor their number."""
+LINEAR = PLAIN | frozenset("cat stack weight_norm _WeightNorm _SpectralNorm parametrization hook".split())
+"""Functions that keep the values' size, or that the planner knows."""
+MAPS = ("weight", "query", "key", "value", "output")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One parameter, its role, and what the role's rule needs to know.
+
+    Args:
+        parameter: its name, shape, dtype.
+        role: one of `ROLES`.
+        op: the op that uses it, None for an unused one.
+        use: how.
+        join: the residual connection whose branch it ends, None elsewhere.
+        ends: how many maps end that branch side by side.
+        part: "query", "key" or "value" where it feeds an attention's operand.
+        blocks: what its fused maps are.
+        partner: for a position table, the table of tokens that it is added to.
+        offset: what is added to the parameter before it is used: 1 for norms written as 1 + weight.
+        around: what stands around it; None in a case that is made by hand.
+    """
+
+    parameter: Parameter
+    role: str
+    op: Op | None = None
+    use: Use | None = None
+    join: Join | None = None
+    ends: int = 1
+    part: str | None = None
+    blocks: tuple[str, ...] = ()
+    partner: str | None = None
+    offset: float = 0.0
+    around: Surroundings | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def layout(self) -> Layout | None:
+        """Layout of the parameter as it is stored, None where it has none."""
+        return None if self.use is None else self.use.layout
+
+    @property
+    def derived(self) -> bool:
+        """Whether the op sees something made of the parameter, not the parameter."""
+        return self.use is not None and any(step not in PLAIN for step in self.use.steps)
+
+    @property
+    def transformed(self) -> bool:
+        """Whether it is made by a function whose effect on the size of the weight is not known."""
+        return self.derived and self.role != "magnitude" and not set(self.use.steps if self.use else ()) <= LINEAR
+
+
+def cases(trace: Trace) -> Mapping[str, Case]:
+    """The case of every parameter, by path, in the model's order."""
+    reader = _Reader(trace)
+    return MappingProxyType({parameter.path: reader.case(parameter) for parameter in trace.parameters})
+
+
+class _Reader:
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._heads = _heads(trace)
+        self._around = Surroundings(trace, frozenset(self._heads))
+        self._ends: dict[int, tuple[Join, int]] = {}
+        for join in trace.joins:
+            ends = tuple(_branch_ends(trace, join))
+            for end in ends:
+                self._ends[end] = (join, len(ends))
+
+    def case(self, parameter: Parameter) -> Case:
+        uses = self._trace.uses[parameter.path]
+        if not uses:
+            return Case(parameter, "unused")
+        found = [self._of_use(parameter, op, use) for op, use in uses]
+        tied = any(case.role == "head" for case in found)
+        table = next((case for case in found if case.role == "embedding"), None)
+        if tied and table is not None:
+            head = next(case for case in found if case.role == "head")
+            return replace(table, role="tied_embedding", op=head.op)
+        order = ("head", "embedding", "branch_end", "branch_norm", "branch_gate")
+        return min(found, key=lambda case: order.index(case.role) if case.role in order else len(order))
+
+    def _of_use(self, parameter: Parameter, op: Op, use: Use) -> Case:
+        case = Case(parameter, self._role(parameter, op, use), op, use, around=self._around)
+        if case.role == "position":
+            case = replace(case, partner=self._partner(op))
+        if case.role in ("norm_scale", "branch_norm") and "add" in use.steps:
+            case = replace(case, offset=1.0)
+        if use.role in MAPS:
+            part = use.role if use.role in ("query", "key", "value") else attention_part(self._trace, op)
+            blocks = tuple(op.detail.get("blocks", ())) if use.role == "weight" else ()
+            case = replace(case, part=None if blocks else part, blocks=blocks)
+        if op.index in self._ends and case.role in ("branch_end", "branch_norm", "branch_gate"):
+            join, ends = self._ends[op.index]
+            case = replace(case, join=join, ends=ends)
+        return case
+
+    def _role(self, parameter: Parameter, op: Op, use: Use) -> str:
+        if use.role in MAPS:
+            return self._map_role(parameter, op, use)
+        if use.role == "table":
+            return self._table_role(op)
+        if use.role == "scale":
+            return self._scale_role(op)
+        if use.role in ("bias", "state_bias"):
+            return self._bias_role(op, use)
+        if use.role == "shift":
+            return self._shift_role(parameter, op)
+        if use.role == "operand":
+            return "token" if op.kind == "parameter" else "other"
+        return use.role
+
+    def _map_role(self, parameter: Parameter, op: Op, use: Use) -> str:
+        if self._is_magnitude(parameter, op, use):
+            return "magnitude"
+        if op.kind == "attention_block":
+            ends = use.role == "output" and op.index in self._ends
+            return "branch_end" if ends else "weight"
+        if op.index in self._heads:
+            return "head"
+        return "branch_end" if op.index in self._ends else "weight"
+
+    def _is_magnitude(self, parameter: Parameter, op: Op, use: Use) -> bool:
+        """Whether it is the length in a weight norm: a vector that makes one weight with a parameter of more axes."""
+        others = [other for other in op.uses if other.steps == use.steps and other.role == use.role]
+        made = bool({"parametrization", "hook", "weight_norm"} & set(use.steps))
+        larger = any(not _is_vector(self._trace.by_path[other.path]) for other in others if other.path != use.path)
+        return made and larger and _is_vector(parameter)
+
+    def _table_role(self, op: Op) -> str:
+        if _feeds_scores(self._trace, op):
+            return "relative"
+        if op.inputs:
+            return "embedding"
+        return "position" if self._trace.after(op, ("add", "shift"), ("slice", "dropout")) is not None else "embedding"
+
+    def _scale_role(self, op: Op) -> str:
+        ends = op.index in self._ends
+        if op.kind == "norm" or self._follows_norm(op):
+            return "branch_norm" if ends else "norm_scale"
+        return "branch_gate" if ends else "gate"
+
+    def _follows_norm(self, op: Op) -> bool:
+        return any(source.kind == "norm" for source in self._trace.feeds(op)[:1])
+
+    def _bias_role(self, op: Op, use: Use) -> str:
+        if op.kind == "recurrent":
+            return "gate_bias" if use.role == "bias" else "state_bias"
+        return "head_bias" if op.index in self._heads else "bias"
+
+    def _shift_role(self, parameter: Parameter, op: Op) -> str:
+        if op.kind == "norm":
+            return "norm_shift"
+        source = next(iter(self._trace.feeds(op)), None)
+        if source is not None and (source.kind == "norm" or (source.kind == "scale" and self._follows_norm(source))):
+            return "norm_shift" if _is_vector(parameter) else "position"
+        if _feeds_scores(self._trace, op):
+            return "relative"
+        if not _is_vector(parameter) and not _fills_features(source, parameter):
+            return "position"
+        return "head_bias" if source is not None and source.index in self._heads else "bias"
+
+    def _partner(self, op: Op) -> str | None:
+        """The table of tokens whose rows are added to those of a position table."""
+        joined = self._trace.after(op, ("add",), ("slice", "dropout"))
+        if joined is None:
+            return None
+        for source in self._trace.feeds(joined):
+            for use in source.uses:
+                if source.index != op.index and use.role == "table":
+                    return use.path
+        return None
+
+
+def _heads(trace: Trace) -> set[int]:
+    """Maps that the outputs lead back to without a norm, an add or an attention between; outputs read again are none."""
+    found: set[int] = set()
+    ends = [index for place, index in enumerate(trace.outputs) if place == 0 or not trace.followers[index]]
+    queue, seen = list(ends), set(ends)
+    while queue:
+        op = trace.ops[queue.pop()]
+        if op.kind in ("linear", "conv", "conv_transpose", "bilinear"):
+            found.add(op.index)
+        elif op.kind in OUTWARD or (op.kind == "add" and len(op.inputs) == 1):
+            fresh = [source for source in op.inputs if source >= 0 and source not in seen]
+            seen.update(fresh)
+            queue += fresh
+    return found
+
+
+def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
+    """The ops that set a branch's size: its last maps, or the norm or gate that follows them."""
+    joins = {other.op for other in trace.joins}
+    queue, seen = [join.branch], {join.branch}
+    while queue:
+        op = trace.ops[queue.pop()]
+        if op.kind in WEIGHT_KINDS or op.kind in ("norm", "scale"):
+            if op.kind != "norm" or op.uses:
+                yield op.index
+                continue
+            if _scaled_norm(trace, op):
+                continue
+        if op.kind in (*WALKED, "add", "norm") and op.index not in joins:
+            fresh = [source for source in op.inputs if source > join.stream and source not in seen]
+            seen.update(fresh)
+            queue += fresh
+
+
+def _scaled_norm(trace: Trace, op: Op) -> bool:
+    """Whether a norm without parameters is followed by a scale that has them."""
+    return any(reader.kind == "scale" for reader in trace.follows(op))
+
+
+def _fills_features(source: Op | None, parameter: Parameter) -> bool:
+    """Whether a parameter holds one number for each feature that a map gives, in whatever shape."""
+    if source is None or source.kind not in WEIGHT_KINDS or not source.shape:
+        return False
+    return math.prod(parameter.shape) == source.shape[source.axis]
+
+
+def _is_vector(parameter: Parameter) -> bool:
+    return sum(extent > 1 for extent in parameter.shape) <= 1
+
+
+def _feeds_scores(trace: Trace, op: Op) -> bool:
+    """Whether what an op gives is added to attention scores."""
+    steps = ("slice", "activation", "scale", "elementwise", "concat", "add", "shift", "mul")
+    found = trace.after(op, ("softmax", "attention", *WEIGHT_KINDS, "norm", "matmul"), steps)
+    if found is None or found.kind not in ("softmax", "attention"):
+        return False
+    if found.kind == "softmax":
+        return True
+    return len(found.inputs) > 3 and found.inputs[3] in _reach(trace, op, found)  # noqa: PLR2004
+
+
+def _reach(trace: Trace, op: Op, until: Op) -> set[int]:
+    found, queue = {op.index}, [op]
+    while queue:
+        for reader in trace.follows(queue.pop()):
+            if reader.index < until.index and reader.index not in found:
+                found.add(reader.index)
+                queue.append(reader)
+    return found
+
+
+def fan_in_of(case: Case) -> float:
+    """fan_in of a case's map; the elements of a row where it has no layout."""
+    if case.layout is not None:
+        fans = case.layout.block_fans(case.parameter.shape)
+        return max(fans[0].fan_in, 1)
+    return max(math.prod(case.parameter.shape[1:]), 1)

@@ -1,0 +1,73 @@
+"""Which module runs: its path, and which of its calls this is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
+from torch.nn.utils.parametrize import ParametrizationList
+
+
+class Places:
+    """Follows the modules of a model as they are called.
+
+    Args:
+        model: whose modules are named; other modules count as a part of the one that calls them.
+        parametrized: told the path of a parametrization, the module, and the tensor that it made.
+    """
+
+    def __init__(self, model: nn.Module, parametrized: Callable[[str, nn.Module, Tensor], None]) -> None:
+        self._names = {id(module): path for path, module in model.named_modules()}
+        self._parametrized = parametrized
+        self._stack: list[tuple[str, int]] = [("", 0)]
+        self._calls: dict[str, int] = {}
+        self._ordinals: dict[tuple[str, int], int] = {}
+        self._quiet = 0
+        self.failed = ""
+
+    @property
+    def module(self) -> str:
+        """Path of the module whose forward runs."""
+        return self._stack[-1][0]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether a parametrization runs, whose functions are no ops of the model."""
+        return self._quiet > 0
+
+    def next(self) -> tuple[str, int, int]:
+        """Module, call and ordinal of the op that comes next."""
+        place = self._stack[-1]
+        ordinal = self._ordinals.get(place, 0)
+        self._ordinals[place] = ordinal + 1
+        return (*place, ordinal)
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Follows the calls for as long as the context lasts."""
+        entered = module_hooks.register_module_forward_pre_hook(self._enter)
+        left = module_hooks.register_module_forward_hook(self._leave, always_call=True)
+        try:
+            yield
+        finally:
+            entered.remove()
+            left.remove()
+
+    def _enter(self, module: nn.Module, _: Any) -> None:
+        self.failed = ""
+        known = id(module) in self._names
+        path = self._names.get(id(module), self.module)
+        call = self._calls.get(path, -1) + known
+        self._calls[path] = call
+        self._stack.append((path, max(call, 0)))
+        self._quiet += isinstance(module, ParametrizationList)
+
+    def _leave(self, module: nn.Module, _: Any, output: Any) -> None:
+        path, _call = self._stack.pop()
+        if output is None:  # a module whose forward raised is left too, the innermost first
+            self.failed = self.failed or path
+        if isinstance(module, ParametrizationList):
+            self._quiet -= 1
+            if isinstance(output, Tensor):
+                self._parametrized(path, module, output)

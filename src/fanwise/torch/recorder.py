@@ -1,0 +1,338 @@
+"""Writes down what a model does as it runs.
+
+The mechanism is a `TorchFunctionMode`: it sees every public function of torch that the model calls. Arguments are
+matched to parameters by their storage, so views, slices and parametrized weights are followed; the data flow is
+followed by the identity of the tensors that the functions return.
+"""
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+from fanwise.laws.base import Initializer
+from fanwise.laws.layout import Layout
+from fanwise.torch import names, operations
+from fanwise.torch.calls import Call, Part
+from fanwise.torch.held import Held, Holdings, parameters
+from fanwise.torch.names import bare_name, tensors_in
+from fanwise.torch.places import Places
+from fanwise.torch.restore import Writes
+from fanwise.torch.shadow import Chain, runs_of_features
+from fanwise.torch.stored import Cuts, layout_in_storage
+from fanwise.torch.substitute import (
+    ALONE,
+    BATCH_NORM_ARGUMENTS,
+    drawn,
+    replayable,
+    second_moment,
+    swapped,
+    with_batch_statistics,
+)
+from fanwise.torch.visitor import Visitor
+from fanwise.trace import INPUT, WEIGHT_KINDS, Op, Trace, Use
+
+FOLLOWED = ("activation", "shift", "scale", "elementwise", "dropout")
+"""Kinds through which the features of a weight op are followed: they keep each value at its place."""
+
+MAPS = ("linear", "conv", "conv_transpose", "bilinear", "attention_block", "norm")
+"""Kinds that are ops of the model even where all that they read are parameters, if called by torch's own function."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a tensor's values come from: an op, and the views since the op whose features are counted."""
+
+    op: int
+    chain: Chain | None = None
+
+
+class Recorder(TorchFunctionMode):
+    """Records the ops of a model as they are executed.
+
+    Args:
+        model: whose parameters are looked for.
+        visitor: what is shown each op.
+        given: the tensors that the model is given.
+    """
+
+    def __init__(self, model: nn.Module, visitor: Visitor, given: Sequence[Tensor]) -> None:
+        super().__init__()
+        self._visitor = visitor
+        self._parameters = {parameter.path: parameter for parameter in parameters(model)}
+        self._holdings = Holdings(model)
+        self._places = Places(model, self._name_parametrized)
+        self._sources: MutableMapping[Tensor, _Source] = WeakIdKeyDictionary()
+        self._read: MutableMapping[Tensor, int] = WeakIdKeyDictionary()  # parameters read as data
+        self._ops: list[Op] = []
+        self._last = ""
+        self._cuts = Cuts(self._parameters)
+        self.writes = Writes()
+        for tensor in given:
+            self._sources[tensor] = _Source(INPUT)
+
+    @property
+    def place(self) -> str:
+        """In words, where the run is: the module and the last op."""
+        module = self._places.failed or self._places.module
+        return f"in module {module or '(the model itself)'!r}, last op {self._last or 'none'}"
+
+    def followed(self) -> AbstractContextManager[None]:
+        """The context in which modules are followed."""
+        return self._places.followed()
+
+    def trace(self, outputs: Sequence[Tensor]) -> Trace:
+        """What was seen."""
+        found = [self._sources[tensor].op for tensor in outputs if tensor in self._sources]
+        ends = tuple(op for op in dict.fromkeys(found) if op >= 0)
+        return Trace(tuple(self._cuts.told(op) for op in self._ops), tuple(self._parameters.values()), ends)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Records one call and executes it."""
+        named = dict(kwargs or {})
+        if self._places.quiet:
+            return func(*args, **named)
+        name = bare_name(func)
+        tensors = list(tensors_in([args, named]))
+        traced = any(tensor in self._sources for tensor in tensors)
+        held = any(self._is_held(tensor) for tensor in tensors)
+        if (not traced and not held) or name in names.CONSTANTS:
+            return func(*args, **named)
+        if held and names.writes_in_place(func):
+            self._keep(args[0])
+        if name in names.WRITES:
+            return self._written(func, name, args, named)
+        call = self._described(name, args, named)
+        if call is None and (name in names.VIEWS or name in names.SELECTIONS):
+            return self._view(func, tensors[0], args, named)
+        if not traced and not _acts_alone(name, call):
+            return self._derived(func, args, named)
+        return self._operation(func, name, (args, named), call or self._unknown(name, args, named))
+
+    def _described(self, name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Call | None:
+        if name in names.SELECTIONS:
+            return operations.lookup(name, args, named, self._is_held)
+        acts = self._acts if name in names.SUMS else self._is_held
+        return operations.describe(name, args, named, acts)
+
+    def _acts(self, value: Any) -> bool:
+        """Whether a value acts as a parameter: one that was read as data before is data where it is added again."""
+        return self._is_held(value) and value not in self._read
+
+    def _unknown(self, name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Call:
+        return operations.unknown(name, args, named, self._is_held)
+
+    # Parameters
+
+    def _is_held(self, value: Any) -> bool:
+        return isinstance(value, Tensor) and value not in self._sources and self._holdings.find(value) is not None
+
+    def _keep(self, target: Any) -> None:
+        if isinstance(target, Tensor) and self._is_held(target):
+            self.writes.before(target)
+
+    def _name_parametrized(self, path: str, module: nn.Module, made: Tensor) -> None:
+        own = {f"{path}.{name}": tensor for name, tensor in module.named_parameters()}
+        own = {name: tensor for name, tensor in own.items() if name in self._parameters}
+        if own:
+            with torch._C.DisableTorchFunction():
+                self._holdings.name(made, own)
+
+    def _derived(self, func: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        """A function of parameters alone: its result is followed as one."""
+        sources = [tensor for tensor in tensors_in([args, named]) if self._is_held(tensor)]
+        output = func(*args, **named)
+        for tensor in tensors_in(output):
+            if self._holdings.find(tensor) is None and (tensor.is_floating_point() or tensor.is_complex()):
+                self._holdings.derive(tensor, sources, bare_name(func))
+        return output
+
+    # Data
+
+    def _view(self, func: Callable[..., Any], first: Tensor, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        source = self._sources.get(first)
+        if source is None:
+            return self._derived(func, args, named)
+        output = func(*args, **named)
+        for place, tensor in enumerate(tensors_in(output)):
+            self._sources[tensor] = self._seen_through(source, first, (func, args, named, place), tensor)
+        return output
+
+    def _seen_through(self, source: _Source, first: Tensor, step: tuple[Any, ...], output: Tensor) -> _Source:
+        if source.chain is None:
+            return source
+        func, args, named, place = step
+        chain = source.chain.then(func, (first, args, named), place)
+        if bare_name(func) not in names.SELECTIONS:
+            return _Source(source.op, chain)
+        runs = runs_of_features(chain)
+        if runs is None or runs == ((0, chain.extent),):
+            return _Source(source.op, chain)
+        call = Call("slice", (), (), -1, {"root": chain.root, "runs": runs, "peers": chain.peers})
+        op = self._add(self._open(call, bare_name(func), (source.op,)), output)
+        return _Source(op.index, chain)
+
+    def _written(self, func: Callable[..., Any], name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        """A write into a tensor: it then holds both."""
+        target = args[0]
+        if self._is_held(target):
+            return func(*args, **named)
+        call = replace(self._unknown(name, args, named), kind="elementwise")
+        op = self._open(call, name, self._inputs(call), self._uses(call))
+        output = func(*args, **named)
+        if target.is_floating_point() or target.is_complex():
+            self._close(op, target, None)
+            if isinstance(output, Tensor):
+                self._sources[output] = self._sources[target]
+        return output
+
+    def _operation(self, func: Callable[..., Any], name: str, given: tuple[Any, dict[str, Any]], call: Call) -> Any:
+        call = replace(call, data=self._ordered(call.data))
+        self._last = names.full_name(func)
+        op = self._open(call, name, self._inputs(call), self._uses(call))
+        if name == "glu":
+            op = replace(op, detail={**op.detail, **self._halves(call.data[0], op.axis)})
+        laws = self._visitor.before(op, lambda place: second_moment(call.data[place]))
+        args, named = self._replaced(call, laws, given) if laws else given
+        if name in BATCH_NORM_ARGUMENTS:
+            output = with_batch_statistics(func, name, args, named)
+        else:
+            output = func(*args, **named)
+        first = next(iter(tensors_in(output)), None)
+        if first is None or not (first.is_floating_point() or first.is_complex()):
+            self._pass_on(call, output)
+            return output
+        replay = replayable(func, given, call.data) if call.kind in ALONE and not call.parts else None
+        self._close(replace(op, replay=replay), output, call)
+        return output
+
+    def _ordered(self, data: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Data in their order, constants last, so that the moments of the op's inputs come first."""
+        return tuple(sorted(data, key=lambda tensor: tensor not in self._sources and not self._is_held(tensor)))
+
+    def _pass_on(self, call: Call, output: Any) -> None:
+        """Integers that are made of the model's integer inputs alone count as its inputs."""
+        sources = [self._sources.get(tensor) for tensor in call.data]
+        if sources and all(source is not None and source.op == INPUT for source in sources):
+            for tensor in tensors_in(output):
+                if tensor.dtype != torch.bool:
+                    self._sources[tensor] = _Source(INPUT)
+
+    # Ops
+
+    def _inputs(self, call: Call) -> tuple[int, ...]:
+        found = []
+        for tensor in call.data:
+            source = self._sources.get(tensor)
+            if source is not None:
+                found.append(source.op)
+            elif self._is_held(tensor):
+                found.append(self._parameter_op(tensor))
+        return tuple(found)
+
+    def _parameter_op(self, tensor: Tensor) -> int:
+        """A parameter that is read as data: a token, learned queries, an initial state."""
+        if tensor not in self._read:
+            call = Call("parameter", (), (Part(tensor, "operand"),))
+            self._read[tensor] = self._add(self._open(call, "parameter", (), self._uses(call)), tensor).index
+        return self._read[tensor]
+
+    def _uses(self, call: Call) -> tuple[Use, ...]:
+        uses: list[Use] = []
+        for part in call.parts:
+            held = self._holdings.find(part.tensor)
+            if held is not None and part.tensor not in self._sources:
+                uses.extend(self._use(part, held, which) for which in range(len(held.paths)))
+        return tuple(uses)
+
+    def _use(self, part: Part, held: Held, which: int) -> Use:
+        path, role = held.paths[which], held.role(which, part.role)
+        layout = self._layout(part, held, which) if role == part.role else None
+        if which == 0:
+            self._cuts.see(path, held.parts)
+        return Use(path, role, layout, held.steps)
+
+    def _layout(self, part: Part, held: Held, which: int) -> Layout | None:
+        if part.layout is None:
+            return None
+        shapes = self._parameters[held.paths[which]].shape, part.tensor
+        return layout_in_storage(part.layout, held, which, shapes)
+
+    def _open(self, call: Call, name: str, inputs: tuple[int, ...], uses: tuple[Use, ...] = ()) -> Op:
+        return Op(len(self._ops), call.kind, name, *self._places.next(), inputs, uses, (), call.axis, dict(call.detail))
+
+    def _add(self, op: Op, output: Tensor) -> Op:
+        self._ops.append(replace(op, shape=tuple(output.shape)))
+        return self._ops[-1]
+
+    def _close(self, op: Op, output: Any, call: Call | None) -> None:
+        tensors = [tensor for tensor in tensors_in(output) if tensor.is_floating_point() or tensor.is_complex()]
+        first = tensors[0]
+        op = self._add(op, first)
+        for tensor in tensors:
+            self._sources[tensor] = _Source(op.index, self._chain(op, first, call) if tensor is first else None)
+        factor = self._visitor.after(op, lambda: second_moment(first))
+        if factor is not None and factor != 1:
+            first.mul_(factor)
+
+    def _chain(self, op: Op, output: Tensor, call: Call | None) -> Chain | None:
+        """Features are counted from each weight op, through what keeps its shape."""
+        if op.kind in WEIGHT_KINDS and output.dim():
+            return Chain(op.index, tuple(output.shape), op.axis)
+        if call is None or not call.data:
+            return None
+        if op.kind == "add":
+            return self._chain_of_sum(call)
+        if op.kind not in FOLLOWED:
+            return None
+        source = self._sources.get(call.data[0])
+        return source.chain if source is not None and call.data[0].shape == output.shape else None
+
+    def _chain_of_sum(self, call: Call) -> Chain | None:
+        """Two maps added feature by feature, as the gates of a recurrent cell written by hand."""
+        chains = [source.chain for tensor in call.data if (source := self._sources.get(tensor)) is not None]
+        first, *others = [chain for chain in chains if chain is not None and not chain.steps] or [None]
+        if (
+            first is None
+            or not others
+            or any((one.shape, one.axis) != (first.shape, first.axis) for one in others if one)
+        ):
+            return None
+        roots = [root for one in others if one for root in (one.root, *one.peers)]
+        return replace(first, peers=(*first.peers, *roots))
+
+    def _halves(self, tensor: Tensor, axis: int) -> Mapping[str, Any]:
+        """What of a weight op's features a gated linear unit multiplies, and what gates it."""
+        source = self._sources.get(tensor)
+        if source is None or source.chain is None:
+            return {}
+        args = (tensor, 2, axis)
+        halves = [source.chain.then(torch.chunk, (tensor, args, {}), place) for place in (0, 1)]
+        return {"root": source.chain.root, "halves": tuple(runs_of_features(half) for half in halves)}
+
+    def _replaced(self, call: Call, laws: Mapping[str, Initializer], given: tuple[Any, Any]) -> tuple[Any, Any]:
+        """The arguments, with values drawn from the visitor's laws in place of parameters."""
+        new: dict[int, Tensor] = {}
+        for part in call.parts:
+            held = self._holdings.find(part.tensor)
+            if held is not None and held.paths[0] in laws:
+                path = held.paths[0]
+                target = self._parameters[path].shape, self._layout(part, held, 0), not held.steps
+                new[id(part.tensor)] = drawn(path, laws[path], part.tensor, target)
+        return swapped(list(given[0]), new), swapped(given[1], new)
+
+
+def _acts_alone(name: str, call: Call | None) -> bool:
+    """Whether a function of parameters alone is an op of the model: a table's rows, learned queries projected."""
+    if call is None or not call.parts:
+        return False
+    if call.kind == "embedding" or (call.kind in MAPS and (call.kind != "linear" or name == "linear")):
+        return True
+    return call.kind == "linear" and any(part.role == "bias" for part in call.parts)
