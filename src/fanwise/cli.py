@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from fanwise.report.terminal import Item
 
 USAGE_ERROR = 2
-"""Exit code for arguments that cannot be; 0 is clean, 1 findings, 3 a model that does not run."""
+"""Exit code for arguments that cannot be; 0 is clean, 1 findings."""
+MODEL_ERROR = 3
+"""Exit code for a model that could not be run."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -127,22 +129,68 @@ def list_(
     _show(item, values, json=json)
 
 
+@app.command()
+def plan(
+    target: Annotated[
+        str, typer.Argument(help="file.py:factory, package.module:factory, hf:ConfigClass(...) or a config.json.")
+    ],
+    *,
+    inputs: Annotated[
+        str | None, typer.Option("--input", help="Such as 32,3,224,224 or input_ids=8,128:int64[0,50257).")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Which recipe: fanwise list recipes.")] = "unit",
+    against: Annotated[str | None, typer.Option(help="Show what differs from this other recipe.")] = None,
+    toml: Annotated[Path | None, typer.Option(help="Write the plan to this file.")] = None,
+    meta: Annotated[bool, typer.Option("--meta", help="Build the model without memory; moments by theory.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="One line a parameter, repeated blocks not folded.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Print the law of every parameter of a PyTorch model, and why."""
+    with _usage_errors(), _model_errors():
+        from fanwise.torch import commands  # noqa: PLC0415
+
+        if toml is not None:
+            _check_writable(toml, "--toml")
+        made = commands.planned(target, inputs, recipe, meta=meta)
+        other = None if against is None else commands.planned(target, inputs, against, meta=meta)
+    if toml is not None:
+        toml.write_text(made.to_toml(), encoding="utf-8")
+    item = made.table(full=full, width=_width()) if other is None else other.diff(made).table(full=full)
+    _show(item, commands.jsonable(made), json=json)
+
+
 @contextmanager
 def _usage_errors() -> Iterator[None]:
     """Turns what the arguments got wrong into one line and exit code 2."""
     try:
         yield
-    except (ValueError, TypeError, ArithmeticError, OSError) as error:
+    except (ValueError, TypeError, ArithmeticError, OSError, ImportError) as error:
         typer.echo(f"fanwise: error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(USAGE_ERROR) from None
 
 
-def _check_writable(path: Path) -> None:
+@contextmanager
+def _model_errors() -> Iterator[None]:
+    """Turns a model that does not run into one line and exit code 3."""
+    try:
+        yield
+    except RuntimeError as error:
+        typer.echo(f"fanwise: error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(MODEL_ERROR) from None
+
+
+def _width() -> int:
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console().width
+
+
+def _check_writable(path: Path, option: str = "--html") -> None:
     """Refuses a path that cannot be written before the work begins, not after it."""
     if path.is_dir():
-        raise ValueError(f"--html {str(path)!r} is a folder: expected a file")
+        raise ValueError(f"{option} {str(path)!r} is a folder: expected a file")
     if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-        raise ValueError(f"--html {str(path)!r}: its folder does not exist or cannot be written")
+        raise ValueError(f"{option} {str(path)!r}: its folder does not exist or cannot be written")
 
 
 def _with_progress(order: "Order", workers: int) -> "Results":

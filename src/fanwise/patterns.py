@@ -4,7 +4,7 @@ An adapter passes its raw trace through `recognised` once; what reads the trace 
 multiplied by an inverse root mean square, and blocks where one matrix holds Q, K and V.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -22,33 +22,65 @@ def recognised(trace: Trace) -> Trace:
     return replace(named, ops=tuple(_with_blocks(named, op, blocks.get(op.index)) for op in named.ops))
 
 
+LENGTHS = ("norm", "vector_norm", "linalg_vector_norm", "linalg_norm", "std")
+"""Reductions that grow as their input does, so that a quotient by one is a normalisation."""
+
+
 def _named(trace: Trace, op: Op) -> Op:
-    """A product of a tensor and of a statistic of itself is a normalisation."""
+    """A product of a tensor and of a statistic of itself is a normalisation; less its mean, it is still itself."""
+    if _centred_from(trace, op) is not None:
+        return replace(op, kind="elementwise", detail={**op.detail, "centred": True})
     if op.kind not in ("mul", "elementwise") or len(op.inputs) != 2:
         return op
     for values, statistic in (op.inputs, op.inputs[::-1]):
         if values >= 0 and statistic >= 0 and _is_statistic(trace, statistic, values):
-            return replace(op, kind="norm", inputs=(values,), detail={**op.detail, "norm": "by hand"})
+            inputs = (_centred_from(trace, trace.ops[values]) or values,)
+            return replace(op, kind="norm", inputs=inputs, detail={**op.detail, "norm": "by hand"})
     return op
+
+
+def _centred_from(trace: Trace, op: Op) -> int | None:
+    """What a mean over its own values was taken from, None where an op is no such difference."""
+    if op.kind != "add" or op.detail.get("minus") != 1 or len(op.inputs) != 2:
+        return None
+    values, mean = op.inputs
+    found = mean >= 0 and trace.ops[mean].kind == "reduce" and trace.ops[mean].inputs == (values,)
+    return values if found else None
 
 
 def _is_statistic(trace: Trace, statistic: int, values: int) -> bool:
     small, large = trace.ops[statistic], trace.ops[values]
-    if small.kind != "elementwise" or not small.shape or small.size >= large.size:
+    length = small.kind == "reduce" and small.name in LENGTHS
+    if not (small.kind == "elementwise" or length) or not small.shape or small.size >= large.size:
         return False
-    origins = {values, *(source for source in large.inputs if large.kind == "elementwise")}
-    frontier, reduced = [(statistic, False)], False
+    origins = _origins(trace, large)
+    frontier = [(statistic, False)]
     for _ in range(STATISTIC_STEPS):
-        frontier = [
-            (source, seen or trace.ops[here].kind == "reduce")
-            for here, seen in frontier
-            if here >= 0 and trace.ops[here].kind in ("elementwise", "reduce", "mul", "shift", "scale")
-            for source in trace.ops[here].inputs
-        ]
-        reduced = reduced or any(seen and source in origins for source, seen in frontier)
-        if reduced or not frontier:
-            break
-    return reduced
+        frontier = list(_before(trace, frontier))
+        if any(seen and source in origins for source, seen in frontier):
+            return True
+    return False
+
+
+def _before(trace: Trace, frontier: Iterable[tuple[int, bool]]) -> Iterator[tuple[int, bool]]:
+    """What feeds a statistic's ops, and whether a reduction stands between."""
+    for here, reduced in frontier:
+        if here >= 0 and trace.ops[here].kind in ("elementwise", "reduce", "mul", "shift", "scale"):
+            for source in trace.ops[here].inputs:
+                yield source, reduced or trace.ops[here].kind == "reduce"
+
+
+def _origins(trace: Trace, op: Op) -> set[int]:
+    """The op, and what it was made of value by value."""
+    found: set[int] = set()
+    while True:
+        found.add(op.index)
+        source = _centred_from(trace, op)
+        if source is None and op.kind in ("elementwise", "scale") and len(op.inputs) == 1:
+            source = op.inputs[0]
+        if source is None or source < 0:
+            return found if source is None else found | {source}
+        op = trace.ops[source]
 
 
 @dataclass(frozen=True)

@@ -134,12 +134,14 @@ class _Walk:
         """The state of a cell with gates: a product of a sigmoid and a hyperbolic tangent of normal values."""
         self.assumed.append(op.index)
         a, b = _fresh(op.index), _fresh(op.index + len(self._trace.ops))
-        return np.tanh(a) if op.detail.get("cell") != "lstm" else np.tanh(np.tanh(a) / (1 + np.exp(-b))) / (1 + np.exp(-b))
+        return (
+            np.tanh(a) if op.detail.get("cell") != "lstm" else np.tanh(np.tanh(a) / (1 + np.exp(-b))) / (1 + np.exp(-b))
+        )
 
     def attention(self, op: Op, sources: Sequence[Values], laws: Mapping[str, Initializer]) -> Values | None:
         """An average of values of other tokens, alike or not: taken as independent beyond what they share."""
         self.assumed.append(op.index)
-        if len(sources) < 3 or len(op.shape) < 2:  # noqa: PLR2004
+        if len(sources) < 3 or len(op.shape) < 2:
             return sources[-1] if sources else None
         tokens = op.shape[-2]
         share = _averaged(tokens, causal=bool(op.detail.get("causal")))
@@ -148,11 +150,16 @@ class _Walk:
     def matmul(self, op: Op, sources: Sequence[Values], laws: Mapping[str, Initializer]) -> Values | None:
         """Scores, or an average of values by a softmax."""
         self.assumed.append(op.index)
-        if len(sources) < 2:  # noqa: PLR2004
+        if len(sources) < 2:
             return None
         first, second = (self._trace.ops[i] if i >= 0 else None for i in op.inputs[:2])
-        if first is not None and self._trace.before(first, ("softmax",), ("dropout", "slice", "elementwise")) is not None:
-            return math.sqrt(_second(sources[1]) * _averaged(first.shape[-1] if first.shape else 1, causal=True)) * _fresh(op.index)
+        if (
+            first is not None
+            and self._trace.before(first, ("softmax",), ("dropout", "slice", "elementwise")) is not None
+        ):
+            return math.sqrt(
+                _second(sources[1]) * _averaged(first.shape[-1] if first.shape else 1, causal=True)
+            ) * _fresh(op.index)
         if first is not None and first.kind == "softmax":
             return math.sqrt(_second(sources[1]) * _averaged(first.shape[-1], causal=True)) * _fresh(op.index)
         width = first.shape[-1] if first is not None and first.shape else 1
@@ -242,7 +249,7 @@ class _Walk:
         if not sources:
             return None
         order = np.arange(SAMPLES) % len(sources)
-        return np.choose(order, list(sources)) if len(sources) < 32 else sources[0]  # noqa: PLR2004
+        return np.choose(order, list(sources)) if len(sources) < 32 else sources[0]
 
     def softmax(self, op: Op, sources: Sequence[Values], laws: Mapping[str, Initializer]) -> Values | None:
         """Positive weights that sum to 1 over the last axis."""

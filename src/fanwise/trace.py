@@ -82,7 +82,8 @@ class Op:
         uses: the parameters that it uses.
         shape: of its first output.
         axis: which axis of the output holds the features.
-        detail: what its kind needs: "nonlinearity", "stride", "p", "pieces", "window", "constant" ...
+        detail: what its kind needs: "nonlinearity", "stride", "p", "constant"; "minus", which of its inputs is
+            subtracted; "given", which of the model's inputs it reads, one number for each `INPUT` among its inputs ...
     """
 
     index: int
@@ -261,8 +262,15 @@ def _orders(op: Op) -> tuple[tuple[int, int], ...]:
 
 def _met_again(trace: Trace, op: Op) -> tuple[int, int] | None:
     """A stream that is added unchanged to what was made of it."""
-    pairs = (pair for pair in _orders(op) if _left_at(trace, pair[0], pair[1]))
+    pairs = (pair for pair in _orders(op) if _left_at(trace, *pair) and (pair[0] != INPUT or _same_input(trace, op)))
     return next(pairs, None)
+
+
+def _same_input(trace: Trace, op: Op) -> bool:
+    """Whether an add reads the same of the model's inputs as what it is added to: a mask is no stream."""
+    number = op.detail.get("given", (0,))[0]
+    past = trace.ancestors(max(op.inputs)) - {op.index}
+    return any(number in trace.ops[i].detail.get("given", (0,)) for i in past if INPUT in trace.ops[i].inputs)
 
 
 def _parallel(trace: Trace, op: Op, joins: Mapping[int, Join]) -> tuple[int, int] | None:
@@ -313,7 +321,7 @@ def _projected(trace: Trace, op: Op) -> tuple[int, int] | None:
     bent = _count(trace, ways[long], ("activation", "softmax", "attention", "attention_block"))
     straight = not _count(trace, ways[short], ("matmul", "attention", "softmax", "activation", "other"))
     found = maps <= 1 < others and bent and straight and _ends_in_map(trace, long)
-    return (short, long) if found else None
+    return (short, long) if found and (short, long) in _orders(op) else None
 
 
 def _count(trace: Trace, ops: set[int], kinds: tuple[str, ...]) -> int:

@@ -334,14 +334,14 @@ def plans(draw):
     return Plan(built, draw(TEXT), draw(TEXT), draw(TEXT))
 
 
-@settings(max_examples=6000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(plans())
 def test_any_plan_comes_back(plan):
     assert from_toml(to_toml(plan)) == plan
     assert tomllib.loads(to_toml(plan))["format"] == 1
 
 
-@settings(max_examples=6000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(plans(), st.integers(0, 2**128 - 1))
 def test_any_manifest_comes_back(plan, seed):
     digests = {row.path: f"{i:032x}" for i, row in enumerate(plan)}
@@ -390,7 +390,7 @@ def test_hostile_values_are_refused_or_read(changes, folded):
             read(file(**(more | changes)))
 
 
-@settings(max_examples=6000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 60), TEXT, st.booleans())
 def test_damaged_files_are_refused_or_read(start, length, text, full):
     manifest = Manifest(

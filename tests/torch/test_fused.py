@@ -141,7 +141,9 @@ def fused(trace, path):
     return None if found is None else found.extents(trace.by_path[path].shape[0]), op.detail.get("blocks")
 
 
-@pytest.mark.parametrize(("forward", "build", "sizes", "names"), FUSED, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("forward", "build", "sizes", "names"), FUSED, ids=lambda value: getattr(value, "__name__", "")
+)
 def test_maps_in_one_weight(forward, build, sizes, names):
     trace = traced(Wrapped(forward, **build()), X)
     found, told = fused(trace, "w.weight")

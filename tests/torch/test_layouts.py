@@ -27,7 +27,12 @@ class Case:
 
 
 def case(name, build, inputs, **uses):
-    return Case(name, build, inputs if isinstance(inputs, tuple) else (inputs,), {k.replace("__", "."): v for k, v in uses.items()})
+    return Case(
+        name,
+        build,
+        inputs if isinstance(inputs, tuple) else (inputs,),
+        {k.replace("__", "."): v for k, v in uses.items()},
+    )
 
 
 def one(name, forward, inputs, shape, *fans, role="weight"):
@@ -44,10 +49,34 @@ IDS = torch.tensor([[1, 2, 0], [3, 3, 1]])
 
 DENSE = [
     case("Linear", lambda: nn.Linear(6, 10), X, weight=("weight", (6, 10)), bias=("bias",)),
-    case("addmm", lambda: Wrapped(lambda m, x: torch.addmm(m.b, x, m.w), b=P(10), w=P(6, 10)), X, w=("weight", (6, 10)), b=("bias",)),
-    case("addmm W x", lambda: Wrapped(lambda m, x: torch.addmm(m.b, m.w, x.T), b=P(10, 1), w=P(10, 6)), X, w=("weight", (6, 10)), b=("bias",)),
-    case("addmv", lambda: Wrapped(lambda m, x: torch.addmv(m.b, m.w, x), b=P(10), w=P(10, 6)), P(6), w=("weight", (6, 10)), b=("bias",)),
-    case("baddbmm", lambda: Wrapped(lambda m, x: torch.baddbmm(m.b, x, m.w), b=P(4, 1, 10), w=P(4, 6, 10)), P(4, 8, 6), w=("weight", (6, 10)), b=("bias",)),
+    case(
+        "addmm",
+        lambda: Wrapped(lambda m, x: torch.addmm(m.b, x, m.w), b=P(10), w=P(6, 10)),
+        X,
+        w=("weight", (6, 10)),
+        b=("bias",),
+    ),
+    case(
+        "addmm W x",
+        lambda: Wrapped(lambda m, x: torch.addmm(m.b, m.w, x.T), b=P(10, 1), w=P(10, 6)),
+        X,
+        w=("weight", (6, 10)),
+        b=("bias",),
+    ),
+    case(
+        "addmv",
+        lambda: Wrapped(lambda m, x: torch.addmv(m.b, m.w, x), b=P(10), w=P(10, 6)),
+        P(6),
+        w=("weight", (6, 10)),
+        b=("bias",),
+    ),
+    case(
+        "baddbmm",
+        lambda: Wrapped(lambda m, x: torch.baddbmm(m.b, x, m.w), b=P(4, 1, 10), w=P(4, 6, 10)),
+        P(4, 8, 6),
+        w=("weight", (6, 10)),
+        b=("bias",),
+    ),
     one("x @ W", lambda w, x: x @ w, X, (6, 10), (6, 10)),
     one("W @ x", lambda w, x: w @ x.T, X, (10, 6), (6, 10)),
     one("rmatmul", lambda w, x: x.__rmatmul__(w.T), X.T, (6, 10), (6, 10)),
@@ -66,7 +95,13 @@ DENSE = [
     one("einsum merged heads", lambda w, x: torch.einsum("bshk,hkd->bsd", x, w), P(2, 8, 3, 2), (3, 2, 10), (6, 10)),
     one("einsum stack", lambda w, x: torch.einsum("ebi,eio->ebo", x, w), P(4, 8, 6), (4, 6, 10), (6, 10)),
     one("einsum implicit", lambda w, x: torch.einsum("bi,ij", x, w), X, (6, 10), (6, 10)),
-    one("einsum stacked ellipsis", lambda w, x: torch.einsum("...bi,...io->...bo", x, w), P(4, 8, 6), (4, 6, 10), (6, 10)),
+    one(
+        "einsum stacked ellipsis",
+        lambda w, x: torch.einsum("...bi,...io->...bo", x, w),
+        P(4, 8, 6),
+        (4, 6, 10),
+        (6, 10),
+    ),
     one("einsum ellipsis last", lambda w, x: torch.einsum("bi...,io->bo...", x, w), P(8, 6, 3), (6, 10), (6, 10)),
     one("einsum weighs", lambda w, x: torch.einsum("bi,i->bi", x, w), X, (6,), role="scale"),
     case(
@@ -140,7 +175,13 @@ VIEWS = [
     one("weight.double()", lambda w, x: x.double() @ w.double().T, X, (10, 6), (6, 10)),
     one("transposed copy", lambda w, x: x @ w.t().contiguous(), X, (10, 6), (6, 10)),
     one("1 + weight", lambda w, x: F.layer_norm(x, (6,)) * (1 + w), X, (6,), role="scale"),
-    one("standardised", lambda w, x: F.conv2d(x, F.batch_norm(w.reshape(1, 6, -1), None, None, training=True).reshape_as(w)), P(2, 4, 5, 5), (6, 4, 3, 3), (36, 54)),
+    one(
+        "standardised",
+        lambda w, x: F.conv2d(x, F.batch_norm(w.reshape(1, 6, -1), None, None, training=True).reshape_as(w)),
+        P(2, 4, 5, 5),
+        (6, 4, 3, 3),
+        (36, 54),
+    ),
     case(
         "two layers in one product",
         lambda: Wrapped(lambda m, x: F.linear(x, torch.cat([m.a, m.b])), a=P(10, 6), b=P(4, 6)),
@@ -190,17 +231,34 @@ RECURRENT = [
         weight_hh_l1=("recurrent", *[(3, 8)] * 4),
         weight_hr_l1=("weight", (8, 3)),
     ),
-    recurrent(nn.LSTM(6, 8, batch_first=True), (PACKED,), weight_ih_l0=GATES_4, weight_hh_l0=("recurrent", *[(8, 8)] * 4)),
-    recurrent(nn.GRU(6, 8), SERIES, weight_ih_l0=GATES_3, weight_hh_l0=("recurrent", *[(8, 8)] * 3), bias_hh_l0=("state_bias",)),
+    recurrent(
+        nn.LSTM(6, 8, batch_first=True), (PACKED,), weight_ih_l0=GATES_4, weight_hh_l0=("recurrent", *[(8, 8)] * 4)
+    ),
+    recurrent(
+        nn.GRU(6, 8),
+        SERIES,
+        weight_ih_l0=GATES_3,
+        weight_hh_l0=("recurrent", *[(8, 8)] * 3),
+        bias_hh_l0=("state_bias",),
+    ),
     recurrent(nn.GRU(6, 8), (PACKED,), weight_ih_l0=GATES_3, weight_hh_l0=("recurrent", *[(8, 8)] * 3)),
     recurrent(nn.RNN(6, 8), SERIES, weight_ih_l0=("weight", (6, 8)), weight_hh_l0=("recurrent", (8, 8))),
     recurrent(nn.RNN(6, 8, nonlinearity="relu"), SERIES, weight_ih_l0=("weight", (6, 8))),
-    recurrent(nn.LSTMCell(6, 8), X, weight_ih=GATES_4, weight_hh=("recurrent", *[(8, 8)] * 4), bias_ih=("bias",), bias_hh=("state_bias",)),
+    recurrent(
+        nn.LSTMCell(6, 8),
+        X,
+        weight_ih=GATES_4,
+        weight_hh=("recurrent", *[(8, 8)] * 4),
+        bias_ih=("bias",),
+        bias_hh=("state_bias",),
+    ),
     recurrent(nn.GRUCell(6, 8), X, weight_ih=GATES_3, weight_hh=("recurrent", *[(8, 8)] * 3)),
     recurrent(nn.RNNCell(6, 8), X, weight_ih=("weight", (6, 8)), weight_hh=("recurrent", (8, 8))),
     case(
         "learned state",
-        lambda: Wrapped(lambda m, x: m.r(x, (m.h, m.c))[0], r=nn.LSTM(6, 8, batch_first=True), h=P(1, 2, 8), c=P(1, 2, 8)),
+        lambda: Wrapped(
+            lambda m, x: m.r(x, (m.h, m.c))[0], r=nn.LSTM(6, 8, batch_first=True), h=P(1, 2, 8), c=P(1, 2, 8)
+        ),
         SERIES,
         r__weight_ih_l0=GATES_4,
         r__weight_hh_l0=("recurrent", *[(8, 8)] * 4),
@@ -245,7 +303,13 @@ ATTENTION = [
 ]
 
 EXPERTS = [
-    one("grouped_mm (e, in, out)", lambda w, x: F.grouped_mm(x, w, offs=torch.tensor([8, 16], dtype=torch.int32)), P(16, 16).bfloat16(), (2, 16, 32), (16, 32)),
+    one(
+        "grouped_mm (e, in, out)",
+        lambda w, x: F.grouped_mm(x, w, offs=torch.tensor([8, 16], dtype=torch.int32)),
+        P(16, 16).bfloat16(),
+        (2, 16, 32),
+        (16, 32),
+    ),
     one(
         "grouped_mm (e, out, in)",
         lambda w, x: F.grouped_mm(x, w.transpose(-2, -1), offs=torch.tensor([8, 16], dtype=torch.int32)),
@@ -280,14 +344,50 @@ def parametrized(shape, parametrization):
 WN, SN = nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm
 
 DERIVED = [
-    case("weight_norm", lambda: WN(nn.Linear(6, 10)), X, parametrizations__weight__original0=("scale",), parametrizations__weight__original1=("weight", (6, 10)), bias=("bias",)),
-    case("weight_norm conv", lambda: WN(nn.Conv1d(8, 8, 3, groups=2), dim=2), P(2, 8, 9), parametrizations__weight__original0=("scale",), parametrizations__weight__original1=("weight", (12, 12))),
-    case("weight_norm by a hook", old_weight_norm, X, weight_g=("scale",), weight_v=("weight", (6, 10)), bias=("bias",)),
-    case("spectral_norm", lambda: SN(nn.Linear(6, 10)), X, parametrizations__weight__original=("weight", (6, 10)), bias=("bias",)),
-    case("spectral_norm by a hook", lambda: nn.utils.spectral_norm(nn.Conv2d(4, 6, 3)), P(2, 4, 5, 5), weight_orig=("weight", (36, 54)), bias=("bias",)),
-    case("orthogonal", lambda: nn.utils.parametrizations.orthogonal(nn.Linear(6, 6)), X, parametrizations__weight__original=("weight", (6, 6))),
-    case("parametrized", lambda: parametrized((6, 6), Skew()), X, parametrizations__weight__original=("weight", (6, 6))),
-    case("pruned", lambda: prune.random_unstructured(nn.Linear(6, 10), "weight", 0.5), X, weight_orig=("weight", (6, 10))),
+    case(
+        "weight_norm",
+        lambda: WN(nn.Linear(6, 10)),
+        X,
+        parametrizations__weight__original0=("scale",),
+        parametrizations__weight__original1=("weight", (6, 10)),
+        bias=("bias",),
+    ),
+    case(
+        "weight_norm conv",
+        lambda: WN(nn.Conv1d(8, 8, 3, groups=2), dim=2),
+        P(2, 8, 9),
+        parametrizations__weight__original0=("scale",),
+        parametrizations__weight__original1=("weight", (12, 12)),
+    ),
+    case(
+        "weight_norm by a hook", old_weight_norm, X, weight_g=("scale",), weight_v=("weight", (6, 10)), bias=("bias",)
+    ),
+    case(
+        "spectral_norm",
+        lambda: SN(nn.Linear(6, 10)),
+        X,
+        parametrizations__weight__original=("weight", (6, 10)),
+        bias=("bias",),
+    ),
+    case(
+        "spectral_norm by a hook",
+        lambda: nn.utils.spectral_norm(nn.Conv2d(4, 6, 3)),
+        P(2, 4, 5, 5),
+        weight_orig=("weight", (36, 54)),
+        bias=("bias",),
+    ),
+    case(
+        "orthogonal",
+        lambda: nn.utils.parametrizations.orthogonal(nn.Linear(6, 6)),
+        X,
+        parametrizations__weight__original=("weight", (6, 6)),
+    ),
+    case(
+        "parametrized", lambda: parametrized((6, 6), Skew()), X, parametrizations__weight__original=("weight", (6, 6))
+    ),
+    case(
+        "pruned", lambda: prune.random_unstructured(nn.Linear(6, 10), "weight", 0.5), X, weight_orig=("weight", (6, 10))
+    ),
 ]
 
 
@@ -328,7 +428,13 @@ CALLED = [
     case("called twice", lambda: Calls(lambda inner, x: inner(inner(x))), X, **INNER),
     case("forward called", lambda: Calls(lambda inner, x: inner.forward(x)), X, **INNER),
     case("vmap", lambda: Calls(lambda inner, x: torch.func.vmap(inner)(x)), X, **INNER),
-    case("compiled", lambda: torch.compile(nn.Linear(6, 6)), X, _orig_mod__weight=("weight", (6, 6)), _orig_mod__bias=("bias",)),
+    case(
+        "compiled",
+        lambda: torch.compile(nn.Linear(6, 6)),
+        X,
+        _orig_mod__weight=("weight", (6, 6)),
+        _orig_mod__bias=("bias",),
+    ),
     case("tied", lambda: tied(), IDS, e__weight=("table", (1, 6)), h__bias=("bias",)),
 ]
 

@@ -133,7 +133,9 @@ class Planner:
             return 1.0, True
         feed = Feed(_positive(self.heads.get(partner.parameter.path, 1.0))[0])
         law = self._recipe.choose(partner, feed).law
-        return (1.0, True) if law is None else (law.moments(partner.parameter.shape, layout=partner.layout).std ** 2, True)
+        return (
+            (1.0, True) if law is None else (law.moments(partner.parameter.shape, layout=partner.layout).std ** 2, True)
+        )
 
     def _stream(self, case: Case) -> tuple[float, bool]:
         if case.join is None:
@@ -173,7 +175,9 @@ class Planner:
         feed = Feed(found / variance, True, stream)
         choice = self._recipe.choose(decision.case, feed)
         self.decisions[path] = Decision(decision.case, choice, feed.second_moment)
-        after = 1.0 if choice.law is None else choice.law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
+        after = (
+            1.0 if choice.law is None else choice.law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
+        )
         return math.sqrt(after / variance)
 
     def _seen(self, case: Case, use: Use) -> Initializer | None:

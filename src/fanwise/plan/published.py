@@ -132,9 +132,10 @@ def he(case: Case, feed: Feed) -> Choice:
 
 def _scaling(case: Case, law: VarianceScaling, reason: str, source: str) -> Choice:
     """A law by the fans; where there are none, a normal law of the same gain."""
-    if case.layout is None:
-        return Choice(Normal(math.sqrt(law.scale / fan_in_of(case))), f"{reason}; its fans are assumed", source, None, True)
-    return Choice(law, reason, source)
+    if case.layout is not None:
+        return Choice(law, reason, source)
+    std = math.sqrt(law.scale / fan_in_of(case))
+    return Choice(Normal(std), f"{reason}; its fans are assumed", source, None, True)
 
 
 def _by_fans(law: VarianceScaling, reason: str, source: str) -> Rule:
@@ -220,7 +221,8 @@ def _model_width(case: Case) -> int:
 def _small(case: Case, feed: Feed) -> Choice:
     """N(0, 2 / (d + 4 d)), d the width of the model: Xavier's rule for the feed-forward map, used everywhere."""
     width = case.parameter.shape[-1] if case.role in TABLES else _model_width(case)
-    choice = Choice(Normal(math.sqrt(2 / (5 * width))), f"std sqrt(2 / (5 d)), d = {width} the width of the model", SMALL)
+    reason = f"std sqrt(2 / (5 d)), d = {width} the width of the model"
+    choice = Choice(Normal(math.sqrt(2 / (5 * width))), reason, SMALL)
     return padded(case, choice) if case.role in TABLES else choice
 
 
@@ -305,10 +307,8 @@ DEEPNORM_RECIPE = _published(
 
 def _t_fixup_factor(stack: Stack) -> tuple[float, str]:
     """0.67 N^(-1/4) in an encoder, (9M)^(-1/4) in a decoder that reads one."""
-    if stack.kind == "decoder":
-        factor = (9 * stack.joins / 3) ** -0.25
-    else:
-        factor = 0.67 * (stack.joins / 2) ** -0.25
+    decoder = stack.kind == "decoder"
+    factor = (9 * stack.joins / 3) ** -0.25 if decoder else 0.67 * (stack.joins / 2) ** -0.25
     return factor, f"Xavier times {factor:.6g}; the model must have no normalisation"
 
 
@@ -374,6 +374,9 @@ def _fixup_length(case: Case, feed: Feed) -> Choice:
     return _borrowed(UNIT.rules["magnitude"])(case, feed)
 
 
+_HIDES = "its normalisation hides the size of its maps"
+
+
 def _constant(value: float, case: Case) -> Initializer:
     """A constant, less what the model adds to it."""
     found = value - case.offset
@@ -384,7 +387,7 @@ def _fixup_gate(case: Case, feed: Feed) -> Choice:
     """1 after a map that is 0; 0 after a normalisation, which would hide the map's size."""
     branch = _branch(case)
     if branch is not None and branch.normed:
-        return Choice(_constant(0.0, case), "the branch starts at 0; its normalisation hides the size of its maps", FIXUP)
+        return Choice(_constant(0.0, case), f"the branch starts at 0; {_HIDES}", FIXUP)
     return Choice(_constant(1.0, case), "the multiplier of a branch starts at 1", FIXUP)
 
 
@@ -400,7 +403,7 @@ FIXUP_RECIPE = _published(
         **_each(("branch_end", "head"), _fixup_zero),
         **_each(("bias", "head_bias"), zeros("biases start at 0", FIXUP)),
         "branch_gate": _fixup_gate,
-        "branch_norm": _zero_norm(FIXUP, "the branch starts at 0; its normalisation hides the size of its last map"),
+        "branch_norm": _zero_norm(FIXUP, f"the branch starts at 0; {_HIDES}"),
         "magnitude": _fixup_length,
     },
     FIXUP,

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
-from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
+from fanwise.laws.elementwise import Constant, Normal, Ones, VarianceScaling, Zeros
 from fanwise.laws.structured import Orthogonal
 from fanwise.plan.roles import ROLES, Case, fan_in_of
 
@@ -157,7 +157,9 @@ def unit_tied(case: Case, feed: Feed) -> Choice:
     rows, width = case.parameter.shape[0], case.parameter.shape[-1]
     del rows
     std = TIED_STD / math.sqrt(width * feed.second_moment)
-    return _guessed(padded(case, Choice(Normal(std), f"it is the head too: outputs of std {TIED_STD}", "", std**2)), feed)
+    return _guessed(
+        padded(case, Choice(Normal(std), f"it is the head too: outputs of std {TIED_STD}", "", std**2)), feed
+    )
 
 
 def unit_embedding(case: Case, feed: Feed) -> Choice:
@@ -255,7 +257,11 @@ def law(initializer: Initializer, reason: str, source: str = "") -> Rule:
 def magnitude(case: Case, feed: Feed) -> Choice:
     """The length of a row that gives unit second moment: sqrt(fan_in) times the std."""
     width = 1.0
-    return Choice(_constant(width / math.sqrt(feed.second_moment)), "each row has the length that gives unit second moment", _SALIMANS)
+    return Choice(
+        _constant(width / math.sqrt(feed.second_moment)),
+        "each row has the length that gives unit second moment",
+        _SALIMANS,
+    )
 
 
 def _constant(value: float) -> Initializer:

@@ -43,9 +43,9 @@ ROLES: Mapping[str, str] = MappingProxyType(
 
 WALKED = ("slice", "dropout", "shift", "elementwise", "concat", "pool", "activation", "mul", "reduce", "softmax")
 OUTWARD = ("slice", "dropout", "shift", "scale", "elementwise", "activation", "softmax", "reduce", "pool", "mul")
-PLAIN = frozenset("to float half bfloat16 double type t contiguous clone detach transpose permute reshape view".split())
+PLAIN = frozenset(["to", "float", "half", "bfloat16", "double", "type", "t", "contiguous", "clone", "detach", "transpose", "permute", "reshape", "view"])
 """Functions that change neither the values nor their number."""
-LINEAR = PLAIN | frozenset("cat stack weight_norm _WeightNorm _SpectralNorm parametrization hook".split())
+LINEAR = PLAIN | frozenset(["cat", "stack", "weight_norm", "_WeightNorm", "_SpectralNorm", "parametrization", "hook"])
 """Functions that keep the values' size, or that the planner knows."""
 MAPS = ("weight", "query", "key", "value", "output")
 
@@ -276,7 +276,7 @@ def _feeds_scores(trace: Trace, op: Op) -> bool:
         return False
     if found.kind == "softmax":
         return True
-    return len(found.inputs) > 3 and found.inputs[3] in _reach(trace, op, found)  # noqa: PLR2004
+    return len(found.inputs) > 3 and found.inputs[3] in _reach(trace, op, found)
 
 
 def _reach(trace: Trace, op: Op, until: Op) -> set[int]:

@@ -13,9 +13,8 @@ from fanwise.laws.elementwise import Normal
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import Row
 from fanwise.stream.key import Key, KeyLike, as_key
-from fanwise.torch.held import check_model, dtype_name, parameters
+from fanwise.torch.held import check_model, parameters
 from fanwise.torch.tensors import checked_writable, fill_
-
 
 POWER_ITERATIONS = 15
 """As many as torch makes when it sets a spectral norm up."""
@@ -145,7 +144,7 @@ def _is_chosen(row: Row, only: str | Collection[str] | None, skip: Collection[st
 
 def _fill(tensor: Tensor, row: Row, stream: Key) -> None:
     key, law = stream.child(row.stream or row.path), row.law
-    assert law is not None  # noqa: S101  (rows without a law are not filled)
+    assert law is not None
     if tensor.is_complex():
         deviation = law.moments(row.shape, layout=row.layout).std / math.sqrt(2)
         fill_(_real(tensor), Normal(deviation), key=key)

@@ -123,7 +123,10 @@ def _configured(model: nn.Module) -> Inputs:
 
 def _first(config: Any, names: Sequence[str], default: int | None = None) -> int:
     """The first of these numbers that a configuration, or its text or vision part, has."""
-    parts = [config, *(part for key in ("text_config", "vision_config") if (part := getattr(config, key, None)) is not None)]
+    parts = [
+        config,
+        *(part for key in ("text_config", "vision_config") if (part := getattr(config, key, None)) is not None),
+    ]
     for part in parts:
         for name in names:
             value = getattr(part, name, None)

@@ -11,7 +11,8 @@ from fanwise.laws.composite import Blocks
 from fanwise.laws.layout import Layout
 from fanwise.plan.plan import Plan
 from fanwise.plan.planner import Decision, Planner
-from fanwise.plan.recipes import UNIT, Recipe
+from fanwise.plan.recipes import Recipe
+from fanwise.plan.registry import recipe as as_recipe
 from fanwise.plan.roles import Case
 from fanwise.plan.row import Row
 from fanwise.theory import propagate
@@ -24,11 +25,49 @@ PASSES = 3
 
 
 def plan(model: nn.Module, inputs: Any = None, recipe: str | Recipe = "unit") -> Plan:
-    """A law for every parameter."""
+    """A law for every parameter of a model, from what the model does with some inputs.
+
+    The model is run op by op, and left as it was. What feeds each op is measured on the values that the plan itself
+    would put there; on the meta device it is derived by theory. Parameters that no op used are listed, not guessed.
+
+    Args:
+        model: any `torch.nn.Module`, on any device, meta too.
+        inputs: a tensor, a tuple of arguments, a mapping of named ones, or a spec such as ``"32,3,224,224"`` or
+            ``"input_ids=8,128:int64[0,50257)"``; None for a transformers model.
+        recipe: its name, or a `Recipe`.
+
+    Returns:
+        One row a parameter; print it, edit it, save it.
+
+    Raises:
+        TypeError: no module, TorchScript, lazy parameters, or inputs of no known kind.
+        ValueError: an unknown recipe, or a spec that cannot be read.
+        ModelError: the model could not be run on these inputs.
+
+    Example:
+        >>> made = plan(nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 10)), "64,784")
+        >>> [row.role for row in made]
+        ['weight', 'bias', 'head', 'head_bias']
+    """
     given = as_inputs(model, inputs)
-    chosen = UNIT if isinstance(recipe, str) else recipe
-    trace = run(model, given)
-    return Plan(_rows(decide(model, given, trace, chosen)), recipe=chosen.name, framework=f"torch {torch.__version__}")
+    chosen = as_recipe(recipe)
+    planner = decide(model, given, run(model, given), chosen)
+    version = torch.__version__.partition("+")[0]
+    return Plan(_rows(planner), chosen.name, f"torch {version}", inputs_text(inputs, given))
+
+
+def inputs_text(asked: Any, given: Inputs) -> str:
+    """The inputs in words: the spec, or the shapes."""
+    if isinstance(asked, str):
+        return asked
+    named = [f"{name}={_shape_text(value)}" for name, value in (given.kwargs or {}).items()]
+    return "; ".join([*(_shape_text(value) for value in given.args), *named])
+
+
+def _shape_text(value: Any) -> str:
+    if not isinstance(value, torch.Tensor):
+        return str(value) if isinstance(value, (bool, int, float)) else type(value).__name__
+    return f"{','.join(str(size) for size in value.shape)}:{str(value.dtype).removeprefix('torch.')}"
 
 
 def decide(model: nn.Module, inputs: Inputs, trace: Trace, recipe: Recipe) -> Planner:
@@ -50,7 +89,7 @@ def decide(model: nn.Module, inputs: Inputs, trace: Trace, recipe: Recipe) -> Pl
 
 
 def _moved(before: dict[str, float], now: dict[str, float]) -> bool:
-    return any(abs(value / before.get(path, 1.0) - 1) > 0.02 for path, value in now.items())  # noqa: PLR2004
+    return any(abs(value / before.get(path, 1.0) - 1) > 0.02 for path, value in now.items())
 
 
 def _constants(model: nn.Module) -> dict[str, float]:
@@ -60,7 +99,7 @@ def _constants(model: nn.Module) -> dict[str, float]:
 
 
 def _is_constant(tensor: Tensor) -> bool:
-    if tensor.numel() == 0 or tensor.dim() > 1 and min(tensor.shape) > 1 or tensor.is_complex():
+    if tensor.numel() == 0 or (tensor.dim() > 1 and min(tensor.shape) > 1) or tensor.is_complex():
         return False
     return bool((tensor == tensor.flatten()[0]).all())
 

@@ -50,6 +50,7 @@ class _Source:
 
     op: int
     chain: Chain | None = None
+    given: int = 0
 
 
 class Recorder(TorchFunctionMode):
@@ -73,8 +74,8 @@ class Recorder(TorchFunctionMode):
         self._last = ""
         self._cuts = Cuts(self._parameters)
         self.writes = Writes()
-        for tensor in given:
-            self._sources[tensor] = _Source(INPUT)
+        for number, tensor in enumerate(given):
+            self._sources[tensor] = _Source(INPUT, None, number)
 
     @property
     def place(self) -> str:
@@ -195,6 +196,10 @@ class Recorder(TorchFunctionMode):
 
     def _operation(self, func: Callable[..., Any], name: str, given: tuple[Any, dict[str, Any]], call: Call) -> Any:
         call = replace(call, data=self._ordered(call.data))
+        sources = [self._sources.get(tensor) for tensor in call.data]
+        numbers = tuple(source.given for source in sources if source is not None and source.op == INPUT)
+        if numbers:
+            call = replace(call, detail={**call.detail, "given": numbers})
         self._last = names.full_name(func)
         op = self._open(call, name, self._inputs(call), self._uses(call))
         if name == "glu":
@@ -219,11 +224,11 @@ class Recorder(TorchFunctionMode):
 
     def _pass_on(self, call: Call, output: Any) -> None:
         """Integers that are made of the model's integer inputs alone count as its inputs."""
-        sources = [self._sources.get(tensor) for tensor in call.data]
-        if sources and all(source is not None and source.op == INPUT for source in sources):
+        sources = [source for tensor in call.data if (source := self._sources.get(tensor)) is not None]
+        if sources and len(sources) == len(call.data) and all(source.op == INPUT for source in sources):
             for tensor in tensors_in(output):
                 if tensor.dtype != torch.bool:
-                    self._sources[tensor] = _Source(INPUT)
+                    self._sources[tensor] = sources[0]
 
     # Ops
 
@@ -297,16 +302,14 @@ class Recorder(TorchFunctionMode):
 
     def _chain_of_sum(self, call: Call) -> Chain | None:
         """Two maps added feature by feature, as the gates of a recurrent cell written by hand."""
-        chains = [source.chain for tensor in call.data if (source := self._sources.get(tensor)) is not None]
-        first, *others = [chain for chain in chains if chain is not None and not chain.steps] or [None]
-        if (
-            first is None
-            or not others
-            or any((one.shape, one.axis) != (first.shape, first.axis) for one in others if one)
-        ):
+        sources = [self._sources.get(tensor) for tensor in call.data]
+        chains = [source.chain for source in sources if source is not None and source.chain is not None]
+        if len(chains) != 2 or any(chain.steps or chain.peers for chain in chains):
             return None
-        roots = [root for one in others if one for root in (one.root, *one.peers)]
-        return replace(first, peers=(*first.peers, *roots))
+        first, second = chains
+        maps = all(self._ops[chain.root].kind != "embedding" for chain in chains)
+        same = (first.shape, first.axis) == (second.shape, second.axis)
+        return replace(first, peers=(second.root,)) if maps and same else None
 
     def _halves(self, tensor: Tensor, axis: int) -> Mapping[str, Any]:
         """What of a weight op's features a gated linear unit multiplies, and what gates it."""
