@@ -8,7 +8,7 @@ itself (x * sigmoid(x), a gate and its input, a stream and its branch) is right 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +19,12 @@ from fanwise.laws.nonlinearities import NONLINEARITIES, nonlinearity
 from fanwise.stream.fill import normal
 from fanwise.stream.key import Key
 from fanwise.trace import INPUT, Op, Trace, Use
+from fanwise.visiting import Visitor
 
 SAMPLES = 4096
 """Values that stand for an op's output: their second moment errs by about 2 %."""
 
 Values = NDArray[np.float64]
-
-
-class Visitor(Protocol):
-    """What is shown each op, as in a real run."""
-
-    def before(self, op: Op, moment: Callable[[int], float]) -> Mapping[str, Initializer]:
-        """Before an op; answers with the laws of the parameters that it uses."""
-
-    def after(self, op: Op, moment: Callable[[], float]) -> float | None:
-        """After it; may answer with a factor on its output."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +55,25 @@ def propagate(trace: Trace, visitor: Visitor, *, inputs: float = 1.0) -> Propaga
     walk = _Walk(trace, inputs)
     for op in trace.ops:
         sources = walk.sources(op)
-        laws = visitor.before(op, lambda place, sources=sources: _second(sources[place]))  # type: ignore[misc]
+        laws = visitor.before(op, _Sampled(tuple(sources), walk.sure(op)))
         values = walk.output(op, sources, laws)
-        factor = visitor.after(op, lambda values=values: _second(values))  # type: ignore[misc]
-        walk.values.append(values if factor is None else values * factor)
+        factor = visitor.after(op, partial(_second, values))
+        walk.keep(op, values if factor is None else values * factor)
     return Propagation(tuple(_second(values) for values in walk.values), tuple(walk.assumed))
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """Moments of samples, and which of them stand on an assumption."""
+
+    sources: tuple[Values, ...]
+    sure: tuple[bool, ...]
+
+    def __call__(self, place: int) -> float:
+        return _second(self.sources[place])
+
+    def known(self, place: int) -> bool:
+        return self.sure[place]
 
 
 class _Walk:
@@ -77,6 +82,18 @@ class _Walk:
         self.assumed: list[int] = []
         self._trace = trace
         self._inputs = math.sqrt(inputs) * _fresh(INPUT)
+        self._doubts: list[bool] = []
+
+    def sure(self, op: Op) -> tuple[bool, ...]:
+        """Which of an op's sources stand on no assumption; a normalisation ends a doubt."""
+        return tuple(source == INPUT or not self._doubts[source] for source in op.inputs)
+
+    def keep(self, op: Op, values: Values) -> None:
+        """Remembers what an op gives."""
+        assumed = bool(self.assumed) and self.assumed[-1] == op.index
+        doubtful = assumed or not all(self.sure(op))
+        self._doubts.append(doubtful and op.kind != "norm")
+        self.values.append(values)
 
     def sources(self, op: Op) -> list[Values]:
         """Samples of what an op reads."""
@@ -152,20 +169,17 @@ class _Walk:
         self.assumed.append(op.index)
         if len(sources) < 2:
             return None
-        first, second = (self._trace.ops[i] if i >= 0 else None for i in op.inputs[:2])
-        if (
-            first is not None
-            and self._trace.before(first, ("softmax",), ("dropout", "slice", "elementwise")) is not None
-        ):
-            return math.sqrt(
-                _second(sources[1]) * _averaged(first.shape[-1] if first.shape else 1, causal=True)
-            ) * _fresh(op.index)
-        if first is not None and first.kind == "softmax":
-            return math.sqrt(_second(sources[1]) * _averaged(first.shape[-1], causal=True)) * _fresh(op.index)
-        width = first.shape[-1] if first is not None and first.shape else 1
-        width = int(op.detail.get("width", width))
+        first = self._trace.ops[op.inputs[0]] if op.inputs[0] >= 0 else None
+        if first is not None and first.shape and self._is_softmaxed(first):
+            share = _averaged(first.shape[-1], causal=True)
+            return math.sqrt(_second(sources[1]) * share) * _fresh(op.index)
+        width = int(op.detail.get("width", first.shape[-1] if first is not None and first.shape else 1))
         scale = float(op.detail.get("constant", 1.0))
         return scale * math.sqrt(width * _second(sources[0]) * _second(sources[1])) * _fresh(op.index)
+
+    def _is_softmaxed(self, op: Op) -> bool:
+        steps = ("dropout", "slice", "elementwise")
+        return op.kind == "softmax" or self._trace.before(op, ("softmax",), steps) is not None
 
     def norm(self, op: Op, sources: Sequence[Values], laws: Mapping[str, Initializer]) -> Values | None:
         """The sample, brought to unit second moment, scaled and shifted."""

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from numpy.typing import DTypeLike
 
@@ -189,4 +189,5 @@ def draw_parts(parts: Sequence[tuple[Initializer, Site]], wanted: Box, out: Arra
     """
     for law, site in parts:
         if site.box.size:
-            law._draw(site, out[(*site.box.relative_to(wanted.start).slices(), ...)])  # ... keeps 0-d an array
+            part: tuple[Any, ...] = (*site.box.relative_to(wanted.start).slices(), ...)  # ... keeps 0-d an array
+            law._draw(site, out[part])

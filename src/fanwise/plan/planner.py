@@ -6,7 +6,7 @@ on a propagation by theory, where there is nothing to measure (a model on the me
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
@@ -14,7 +14,10 @@ from fanwise.patterns import THROUGH
 from fanwise.plan.recipes import Choice, Feed, Recipe
 from fanwise.plan.roles import Case, cases, fan_in_of
 from fanwise.trace import INPUT, Op, Trace, Use
+from fanwise.visiting import Moment
 
+UNFED = ("recurrent", "output", "bias", "state_bias", "operand")
+"""Uses that are fed by nothing that can be measured before the op."""
 STATE = 0.1
 """Second moment assumed for the state of a recurrent cell that feeds the next layer: it is hidden in one op."""
 
@@ -65,7 +68,7 @@ class Planner:
         self._wants_input = any(join.stream == INPUT for join in joins)
         self._late: list[str] = []
 
-    def before(self, op: Op, moment: Callable[[int], float]) -> Mapping[str, Initializer]:
+    def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
         """Decides the laws of the parameters that an op uses; returns what it should see in their place."""
         self._see_input(op, moment)
         laws: dict[str, Initializer] = {}
@@ -100,32 +103,27 @@ class Planner:
 
     # What feeds
 
-    def _see_input(self, op: Op, moment: Callable[[int], float]) -> None:
+    def _see_input(self, op: Op, moment: Moment) -> None:
         if self._wants_input and self._input is None and op.kind != "embedding" and INPUT in op.inputs:
             self._input = moment(op.inputs.index(INPUT))
 
-    def _feed(self, case: Case, op: Op, use: Use, place: int, moment: Callable[[int], float]) -> Feed:
+    def _feed(self, case: Case, op: Op, use: Use, place: int, moment: Moment) -> Feed:
         fed, known = self._second_moment(case, op, use, place, moment)
         stream, sure = self._stream(case)
         return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path))
 
     def _second_moment(
-        self, case: Case, op: Op, use: Use, place: int, moment: Callable[[int], float]
+        self, case: Case, op: Op, use: Use, place: int, moment: Moment
     ) -> tuple[float, bool]:
         if case.role == "tied_embedding":
             return _positive(self.heads.get(use.path, 1.0))[0], True
         if case.role == "position" and op.kind == "embedding":
             return self._partner_moment(case)
-        if op.kind == "embedding" or use.role in ("recurrent", "output", "bias", "state_bias", "operand"):
+        if op.kind == "embedding" or use.role in UNFED:
             return 1.0, True
         if op.kind == "recurrent" and any(other.role == "weight" for other in op.uses[:place]):
             return STATE, False
-        which = {"key": 1, "value": 2}.get(use.role, 0)
-        if which >= len(op.inputs) and not op.inputs:
-            return 1.0, False
-        if op.kind == "bilinear":
-            return _positive(moment(0) * moment(1))
-        return _positive(moment(min(which, len(op.inputs) - 1)))
+        return _operand_moment(op, use, moment)
 
     def _partner_moment(self, case: Case) -> tuple[float, bool]:
         partner = None if case.partner is None else self.cases[case.partner]
@@ -206,9 +204,22 @@ class Planner:
             self._moments[op.key] = moment()
 
 
+def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:
+    """Second moment of the operand that a map reads."""
+    if not op.inputs:
+        return 1.0, False
+    if op.kind == "bilinear" and len(op.inputs) > 1:
+        value, found = _positive(moment(0) * moment(1))
+        return value, found and moment.known(0) and moment.known(1)
+    which = min({"key": 1, "value": 2}.get(use.role, 0), len(op.inputs) - 1)
+    value, found = _positive(moment(which))
+    return value, found and moment.known(which)
+
+
 def score_std(trace: Trace, query: Op) -> float:
-    """Std of the attention scores that a projection of unit queries and keys leads to; 1 where they are divided by
-    sqrt(d), or where a norm stands between.
+    """Std of the attention scores that a projection of unit queries and keys leads to.
+
+    1 where they are divided by sqrt(d), or where a norm stands between.
     """
     queue: list[tuple[Op, float]] = [(query, 1.0)]
     seen = {query.index}
@@ -258,8 +269,3 @@ def _constant_of(op: Op) -> float:
 def _positive(value: float) -> tuple[float, bool]:
     """A second moment and whether it is one: 1 stands in for zeros and for what is not a number."""
     return (value, True) if math.isfinite(value) and value > 0 else (1.0, False)
-
-
-def as_rows(planner: Planner) -> list[Decision]:
-    """Every decision, in the model's order."""
-    return [replace(planner.decisions[path]) for path in planner.cases]

@@ -12,7 +12,7 @@ from functools import lru_cache
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, VarianceScaling, Zeros
-from fanwise.laws.gain import gain
+from fanwise.laws.gain import gaussian_moments
 from fanwise.laws.nonlinearities import NONLINEARITIES
 from fanwise.laws.structured import Orthogonal
 from fanwise.plan.recipes import UNIT, Choice, Feed, Recipe, Rule, norm_scale, normal, padded, recurrent, scaled, zeros
@@ -71,52 +71,51 @@ def _published(name: str, title: str, rules: Mapping[str, Rule], source: str) ->
     return UNIT.but(name, title, {**silent, **norms, **rules}, source)
 
 
-# Gains of what feeds a map
+# What feeds a map
 
 
 @lru_cache(maxsize=256)
-def _named_gain(name: str, slope: float) -> float | None:
-    """1 / sqrt(E f(z)^2), None where the function is not known."""
+def _named_scale(name: str, slope: float) -> float | None:
+    """1 / E f(z)^2, None where the function is not known."""
     if name in ("leaky_relu", "prelu"):
-        return math.sqrt(2 / (1 + slope**2))
-    return gain(name) if name in NONLINEARITIES else None
+        return 2 / (1 + slope**2)
+    return 1 / gaussian_moments(name).second_moment if name in NONLINEARITIES else None
 
 
-def _gain_of(op: Op) -> float | None:
-    """Gain of an activation op."""
+def _scale_of(op: Op) -> float | None:
+    """The factor on the variance that makes up for an activation op."""
     name = str(op.detail.get("nonlinearity"))
     if name == "gelu" and op.detail.get("approximate") == "tanh":
         name = "gelu_tanh"
     slope = PRELU_SLOPE if name == "prelu" else op.detail.get("negative_slope", RRELU_SLOPE)
-    return _named_gain(name, float(slope))
+    return _named_scale(name, float(slope))
 
 
-def _fed_gain(case: Case) -> tuple[float, str, bool]:
-    """The gain of what feeds a map, why, and whether it is known."""
+def _fed(case: Case) -> tuple[float, str, bool]:
+    """The scale that makes up for what feeds a map, why, and whether it is known."""
     op = None if case.around is None else case.around.activation(case.op)
     if op is None:
         return 1.0, "no nonlinearity feeds it", True
-    name, found = op.detail.get("nonlinearity"), _gain_of(op)
+    name, found = op.detail.get("nonlinearity"), _scale_of(op)
     if found is None:
         return 1.0, f"{name} feeds it, whose gain is not known", False
     return found, f"{name} feeds it", True
 
 
-def _he_gain(case: Case) -> tuple[float, str, bool]:
-    """As `_fed_gain`, but the first layer has that of a ReLU, as in the paper."""
-    fed, why, known = _fed_gain(case)
+def _he_fed(case: Case) -> tuple[float, str, bool]:
+    """As `_fed`, but the first layer has the scale of a ReLU, as in the paper."""
     around = case.around
     if around is not None and around.activation(case.op) is None and around.reads_input(case.op):
-        return math.sqrt(2), "the first layer, where the paper keeps the factor 2 for simplicity", True
-    return fed, why, known
+        return 2.0, "the first layer, where the paper keeps the factor 2 for simplicity", True
+    return _fed(case)
 
 
 # He, Glorot, LeCun, orthogonal
 
 
 def _he_times(case: Case, factor: float, more: str = "", source: str = HE) -> Choice:
-    own, why, known = _he_gain(case)
-    variance = (own * factor) ** 2
+    own, why, known = _he_fed(case)
+    variance = own * factor**2
     choice = scaled(case, variance, gives=None, reason=f"variance {variance:.4g} / fan_in: {why}{more}", source=source)
     return choice if known else replace(choice, guess=True)
 
@@ -144,10 +143,11 @@ def _by_fans(law: VarianceScaling, reason: str, source: str) -> Rule:
 
 def _orthogonal(case: Case, feed: Feed) -> Choice:
     """An orthogonal matrix for each fused map, times the gain of what feeds it."""
-    own, why, known = _fed_gain(case)
+    scale, why, known = _fed(case)
     if case.layout is None:
-        return _scaling(case, VarianceScaling(own**2), "a map whose axes are not known cannot be made orthogonal", SAXE)
-    return Choice(Orthogonal(own), f"orthogonal, gain {own:.4g}: {why}", SAXE, None, not known)
+        return _scaling(case, VarianceScaling(scale), "a map whose axes are not known cannot be made orthogonal", SAXE)
+    gain = math.sqrt(scale)
+    return Choice(Orthogonal(gain), f"orthogonal, gain {gain:.4g}: {why}", SAXE, None, not known)
 
 
 HE_RECIPE = _published(
@@ -293,8 +293,8 @@ def deepnorm_constants(stack: Stack) -> tuple[float, float]:
 
 def _deepnorm_beta(stack: Stack) -> tuple[float, str]:
     alpha, beta = deepnorm_constants(stack)
-    needs = f"the model must add its branches as LayerNorm(alpha x + f(x)), alpha = {alpha:.6g}"
-    return beta, f"Xavier times beta = {beta:.6g}; {needs}"
+    needs = f"the model must add its branches as LayerNorm(alpha x + f(x)), alpha = {alpha:.7g}"
+    return beta, f"Xavier times beta = {beta:.7g}; {needs}"
 
 
 DEEPNORM_RECIPE = _published(
@@ -361,8 +361,7 @@ def _fixup_zero(case: Case, feed: Feed) -> Choice:
     """0, but not in a weight that a parametrization divides by its length."""
     if case.derived:
         return replace(_he_times(case, 1.0, "; its length decides whether it starts at 0", FIXUP), guess=True)
-    what = "the outputs" if case.role == "head" else "the branch"
-    return Choice(Zeros(), f"{what} starts at 0", FIXUP)
+    return Choice(Zeros(), "outputs start at 0" if case.role == "head" else "the branch starts at 0", FIXUP)
 
 
 def _fixup_length(case: Case, feed: Feed) -> Choice:

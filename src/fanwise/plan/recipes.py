@@ -27,7 +27,6 @@ class Feed:
         stream: second moment of the residual stream where the case's branch joins it.
         scores: by what the scores of the attention that a query feeds exceed unit variance, in std.
         found: the parameter's one value, where all its values are equal and there are values; None elsewhere.
-        out: of the embedding's op: second moment of what the head reads, for a tied table.
     """
 
     second_moment: float = 1.0
@@ -87,6 +86,8 @@ class Recipe:
         """The law of one parameter."""
         if not case.parameter.trained and case.role != "unused":
             return Choice(None, "left as it is: the model does not train it")
+        if case.transformed and case.role in ("weight", "branch_end", "head", "recurrent"):
+            return Choice(None, "left as it is: the model makes its weights from it in a way that is not known here")
         return self.rules[case.role](case, feed)
 
     def but(self, name: str, title: str, rules: Mapping[str, Rule], source: str = "") -> "Recipe":
@@ -154,8 +155,7 @@ def unit_head(case: Case, feed: Feed) -> Choice:
 
 def unit_tied(case: Case, feed: Feed) -> Choice:
     """The table that is the head too: outputs of moderate std."""
-    rows, width = case.parameter.shape[0], case.parameter.shape[-1]
-    del rows
+    width = case.parameter.shape[-1]
     std = TIED_STD / math.sqrt(width * feed.second_moment)
     return _guessed(
         padded(case, Choice(Normal(std), f"it is the head too: outputs of std {TIED_STD}", "", std**2)), feed
@@ -256,9 +256,8 @@ def law(initializer: Initializer, reason: str, source: str = "") -> Rule:
 
 def magnitude(case: Case, feed: Feed) -> Choice:
     """The length of a row that gives unit second moment: sqrt(fan_in) times the std."""
-    width = 1.0
     return Choice(
-        _constant(width / math.sqrt(feed.second_moment)),
+        _constant(1 / math.sqrt(feed.second_moment)),
         "each row has the length that gives unit second moment",
         _SALIMANS,
     )

@@ -43,7 +43,10 @@ ROLES: Mapping[str, str] = MappingProxyType(
 
 WALKED = ("slice", "dropout", "shift", "elementwise", "concat", "pool", "activation", "mul", "reduce", "softmax")
 OUTWARD = ("slice", "dropout", "shift", "scale", "elementwise", "activation", "softmax", "reduce", "pool", "mul")
-PLAIN = frozenset(["to", "float", "half", "bfloat16", "double", "type", "t", "contiguous", "clone", "detach", "transpose", "permute", "reshape", "view"])
+PLAIN = frozenset(
+    {"to", "float", "half", "bfloat16", "double", "type", "contiguous", "clone", "detach", "t", "transpose", "permute"}
+    | {"reshape", "view", "flatten", "expand", "squeeze", "unsqueeze"}
+)
 """Functions that change neither the values nor their number."""
 LINEAR = PLAIN | frozenset(["cat", "stack", "weight_norm", "_WeightNorm", "_SpectralNorm", "parametrization", "hook"])
 """Functions that keep the values' size, or that the planner knows."""
@@ -144,14 +147,17 @@ class _Reader:
     def _role(self, parameter: Parameter, op: Op, use: Use) -> str:
         if use.role in MAPS:
             return self._map_role(parameter, op, use)
-        if use.role == "table":
-            return self._table_role(op)
-        if use.role == "scale":
-            return self._scale_role(op)
         if use.role in ("bias", "state_bias"):
             return self._bias_role(op, use)
         if use.role == "shift":
             return self._shift_role(parameter, op)
+        return self._simple_role(op, use)
+
+    def _simple_role(self, op: Op, use: Use) -> str:
+        if use.role == "table":
+            return self._table_role(op)
+        if use.role == "scale":
+            return self._scale_role(op)
         if use.role == "operand":
             return "token" if op.kind == "parameter" else "other"
         return use.role
@@ -219,7 +225,7 @@ class _Reader:
 
 
 def _heads(trace: Trace) -> set[int]:
-    """Maps that the outputs lead back to without a norm, an add or an attention between; outputs read again are none."""
+    """Maps that the outputs lead back to without a norm, an add or an attention between."""
     found: set[int] = set()
     ends = [index for place, index in enumerate(trace.outputs) if place == 0 or not trace.followers[index]]
     queue, seen = list(ends), set(ends)
