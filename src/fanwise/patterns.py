@@ -34,7 +34,8 @@ def _named(trace: Trace, op: Op) -> Op:
         return op
     for values, statistic in (op.inputs, op.inputs[::-1]):
         if values >= 0 and statistic >= 0 and _is_statistic(trace, statistic, values):
-            inputs = (_centred_from(trace, trace.ops[values]) or values,)
+            source = _centred_from(trace, trace.ops[values])
+            inputs = (values if source is None else source,)
             return replace(op, kind="norm", inputs=inputs, detail={**op.detail, "norm": "by hand"})
     return op
 

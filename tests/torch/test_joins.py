@@ -87,6 +87,18 @@ def norm(x):
     return F.layer_norm(x, (6,))
 
 
+def joined(f, x):
+    return x + f(x)
+
+
+def doubled(x):
+    return x + x
+
+
+def gelu(x):
+    return 0.5 * x * (1 + torch.tanh(x + 0.04 * x**3))
+
+
 STREAMS = [
     ("pre-norm", lambda f, x: x + f(norm(x)), (3,)),
     ("post-norm", lambda f, x: norm(f(x) + x), (3,)),
@@ -98,16 +110,16 @@ STREAMS = [
     ("scaled branch", lambda f, x: x + 0.1 * f(x), (3,)),
     ("scaled stream", lambda f, x: 2.0 * x + f(x), (3,)),
     ("subtracted branch", lambda f, x: x - f(x), (3,)),
-    ("nested", lambda f, x: x + (lambda y: y + f(y))(torch.tanh(f(x))), (3, 1, 1, 1)),
+    ("nested", lambda f, x: x + joined(f, torch.tanh(f(x))), (3, 1, 1, 1)),
     ("pooled branch", lambda f, x: x + F.avg_pool1d(x, 3, 1, 1), (3,)),
     ("plain", lambda f, x: f(x), ()),
     ("subtracted stream", lambda f, x: f(x) - x, ()),
     ("doubled", lambda f, x: f(x) + f(x), ()),
-    ("the same twice", lambda f, x: (lambda y: y + y)(f(x)), ()),
+    ("the same twice", lambda f, x: doubled(f(x)), ()),
     ("concatenated", lambda f, x: torch.cat([x[:, :3], f(x)[:, 3:]], -1), ()),
     ("gated", lambda f, x: f(x) * x, ()),
-    ("GELU by hand", lambda f, x: (lambda y: 0.5 * y * (1 + torch.tanh(y + 0.04 * y**3)))(f(x)), ()),
-    ("elementwise sum", lambda f, x: (lambda y: y + torch.sin(y))(f(x)), ()),
+    ("GELU by hand", lambda f, x: gelu(f(x)), ()),
+    ("elementwise sum", lambda f, x: joined(torch.sin, f(x)), ()),
 ]
 
 

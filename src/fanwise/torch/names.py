@@ -35,7 +35,7 @@ VIEWS = _words(
     """
     view reshape flatten unflatten transpose swapaxes swapdims permute movedim moveaxis t T mT H mH adjoint
     contiguous expand expand_as broadcast_to repeat tile repeat_interleave squeeze unsqueeze to float half
-    bfloat16 double type type_as detach clone cpu cuda view_as reshape_as requires_grad data real pad roll flip
+    bfloat16 double type type_as detach clone imag cpu cuda view_as reshape_as requires_grad data real pad roll flip
     unfold as_strided ravel alias atleast_1d atleast_2d atleast_3d view_as_real view_as_complex resolve_conj
     resolve_neg pin_memory channel_shuffle pixel_shuffle pixel_unshuffle masked_select as_subclass rename
     refine_names unsafe_view to_copy
@@ -58,6 +58,21 @@ CONSTANTS = _words(
     """
 )
 """Functions whose output does not hold the values of their input."""
+
+QUESTIONS = _words(
+    """
+    eq ne lt le gt ge equal allclose isclose isnan isinf isfinite isin logical_not logical_and logical_or all any
+    contains bool len item tolist numpy size dim ndimension numel nelement stride is_contiguous storage_offset
+    is_all_true is_any_true argmax argmin argsort nonzero is_floating_point is_complex data_ptr untyped_storage
+    get_device index int
+    """
+)
+"""Functions that ask something of a tensor: what they return is no data of the model."""
+
+ANSWERS: Mapping[str, bool] = MappingProxyType(
+    {"all": True, "any": False, "contains": False, "is_all_true": True, "is_any_true": False}
+)
+"""What is answered where a tensor has no values: as an ordinary input would, with nothing padded, masked or broken."""
 
 WRITES = _words("setitem copy index_put index_copy index_fill masked_scatter fill zero")
 """Functions that write values into their first argument."""
@@ -127,12 +142,15 @@ def full_name(function: Callable[..., Any]) -> str:
     return resolve_name(function) or str(getattr(function, "__name__", type(function).__name__))
 
 
+_OPERATORS = _words("add sub mul div truediv floordiv mod pow and or xor lshift rshift matmul")
+
+
 @lru_cache(maxsize=4096)
 def writes_in_place(function: Callable[..., Any]) -> bool:
     """Whether a function changes its first argument, by torch's naming: ``add_``, ``__iadd__``, ``__setitem__``."""
     own = str(getattr(function, "__name__", ""))
     if own.startswith("__"):
-        return own == "__setitem__" or (own.startswith("__i") and own not in ("__invert__", "__index__", "__int__"))
+        return own == "__setitem__" or (own.startswith("__i") and own[3:-2] in _OPERATORS)
     return own.endswith("_")
 
 

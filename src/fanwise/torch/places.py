@@ -39,9 +39,11 @@ class Places:
     def next(self) -> tuple[str, int, int]:
         """Module, call and ordinal of the op that comes next."""
         place = self._stack[-1]
-        ordinal = self._ordinals.get(place, 0)
-        self._ordinals[place] = ordinal + 1
-        return (*place, ordinal)
+        return (*place, self._ordinals.get(place, 0))
+
+    def count(self, place: tuple[str, int, int]) -> None:
+        """Counts an op that was recorded at a place."""
+        self._ordinals[place[:2]] = place[2] + 1
 
     @contextmanager
     def followed(self) -> Iterator[None]:

@@ -24,18 +24,21 @@ from fanwise.torch.names import bare_name, tensors_in
 from fanwise.torch.places import Places
 from fanwise.torch.restore import Writes
 from fanwise.torch.shadow import Chain, runs_of_features
+from fanwise.torch.storage import is_abstract
 from fanwise.torch.stored import Cuts, layout_in_storage
 from fanwise.torch.substitute import (
     ALONE,
     BATCH_NORM_ARGUMENTS,
+    Measured,
     drawn,
     replayable,
     second_moment,
     swapped,
     with_batch_statistics,
+    without_values,
 )
-from fanwise.torch.visitor import Visitor
 from fanwise.trace import INPUT, WEIGHT_KINDS, Op, Trace, Use
+from fanwise.visiting import Visitor
 
 FOLLOWED = ("activation", "shift", "scale", "elementwise", "dropout")
 """Kinds through which the features of a weight op are followed: they keep each value at its place."""
@@ -69,6 +72,7 @@ class Recorder(TorchFunctionMode):
         self._holdings = Holdings(model)
         self._places = Places(model, self._name_parametrized)
         self._sources: MutableMapping[Tensor, _Source] = WeakIdKeyDictionary()
+        self._answers: MutableMapping[Tensor, bool] = WeakIdKeyDictionary()
         self._read: MutableMapping[Tensor, int] = WeakIdKeyDictionary()  # parameters read as data
         self._ops: list[Op] = []
         self._last = ""
@@ -101,6 +105,8 @@ class Recorder(TorchFunctionMode):
         if self._places.quiet:
             return func(*args, **named)
         name = bare_name(func)
+        if name in names.QUESTIONS or _is_attribute(func, name):
+            return self._asked(func, name, args, named)
         tensors = list(tensors_in([args, named]))
         traced = any(tensor in self._sources for tensor in tensors)
         held = any(self._is_held(tensor) for tensor in tensors)
@@ -108,14 +114,33 @@ class Recorder(TorchFunctionMode):
             return func(*args, **named)
         if held and names.writes_in_place(func):
             self._keep(args[0])
+        return self._seen(func, name, (args, named), alone=not traced)
+
+    def _seen(self, func: Callable[..., Any], name: str, given: tuple[Any, dict[str, Any]], *, alone: bool) -> Any:
+        """Executes a function of data, of parameters, or of both."""
+        args, named = given
         if name in names.WRITES:
             return self._written(func, name, args, named)
         call = self._described(name, args, named)
         if call is None and (name in names.VIEWS or name in names.SELECTIONS):
-            return self._view(func, tensors[0], args, named)
-        if not traced and not _acts_alone(name, call):
+            return self._view(func, next(iter(tensors_in([args, named]))), args, named)
+        if alone and not _acts_alone(name, call):
             return self._derived(func, args, named)
-        return self._operation(func, name, (args, named), call or self._unknown(name, args, named))
+        return self._operation(func, name, given, call or self._unknown(name, args, named))
+
+    def _asked(self, func: Callable[..., Any], name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        """A question; where a tensor has no values, those that a model branches on get the usual answer."""
+        first = next(iter(tensors_in(args)), None)
+        if first is None or not is_abstract(first):
+            return func(*args, **named)
+        if name == "contains":
+            return names.ANSWERS[name]
+        if name in ("bool", "item") and first in self._answers:
+            return self._answers[first]
+        output = first.new_empty((), dtype=torch.bool) if name.startswith("is_a") else func(*args, **named)
+        if name in names.ANSWERS and isinstance(output, Tensor):
+            self._answers[output] = names.ANSWERS[name]
+        return output
 
     def _described(self, name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Call | None:
         if name in names.SELECTIONS:
@@ -204,10 +229,12 @@ class Recorder(TorchFunctionMode):
         op = self._open(call, name, self._inputs(call), self._uses(call))
         if name == "glu":
             op = replace(op, detail={**op.detail, **self._halves(call.data[0], op.axis)})
-        laws = self._visitor.before(op, lambda place: second_moment(call.data[place]))
+        laws = self._visitor.before(op, Measured(call.data))
         args, named = self._replaced(call, laws, given) if laws else given
         if name in BATCH_NORM_ARGUMENTS:
             output = with_batch_statistics(func, name, args, named)
+        elif call.data and is_abstract(call.data[0]):
+            output = without_values(func, name, args, named)
         else:
             output = func(*args, **named)
         first = next(iter(tensors_in(output)), None)
@@ -274,6 +301,7 @@ class Recorder(TorchFunctionMode):
         return Op(len(self._ops), call.kind, name, *self._places.next(), inputs, uses, (), call.axis, dict(call.detail))
 
     def _add(self, op: Op, output: Tensor) -> Op:
+        self._places.count(op.key)
         self._ops.append(replace(op, shape=tuple(output.shape)))
         return self._ops[-1]
 
@@ -330,6 +358,11 @@ class Recorder(TorchFunctionMode):
                 target = self._parameters[path].shape, self._layout(part, held, 0), not held.steps
                 new[id(part.tensor)] = drawn(path, laws[path], part.tensor, target)
         return swapped(list(given[0]), new), swapped(given[1], new)
+
+
+def _is_attribute(func: Callable[..., Any], name: str) -> bool:
+    """Whether an attribute is read that is no view: a shape, a device, a flag."""
+    return getattr(func, "__name__", "") == "__get__" and name not in names.VIEWS
 
 
 def _acts_alone(name: str, call: Call | None) -> bool:

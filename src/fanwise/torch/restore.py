@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 
-from fanwise.torch.storage import is_strided
+from fanwise.torch.storage import is_abstract, is_strided
 
 
 @contextmanager
@@ -55,11 +54,6 @@ class Writes:
         """Undoes the writes."""
         for values in reversed(self._saved.values()):
             values.restore()
-
-
-def is_abstract(tensor: Tensor) -> bool:
-    """Whether a tensor has a shape but no values: on the meta device, or fake."""
-    return tensor.is_meta or isinstance(tensor, FakeTensor)
 
 
 @dataclass(frozen=True)

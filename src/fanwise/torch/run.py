@@ -16,8 +16,8 @@ from fanwise.torch.names import tensors_in
 from fanwise.torch.recorder import Recorder
 from fanwise.torch.restore import unchanged
 from fanwise.torch.substitute import second_moment
-from fanwise.torch.visitor import Visitor, Watcher
 from fanwise.trace import Trace
+from fanwise.visiting import Visitor, Watcher
 
 __all__ = ["Inputs", "ModelError", "Visitor", "Watcher", "parameters", "run", "second_moment"]
 
@@ -47,7 +47,8 @@ def run(model: nn.Module, inputs: Inputs, visitor: Visitor | None = None) -> Tra
     batch norms take the batch's own statistics.
 
     Args:
-        model: any `torch.nn.Module`, on any device; on the meta device, and with fake tensors, nothing is computed.
+        model: any `torch.nn.Module`, on any device; on the meta device, and with fake tensors, nothing is computed, and
+            where the model asks for values, ``all()`` holds and ``any()`` and ``in`` do not.
         inputs: what its forward takes.
         visitor: what is shown each op.
 

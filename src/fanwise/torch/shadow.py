@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from fanwise.torch.names import bare_name, tensors_in
+from fanwise.torch.storage import is_abstract
 
 LARGEST = 1 << 25
 """Elements of an output beyond which its features are followed through views alone, which take no memory."""
@@ -111,6 +112,8 @@ def runs_of_features(chain: Chain) -> tuple[tuple[int, int], ...] | None:
 
 def _stepped(shadow: Tensor, step: tuple[Callable[..., Any], Any, Any, int]) -> Tensor:
     func, args, named, place = step
+    if any(is_abstract(tensor) for tensor in tensors_in([args, named])):  # indices that are not known
+        return shadow.new_empty(0, device="meta")
     if shadow.numel() > LARGEST and bare_name(func) not in PURE:
         shape = func(*_filled(args, shadow.to("meta")), **_filled(named, shadow.to("meta"))).shape
         return shadow.view(shape) if bare_name(func) in ("reshape", "flatten") else shadow.new_empty(0, device="meta")

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 
 def is_strided(tensor: Tensor) -> bool:
@@ -17,3 +18,8 @@ def storage_of(tensor: Tensor) -> int | None:
         return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):  # opaque wrappers, such as those of vmap
         return None
+
+
+def is_abstract(tensor: Tensor) -> bool:
+    """Whether a tensor has a shape but no values: on the meta device, or fake."""
+    return tensor.is_meta or isinstance(tensor, FakeTensor)

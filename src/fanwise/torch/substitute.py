@@ -12,7 +12,7 @@ from fanwise.laws.layout import Layout
 from fanwise.stream.box import Shape
 from fanwise.stream.key import Key
 from fanwise.torch.names import tensors_in
-from fanwise.torch.restore import is_abstract
+from fanwise.torch.storage import is_abstract
 
 BATCH_NORM_ARGUMENTS = {
     "batch_norm": ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
@@ -72,6 +72,13 @@ def with_batch_statistics(func: Callable[..., Any], name: str, args: Sequence[An
         return func(*args, **named)
 
 
+def without_values(func: Callable[..., Any], name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """Runs a function on tensors without values; torch's rule for `grouped_mm` knows bfloat16 alone."""
+    if name != "grouped_mm" or args[0].dim() != 2 or len(args) < 2 or args[1].dim() != 3:
+        return func(*args, **named)
+    return args[0].new_empty(args[0].shape[0], args[1].shape[-1])
+
+
 @dataclass(frozen=True)
 class _Slot:
     place: int
@@ -106,6 +113,21 @@ def _filled(value: Any, tensors: Sequence[Tensor]) -> Any:
     if isinstance(value, dict):
         return {name: _filled(item, tensors) for name, item in value.items()}
     return value
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Second moments of what an op reads: first its inputs in their order, then constants."""
+
+    data: tuple[Tensor, ...]
+
+    def __call__(self, place: int, /) -> float:
+        """E x^2 of the input at this place; NaN where there are no numbers."""
+        return second_moment(self.data[place])
+
+    def known(self, place: int, /) -> bool:
+        """Whether there are numbers to measure."""
+        return not is_abstract(self.data[place])
 
 
 def second_moment(tensor: Tensor) -> float:
