@@ -66,9 +66,14 @@ def _is_statistic(trace: Trace, statistic: int, values: int) -> bool:
 def _before(trace: Trace, frontier: Iterable[tuple[int, bool]]) -> Iterator[tuple[int, bool]]:
     """What feeds a statistic's ops, and whether a reduction stands between."""
     for here, reduced in frontier:
-        if here >= 0 and trace.ops[here].kind in ("elementwise", "reduce", "mul", "shift", "scale"):
+        if here >= 0 and _is_pointwise(trace, trace.ops[here]):
             for source in trace.ops[here].inputs:
                 yield source, reduced or trace.ops[here].kind == "reduce"
+
+
+def _is_pointwise(trace: Trace, op: Op) -> bool:
+    kinds = ("elementwise", "reduce", "mul", "shift", "scale")
+    return op.kind in kinds or _centred_from(trace, op) is not None
 
 
 def _origins(trace: Trace, op: Op) -> set[int]:

@@ -56,12 +56,14 @@ class Use:
             "shift" (of a norm, or elementwise), "operand" (anything else).
         layout: roles of the axes as the parameter stores them; None for vectors and where it cannot be told.
         steps: functions between the parameter and this op, such as ("exp", "neg"); () where it is used as it is.
+        ratio: std of what the op sees over the std of the parameter, where constants multiply it on the way.
     """
 
     path: str
     role: str
     layout: Layout | None = None
     steps: tuple[str, ...] = ()
+    ratio: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
 from fanwise.patterns import THROUGH
 from fanwise.plan.recipes import Choice, Feed, Recipe
-from fanwise.plan.roles import Case, cases, fan_in_of
+from fanwise.plan.roles import MAPS, Case, cases, fan_in_of
 from fanwise.trace import INPUT, Op, Trace, Use
 from fanwise.visiting import Moment
 
@@ -63,9 +63,9 @@ class Planner:
         self._trace = trace
         self._moments: dict[tuple[str, int, int], float] = {}
         self._input: float | None = None
-        joins = [case.join for case in self.cases.values() if case.join is not None]
-        self._wanted = {trace.ops[join.stream].key for join in joins if join.stream >= 0}
-        self._wants_input = any(join.stream == INPUT for join in joins)
+        self._streams = {join.op: join.stream for join in trace.joins}
+        self._wanted = {trace.ops[stream].key for stream in self._streams.values() if stream >= 0}
+        self._wants_input = INPUT in self._streams.values()
         self._late: list[str] = []
 
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
@@ -81,7 +81,7 @@ class Planner:
             seen = self._seen(case, use)
             if seen is not None:
                 laws[use.path] = seen
-        return self._with_magnitudes(op, laws)
+        return laws
 
     def after(self, op: Op, moment: Callable[[], float]) -> float | None:
         """Remembers the streams; sets the scale of maps whose input is hidden inside their op."""
@@ -112,18 +112,33 @@ class Planner:
         stream, sure = self._stream(case)
         return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path))
 
-    def _second_moment(
-        self, case: Case, op: Op, use: Use, place: int, moment: Moment
-    ) -> tuple[float, bool]:
+    def _second_moment(self, case: Case, op: Op, use: Use, place: int, moment: Moment) -> tuple[float, bool]:
         if case.role == "tied_embedding":
             return _positive(self.heads.get(use.path, 1.0))[0], True
         if case.role == "position" and op.kind == "embedding":
             return self._partner_moment(case)
+        if case.role == "magnitude":
+            return self._direction_moment(op, use)
         if op.kind == "embedding" or use.role in UNFED:
             return 1.0, True
         if op.kind == "recurrent" and any(other.role == "weight" for other in op.uses[:place]):
             return STATE, False
         return _operand_moment(op, use, moment)
+
+    def _direction_moment(self, op: Op, use: Use) -> tuple[float, bool]:
+        """1 / (std^2 fan_in) of the direction that a length belongs to: the length then gives the same map."""
+        for other in op.uses:
+            decision = self.decisions.get(other.path)
+            if (
+                other.path != use.path
+                and other.role in MAPS
+                and decision is not None
+                and decision.choice.law is not None
+            ):
+                shape, layout = decision.case.parameter.shape, decision.case.layout
+                std = decision.choice.law.moments(shape, layout=layout).std
+                return _positive(1 / (std**2 * fan_in_of(decision.case)) if std else math.nan)
+        return 1.0, False
 
     def _partner_moment(self, case: Case) -> tuple[float, bool]:
         partner = None if case.partner is None else self.cases[case.partner]
@@ -138,9 +153,12 @@ class Planner:
     def _stream(self, case: Case) -> tuple[float, bool]:
         if case.join is None:
             return 1.0, True
-        if case.join.stream == INPUT:
+        stream = case.join.stream
+        while stream >= 0 and self._trace.ops[stream].key not in self._moments and stream in self._streams:
+            stream = self._streams[stream]  # a sum of branches that all left before it: what they left
+        if stream == INPUT:
             return _positive(1.0 if self._input is None else self._input)
-        return _positive(self._moments.get(self._trace.ops[case.join.stream].key, math.nan))
+        return _positive(self._moments.get(self._trace.ops[stream].key, math.nan))
 
     def _scores(self, case: Case) -> float:
         if case.op is None or (case.part != "query" and "query" not in case.blocks):
@@ -181,23 +199,13 @@ class Planner:
     def _seen(self, case: Case, use: Use) -> Initializer | None:
         """What the op should see: the law, or that of what is made of the parameter."""
         chosen = self.decisions[use.path].choice.law
-        if chosen is None:
+        if chosen is None or case.role == "magnitude":
             return None
         if case.offset:
-            moments = chosen.moments(case.parameter.shape)
-            return Constant(moments.mean + case.offset)
-        return None if case.derived and case.role not in ("magnitude", "weight", "branch_end", "head") else chosen
-
-    def _with_magnitudes(self, op: Op, laws: dict[str, Initializer]) -> Mapping[str, Initializer]:
-        """A weight-normalised map is seen as its rows times their lengths: normal, of the rows' length."""
-        for use in op.uses:
-            case = self.cases[use.path]
-            if case.role == "magnitude" and use.path in laws:
-                length = laws[use.path].moments(case.parameter.shape).mean
-                peers = [other for other in op.uses if other.steps == use.steps and other.path != use.path]
-                width = max((fan_in_of(self.cases[peer.path]) for peer in peers), default=1.0)
-                laws |= dict.fromkeys((use.path, *(peer.path for peer in peers)), Normal(length / math.sqrt(width)))
-        return laws
+            return Constant(chosen.moments(case.parameter.shape).mean + case.offset)
+        if use.ratio != 1:
+            return Normal(use.ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
+        return None if case.derived and case.role not in ("weight", "branch_end", "head") else chosen
 
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:
         if op.key in self._wanted:

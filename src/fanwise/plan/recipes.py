@@ -116,6 +116,9 @@ signal below about 0.5 (bench/short_runs.py)."""
 
 def scaled(case: Case, variance: float, *, gives: float | None, reason: str, source: str = "") -> Choice:
     """A normal law of this variance times fan_in, per fused map where there are several."""
+    if case.use is not None and case.use.ratio != 1:
+        variance /= case.use.ratio**2
+        reason += f"; the model multiplies it by {case.use.ratio:.4g}"
     if case.layout is None:
         return Choice(Normal(math.sqrt(variance / fan_in_of(case))), reason, source, gives, case.derived)
     return Choice(VarianceScaling(variance, "fan_in", "normal"), reason, source, gives)

@@ -48,7 +48,10 @@ PLAIN = frozenset(
     | {"reshape", "view", "flatten", "expand", "squeeze", "unsqueeze"}
 )
 """Functions that change neither the values nor their number."""
-LINEAR = PLAIN | frozenset(["cat", "stack", "weight_norm", "_WeightNorm", "_SpectralNorm", "parametrization", "hook"])
+LINEAR = PLAIN | frozenset(
+    {"cat", "stack", "weight_norm", "weight_norm_interface", "_WeightNorm", "_SpectralNorm", "parametrization", "hook"}
+    | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}
+)
 """Functions that keep the values' size, or that the planner knows."""
 MAPS = ("weight", "query", "key", "value", "output")
 
@@ -163,21 +166,12 @@ class _Reader:
         return use.role
 
     def _map_role(self, parameter: Parameter, op: Op, use: Use) -> str:
-        if self._is_magnitude(parameter, op, use):
-            return "magnitude"
         if op.kind == "attention_block":
             ends = use.role == "output" and op.index in self._ends
             return "branch_end" if ends else "weight"
         if op.index in self._heads:
             return "head"
         return "branch_end" if op.index in self._ends else "weight"
-
-    def _is_magnitude(self, parameter: Parameter, op: Op, use: Use) -> bool:
-        """Whether it is the length in a weight norm: a vector that makes one weight with a parameter of more axes."""
-        others = [other for other in op.uses if other.steps == use.steps and other.role == use.role]
-        made = bool({"parametrization", "hook", "weight_norm"} & set(use.steps))
-        larger = any(not _is_vector(self._trace.by_path[other.path]) for other in others if other.path != use.path)
-        return made and larger and _is_vector(parameter)
 
     def _table_role(self, op: Op) -> str:
         if _feeds_scores(self._trace, op):
@@ -188,6 +182,8 @@ class _Reader:
 
     def _scale_role(self, op: Op) -> str:
         ends = op.index in self._ends
+        if op.kind in WEIGHT_KINDS:
+            return "magnitude"
         if op.kind == "norm" or self._follows_norm(op):
             return "branch_norm" if ends else "norm_scale"
         return "branch_gate" if ends else "gate"

@@ -125,8 +125,8 @@ class Holdings:
                 made.setdefault(path, (_derived_axes(tensor, source, axes), own or side))
         self._record(tensor, made, (*pairs[0][1].steps, step))
 
-    def name(self, tensor: Tensor, sources: Mapping[str, Tensor]) -> None:
-        """Records a tensor that a parametrization made of parameters, axes matched where the shapes agree."""
+    def name(self, tensor: Tensor, sources: Mapping[str, Tensor], kinds: tuple[str, ...] = ()) -> None:
+        """Records a tensor that parametrizations of these kinds made of parameters, axes matched where they agree."""
         made = {
             path: (
                 tuple(range(tensor.dim())) if source.dim() == tensor.dim() else (None,) * tensor.dim(),
@@ -134,7 +134,7 @@ class Holdings:
             )
             for path, source in sources.items()
         }
-        self._record(tensor, made, ("parametrization",))
+        self._record(tensor, made, ("parametrization", *kinds))
 
     def _record(self, tensor: Tensor, made: Mapping[str, tuple[Axes, str]], steps: tuple[str, ...]) -> None:
         """The parameters that the tensor is made of come first; where all seem to be sides, none is."""

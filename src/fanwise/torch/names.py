@@ -164,3 +164,7 @@ def tensors_in(values: Any) -> Iterable[Tensor]:
     elif isinstance(values, Mapping):
         for value in values.values():
             yield from tensors_in(value)
+
+
+FACTORS = frozenset({"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"})
+"""Functions that multiply a parameter by a number before the model uses it."""

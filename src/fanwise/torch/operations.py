@@ -62,6 +62,9 @@ def _embedding(a: Arguments) -> Call | None:
         first, second = second, first
     table = None if second is None else Part(second, "table", Layout(("lookup", *("out",) * (second.dim() - 1))))
     detail = {"mode": a.get(6, "mode", "mean")} if a.name == "embedding_bag" else {}
+    padding = a.get(10 if a.name == "embedding_bag" else 2, "padding_idx")
+    if isinstance(padding, int) and padding >= 0:
+        detail["padding"] = padding
     return Call("embedding", data_of(first), () if table is None else (table,), -1, detail)
 
 

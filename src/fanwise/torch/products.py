@@ -1,6 +1,7 @@
 """Linear maps of every kind that torch writes as a product: linear, matmul, addmm, einsum, tensordot, grouped_mm."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -145,7 +146,10 @@ def _product(left: Tensor | None, right: Tensor | None, more: tuple[Part, ...], 
     if a.weights(left):
         axis = -1 if right.dim() == 1 else -2
         return Call("linear", (right,), (Part(left, "weight", _stacked(left, ("out", "in"))), *more), axis)
-    return Call("matmul", (left, right), more)
+    detail: dict[str, Any] = {"width": left.shape[-1] if left.dim() else 1}
+    if a.named.get("alpha", 1) != 1:
+        detail["constant"] = a.named["alpha"]
+    return Call("matmul", (left, right), more, -1, detail)
 
 
 def _second(a: Arguments) -> Tensor | None:

@@ -5,6 +5,7 @@ matched to parameters by their storage, so views, slices and parametrized weight
 followed by the identity of the tensors that the functions return.
 """
 
+import math
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -69,11 +70,13 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self._visitor = visitor
         self._parameters = {parameter.path: parameter for parameter in parameters(model)}
+        self._tensors = dict(model.named_parameters())
         self._holdings = Holdings(model)
         self._places = Places(model, self._name_parametrized)
         self._sources: MutableMapping[Tensor, _Source] = WeakIdKeyDictionary()
         self._answers: MutableMapping[Tensor, bool] = WeakIdKeyDictionary()
         self._read: MutableMapping[Tensor, int] = WeakIdKeyDictionary()  # parameters read as data
+        self._values: MutableMapping[Tensor, Tensor] = WeakIdKeyDictionary()  # and what the model reads in their place
         self._ops: list[Op] = []
         self._last = ""
         self._cuts = Cuts(self._parameters)
@@ -169,7 +172,7 @@ class Recorder(TorchFunctionMode):
         own = {name: tensor for name, tensor in own.items() if name in self._parameters}
         if own:
             with torch._C.DisableTorchFunction():
-                self._holdings.name(made, own)
+                self._holdings.name(made, own, tuple(type(part).__name__ for part in module.children()))
 
     def _derived(self, func: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:
         """A function of parameters alone: its result is followed as one."""
@@ -229,8 +232,9 @@ class Recorder(TorchFunctionMode):
         op = self._open(call, name, self._inputs(call), self._uses(call))
         if name == "glu":
             op = replace(op, detail={**op.detail, **self._halves(call.data[0], op.axis)})
-        laws = self._visitor.before(op, Measured(call.data))
-        args, named = self._replaced(call, laws, given) if laws else given
+        read = tuple(self._values.get(tensor, tensor) for tensor in call.data)
+        laws = self._visitor.before(op, Measured(read))
+        args, named = self._replaced(call, laws, given)
         if name in BATCH_NORM_ARGUMENTS:
             output = with_batch_statistics(func, name, args, named)
         elif call.data and is_abstract(call.data[0]):
@@ -273,7 +277,11 @@ class Recorder(TorchFunctionMode):
         """A parameter that is read as data: a token, learned queries, an initial state."""
         if tensor not in self._read:
             call = Call("parameter", (), (Part(tensor, "operand"),))
-            self._read[tensor] = self._add(self._open(call, "parameter", (), self._uses(call)), tensor).index
+            op = self._open(call, "parameter", (), self._uses(call))
+            values = self._in_place_of(call, self._visitor.before(op, Measured(()))).get(id(tensor), tensor)
+            self._read[tensor] = self._add(op, tensor).index
+            self._values[tensor] = values
+            self._visitor.after(op, lambda: second_moment(values))
         return self._read[tensor]
 
     def _uses(self, call: Call) -> tuple[Use, ...]:
@@ -289,7 +297,14 @@ class Recorder(TorchFunctionMode):
         layout = self._layout(part, held, which) if role == part.role else None
         if which == 0:
             self._cuts.see(path, held.parts)
-        return Use(path, role, layout, held.steps)
+        return Use(path, role, layout, held.steps, self._ratio(part.tensor, held, path))
+
+    def _ratio(self, made: Tensor, held: Held, path: str) -> float:
+        """By what the std of a weight exceeds that of the parameter which alone it is made of, by constant factors."""
+        if len(held.paths) > 1 or not set(held.steps) & names.FACTORS or is_abstract(made):
+            return 1.0
+        before, after = second_moment(self._tensors[path]), second_moment(made)
+        return math.sqrt(after / before) if before > 0 and after > 0 else 1.0
 
     def _layout(self, part: Part, held: Held, which: int) -> Layout | None:
         if part.layout is None:
@@ -350,6 +365,12 @@ class Recorder(TorchFunctionMode):
 
     def _replaced(self, call: Call, laws: Mapping[str, Initializer], given: tuple[Any, Any]) -> tuple[Any, Any]:
         """The arguments, with values drawn from the visitor's laws in place of parameters."""
+        new = self._in_place_of(call, laws)
+        new |= {id(tensor): self._values[tensor] for tensor in call.data if tensor in self._values}
+        return (swapped(list(given[0]), new), swapped(given[1], new)) if new else given
+
+    def _in_place_of(self, call: Call, laws: Mapping[str, Initializer]) -> dict[int, Tensor]:
+        """Values for the tensors of a call that stand for parameters, by their identity."""
         new: dict[int, Tensor] = {}
         for part in call.parts:
             held = self._holdings.find(part.tensor)
@@ -357,7 +378,7 @@ class Recorder(TorchFunctionMode):
                 path = held.paths[0]
                 target = self._parameters[path].shape, self._layout(part, held, 0), not held.steps
                 new[id(part.tensor)] = drawn(path, laws[path], part.tensor, target)
-        return swapped(list(given[0]), new), swapped(given[1], new)
+        return new
 
 
 def _is_attribute(func: Callable[..., Any], name: str) -> bool:
