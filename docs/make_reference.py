@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from fanwise import INITIALIZERS, NONLINEARITIES, gain, gaussian_moments
 from fanwise.lab.starts import starts
+from fanwise.plan.registry import RECIPES
+from fanwise.plan.roles import ROLES
 
 HEADER = """# Reference
 
@@ -49,9 +51,17 @@ def demo_starts() -> str:
     return "## Starts of `fanwise demo`\n\n" + table(("name", "label", "law", "norm"), rows)
 
 
+def recipes() -> str:
+    """Every recipe for whole models, and the roles that its rules speak for."""
+    rows = [(f"`{found.name}`", found.title, found.source) for found in RECIPES.values()]
+    text = "A recipe has one rule for each role of a parameter:\n\n"
+    roles = table(("role", "what it is"), [(f"`{name}`", meaning) for name, meaning in ROLES.items()])
+    return "## Recipes\n\n" + table(("name", "what it does", "source"), rows) + "\n" + text + roles
+
+
 def page() -> str:
     """The whole page."""
-    return "\n".join((HEADER, initializers(), nonlinearities(), demo_starts()))
+    return "\n".join((HEADER, initializers(), nonlinearities(), recipes(), demo_starts()))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class Registry(StrEnum):
 
     initializers = "initializers"
     nonlinearities = "nonlinearities"
+    recipes = "recipes"
 
 
 def main() -> None:
@@ -118,12 +119,13 @@ def list_(
     registry: Annotated[Registry, typer.Argument(help="Which registry.")],
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """List the initializers or the nonlinearities, with their formulas and sources."""
+    """List the initializers, the nonlinearities or the recipes, with their sources."""
     from fanwise import reference  # noqa: PLC0415
 
     pages = {
         Registry.initializers: reference.initializers_page,
         Registry.nonlinearities: reference.nonlinearities_page,
+        Registry.recipes: reference.recipes_page,
     }
     item, values = pages[registry]()
     _show(item, values, json=json)
@@ -147,16 +149,16 @@ def plan(
 ) -> None:
     """Print the law of every parameter of a PyTorch model, and why."""
     with _usage_errors(), _model_errors():
-        from fanwise.torch import commands  # noqa: PLC0415
-
         if toml is not None:
             _check_writable(toml, "--toml")
-        made = commands.planned(target, inputs, recipe, meta=meta)
-        other = None if against is None else commands.planned(target, inputs, against, meta=meta)
-    if toml is not None:
-        toml.write_text(made.to_toml(), encoding="utf-8")
-    item = made.table(full=full, width=_width()) if other is None else other.diff(made).table(full=full)
-    _show(item, commands.jsonable(made), json=json)
+        from fanwise.torch import commands  # noqa: PLC0415
+
+        made, *others = commands.planned(target, inputs, [recipe] if against is None else [recipe, against], meta=meta)
+        change = others[0].diff(made) if others else None
+        if toml is not None:
+            toml.write_text(made.to_toml(), encoding="utf-8")
+    item = made.table(full=full, width=_width()) if change is None else change.table(full=full)
+    _show(item, commands.jsonable(made, change), json=json)
 
 
 @contextmanager

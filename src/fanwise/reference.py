@@ -5,6 +5,7 @@ from typing import Any
 from fanwise.laws.gain import KINDS, as_nonlinearity, gain, gaussian_moments
 from fanwise.laws.initializers import INITIALIZERS
 from fanwise.laws.nonlinearities import NONLINEARITIES
+from fanwise.plan.registry import RECIPES
 from fanwise.report.document import Column, Row, Section, Table, Text
 
 MEANINGS = {
@@ -68,6 +69,13 @@ def nonlinearities_page() -> tuple[Table, list[dict[str, Any]]]:
     ]
     columns = (Column("nonlinearity"), Column("gain", align="right"), Column("f(x)"))
     return Table(columns, rows), values
+
+
+def recipes_page() -> tuple[Table, list[dict[str, Any]]]:
+    """Every recipe for whole models, as a table and as plain values."""
+    rows = tuple(Row((found.name, found.title), note=found.source) for found in RECIPES.values())
+    values = [{"name": found.name, "title": found.title, "source": found.source} for found in RECIPES.values()]
+    return Table((Column("recipe"), Column("what it does")), rows), values
 
 
 def _names(name: str, synonyms: tuple[str, ...]) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import heapify, heappop, heappush
 from types import MappingProxyType
 from typing import Any
 
@@ -316,8 +317,7 @@ def _projected(trace: Trace, op: Op) -> tuple[int, int] | None:
     """
     if min(op.inputs) < 0 or any(trace.ops[i].size != op.size for i in op.inputs):
         return None
-    left, right = op.inputs
-    ways = {left: _since_split(trace, left, right), right: _since_split(trace, right, left)}
+    ways = dict(zip(op.inputs, _ways_since_split(trace, *op.inputs), strict=True))
     short, long = sorted(op.inputs, key=lambda i: _count(trace, ways[i], WEIGHT_KINDS))
     maps, others = (_count(trace, ways[i], WEIGHT_KINDS) for i in (short, long))
     bent = _count(trace, ways[long], ("activation", "softmax", "attention", "attention_block"))
@@ -336,17 +336,21 @@ def _ends_in_map(trace: Trace, index: int) -> bool:
     return op.kind in WEIGHT_KINDS or (op.kind in steps and trace.before(op, WEIGHT_KINDS, steps) is not None)
 
 
-def _since_split(trace: Trace, index: int, other: int) -> set[int]:
-    """Ops on the way to `index` since it parted from the way to `other`."""
-    mine, theirs = trace.ancestors(index), trace.ancestors(other)
-    shared = mine & theirs
-    if not shared:
-        return set() if INPUT not in _roots(trace, mine) & _roots(trace, theirs) else mine
-    return {i for i in mine - theirs if i > max(shared)}
-
-
-def _roots(trace: Trace, ops: set[int]) -> set[int]:
-    return {source for i in ops for source in trace.ops[i].inputs if source < 0}
+def _ways_since_split(trace: Trace, left: int, right: int) -> tuple[set[int], set[int]]:
+    """Ops on the way to each of two ops since the ways parted; empty where they have no origin in common."""
+    marks, queue, ways = {left: 1, right: 2}, [-left, -right], (set[int](), set[int]())
+    heapify(queue)
+    while queue:  # from the latest op back: the first that both ways pass is where they part
+        here = -heappop(queue)
+        mark = marks.pop(here)
+        if mark == 3:
+            return ways
+        ways[mark - 1].add(here)
+        for source in trace.ops[here].inputs if here >= 0 else ():
+            if source not in marks:
+                heappush(queue, -source)
+            marks[source] = marks.get(source, 0) | mark
+    return set(), set()
 
 
 def _numbered(trace: Trace, joins: list[Join]) -> Iterator[Join]:

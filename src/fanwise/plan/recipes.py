@@ -282,7 +282,7 @@ def _guessed(choice: Choice, feed: Feed) -> Choice:
 
 UNIT = Recipe(
     "unit",
-    "every op gives unit second moment; branches join the stream at a share of it; outputs start small",
+    "unit second moment after every map; branches a share; small head",
     MappingProxyType(
         {
             "weight": unit_weight,

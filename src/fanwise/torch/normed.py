@@ -34,7 +34,7 @@ def _refresh(module: nn.Module) -> None:
     if any(tensor.is_meta for tensor in module.buffers()):  # nothing to start from: `materialize` lists them
         return
     if isinstance(module, ParametrizationList) and any(isinstance(part, _SpectralNorm) for part in module):
-        _iterate(module, lambda: module())
+        _iterate(module, module)
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, SpectralNorm):
             _iterate(module, partial(hook, module, None))

@@ -1,0 +1,122 @@
+"""Models of the transformers library with random weights, from a configuration in words or in a file."""
+
+import ast
+import importlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+CALL = "expected hf:ConfigClass(name=value, ...) with literal values, such as hf:LlamaConfig(hidden_size=64)"
+
+AUTO = (
+    "AutoModelForCausalLM",
+    "AutoModelForSeq2SeqLM",
+    "AutoModelForMaskedLM",
+    "AutoModelForImageClassification",
+    "AutoModelForCTC",
+    "AutoModelForSpeechSeq2Seq",
+    "AutoModelForObjectDetection",
+    "AutoModel",
+)
+"""Kinds of models in the order in which they are looked for: those with a head first."""
+
+
+def factory(target: str) -> Callable[[], nn.Module]:
+    """What makes the model that a configuration describes; the configuration is made at once.
+
+    Args:
+        target: ``"hf:ConfigClass(name=value, ...)"`` with literal values, or the path of a config.json.
+
+    Raises:
+        ImportError: transformers is missing.
+        OSError: a file that cannot be read.
+        ValueError: a target that cannot be read, a class that is no configuration, or values that it refuses.
+    """
+    try:
+        library = importlib.import_module("transformers")
+    except ModuleNotFoundError:
+        raise ImportError(f"target {target!r} needs transformers: python -m pip install transformers") from None
+    config, named = _from_file(target, library) if target.endswith(".json") else _from_call(target, library)
+    model = next((found for name in named if (found := _class(library, name, "PreTrainedModel"))), None)
+    return (lambda: _auto(library, config)) if model is None else (lambda: model(config))
+
+
+def _from_call(target: str, library: ModuleType) -> tuple[Any, Sequence[str]]:
+    """The configuration that a call describes, and the model classes that it names: none."""
+    name, values = parse_call(target)
+    config = _class(library, name, "PretrainedConfig")
+    if config is None:
+        raise ValueError(f"target {target!r}: transformers has no configuration {name!r}")
+    return _made(target, config, values), ()
+
+
+def _from_file(target: str, library: ModuleType) -> tuple[Any, Sequence[str]]:
+    """The configuration that a file describes, and the model classes that it names."""
+    text = Path(target).read_bytes()
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"target {target!r}: no JSON: {error}") from None
+    kind = values.pop("model_type", None) if isinstance(values, dict) else None
+    if not isinstance(kind, str):
+        raise ValueError(f"target {target!r}: the file has no 'model_type'")
+    named = values.get("architectures")
+    names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    return _made(target, lambda **own: library.AutoConfig.for_model(kind, **own), values), names
+
+
+def parse_call(target: str) -> tuple[str, Mapping[str, Any]]:
+    """The class name and the literal arguments of ``"hf:Name(argument=value)"``; nothing is evaluated.
+
+    Raises:
+        ValueError: anything else.
+
+    Example:
+        >>> parse_call("hf:ViTConfig(image_size=32)")
+        ('ViTConfig', {'image_size': 32})
+    """
+    text = target.removeprefix("hf:")
+    try:
+        node = ast.parse(text if "(" in text else f"{text}()", mode="eval").body
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+            return node.func.id, {_keyword(item): ast.literal_eval(item.value) for item in node.keywords}
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        pass
+    raise ValueError(f"target {target[:200]!r}: {CALL}")
+
+
+def _keyword(item: ast.keyword) -> str:
+    if item.arg is None:
+        raise ValueError("no name")
+    return item.arg
+
+
+def _made(target: str, make: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+    """A configuration; what it refuses, in exceptions of many kinds, is the target's fault."""
+    try:
+        return make(**values)
+    except Exception as error:
+        raise ValueError(f"target {target!r}: {type(error).__name__}: {error}") from error
+
+
+def _class(library: ModuleType, name: str, base: str) -> Any:
+    """A class of transformers below a base class, None where there is none: no other thing is ever called.
+
+    The library loads its classes lazily, through ``__getattr__`` of the module.
+    """
+    found = getattr(library, name) if name in dir(library) else None
+    return found if isinstance(found, type) and issubclass(found, getattr(library, base)) else None
+
+
+def _auto(library: ModuleType, config: Any) -> nn.Module:
+    """The model with a head that transformers has for a configuration, the bare model where it has none."""
+    for name in AUTO:
+        loader = getattr(library, name)
+        if type(config) in loader._model_mapping:
+            model: nn.Module = loader.from_config(config)
+            return model
+    raise ValueError(f"transformers has no model for {type(config).__name__}")
