@@ -20,6 +20,8 @@ SPECIMENS = list(ZOO.values())
 DEEPEST = 64
 GROWS_ONCE = {"xlnet"}
 """Post-norm models whose tied table enters their first norm as it is: a norm sets the level whatever entered."""
+UNSCALABLE = {"bit"}
+"""Models that standardise their weights: no law makes their branches smaller."""
 UNKNOWN = {"positive"}
 """Models that make their weights from parameters in a way of their own, so the plan leaves those as they are."""
 
@@ -122,7 +124,8 @@ def fingerprint(model):
 def test_the_plan_does_not_depend_on_the_weights_found(specimen):
     """What feeds an op is measured on the values of the plan, not on those that the model came with."""
     first, second = (fwt.plan(built(specimen, seed=seed), inputs_of(specimen)) for seed in (0, 1))
-    if any(row.law is None and row.role != "unused" for row in first):
+    found = [row for row in first if (row.law is None and row.role != "unused") or "normalises these" in row.reason]
+    if found:
         return  # what is left as it is differs, and so does what it feeds
     assert first.to_toml() == second.to_toml()
 
@@ -136,7 +139,7 @@ def test_the_loss_starts_at_a_guess(specimen):
 
 
 def test_a_loud_head_is_seen():
-    """The mutant: a head of std 3 instead of 0.2."""
+    """The mutant: a head of std 3 instead of 0.43."""
     specimen = ZOO["llama"]
     model, plan = planned(specimen)
     fwt.apply(model, plan.edit("lm_head.weight", fw.Normal(3.0)), key=0)
@@ -162,7 +165,9 @@ def test_sixty_four_blocks_keep_their_stream(specimen):
         return
     ratios = block_ratios(specimen, model)[specimen.name in GROWS_ONCE :]
     assert all(0.2 < ratio < 5 for ratio in ratios)
-    assert math.prod(ratios) < 5  # (1 + 1/L)^L, at most e, and the noise of 64 products of finite width
+    assert (
+        specimen.name in UNSCALABLE or math.prod(ratios) < 5
+    )  # (1 + 1/L)^L, at most e, and the noise of 64 products of finite width
 
 
 def test_unit_branches_without_their_share_explode():

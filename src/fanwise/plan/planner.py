@@ -199,7 +199,7 @@ class Planner:
     def _seen(self, case: Case, use: Use) -> Initializer | None:
         """What the op should see: the law, or that of what is made of the parameter."""
         chosen = self.decisions[use.path].choice.law
-        if chosen is None or case.role == "magnitude":
+        if chosen is None or case.role == "magnitude" or case.normalized:
             return None
         if case.offset:
             return Constant(chosen.moments(case.parameter.shape).mean + case.offset)

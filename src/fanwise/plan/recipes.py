@@ -109,9 +109,14 @@ _ZHANG = 'Zhang et al., "Fixup initialization: residual learning without normali
 _GOYAL = 'Goyal et al., "Accurate, large minibatch SGD", 2017, section 5.1'
 _TOUVRON = 'Touvron et al., "Going deeper with image transformers", 2021, section 2'
 
-HEAD_STD, TIED_STD = 0.2, 0.5
-"""Std of the logits at the start: small, so that the loss starts at ln C (+ std^2 / 2); a tied table would starve of
-signal below about 0.5 (bench/short_runs.py)."""
+LOUDEST = 0.5
+"""Std of the logits at the start where there are many classes, and under a tied table, which would starve below."""
+EXCESS = 0.02
+"""By what share of ln C the loss may start above ln C: logits of std s add s^2 / 2. Much smaller heads starve what
+feeds them of gradient (bench/short_runs.py)."""
+POSITION_SHARE = 0.1
+"""Std of a table of positions over that of the tokens that it is added to: as loud as they, it drowns them
+(bench/short_runs.py)."""
 
 
 def scaled(case: Case, variance: float, *, gives: float | None, reason: str, source: str = "") -> Choice:
@@ -119,6 +124,8 @@ def scaled(case: Case, variance: float, *, gives: float | None, reason: str, sou
     if case.use is not None and case.use.ratio != 1:
         variance /= case.use.ratio**2
         reason += f"; the model multiplies it by {case.use.ratio:.4g}"
+    if case.normalized:
+        variance, reason, gives = 1.0, "any scale: the model normalises these weights before it uses them", None
     if case.layout is None:
         return Choice(Normal(math.sqrt(variance / fan_in_of(case))), reason, source, gives, case.derived)
     return Choice(VarianceScaling(variance, "fan_in", "normal"), reason, source, gives)
@@ -151,17 +158,19 @@ def unit_branch_end(case: Case, feed: Feed) -> Choice:
 
 
 def unit_head(case: Case, feed: Feed) -> Choice:
-    """Small outputs."""
-    reason = f"outputs of std {HEAD_STD}: the loss starts near that of a guess"
-    return _guessed(scaled(case, HEAD_STD**2 / feed.second_moment, gives=HEAD_STD**2, reason=reason), feed)
+    """Outputs so small that the loss of C classes starts 2 % above ln C, of std 0.5 at most."""
+    classes = 10 if case.layout is None else max(case.layout.extent(case.parameter.shape, "out"), 10)
+    std = min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes)))
+    reason = f"outputs of std {std:.2g}: the loss starts near that of a guess"
+    return _guessed(scaled(case, std**2 / feed.second_moment, gives=std**2, reason=reason), feed)
 
 
 def unit_tied(case: Case, feed: Feed) -> Choice:
     """The table that is the head too: outputs of moderate std."""
     width = case.parameter.shape[-1]
-    std = TIED_STD / math.sqrt(width * feed.second_moment)
+    std = LOUDEST / math.sqrt(width * feed.second_moment)
     return _guessed(
-        padded(case, Choice(Normal(std), f"it is the head too: outputs of std {TIED_STD}", "", std**2)), feed
+        padded(case, Choice(Normal(std), f"it is the head too: outputs of std {LOUDEST}", "", std**2)), feed
     )
 
 
@@ -184,9 +193,13 @@ def padded(case: Case, choice: Choice) -> Choice:
 
 
 def unit_position(case: Case, feed: Feed) -> Choice:
-    """As loud as what it is added to."""
-    std = math.sqrt(feed.second_moment)
-    return Choice(Normal(std), "as loud as what it is added to", "", std**2, not feed.known)
+    """A tenth of the tokens that it is added to; as loud as other signals, such as patches, that say little alone."""
+    share = 1.0 if case.partner is None else POSITION_SHARE
+    std = share * math.sqrt(feed.second_moment)
+    reason = (
+        "as loud as what it is added to" if share == 1 else f"{share:g} of the std of the tokens that it is added to"
+    )
+    return Choice(Normal(std), reason, "", std**2, not feed.known)
 
 
 def recurrent(case: Case, feed: Feed) -> Choice:

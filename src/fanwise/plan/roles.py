@@ -53,6 +53,8 @@ LINEAR = PLAIN | frozenset(
     | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}
 )
 """Functions that keep the values' size, or that the planner knows."""
+NORMALIZING = frozenset({"batch_norm", "layer_norm", "instance_norm", "group_norm", "normalize", "_SpectralNorm"})
+"""Functions after which the size of the weights has no effect."""
 MAPS = ("weight", "query", "key", "value", "output")
 
 
@@ -99,7 +101,13 @@ class Case:
     @property
     def transformed(self) -> bool:
         """Whether it is made by a function whose effect on the size of the weight is not known."""
-        return self.derived and self.role != "magnitude" and not set(self.use.steps if self.use else ()) <= LINEAR
+        steps = set(self.use.steps if self.use else ())
+        return self.derived and self.role != "magnitude" and not self.normalized and not steps <= LINEAR
+
+    @property
+    def normalized(self) -> bool:
+        """Whether the model normalises the weights, so that their size has no effect."""
+        return self.use is not None and not NORMALIZING.isdisjoint(self.use.steps)
 
 
 def cases(trace: Trace) -> Mapping[str, Case]:
@@ -194,6 +202,8 @@ class _Reader:
     def _bias_role(self, op: Op, use: Use) -> str:
         if op.kind == "recurrent":
             return "gate_bias" if use.role == "bias" else "state_bias"
+        if _sets_a_time_scale(self._trace, op):
+            return "other"
         return "head_bias" if op.index in self._heads else "bias"
 
     def _shift_role(self, parameter: Parameter, op: Op) -> str:
@@ -204,20 +214,29 @@ class _Reader:
             return "norm_shift" if _is_vector(parameter) else "position"
         if _feeds_scores(self._trace, op):
             return "relative"
-        if not _is_vector(parameter) and not _fills_features(source, parameter):
+        if _sets_a_time_scale(self._trace, op):
+            return "other"
+        if not _is_vector(parameter) and not _fills_features(self._trace, source, parameter):
             return "position"
         return "head_bias" if source is not None and source.index in self._heads else "bias"
 
     def _partner(self, op: Op) -> str | None:
-        """The table of tokens whose rows are added to those of a position table."""
+        """The table of tokens whose rows a position table's are added to; None where the sum has other terms."""
+        if op.kind == "shift":
+            return self._tokens(op, op)
         joined = self._trace.after(op, ("add",), ("slice", "dropout"))
-        if joined is None:
+        sources = () if joined is None else self._trace.feeds(joined)
+        return next((path for source in sources if (path := self._tokens(source, op))), None)
+
+    def _tokens(self, source: Op, table: Op) -> str | None:
+        """The table that an op's values come from by way of what keeps them apart, other than the one asked about."""
+        steps = ("slice", "dropout", "elementwise", "scale", "norm", "add", "shift")
+        found = (
+            source if source.kind == "embedding" else self._trace.before(source, ("embedding", *WEIGHT_KINDS), steps)
+        )
+        if found is None or found.index == table.index:
             return None
-        for source in self._trace.feeds(joined):
-            for use in source.uses:
-                if source.index != op.index and use.role == "table":
-                    return use.path
-        return None
+        return next((use.path for use in found.uses if use.role == "table"), None)
 
 
 def _heads(trace: Trace) -> set[int]:
@@ -259,11 +278,21 @@ def _scaled_norm(trace: Trace, op: Op) -> bool:
     return any(reader.kind == "scale" for reader in trace.follows(op))
 
 
-def _fills_features(source: Op | None, parameter: Parameter) -> bool:
-    """Whether a parameter holds one number for each feature that a map gives, in whatever shape."""
-    if source is None or source.kind not in WEIGHT_KINDS or not source.shape:
+def _sets_a_time_scale(trace: Trace, op: Op) -> bool:
+    """Whether what an op gives goes through a softplus into products: the steps of a state-space model."""
+    found = trace.after(op, ("activation", *WEIGHT_KINDS), ("slice", "dropout"))
+    if found is None or found.detail.get("nonlinearity") != "softplus":
         return False
-    return math.prod(parameter.shape) == source.shape[source.axis]
+    return any(reader.kind in ("mul", "scale", "elementwise") for reader in trace.follows(found))
+
+
+def _fills_features(trace: Trace, source: Op | None, parameter: Parameter) -> bool:
+    """Whether a parameter holds one number for each feature that a map gives, in whatever shape."""
+    for use in () if source is None else source.used("weight"):
+        if use.layout is not None:
+            made = use.layout.extent(trace.by_path[use.path].shape, "out")
+            return math.prod(parameter.shape) == made
+    return False
 
 
 def _is_vector(parameter: Parameter) -> bool:
