@@ -163,7 +163,7 @@ class Planner:
     def _scores(self, case: Case) -> float:
         if case.op is None or (case.part != "query" and "query" not in case.blocks):
             return 1.0
-        return score_std(self._trace, case.op)
+        return max(score_std(self._trace, case.op), 1.0)  # quieter ones may be added to others
 
     def _value(self, path: str) -> float | None:
         return None if self._found is None else self._found.get(path)
@@ -251,7 +251,7 @@ def score_std(trace: Trace, query: Op) -> float:
 def _product_std(trace: Trace, product: Op, source: Op, factor: float) -> float:
     width = source.shape[-1] if source.shape else 1
     width = int(product.detail.get("width", width))
-    factor *= float(product.detail.get("constant", 1.0)) * math.sqrt(width)
+    factor *= float(product.detail.get("constant", 1.0)) * math.sqrt(width) * _factor_before(trace, product, source)
     here: Op | None = product
     while here is not None:
         following = [op for op in trace.follows(here) if op.kind in (*THROUGH, "softmax")]
@@ -264,10 +264,21 @@ def _product_std(trace: Trace, product: Op, source: Op, factor: float) -> float:
     return 1.0
 
 
+def _factor_before(trace: Trace, product: Op, source: Op) -> float:
+    """The numbers by which the other operand of a product was multiplied since its map."""
+    factor, others = 1.0, [i for i in product.inputs if i not in (source.index, INPUT)]
+    while others:
+        op = trace.ops[others[0]]
+        if op.kind not in ("elementwise", "mul", "slice") or len(op.inputs) != 1:
+            break
+        factor, others = factor * _constant_of(op), [i for i in op.inputs if i >= 0]
+    return factor
+
+
 def _constant_of(op: Op) -> float:
     """The number that an op multiplies by, 1 where it does something else."""
     constant = op.detail.get("constant")
-    if op.kind != "elementwise" or not isinstance(constant, (int, float)) or not constant:
+    if len(op.inputs) != 1 or not isinstance(constant, (int, float)) or not constant:
         return 1.0
     if op.name in ("div", "truediv", "true_divide", "divide"):
         return 1.0 / abs(constant)

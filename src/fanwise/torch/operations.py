@@ -13,6 +13,7 @@ from fanwise.laws.layout import Fused, Layout
 from fanwise.torch import names, products
 from fanwise.torch.calls import Arguments, Call, Part, data_of, parts_of
 from fanwise.torch.names import tensors_in
+from fanwise.torch.storage import is_abstract
 
 
 def describe(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], weights: Callable[[Any], bool]) -> Call | None:
@@ -207,9 +208,15 @@ def _binary(a: Arguments) -> Call:
     if len(data) == 2:
         kind = "add" if role == "shift" else "elementwise" if a.name in names.DIVISIONS else "mul"
         minus = {"minus": 0 if a.name == "rsub" else 1} if a.name in names.DIFFERENCES else {}
-        return Call(kind, tuple(data), (), -1, minus)
+        return Call(kind, tuple(data), (), -1, minus | _scalar(data[1]))
     detail = {"constant": numbers[0]} if numbers else {}
     return Call("elementwise", tuple(data), tuple(Part(tensor, "operand") for tensor in held), -1, detail)
+
+
+def _scalar(tensor: Tensor) -> dict[str, Any]:
+    """The number that a tensor without axes holds, where it has a value and none asks for its gradient."""
+    readable = tensor.dim() == 0 and tensor.is_floating_point() and not is_abstract(tensor)
+    return {"constant": float(tensor.detach())} if readable else {}
 
 
 def _plain(kind: str) -> Callable[[Arguments], Call]:
