@@ -238,7 +238,7 @@ class _Walk:
         if not sources:
             return None
         if op.kind == "add":
-            return np.sum(sources, axis=0)
+            return np.asarray(np.sum(sources, axis=0))
         if op.kind == "mul" and len(sources) > 1:
             return sources[0] * sources[1]
         self.assumed.append(op.index)

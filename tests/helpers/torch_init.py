@@ -4,9 +4,9 @@ import inspect
 
 import numpy as np
 import pytest
+import torch
 import torch.nn.init as theirs
 
-import torch
 from fanwise.torch import init
 from fanwise.torch.tensors import array_of
 

@@ -9,12 +9,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'fanwise[torch]'")
 
 import torch.nn.init as theirs  # noqa: E402
+from torch import nn  # noqa: E402
 from torch.overrides import TorchFunctionMode  # noqa: E402
 from torch_init import FILLERS, NAMES, RANDOM, REQUIRED, called, drawn, every_filler, every_random, shape_for  # noqa: E402
 
 from fanwise import Key  # noqa: E402
 from fanwise.torch import init  # noqa: E402
-from torch import nn  # noqa: E402
 
 OLD = [name for name in NAMES if not name.endswith("_") and name != "calculate_gain"]
 

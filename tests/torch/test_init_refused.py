@@ -9,10 +9,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'fanwise[torch]'")
 
 import torch.nn.init as theirs  # noqa: E402
+from torch import nn  # noqa: E402
 from torch_init import REQUIRED, called, drawn, every_filler, every_random, shape_for  # noqa: E402
 
 from fanwise.torch import init  # noqa: E402
-from torch import nn  # noqa: E402
 
 INF, NAN = math.inf, math.nan
 

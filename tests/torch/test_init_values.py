@@ -10,6 +10,7 @@ import statistics_of
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'fanwise[torch]'")
 
 import torch.nn.init as theirs  # noqa: E402
+from torch import nn  # noqa: E402
 from torch_init import FLOATS, RANDOM, called, drawn, every_filler, every_random, shape_for, values  # noqa: E402
 
 import fanwise as fw  # noqa: E402
@@ -17,7 +18,6 @@ from fanwise import Key  # noqa: E402
 from fanwise.stream.truncation import Truncation  # noqa: E402
 from fanwise.torch import init  # noqa: E402
 from fanwise.torch.tensors import ROUNDED  # noqa: E402
-from torch import nn  # noqa: E402
 
 INF, NAN = math.inf, math.nan
 REAL_ONLY = {"trunc_normal_", "orthogonal_", "sparse_"}

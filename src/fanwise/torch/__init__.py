@@ -3,6 +3,11 @@
 `fanwise.torch.init` is a drop-in for `torch.nn.init`.
 """
 
+from importlib.util import find_spec
+
+if find_spec("torch") is None:
+    raise ImportError("fanwise.torch needs PyTorch: python -m pip install 'fanwise[torch]'")
+
 from fanwise.torch import init
 from fanwise.torch.applying import Undefined, apply, materialize
 from fanwise.torch.held import parameters

@@ -1,36 +1,37 @@
 """`apply` and `materialize`: the numbers of a plan, put into a model."""
 
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import ParametrizationList
 
-from fanwise.laws.elementwise import Normal
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import Row
-from fanwise.stream.key import Key, KeyLike, as_key
+from fanwise.stream.key import KeyLike, as_key
+from fanwise.torch.drawing import check_numbers, check_row, draw_row_
+from fanwise.torch.fitting import check_fits, chosen_rows
 from fanwise.torch.held import check_model, parameters
-from fanwise.torch.tensors import checked_writable, fill_
-
-POWER_ITERATIONS = 15
-"""As many as torch makes when it sets a spectral norm up."""
+from fanwise.torch.normed import refresh_
+from fanwise.torch.overlap import check_apart
+from fanwise.torch.storage import is_abstract
 
 
 @dataclass(frozen=True)
 class Undefined:
-    """What a materialised model still lacks.
+    """What a materialised model still lacks; false where it lacks nothing.
 
     Args:
-        parameters: left on the meta device: the plan leaves them as they are, and there is nothing yet.
-        buffers: left on the meta device: no plan speaks of buffers.
+        parameters: still without memory: the plan leaves them as they are, and there is nothing yet.
+        buffers: still without memory: no plan speaks of buffers.
     """
 
     parameters: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.parameters or self.buffers)
 
 
 def apply(
@@ -43,40 +44,51 @@ def apply(
 ) -> nn.Module:
     """Fills a model's parameters, in place, by the laws of a plan.
 
-    Element i of a parameter is a function of the seed, the parameter's path and i alone: not of its dtype, device,
-    memory format, or of what else the model holds. Tied storage is drawn once.
+    Element i of a parameter is a function of the seed, the parameter's path and i alone: not of its device, memory
+    format, or of what else the model holds; its dtype only rounds it. Tied storage is drawn once. Parameters without a
+    law, and all buffers but the singular vectors of spectral norms, stay as they are.
 
     Args:
         model: any module with memory; `materialize` serves models on the meta device.
-        plan: for this model: the same paths and shapes.
+        plan: for this model: the same paths, shapes and ties; dtypes may differ.
         key: the stream of the whole model, a `Key` or a seed; each parameter has the child named by its path.
-        only: patterns of paths, such as ``"head.*"``: the others are left alone.
-        skip_loaded: paths of weights that came from a checkpoint and are left alone.
+        only: a pattern of paths as in a shell, such as ``"head.*"``, or several: the others are left alone.
+        skip_loaded: names of tensors that came from a checkpoint and are left alone, such as its keys.
 
     Returns:
         The model.
 
     Raises:
-        TypeError: an argument of the wrong kind, or a parameter whose memory cannot be written.
-        ValueError: a plan for another model; everything that differs is listed, and nothing was changed.
+        TypeError: an argument of the wrong kind, or a parameter of a kind or dtype that cannot be filled.
+        ValueError: a plan for another model, all that differs in one message; a parameter whose memory cannot be
+            written, or whose dtype cannot hold the numbers. Whatever is raised, nothing was changed.
+
+    Example:
+        >>> from fanwise.torch import plan
+        >>> model = nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 10))
+        >>> made = apply(model, plan(model, "64,784"), key=0)
+        >>> round(float(made[0].weight.detach().std() * 784**0.5), 2)
+        1.0
     """
     check_model(model)
     stream = as_key(key)
-    tensors = dict(model.named_parameters(remove_duplicate=False))
     check_fits(model, plan)
-    chosen = [row for row in plan.rows if row.law is not None and _is_chosen(row, only, skip_loaded)]
-    for row in chosen:
-        if tensors[row.path].is_meta:
-            raise ValueError(f"parameter {row.path!r} is on the meta device and has no memory: use materialize")
-        checked_writable(_real(tensors[row.path]), name=row.path)
-    for row in chosen:
-        _fill(tensors[row.path], row, stream)
-    _refresh(model)
+    held = dict(model.named_parameters(remove_duplicate=False))
+    targets = [(held[row.path], row) for row in chosen_rows(plan, only, skip_loaded)]
+    for tensor, row in targets:
+        _check_target(tensor, row)
+    check_apart([(row.path, tensor) for tensor, row in targets])
+    for tensor, row in targets:
+        draw_row_(tensor, row, stream)
+    refresh_(model, [tensor for tensor, _ in targets])
     return model
 
 
 def materialize(model: nn.Module, plan: Plan, key: KeyLike, device: torch.device | str = "cpu") -> Undefined:
     """Gives a model on the meta device its parameters, allocating and filling one after the other.
+
+    The values are those that `apply` would put there. Ties, dtypes, memory formats, `requires_grad` and attributes of
+    parameters are kept; the parameters themselves are new objects, so make optimizers afterwards.
 
     Args:
         model: built under ``torch.device("meta")``; parameters that have memory already are left alone.
@@ -85,99 +97,87 @@ def materialize(model: nn.Module, plan: Plan, key: KeyLike, device: torch.device
         device: where the parameters go.
 
     Returns:
-        What is still on the meta device.
+        What is still without memory.
 
     Raises:
-        TypeError: an argument of the wrong kind.
-        ValueError: a plan for another model; nothing was changed.
+        TypeError: an argument of the wrong kind, or a parameter of a dtype in which nothing is drawn.
+        ValueError: a plan for another model, numbers that a dtype cannot hold, or a device that cannot be used.
+            Nothing was changed.
+
+    Example:
+        >>> from fanwise.torch import plan
+        >>> with torch.device("meta"):
+        ...     model = nn.Sequential(nn.Linear(784, 100), nn.BatchNorm1d(100))
+        >>> materialize(model, plan(model, "64,784"), key=0).buffers
+        ('1.running_mean', '1.running_var', '1.num_batches_tracked')
     """
     check_model(model)
-    stream = as_key(key)
+    stream, place = as_key(key), _checked_device(device)
     check_fits(model, plan)
+    held = dict(model.named_parameters(remove_duplicate=False))
+    targets = [(held[row.path], row) for row in plan.rows if row.law is not None and is_abstract(held[row.path])]
+    for tensor, row in targets:
+        check_numbers(tensor.dtype, row)
     homes = _homes(model)
-    for row in plan.rows:
-        tensor = homes[row.path][0][0]._parameters[homes[row.path][0][1]]
-        if row.law is not None and tensor is not None and tensor.is_meta:
-            made = nn.Parameter(torch.empty_like(tensor, device=device), requires_grad=tensor.requires_grad)
-            _fill(made, row, stream)
-            for module, name in (home for path in row.names for home in homes[path]):
-                module._parameters[name] = made
-    left = tuple(path for path, tensor in model.named_parameters() if tensor.is_meta)
-    return Undefined(left, tuple(path for path, tensor in model.named_buffers() if tensor.is_meta))
+    for tensor, row in targets:
+        made = _allocated(tensor, place)
+        draw_row_(made, row, stream)
+        for module, name in homes[row.path]:
+            setattr(module, name, made)  # not into `_parameters`: recurrent modules keep a list beside it
+    refresh_(model, [tensor for tensor in model.parameters() if not is_abstract(tensor)])
+    return _undefined(model)
 
 
-def check_fits(model: nn.Module, plan: Plan) -> None:
-    """Raises where a plan is not one for this model.
+def _check_target(tensor: Tensor, row: Row) -> None:
+    if tensor.is_meta:
+        raise ValueError(f"parameter {row.path!r} is on the meta device and has no memory: use materialize")
+    check_row(tensor, row)
+
+
+def _checked_device(device: torch.device | str) -> torch.device:
+    """A device on which memory can be had.
 
     Raises:
-        TypeError: no plan.
-        ValueError: parameters that the plan lacks, rows that the model lacks, other shapes: all of them.
+        TypeError: no device.
+        ValueError: one that does not exist here, or meta.
     """
-    if not isinstance(plan, Plan):
-        raise TypeError(f"plan = {type(plan).__name__}: expected a fanwise Plan, such as plan(model, inputs)")
-    held = {parameter.path: parameter for parameter in parameters(model)}
-    names = {name: parameter for parameter in held.values() for name in (parameter.path, *parameter.aliases)}
-    rows = {row.path: row for row in plan.rows}
-    planned = {name for row in plan.rows for name in row.names}
-    faults = [f"{path}: not in the model" for path in rows if path not in names]
-    faults += [f"{path}: not in the plan" for path in held if path not in planned]
-    faults += [
-        f"{path}: shape {names[path].shape} in the model, {row.shape} in the plan"
-        for path, row in rows.items()
-        if path in names and names[path].shape != row.shape
-    ]
-    if faults:
-        raise ValueError(_listed("the plan is for another model", faults))
+    if not isinstance(device, torch.device | str):
+        raise TypeError(f"device = {device!r}: expected a torch.device or its name, such as 'cpu' or 'cuda:0'")
+    try:
+        place = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, ImportError) as error:  # a build without CUDA asserts that it has some
+        raise ValueError(f"device = {str(device)!r} cannot be used: {error}") from error
+    if place.type == "meta":
+        raise ValueError("device = 'meta': expected one with memory, such as 'cpu' or 'cuda:0'")
+    return place
 
 
-def _listed(title: str, faults: list[str], most: int = 20) -> str:
-    shown = "\n  ".join(faults[:most])
-    more = f"\n  and {len(faults) - most} more" if len(faults) > most else ""
-    return f"{title}, {len(faults)} differences:\n  {shown}{more}"
+def _allocated(tensor: Tensor, device: torch.device) -> nn.Parameter:
+    """A parameter with memory in place of one without: its dtype, memory format, class and attributes."""
+    strides = tensor.stride()
+    order = sorted(range(tensor.ndim), key=lambda axis: -strides[axis])
+    memory = torch.empty_permuted(tuple(tensor.shape), order, dtype=tensor.dtype, device=device)
+    made = nn.Parameter(memory, requires_grad=tensor.requires_grad)
+    kind: type[Any] = type(tensor)
+    if nn.Parameter in kind.__mro__:  # `isinstance` holds for fake tensors too, whose attributes are fake
+        made.__class__ = kind
+        vars(made).update(vars(tensor))
+    return made
 
 
-def _is_chosen(row: Row, only: str | Collection[str] | None, skip: Collection[str]) -> bool:
-    patterns = (only,) if isinstance(only, str) else only
-    wanted = patterns is None or any(fnmatchcase(name, pattern) for name in row.names for pattern in patterns)
-    return wanted and not any(name in skip for name in row.names)
+def _homes(model: nn.Module) -> Mapping[str, Sequence[tuple[nn.Module, str]]]:
+    """Where the tensor that a path names is registered, under any name."""
+    places = {f"{prefix}.{name}" if prefix else name: (module, name) for prefix, module, name in _registered(model)}
+    groups = [(found.path, *found.aliases) for found in parameters(model)]
+    return {name: [places[other] for other in names] for names in groups for name in names}
 
 
-def _fill(tensor: Tensor, row: Row, stream: Key) -> None:
-    key, law = stream.child(row.stream or row.path), row.law
-    assert law is not None
-    if tensor.is_complex():
-        deviation = law.moments(row.shape, layout=row.layout).std / math.sqrt(2)
-        fill_(_real(tensor), Normal(deviation), key=key)
-    else:
-        order = row.canonical_axes if row.order == "canonical" else None
-        fill_(tensor, law, key=key, layout=row.layout, order=order)
-    if row.factor != 1:
-        with torch.no_grad():
-            tensor.mul_(row.factor)
-
-
-def _real(tensor: Tensor) -> Tensor:
-    """A complex tensor as pairs of real numbers; others as they are."""
-    return torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor
-
-
-def _refresh(model: nn.Module) -> None:
-    """Lets parametrizations that keep an estimate in buffers see the new weights: spectral norms iterate in training."""
-    for module in model.modules():
-        if isinstance(module, ParametrizationList) and any(True for _ in module.buffers()):
-            flags = {part: part.training for part in module.modules()}
-            module.train()
-            with torch.no_grad():
-                for _ in range(POWER_ITERATIONS):
-                    module()
-            for part, flag in flags.items():
-                part.training = flag
-
-
-def _homes(model: nn.Module) -> Mapping[str, list[tuple[nn.Module, str]]]:
-    """Where each parameter's path, with every path of the same object, is registered."""
-    found: dict[str, list[tuple[nn.Module, str]]] = {}
+def _registered(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     for prefix, module in model.named_modules(remove_duplicate=False):
-        for name in module._parameters:
-            found.setdefault(f"{prefix}.{name}".lstrip("."), []).append((module, name))
-    return found
+        yield from ((prefix, module, name) for name, tensor in module._parameters.items() if tensor is not None)
+
+
+def _undefined(model: nn.Module) -> Undefined:
+    named = (model.named_parameters(), model.named_buffers())
+    left = [tuple(path for path, tensor in tensors if is_abstract(tensor)) for tensors in named]
+    return Undefined(*left)

@@ -1,28 +1,46 @@
 """What the command line does with PyTorch models."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fanwise.laws.initializers import to_config
+from fanwise.plan.diff import Change, Diff
 from fanwise.plan.plan import Plan
+from fanwise.plan.registry import recipe as as_recipe
 from fanwise.plan.row import Row
 from fanwise.torch.planning import plan
 from fanwise.torch.targets import build
 
 
-def planned(target: str, inputs: str | None, recipe: str, *, meta: bool = False) -> Plan:
-    """The plan of a target's model: with these inputs, its factory's own, or those of its configuration."""
+def planned(target: str, inputs: str | None, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
+    """Plans of a target's model, which is built once: with these inputs, its factory's own, or its configuration's.
+
+    Args:
+        target: see `fanwise.torch.targets.build`.
+        inputs: a spec.
+        recipes: names of recipes, one for each plan.
+        meta: build the model without memory.
+    """
+    chosen = [as_recipe(name) for name in recipes]  # told before a model is built
     model, own = build(target, meta=meta)
-    return plan(model, own if inputs is None else inputs, recipe)
+    return tuple(plan(model, own if inputs is None else inputs, found) for found in chosen)
 
 
-def jsonable(made: Plan) -> dict[str, Any]:
-    """A plan as plain values."""
-    return {"recipe": made.recipe, "framework": made.framework, "parameters": [_values(row) for row in made.rows]}
+def jsonable(made: Plan, against: Diff | None = None) -> dict[str, Any]:
+    """A plan, and what differs from another one, as plain values."""
+    values: dict[str, Any] = {
+        "recipe": made.recipe,
+        "framework": made.framework,
+        "inputs": made.inputs,
+        "parameters": [_values(row) for row in made.rows],
+    }
+    return values if against is None else values | {"against": [_difference(change) for change in against.changes]}
 
 
 def _values(row: Row) -> dict[str, Any]:
     return {
         "path": row.path,
+        "aliases": list(row.aliases),
         "shape": list(row.shape),
         "dtype": row.dtype,
         "role": row.role,
@@ -36,3 +54,9 @@ def _values(row: Row) -> dict[str, Any]:
         "reason": row.reason,
         "source": row.source,
     }
+
+
+def _difference(change: Change) -> dict[str, Any]:
+    """What another plan says of a parameter; None for the law of one that it leaves as it is."""
+    law = None if change.before is None or change.before.law is None else to_config(change.before.law)
+    return {"path": change.path, "fields": list(change.fields), "law": law, "std_ratio": change.std_ratio}

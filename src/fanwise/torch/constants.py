@@ -4,10 +4,11 @@ from collections.abc import Callable
 from numbers import Integral
 
 import torch
+from torch import Tensor
+
 from fanwise.stream.arguments import checked_count, checked_number
 from fanwise.torch.filling import check_axes, item_of, overridable
 from fanwise.torch.tensors import checked_state
-from torch import Tensor
 
 
 @overridable

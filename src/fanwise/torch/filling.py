@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ParamSpec, Protocol
 
+import torch
 from numpy.typing import DTypeLike
+from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.overrides import handle_torch_function, has_torch_function
 
-import torch
 from fanwise.stream.arguments import checked_number
 from fanwise.stream.box import Box, Shape
 from fanwise.stream.formats import Array
 from fanwise.stream.key import Key, KeyLike, as_key
 from fanwise.torch.tensors import Numbers, checked_state, checked_tensor, checked_writable, draw_
-from torch import Tensor
 
 P = ParamSpec("P")
 

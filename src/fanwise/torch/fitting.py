@@ -86,7 +86,7 @@ def _checked_names(names: str | Collection[str], *, argument: str) -> tuple[str,
     return tuple(names)
 
 
-def _check_known(plan: Plan, patterns: Sequence[str], loaded: Collection[str]) -> None:
+def _check_known(plan: Plan, patterns: Sequence[str], loaded: frozenset[str]) -> None:
     known = {name: row for row in plan.rows for name in row.names}
     for pattern in patterns:
         if not any(_matches(name, pattern) for name in known):

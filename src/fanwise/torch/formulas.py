@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from numbers import Real
 from types import MappingProxyType
 
-from fanwise.stream.arguments import checked_choice, checked_number
 from torch import Tensor
+
+from fanwise.stream.arguments import checked_choice, checked_number
 
 _LINEAR = (
     "linear",

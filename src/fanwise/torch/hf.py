@@ -13,16 +13,16 @@ from torch import nn
 CALL = "expected hf:ConfigClass(name=value, ...) with literal values, such as hf:LlamaConfig(hidden_size=64)"
 
 AUTO = (
-    "AutoModelForCausalLM",
+    "AutoModelForSpeechSeq2Seq",
     "AutoModelForSeq2SeqLM",
     "AutoModelForMaskedLM",
+    "AutoModelForCausalLM",
     "AutoModelForImageClassification",
     "AutoModelForCTC",
-    "AutoModelForSpeechSeq2Seq",
     "AutoModelForObjectDetection",
     "AutoModel",
 )
-"""Kinds of models in the order in which they are looked for: those with a head first."""
+"""Kinds of models in the order in which they are looked for: those with a head first, and BERT is no decoder."""
 
 
 def factory(target: str) -> Callable[[], nn.Module]:
@@ -83,16 +83,18 @@ def parse_call(target: str) -> tuple[str, Mapping[str, Any]]:
     try:
         node = ast.parse(text if "(" in text else f"{text}()", mode="eval").body
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-            return node.func.id, {_keyword(item): ast.literal_eval(item.value) for item in node.keywords}
+            return node.func.id, _values(node.keywords)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         pass
     raise ValueError(f"target {target[:200]!r}: {CALL}")
 
 
-def _keyword(item: ast.keyword) -> str:
-    if item.arg is None:
-        raise ValueError("no name")
-    return item.arg
+def _values(items: Sequence[ast.keyword]) -> dict[str, Any]:
+    """Literals by name; ``**`` and a name that comes twice are refused."""
+    values = {item.arg: ast.literal_eval(item.value) for item in items if item.arg is not None}
+    if len(values) < len(items):
+        raise ValueError("arguments without a name of their own")
+    return values
 
 
 def _made(target: str, make: Callable[..., Any], values: Mapping[str, Any]) -> Any:

@@ -30,9 +30,10 @@ from functools import partial
 from typing import ParamSpec
 
 import numpy as np
-from numpy.typing import DTypeLike
-
 import torch
+from numpy.typing import DTypeLike
+from torch import Tensor
+
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
 from fanwise.laws.structured import Orthogonal, Sparse
@@ -47,7 +48,6 @@ from fanwise.torch.filling import bound_or_infinity, check_axes, check_real, dra
 from fanwise.torch.formulas import calculate_gain
 from fanwise.torch.formulas import correct_fan as _calculate_correct_fan
 from fanwise.torch.formulas import fan_in_and_fan_out as _calculate_fan_in_and_fan_out
-from torch import Tensor
 
 __all__ = [
     "calculate_gain",

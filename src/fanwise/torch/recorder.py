@@ -245,7 +245,8 @@ class Recorder(TorchFunctionMode):
         if first is None or not (first.is_floating_point() or first.is_complex()):
             self._pass_on(call, output)
             return output
-        replay = replayable(func, given, call.data) if call.kind in ALONE and not call.parts else None
+        alone = call.kind in ALONE and not call.parts and None not in sources
+        replay = replayable(func, given, call.data) if alone else None
         self._close(replace(op, replay=replay), output, call)
         return output
 

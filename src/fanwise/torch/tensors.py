@@ -15,11 +15,12 @@ from reprlib import repr as short_repr
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import DTypeLike
+from torch import Tensor
 from torch.autograd.graph import increment_version
 from torch.nn.parameter import is_lazy
 
-import torch
 from fanwise.laws.base import Initializer, checked_layout_shape
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
@@ -27,7 +28,6 @@ from fanwise.laws.layout import Layout
 from fanwise.stream.box import Box, Shape, pieces
 from fanwise.stream.formats import Array, numpy_dtype
 from fanwise.stream.key import KeyLike, as_key
-from torch import Tensor
 
 DRAWN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 """The formats that the laws draw in."""
