@@ -221,7 +221,10 @@ def norm_scale(case: Case, feed: Feed) -> Choice:
 
 
 def branch_norm(case: Case, feed: Feed) -> Choice:
-    """The normalisation at the end of a branch sets the branch's share of the stream."""
+    """The normalisation at the end of a branch sets the branch's share of the stream; a batch norm's is 0."""
+    if case.op is not None and case.op.detail.get("norm") == "batch_norm":
+        reason = "a batch norm that ends a branch: each block starts as its shortcut" + _offset_words(case)
+        return Choice(_constant(-case.offset), reason, _GOYAL, 0.0)
     total = 1 if case.join is None else case.join.total
     share = feed.stream / (total * case.ends)
     reason = f"it ends a branch: 1/{total} of the second moment of the stream" + _offset_words(case)
