@@ -299,7 +299,7 @@ def _deepnorm_beta(stack: Stack) -> tuple[float, str]:
 
 DEEPNORM_RECIPE = _published(
     "deepnorm",
-    "Xavier times beta on values, outputs and feed-forward maps, for streams scaled by alpha",
+    "Xavier, times beta where a stream scaled by alpha is joined",
     _each(("weight", "branch_end"), _on_branches(_deepnorm_beta, "normal", DEEPNET)),
     DEEPNET,
 )
@@ -322,7 +322,7 @@ def _t_fixup_table(case: Case, feed: Feed) -> Choice:
 
 T_FIXUP_RECIPE = _published(
     "t_fixup",
-    "Xavier, smaller with depth on values, outputs, feed-forward maps and tables, for models without normalisation",
+    "Xavier, smaller with depth; for transformers without norms",
     {
         **_each(("weight", "branch_end"), _on_branches(_t_fixup_factor, "uniform", T_FIXUP)),
         **_each(("embedding", "tied_embedding"), _t_fixup_table),
@@ -396,7 +396,7 @@ def _zero_norm(source: str, why: str) -> Rule:
 
 FIXUP_RECIPE = _published(
     "fixup",
-    "He, smaller with depth on branches; their last maps and the head 0; for models without normalisation",
+    "He, smaller with depth; branch ends and head 0; without norms",
     {
         "weight": _fixup_inner,
         **_each(("branch_end", "head"), _fixup_zero),
