@@ -91,6 +91,7 @@ def with_memory(model):
     import torch  # noqa: PLC0415
 
     model.to_empty(device="cpu")
+    model.tie_weights()  # to_empty gives tied parameters memory of their own
     for tensor in model.parameters():
         tensor.detach().view(torch.uint8).fill_(1)
     return model

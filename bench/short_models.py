@@ -277,7 +277,7 @@ def swin():
 
 
 def mobilenet():
-    sizes = {"image_size": 28, "depth_multiplier": 0.25, "output_stride": 32}
+    sizes = {"image_size": 28, "depth_multiplier": 0.25, "output_stride": 16}
     return tf.MobileNetV2ForImageClassification(tf.MobileNetV2Config(**sizes, **PICTURE))
 
 
