@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from fanwise._version import __version__
+from fanwise.laws.base import Initializer
+from fanwise.laws.elementwise import Constant, Normal, VarianceScaling
 from fanwise.plan.folding import Axis, Fold, fold, lattice, spelled
 from fanwise.plan.plan import HEADINGS, Plan, nearest
 from fanwise.plan.row import Row, checked_text, placed
@@ -22,6 +24,9 @@ from fanwise.stream.key import Key
 DIGEST_BYTES = 16
 MOST_ROWS = 1 << 18
 """Parameters of one manifest, whose folded lines could otherwise ask for any number."""
+
+_NUMBERS: Mapping[type, str] = {Constant: "value", Normal: "std", VarianceScaling: "scale"}
+"""The number of a law that may differ along a line of the file, as with the depth of a layer."""
 
 VARYING = ("fed", "gives", "factor")
 """Numbers of a row that may differ between rows folded in one line: a list then, in the order of the rows."""
@@ -212,7 +217,21 @@ def _kind(row: Row) -> Hashable:
     known = tuple(vars(row)[name] is None for name in VARYING)
     alone = row.path if row.aliases or row.stream or "{" in row.path or ".." in row.path else ""
     words = (row.dtype, row.role, row.op, row.reason, row.source, row.order)
-    return alone, known, row.shape, repr(row.law), row.layout, words, row.guess
+    return alone, known, row.shape, repr(_with_number(row.law, 1.0)), row.layout, words, row.guess
+
+
+def _number_of(law: Initializer | None) -> float | None:
+    """The one number of a law that has one: it may differ along a line."""
+    name = _NUMBERS.get(type(law))
+    return None if name is None else float(vars(law)[name])
+
+
+def _with_number(law: Initializer | None, number: float) -> Initializer | None:
+    name = _NUMBERS.get(type(law))
+    if law is None or name is None:
+        return law
+    changed: Initializer = replace(law, **{name: number})  # type: ignore[type-var]
+    return changed
 
 
 def _folded_config(manifest: Manifest, item: Fold) -> dict[str, Any]:
@@ -224,6 +243,9 @@ def _folded_config(manifest: Manifest, item: Fold) -> dict[str, Any]:
         values = [vars(row)[name] for row in rows]
         if len(set(map(repr, values))) > 1:
             config[name] = values
+    numbers = [_number_of(row.law) for row in rows]
+    if len(set(map(repr, numbers))) > 1:
+        config["numbers"] = numbers
     digests = [manifest.digests.get(row.path, "") for row in rows]
     return config | ({"digests": digests} if any(digests) else {})
 
@@ -313,13 +335,26 @@ def _expanded(line: _Lines, place: str) -> tuple[list[Row], dict[str, str]]:
     config = {key: value for key, value in line.config.items() if key != "digests"}
     names = spelled(line.parts, line.axes)
     digests = _each(line.config.get("digests", [""] * len(names)), len(names), f"{place}, key 'digests'")
+    numbers = config.pop("numbers", None)
     lists = {key: config.pop(key) for key in VARYING if isinstance(config.get(key), list)}
     columns = {key: _each(value, len(names), f"{place}, key {key!r}") for key, value in lists.items()}
     first = row_of(config | ({"path": names[0]} if names[0] else {}) | {key: c[0] for key, c in columns.items()}, place)
     rows = [first]
     for i, name in enumerate(names[1:], 1):
         rows.append(_another(first, {"path": name} | {key: column[i] for key, column in columns.items()}, place))
+    if numbers is not None:
+        rows = _numbered(rows, _each(numbers, len(names), f"{place}, key 'numbers'"), place)
     return rows, {row.path: digest for row, digest in zip(rows, digests, strict=True) if digest != ""}
+
+
+def _numbered(rows: Sequence[Row], numbers: Sequence[Any], place: str) -> list[Row]:
+    """The rows, each with its own number in its law."""
+    if type(rows[0].law) not in _NUMBERS or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+        raise ValueError(f"{place}, key 'numbers': expected numbers, for a law that has one")
+    try:
+        return [replace(row, law=_with_number(row.law, number)) for row, number in zip(rows, numbers, strict=True)]
+    except (TypeError, ValueError) as error:
+        raise placed(error, place) from error
 
 
 def _another(first: Row, values: Mapping[str, Any], place: str) -> Row:

@@ -133,11 +133,16 @@ def scaled(case: Case, variance: float, *, gives: float | None, reason: str, sou
 
 def unit_weight(case: Case, feed: Feed) -> Choice:
     """Unit second moment at the output, from what feeds it; queries also make up for scores that are too large."""
-    variance = 1.0 / feed.second_moment
+    variance = _short(1.0 / feed.second_moment)
     reason = "unit second moment at its output, from what feeds it"
     if feed.scores != 1 and (case.part == "query" or "query" in case.blocks):
         return _quiet_query(case, feed, variance)
     return _guessed(scaled(case, variance, gives=1.0, reason=reason), feed)
+
+
+def _short(variance: float) -> float:
+    """Six digits: no batch tells more, and files stay short."""
+    return float(f"{variance:.6g}")
 
 
 def _quiet_query(case: Case, feed: Feed, variance: float) -> Choice:
@@ -154,7 +159,7 @@ def unit_branch_end(case: Case, feed: Feed) -> Choice:
     total = 1 if case.join is None else case.join.total
     share = feed.stream / (total * case.ends)
     reason = f"1/{total} of the second moment of the stream that it joins, so that {total} joins grow it by at most e"
-    return _guessed(scaled(case, share / feed.second_moment, gives=share, reason=reason, source=_RADFORD), feed)
+    return _guessed(scaled(case, _short(share / feed.second_moment), gives=share, reason=reason, source=_RADFORD), feed)
 
 
 def unit_head(case: Case, feed: Feed) -> Choice:
@@ -162,7 +167,7 @@ def unit_head(case: Case, feed: Feed) -> Choice:
     classes = 10 if case.layout is None else max(case.layout.extent(case.parameter.shape, "out"), 10)
     std = min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes)))
     reason = f"outputs of std {std:.2g}: the loss starts near that of a guess"
-    return _guessed(scaled(case, std**2 / feed.second_moment, gives=std**2, reason=reason), feed)
+    return _guessed(scaled(case, _short(std**2 / feed.second_moment), gives=std**2, reason=reason), feed)
 
 
 def unit_tied(case: Case, feed: Feed) -> Choice:
