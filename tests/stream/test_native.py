@@ -121,6 +121,7 @@ def child_draws(pipe):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")  # JAX, where another test imported it
 def test_after_fork():
     before = fill.normal(Key(0, "forked"), (600_000,), threads=4).tobytes()
     context = multiprocessing.get_context("fork")
