@@ -24,9 +24,6 @@ WEIGHT_KINDS = ("linear", "conv", "conv_transpose", "embedding", "bilinear", "re
 ELEMENTWISE = ("activation", "dropout", "scale", "shift", "add", "mul", "elementwise")
 """Ops that keep the positions of their input: each output value depends on the values at its own place."""
 
-MIXING = (*WEIGHT_KINDS, "matmul", "attention", "pool", "reduce", "other")
-"""Ops that combine values of several places."""
-
 
 @dataclass(frozen=True)
 class Parameter:

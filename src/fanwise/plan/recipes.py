@@ -99,13 +99,8 @@ _SAXE = 'Saxe et al., "Exact solutions to the nonlinear dynamics of learning in 
 _RADFORD = 'Radford et al., "Language models are unsupervised multitask learners", 2019, section 2.3'
 _GERS = 'Jozefowicz et al., "An empirical exploration of recurrent network architectures", 2015, section 2.2'
 _LIU = 'Liu et al., "Swin transformer", 2021, section 3.2'
-_HE15 = 'He et al., "Delving deep into rectifiers", 2015, eq. 10'
-_GLOROT = 'Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010, eq. 16'
-_LECUN = 'LeCun et al., "Efficient BackProp", 1998, eq. 16'
 _HE_PRELU = 'He et al., "Delving deep into rectifiers", 2015, section 2.1'
 _SALIMANS = 'Salimans and Kingma, "Weight normalization", 2016, eq. 2'
-_WANG = 'Wang et al., "DeepNet: scaling transformers to 1,000 layers", 2022, table 1'
-_ZHANG = 'Zhang et al., "Fixup initialization: residual learning without normalization", 2019, section 3'
 _GOYAL = 'Goyal et al., "Accurate, large minibatch SGD", 2017, section 5.1'
 _TOUVRON = 'Touvron et al., "Going deeper with image transformers", 2021, section 2'
 
@@ -265,17 +260,6 @@ def zeros(reason: str, source: str = "") -> Rule:
 def normal(std: float, reason: str, source: str = "") -> Rule:
     """A rule that gives a normal law whatever the fans."""
     return lambda case, feed: Choice(Normal(std), reason, source)
-
-
-def law(initializer: Initializer, reason: str, source: str = "") -> Rule:
-    """A rule that gives one law, by the fans of its layout; a normal law of unit gain where there is no layout."""
-
-    def rule(case: Case, feed: Feed) -> Choice:
-        if case.layout is None:
-            return Choice(Normal(1 / math.sqrt(fan_in_of(case))), reason, source, None, True)
-        return Choice(initializer, reason, source)
-
-    return rule
 
 
 def magnitude(case: Case, feed: Feed) -> Choice:

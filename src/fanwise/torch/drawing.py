@@ -20,6 +20,7 @@ from fanwise.plan.row import Row, holds, placed
 from fanwise.stream.box import Box, Shape, pieces
 from fanwise.stream.formats import Array, working_type
 from fanwise.stream.key import Key
+from fanwise.torch.held import dtype_name
 from fanwise.torch.tensors import (
     DRAWN,
     ROUNDED,
@@ -186,7 +187,7 @@ def _check_plane(dtype: torch.dtype, plane: _Plane) -> None:
     """Draws one element of each map, for a law refuses before it writes; whole matrices go by their bounds."""
     row = plane.counted
     drawn = dtype if dtype in DRAWN and row.factor == 1 else torch.float64 if dtype == torch.float64 else torch.float32
-    name = str(drawn).removeprefix("torch.")
+    name = dtype_name(drawn)
     for law, box in _corners(row):
         if not holds(law, MatrixLaw):
             _law_of(row)(row.shape, key=0, layout=row.layout, dtype=name, box=box)

@@ -1,21 +1,17 @@
 """`plan`: a law for every parameter of a torch model, from one run."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fanwise.laws.base import Initializer
-from fanwise.laws.composite import Blocks
-from fanwise.laws.layout import Layout
 from fanwise.plan.plan import Plan
 from fanwise.plan.planner import Decision, Planner
 from fanwise.plan.recipes import Recipe
 from fanwise.plan.registry import recipe as as_recipe
-from fanwise.plan.roles import Case
 from fanwise.plan.row import Row
 from fanwise.theory import propagate
+from fanwise.torch.held import dtype_name
 from fanwise.torch.inputs import as_inputs
 from fanwise.torch.run import Inputs, run
 from fanwise.trace import Trace
@@ -67,7 +63,7 @@ def inputs_text(asked: Any, given: Inputs) -> str:
 def _shape_text(value: Any) -> str:
     if not isinstance(value, torch.Tensor):
         return str(value) if isinstance(value, (bool, int, float)) else type(value).__name__
-    return f"{','.join(str(size) for size in value.shape)}:{str(value.dtype).removeprefix('torch.')}"
+    return f"{','.join(str(size) for size in value.shape)}:{dtype_name(value.dtype)}"
 
 
 def decide(model: nn.Module, inputs: Inputs, trace: Trace, recipe: Recipe) -> Planner:
@@ -108,14 +104,6 @@ def _rows(planner: Planner) -> list[Row]:
     return [_row(planner.decisions[path]) for path in planner.cases]
 
 
-def _layout(case: Case, law: Initializer | None) -> Layout | None:
-    """A law that is made of blocks itself needs the layout of one block."""
-    layout = case.layout
-    if isinstance(law, Blocks) and layout is not None and layout.fused is not None:
-        return replace(layout, fused=None)
-    return layout
-
-
 def _row(decision: Decision) -> Row:
     case, choice = decision.case, decision.choice
     parameter = case.parameter
@@ -124,7 +112,7 @@ def _row(decision: Decision) -> Row:
         shape=parameter.shape,
         dtype=parameter.dtype,
         law=choice.law,
-        layout=_layout(case, choice.law),
+        layout=case.layout,
         role=case.role,
         op="" if case.op is None else case.op.kind,
         reason=choice.reason,

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo import OptimizedModule
 
 from fanwise.patterns import recognised
 from fanwise.torch.held import check_model, parameters
@@ -81,6 +80,8 @@ def run(model: nn.Module, inputs: Inputs, visitor: Visitor | None = None) -> Tra
 @contextmanager
 def _silent(model: nn.Module) -> Iterator[None]:
     """A compiled module warns of hooks that are global, as those are that follow the modules here."""
+    from torch._dynamo import OptimizedModule  # noqa: PLC0415  (doubles the time of an import; a run loads it anyway)
+
     if not any(isinstance(module, OptimizedModule) for module in model.modules()):
         yield
         return
