@@ -11,8 +11,21 @@ import pytest
 import fanwise
 
 SOURCE = Path(fanwise.__file__).parent
-FLOORS = ["_version", "stream", "laws", "report", "trace", "visiting", "patterns", "theory", "plan", "reference", "lab"]
-FLOORS += ["torch", "cli"]
+FLOORS = [
+    "_version",
+    "stream",
+    "laws",
+    "report",
+    "trace",
+    "visiting",
+    "patterns",
+    "theory",
+    "plan",
+    "check",
+    "reference",
+    "lab",
+]
+FLOORS += ["torch", "pytest_plugin", "cli"]
 """Each room may import the rooms before it."""
 FRAMEWORKS = {"torch", "jax", "keras", "tensorflow", "flax", "equinox", "scipy"}
 ADAPTERS = {"torch": {"torch"}}

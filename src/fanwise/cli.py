@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -13,12 +13,16 @@ import typer
 from fanwise._version import __version__
 
 if TYPE_CHECKING:
+    from fanwise.check.findings import Severity
+    from fanwise.check.report import Report
     from fanwise.lab.demo import Order
     from fanwise.lab.pages import Results
     from fanwise.report.terminal import Item
 
+FINDINGS = 1
+"""Exit code for findings at or above --fail-on; 0 is clean."""
 USAGE_ERROR = 2
-"""Exit code for arguments that cannot be; 0 is clean, 1 findings."""
+"""Exit code for arguments that cannot be."""
 MODEL_ERROR = 3
 """Exit code for a model that could not be run."""
 
@@ -40,6 +44,34 @@ class Registry(StrEnum):
     initializers = "initializers"
     nonlinearities = "nonlinearities"
     recipes = "recipes"
+    rules = "rules"
+
+
+class FailOn(StrEnum):
+    """From which severity on findings make the exit code 1."""
+
+    error = "error"
+    warning = "warning"
+    info = "info"
+    never = "never"
+
+
+MODEL = "file.py:factory, package.module:factory, hf:ConfigClass(...) or a config.json"
+
+Target = Annotated[str, typer.Argument(help=f"{MODEL}.")]
+CheckTarget = Annotated[str, typer.Argument(help=f"{MODEL}; or a .safetensors file, weights alone.")]
+Input = Annotated[str | None, typer.Option("--input", help="Such as 32,3,224,224 or input_ids=8,128:int64[0,50257).")]
+Data = Annotated[
+    str | None,
+    typer.Option(metavar="FILE.PY:NAME", help="A batch, a function that returns one, or a loader: its first batch."),
+]
+Loss = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Of torch.nn.functional, as cross_entropy; or file.py:function.")
+]
+Optimizer = Annotated[str | None, typer.Option(help="What will train it, such as adam:1e-3.")]
+Seeds = Annotated[int, typer.Option(help="How often a factory is built and run.")]
+Codes = Annotated[str | None, typer.Option(metavar="CODES", help="Rules or beginnings of codes, as FWD,LOS001.")]
+Recipe = Annotated[str, typer.Option(help="Which recipe: fanwise list recipes.")]
 
 
 def main() -> None:
@@ -119,13 +151,14 @@ def list_(
     registry: Annotated[Registry, typer.Argument(help="Which registry.")],
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """List the initializers, the nonlinearities or the recipes, with their sources."""
+    """List the initializers, the nonlinearities, the recipes or the rules of check."""
     from fanwise import reference  # noqa: PLC0415
 
     pages = {
         Registry.initializers: reference.initializers_page,
         Registry.nonlinearities: reference.nonlinearities_page,
         Registry.recipes: reference.recipes_page,
+        Registry.rules: reference.rules_page,
     }
     item, values = pages[registry]()
     _show(item, values, json=json)
@@ -133,14 +166,10 @@ def list_(
 
 @app.command()
 def plan(
-    target: Annotated[
-        str, typer.Argument(help="file.py:factory, package.module:factory, hf:ConfigClass(...) or a config.json.")
-    ],
+    target: Target,
     *,
-    inputs: Annotated[
-        str | None, typer.Option("--input", help="Such as 32,3,224,224 or input_ids=8,128:int64[0,50257).")
-    ] = None,
-    recipe: Annotated[str, typer.Option(help="Which recipe: fanwise list recipes.")] = "unit",
+    inputs: Input = None,
+    recipe: Recipe = "unit",
     against: Annotated[str | None, typer.Option(help="Show what differs from this other recipe.")] = None,
     toml: Annotated[Path | None, typer.Option(help="Write the plan to this file.")] = None,
     meta: Annotated[bool, typer.Option("--meta", help="Build the model without memory; moments by theory.")] = False,
@@ -159,6 +188,93 @@ def plan(
             toml.write_text(made.to_toml(), encoding="utf-8")
     item = made.table(full=full, width=_width()) if change is None else change.table(full=full)
     _show(item, commands.jsonable(made, change), json=json)
+
+
+@app.command()
+def check(  # noqa: PLR0913  (one parameter an option)
+    target: CheckTarget,
+    *,
+    data: Data = None,
+    inputs: Input = None,
+    loss: Loss = None,
+    optimizer: Optimizer = None,
+    seeds: Seeds = 3,
+    select: Codes = None,
+    ignore: Codes = None,
+    fail_on: Annotated[FailOn, typer.Option(help="Exit code 1 from this severity on.")] = FailOn.error,
+    baseline: Annotated[Path | None, typer.Option(help="File of known findings, which are left out.")] = None,
+    write_baseline: Annotated[bool, typer.Option("--write-baseline", help="Write what is found to it.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The report as JSON on stdout, no table.")] = False,
+    sarif: Annotated[Path | None, typer.Option(help="Write the report as SARIF, for code hosts.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Every layer, and what follows from each finding.")] = False,
+) -> None:
+    """Check a PyTorch model at step zero: where it is unhealthy, why, and what mends it.
+
+    Exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong arguments, 3 the model could not be run.
+    """
+    with _usage_errors(), _model_errors():
+        files = {"--sarif": sarif, "--html": html, "--baseline": baseline if write_baseline else None}
+        for option, path in files.items():
+            if path is not None:
+                _check_writable(path, option)
+        if write_baseline and baseline is None:
+            raise ValueError("--write-baseline needs a file: --baseline FILE")
+        known = None if baseline is None or write_baseline else _known(baseline)
+        from fanwise.torch.check_commands import Order, checked  # noqa: PLC0415
+
+        chosen = (_codes(select), _codes(ignore), _severity(fail_on))
+        order = Order(target, data, inputs, loss, optimizer, seeds, *chosen)
+        with _while_it_takes("checking") as progress:
+            report = checked(order, progress)
+        found = _finished(report, known, baseline if write_baseline else None)
+        _write_files(found, sarif, html)
+    _show_report(found, json=json, full=full)
+    if not found.ok and fail_on is not FailOn.never and not write_baseline:
+        raise typer.Exit(FINDINGS)
+
+
+@app.command()
+def explain(
+    code: Annotated[str, typer.Argument(help="Of a rule, such as FWD001: fanwise list rules.")],
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Explain a rule of check: what it looks at, why that matters, what mends it, and how often it is wrong."""
+    from fanwise import reference  # noqa: PLC0415
+
+    with _usage_errors():
+        item, values = reference.rule_page(code)
+    _show(item, values, json=json)
+
+
+@app.command()
+def fix(
+    target: Target,
+    *,
+    data: Data = None,
+    inputs: Input = None,
+    loss: Loss = None,
+    optimizer: Optimizer = None,
+    seeds: Seeds = 3,
+    select: Codes = None,
+    ignore: Codes = None,
+    recipe: Recipe = "unit",
+    diff: Annotated[bool, typer.Option("--diff", help="Say that nothing is to be written; nothing ever is.")] = False,
+) -> None:
+    """Print what would mend a model: laws before and after, and PyTorch code to paste. No file is changed."""
+    with _usage_errors(), _model_errors():
+        from fanwise.torch.check_commands import Order, fixed  # noqa: PLC0415
+
+        order = Order(target, data, inputs, loss, optimizer, seeds, _codes(select), _codes(ignore))
+        with _while_it_takes("checking") as progress:
+            report, mending = fixed(order, recipe, progress)
+    _show(mending.document(width=_width()), None, json=False)
+    if mending.code:
+        typer.echo(f"\n{mending.code}", nl=False)
+    if not diff:
+        typer.echo("fanwise: no file was changed: paste the code behind the line that makes the model", err=True)
+    if report.findings and not mending and not report.ok:
+        raise typer.Exit(FINDINGS)
 
 
 @contextmanager
@@ -205,6 +321,87 @@ def _with_progress(order: "Order", workers: int) -> "Results":
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("training", total=len(order.jobs))
         return order.run(processes=workers, on_job=lambda: progress.advance(task))
+
+
+@contextmanager
+def _while_it_takes(doing: str) -> Iterator[Callable[[str], None]]:
+    """Says on stderr what is being done, from the first second on; nothing where that is no terminal."""
+    from threading import Timer  # noqa: PLC0415
+
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"))
+    bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+    task = bar.add_task(doing, total=None)
+    late = Timer(1.0, bar.start)
+    late.start()
+    try:
+        yield lambda text: bar.update(task, description=text)
+    finally:
+        late.cancel()
+        late.join()
+        if bar.live.is_started:
+            bar.stop()
+
+
+def _codes(text: str | None) -> tuple[str, ...]:
+    """Codes with commas or spaces between them."""
+    return tuple((text or "").replace(",", " ").upper().split())
+
+
+def _severity(fail_on: FailOn) -> "Severity":
+    """From which severity on a report is not ok; the gravest where nothing is to fail."""
+    from fanwise.check.findings import SEVERITIES  # noqa: PLC0415
+
+    return next((severity for severity in SEVERITIES if severity == fail_on.value), SEVERITIES[0])
+
+
+def _known(baseline: Path) -> frozenset[tuple[str, str]]:
+    from fanwise.check.baseline import from_baseline  # noqa: PLC0415
+
+    if not baseline.is_file():
+        raise ValueError(f"--baseline {str(baseline)!r}: no such file, --write-baseline makes one")
+    try:
+        return from_baseline(baseline.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"--baseline {str(baseline)!r}: {error}") from None
+
+
+def _finished(report: "Report", known: frozenset[tuple[str, str]] | None, written: Path | None) -> "Report":
+    """The report without what is known, or with its findings written down as known."""
+    from fanwise.check.baseline import to_baseline, without  # noqa: PLC0415
+
+    if written is not None:
+        written.write_text(to_baseline(report), encoding="utf-8")
+        typer.echo(f"baseline: {written}", err=True)
+    return report if known is None else without(report, known)
+
+
+def _write_files(report: "Report", sarif: Path | None, html: Path | None) -> None:
+    if sarif is not None:
+        sarif.write_text(report.to_sarif(), encoding="utf-8")
+        typer.echo(f"sarif: {sarif}", err=True)
+    if html is not None:
+        typer.echo(f"report: {report.html(html)}", err=True)
+
+
+def _show_report(report: "Report", *, json: bool, full: bool) -> None:
+    """Prints a check's report to stdout."""
+    if json:
+        sys.stdout.write(report.to_json())
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    from fanwise.check.table import document  # noqa: PLC0415
+    from fanwise.report.terminal import render  # noqa: PLC0415
+
+    console = Console()
+    render(document(report, full=full, width=console.width), console)
 
 
 def _show(item: "Item", values: object, *, json: bool) -> None:

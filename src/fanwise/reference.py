@@ -1,7 +1,9 @@
-"""Reference pages from the registries: what `fanwise gain` and `fanwise list` print."""
+"""Reference pages from the registries: what `fanwise gain`, `fanwise list` and `fanwise explain` print."""
 
 from typing import Any
 
+from fanwise.check.rule import Rule
+from fanwise.check.rules import RULES
 from fanwise.laws.gain import KINDS, as_nonlinearity, gain, gaussian_moments
 from fanwise.laws.initializers import INITIALIZERS
 from fanwise.laws.nonlinearities import NONLINEARITIES
@@ -76,6 +78,40 @@ def recipes_page() -> tuple[Table, list[dict[str, Any]]]:
     rows = tuple(Row((found.name, found.title), note=found.source) for found in RECIPES.values())
     values = [{"name": found.name, "title": found.title, "source": found.source} for found in RECIPES.values()]
     return Table((Column("recipe"), Column("what it does")), rows), values
+
+
+def rules_page() -> tuple[Table, list[dict[str, Any]]]:
+    """Every rule of `check`, as a table and as plain values."""
+    rows = tuple(Row((rule.code, rule.severity, rule.title)) for rule in RULES.values())
+    values = [{"code": rule.code, "severity": rule.severity, "title": rule.title} for rule in RULES.values()]
+    return Table((Column("rule"), Column("severity"), Column("what it finds")), rows), values
+
+
+def rule_page(code: str) -> tuple[Section, dict[str, Any]]:
+    """What a rule looks at, why that matters and what mends it, as a page and as plain values.
+
+    Raises:
+        ValueError: an unknown code.
+    """
+    rule = RULES.get(code.upper())
+    if rule is None:
+        raise ValueError(f"rule {code!r}: expected one of {', '.join(RULES)}")
+    told = _rule_texts(rule)
+    head = f"{rule.code} ({rule.severity}): {rule.title}"
+    values = {"code": rule.code, "severity": rule.severity, "title": rule.title}
+    texts = tuple(Text(f"{heading}: {text}") for heading, text in told.items() if text)
+    return Section(head, texts), values | {name.lower().replace(" ", "_"): text for name, text in told.items()}
+
+
+def _rule_texts(rule: Rule) -> dict[str, str]:
+    return {
+        "Sees": rule.sees,
+        "Why it is bad": rule.bad,
+        "Example": rule.example,
+        "Remedy": rule.remedy,
+        "False alarms": rule.false_alarms,
+        "Source": rule.source,
+    }
 
 
 def _names(name: str, synonyms: tuple[str, ...]) -> str:

@@ -5,7 +5,10 @@ import pytest
 
 from fanwise.report.document import (
     Axis,
+    Bars,
+    Card,
     Column,
+    Details,
     Document,
     Fact,
     Facts,
@@ -19,6 +22,7 @@ from fanwise.report.document import (
     Slider,
     Table,
     Text,
+    Verdict,
 )
 
 STEPS = tuple(range(0, 310, 10))
@@ -92,6 +96,37 @@ def sample() -> Document:
         Section("Scale", (slider, scale_chart())),
     )
     return Document("Fourteen starts", "A ReLU network on digits.", sections, "fanwise, seed 0")
+
+
+def card(title: str, **more) -> Card:
+    return Card(title, **({"level": "error", "code": "FWD001", "place": "body.0", "tone": "bad"} | more))
+
+
+@pytest.fixture(scope="session")
+def inspection() -> Document:
+    """The blocks that tell findings, and a table to sort and to search."""
+    bars = Bars("weight", (0, 1, 12, 24, 12, 1, 0, 0), low=-0.5, high=0.5, caption="std 0.1")
+    rows = (
+        Row(("1", "stem", "0.58"), more=(bars, Bars("bias", caption="all 0"))),
+        Row(("2", "body.0", "33"), tone="bad", note="Here it starts.", more=(bars,)),
+        Row((), note="… 2 layers more"),
+        Row(("5", "head", "-"), tone="warn"),
+    )
+    columns = (Column("depth", align="right"), Column("layer", help="Its path."), Column("rms", align="right"))
+    table = Table(columns, rows, caption="All layers.", names=1, interactive=True)
+    follows = (card("the gradient grows", tone="warn", level="warning"), card("and so on", place="", code=""))
+    points = (("cause", "the slip 2/sqrt(fan_in) in place of sqrt(2/fan_in)"), ("fix (safe)", "He normal"))
+    found = card("the signal grows 1.4x per layer", points=points, note="3 folded", follows=follows)
+    info = Card("the input has mean 0.45", level="info", code="INP001", place="input")
+    profile = LineChart(
+        "Profile", Axis("layer", integer=True, names=("stem", "body.0")), LOSS, (Series("rms", (1, 2), (1, 2)),)
+    )
+    sections = (
+        Section("", (Verdict("1 error: starts at body.0", tone="bad"),)),
+        Section("Findings", (found, info, info, Details("2 more", (info, bars)))),
+        Section("Layers", (profile, table, bars)),
+    )
+    return Document("VisionNet", "", sections)
 
 
 @pytest.fixture(scope="session")

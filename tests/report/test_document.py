@@ -5,7 +5,10 @@ import pytest
 
 from fanwise.report.document import (
     Axis,
+    Bars,
+    Card,
     Column,
+    Details,
     Document,
     Fact,
     Facts,
@@ -19,6 +22,7 @@ from fanwise.report.document import (
     Slider,
     Table,
     Text,
+    Verdict,
 )
 
 LINE = Series("a", (1, 2), (3, 4))
@@ -34,6 +38,14 @@ CHART = LineChart("c", Axis("x"), Axis("y"), (LINE,))
         (lambda: Row(("a",), tone=""), "tone = '' is unknown"),
         (lambda: Table((), ()), "Table.columns is empty"),
         (lambda: Table((Column("a"),), (Row(("1", "2")),)), "2 cells for 1 columns"),
+        (lambda: Table((Column("a"),), (), names=1), "names = 1 is no column: expected 0 to 0"),
+        (lambda: Verdict("fine", tone="ok"), "tone = 'ok' is unknown"),
+        (lambda: Card("c", level=""), "level of card 'c' is empty"),
+        (lambda: Card("c", level="error", tone="ok"), "tone = 'ok' is unknown"),
+        (lambda: Bars("b", (1, -1)), "expected none below 0"),
+        (lambda: Bars("b", (1,), low=1, high=1), "bars 'b' from 1 to 1: expected finite, low < high"),
+        (lambda: Bars("b", (1,), high=math.inf), "expected finite"),
+        (lambda: Details("d", ()), "blocks of details 'd' is empty"),
         (lambda: Axis("x", scale="symlog"), "expected one of linear, log"),
         (lambda: Axis("x", limits=(1, 1)), "low < high"),
         (lambda: Axis("x", limits=(0, math.inf)), "finite"),
@@ -71,6 +83,10 @@ def test_a_mistake_is_refused_where_it_is_made(make, words):
     with pytest.raises(ValueError) as caught:
         make()
     assert words in str(caught.value)
+
+
+def test_a_row_without_cells_stands_between_rows():
+    assert Table((Column("a"), Column("b")), (Row(("1", "2")), Row((), note="more"))).rows[1].cells == ()
 
 
 def test_series_are_values_whatever_they_are_made_from():

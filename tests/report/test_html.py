@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fanwise.report.document import Document, Section, Text
-from fanwise.report.html import to_html, write_html
+from fanwise.report.document import Bars, Document, Section, Text
+from fanwise.report.html import skyline, to_html, write_html
 
 HOSTILE = """</script></style><script>alert("1")</script><img src=x onerror='alert(1)'>&amp;{{ 7 * 7 }}"""
 CHOICES = {"kind", "tone", "align", "scale", "axis"}
@@ -46,8 +46,13 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_every_text_is_escaped(sample):
-    clean, page = Reader(to_html(sample)), to_html(poisoned(sample))
+@pytest.fixture(params=["sample", "inspection"])
+def either(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_every_text_is_escaped(either):
+    clean, page = Reader(to_html(either)), to_html(poisoned(either))
     read = Reader(page)
     assert [tag for tag, _ in read.starts] == [tag for tag, _ in clean.starts]
     assert [set(attrs) for _, attrs in read.starts] == [set(attrs) for _, attrs in clean.starts]
@@ -55,8 +60,8 @@ def test_every_text_is_escaped(sample):
     assert "{{ 7 * 7 }}" in unescape(page)
 
 
-def test_tags_are_balanced_and_ids_unique(sample):
-    reader = Reader(to_html(sample))
+def test_tags_are_balanced_and_ids_unique(either):
+    reader = Reader(to_html(either))
     ids = [attrs["id"] for _, attrs in reader.starts if "id" in attrs]
     assert not reader.open
     assert len(ids) == len(set(ids))
@@ -68,8 +73,8 @@ def test_ids_of_sections_never_meet_our_own():
     assert len(ids) == len(set(ids))
 
 
-def test_nothing_is_loaded(sample):
-    page = to_html(sample)
+def test_nothing_is_loaded(either):
+    page = to_html(either)
     assert not LOADS.findall(page)
     targets = [attrs["href"] for _, attrs in Reader(page).starts if "href" in attrs]
     assert all(target.startswith("#") or target == "data:," for target in targets)
@@ -137,6 +142,48 @@ def test_the_same_document_gives_the_same_bytes(sample, tmp_path):
 def test_a_name_that_is_no_unicode_can_be_written(tmp_path):
     path = write_html(Document("d", "", (Section("s", (Text("weights-\udcff.npz"),)),)), tmp_path / "a.html")
     assert "weights-&#56575;.npz" in path.read_text(encoding="utf-8")
+
+
+def walls(path):
+    """Height of the outline over the middle of each bin, read from relative SVG path data."""
+    height, tops = 0, []
+    for letter, value in re.findall(r"([hv])(-?\d+)", path):
+        if letter == "v":
+            height -= int(value)
+        else:
+            tops += [height] * int(value)
+    assert height == 0
+    return tops
+
+
+@pytest.mark.parametrize(
+    ("counts", "heights"),
+    [
+        ((0, 12, 24, 24, 6), [0, 12, 24, 24, 6]),
+        ((1000, 1, 0), [24, 1, 0]),
+        ((0, 0), [0, 0]),
+        ((7,), [24]),
+    ],
+)
+def test_bars_are_as_high_as_their_bins_are_full(counts, heights):
+    assert walls(skyline(Bars("b", counts))) == heights
+
+
+def test_a_section_without_a_title_has_no_heading_and_no_link(inspection):
+    page = to_html(inspection)
+    assert page.count("<h2") == 2
+    assert page.count("<a href") == 2
+
+
+def test_only_tables_that_ask_for_it_can_be_sorted(sample, inspection):
+    assert 'class="find"' not in to_html(sample)
+    assert to_html(inspection).count('class="find"') == 1
+
+
+def test_the_cell_that_names_a_row_is_its_heading(inspection):
+    page = to_html(inspection)
+    assert '<th scope="row">body.0</th>' in page
+    assert '<td class="right">2</td>' in page
 
 
 @pytest.mark.parametrize("sections", [(), (Section("Empty", ()),)])

@@ -2,15 +2,16 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from fanwise.report.document import Axis, Column, Document, LineChart, Row, Section, Series, Table, Text
+from fanwise.report.document import Axis, Card, Column, Document, LineChart, Row, Section, Series, Table, Text
 from fanwise.report.terminal import item_lines, render
 
-GOLDEN = Path(__file__).parent / "golden" / "terminal-100.txt"
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def printed(item, *, width=100, encoding="utf-8", **options):
@@ -21,17 +22,19 @@ def printed(item, *, width=100, encoding="utf-8", **options):
     return raw.getvalue().decode(encoding)
 
 
-def test_golden_file(sample):
+@pytest.mark.parametrize(("name", "file"), [("sample", "terminal-100.txt"), ("inspection", "inspection-100.txt")])
+def test_golden_file(request, name, file):
     """Run with UPDATE_GOLDEN=1 to write the file anew; then read what changed."""
-    text = printed(sample)
+    text = printed(request.getfixturevalue(name))
     if os.environ.get("UPDATE_GOLDEN"):
-        GOLDEN.write_text(text, encoding="utf-8", newline="\n")
-    assert text == GOLDEN.read_text(encoding="utf-8")
+        (GOLDEN / file).write_text(text, encoding="utf-8", newline="\n")
+    assert text == (GOLDEN / file).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["sample", "inspection"])
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_no_line_is_wider_than_the_terminal(sample, width):
-    assert max(map(len, printed(sample, width=width).splitlines())) <= width
+def test_no_line_is_wider_than_the_terminal(request, name, width):
+    assert max(map(len, printed(request.getfixturevalue(name), width=width).splitlines())) <= width
 
 
 def test_notes_are_never_cut(sample):
@@ -58,6 +61,33 @@ def test_an_ascii_terminal_gets_ascii(sample):
     assert text.isascii()
     assert "x zeros" in text
     assert "+ He" in text
+
+
+@pytest.mark.parametrize("letter", "²±×σ√≥≤")  # noqa: RUF001
+def test_letters_of_formulas_have_ascii_of_the_same_width(letter):
+    line = printed(Text(f"a{letter}b"), encoding="ascii").strip()
+    assert len(line) == 3
+    assert "?" not in line
+
+
+def test_the_place_of_a_card_ends_its_line_or_has_its_own():
+    card = Card("it grows", level="error", code="FWD001", place="body.0")
+    (line,) = (line for line in printed(card, width=40).splitlines() if line)
+    assert (line, len(line)) == ("E FWD001  it grows" + " " * 16 + "body.0", 40)
+    narrow = printed(replace(card, title="it grows from layer to layer"), width=40).splitlines()
+    assert narrow == ["E FWD001  it grows from layer to layer", "          at body.0"]
+
+
+def test_brief_cards_stand_together(inspection):
+    lines = printed(inspection.sections[1]).splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("I INP001"))
+    assert lines[first + 1].startswith("I INP001")
+
+
+def test_what_is_shown_on_demand_is_not_shown_here(inspection):
+    table = inspection.sections[2].blocks[1]
+    assert "std 0.1" not in printed(table)
+    assert "… 2 layers more" in printed(table)
 
 
 @pytest.mark.parametrize("item", ["document", "section", "block"])

@@ -33,7 +33,7 @@ def _widths(table: Table, width: int) -> list[int]:
 
     First the headings break between words, then columns of words are shortened.
     """
-    cells = [[plain(row.cells[i]) for row in table.rows] for i in range(len(table.columns))]
+    cells = [[plain(row.cells[i]) for row in table.rows if row.cells] for i in range(len(table.columns))]
     labels = [plain(column.label) for column in table.columns]
     whole = [_widest([label, *texts]) for label, texts in zip(labels, cells, strict=True)]
     least = [_widest([*label.split(), *texts]) for label, texts in zip(labels, cells, strict=True)]
@@ -65,10 +65,14 @@ def _headings(columns: Sequence[Column], widths: Sequence[int]) -> list[str]:
 
 
 def _row_lines(row: Row, table: Table, widths: Sequence[int], width: int) -> list[Line]:
-    text = _joined([plain(cell) for cell in row.cells], table.columns, widths)
     mark: Line = (verdict(row.tone), (" ", "")) if table.judged else ()
-    line = (*mark, (text[: widths[0]], "strong"), (text[widths[0] :], ""))
-    return [line, *wrapped(row.note, min(width, WIDEST_NOTE), "muted", indent=2 + len(mark))]
+    note = wrapped(row.note, min(width, WIDEST_NOTE), "muted", indent=2 + len(mark))
+    if not row.cells:
+        return note
+    text = _joined([plain(cell) for cell in row.cells], table.columns, widths)
+    start = sum(widths[: table.names]) + len(GAP) * table.names
+    end = start + widths[table.names]
+    return [(*mark, (text[:start], ""), (text[start:end], "strong"), (text[end:], "")), *note]
 
 
 def _joined(cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> str:

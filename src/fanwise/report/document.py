@@ -57,6 +57,77 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """The sentence that sums a report up: `Verdict("2 errors, 1 warning", tone="bad")`."""
+
+    text: str
+    tone: Tone = field(default="neutral", kw_only=True)
+    kind: Literal["verdict"] = field(default="verdict", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_choice("tone", self.tone, get_args(Tone))
+
+
+@dataclass(frozen=True)
+class Bars:
+    """How values are spread: one bar for each of some equally wide bins.
+
+    Args:
+        label: whose values they are.
+        counts: how many values each bin holds; () shows label and caption alone.
+        low: where the first bin starts.
+        high: where the last bin ends.
+        caption: the values in words.
+
+    Raises:
+        ValueError: a negative count, or bars over a range that is not finite and increasing.
+    """
+
+    label: str
+    counts: tuple[int, ...] = ()
+    low: float = field(default=0.0, kw_only=True)
+    high: float = field(default=1.0, kw_only=True)
+    caption: str = field(default="", kw_only=True)
+    kind: Literal["bars"] = field(default="bars", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if any(count < 0 for count in self.counts):
+            raise ValueError(f"counts of bars {self.label!r} are {self.counts!r}: expected none below 0")
+        if self.counts and not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(f"bars {self.label!r} from {self.low!r} to {self.high!r}: expected finite, low < high")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One thing that was found, and what is known of it.
+
+    Args:
+        title: what was found, in one line.
+        level: how grave it is, in a word; its first letter stands for it where there is little room.
+        code: by which it can be looked up.
+        place: where it is.
+        points: what else is known, as labels and texts: ("cause", "std 1.0 at fan_in 512").
+        note: a last remark.
+        follows: what follows from it; folded where the reader can unfold it.
+        tone: how it should be read.
+    """
+
+    title: str
+    level: str = field(kw_only=True)
+    code: str = field(default="", kw_only=True)
+    place: str = field(default="", kw_only=True)
+    points: tuple[tuple[str, str], ...] = field(default=(), kw_only=True)
+    note: str = field(default="", kw_only=True)
+    follows: tuple["Card", ...] = field(default=(), kw_only=True)
+    tone: Tone = field(default="neutral", kw_only=True)
+    kind: Literal["card"] = field(default="card", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_some(f"level of card {self.title!r}", self.level)
+        _check_choice("tone", self.tone, get_args(Tone))
+
+
+@dataclass(frozen=True)
 class Column:
     """Heading of a table column; `help` says in one sentence what stands in it."""
 
@@ -70,11 +141,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """Table row: cells as they are to be read, a verdict, and optionally a sentence that explains it."""
+    """Table row: cells as they are to be read, a verdict, and optionally a sentence that explains it.
+
+    A row without cells is a remark between rows. What stands in `more` is shown on demand, and only where there is
+    somebody to demand it: on a page, not on a terminal.
+    """
 
     cells: tuple[str, ...]
     tone: Tone = field(default="neutral", kw_only=True)
     note: str = field(default="", kw_only=True)
+    more: tuple[Bars, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         _check_choice("tone", self.tone, get_args(Tone))
@@ -82,21 +158,32 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns. The first cell of a row names it.
+    """Rows under columns. One cell of a row names it.
+
+    Args:
+        columns: at least one.
+        rows: their cells, as many as there are columns.
+        caption: what the table shows.
+        names: which cell of a row names it.
+        interactive: whether a page lets its reader sort and search the rows.
 
     Raises:
-        ValueError: there is no column, or a row has more or fewer cells than there are columns.
+        ValueError: there is no column, `names` is none of them, or a row has more or fewer cells than there are.
     """
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     caption: str = field(default="", kw_only=True)
+    names: int = field(default=0, kw_only=True)
+    interactive: bool = field(default=False, kw_only=True)
     kind: Literal["table"] = field(default="table", init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_some("Table.columns", self.columns)
+        if not 0 <= self.names < len(self.columns):
+            raise ValueError(f"names = {self.names!r} is no column: expected 0 to {len(self.columns) - 1}")
         for row in self.rows:
-            if len(row.cells) != len(self.columns):
+            if row.cells and len(row.cells) != len(self.columns):
                 raise ValueError(f"row {row.cells!r} has {len(row.cells)} cells for {len(self.columns)} columns")
 
     @property
@@ -118,6 +205,7 @@ class Axis:
         limits: first and last value shown; None fits them to the data. Curves may leave fixed limits.
         unit: shown after the label and after values.
         integer: ticks at whole numbers only, as for layers or epochs.
+        names: what the whole numbers from 1 on are called; read out beside the number.
 
     Raises:
         ValueError: the scale is unknown, or the limits are not finite and increasing (positive on a log axis).
@@ -128,6 +216,7 @@ class Axis:
     limits: tuple[float, float] | None = field(default=None, kw_only=True)
     unit: str = field(default="", kw_only=True)
     integer: bool = field(default=False, kw_only=True)
+    names: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         _check_choice("scale", self.scale, get_args(ScaleKind))
@@ -248,7 +337,10 @@ class Grid:
         _check_some("Grid.charts", self.charts)
 
 
-FrameBlock: TypeAlias = Text | Facts | Table | LineChart | Grid
+PlainBlock: TypeAlias = Text | Facts | Verdict | Bars | Card | Table
+"""Blocks without a chart."""
+
+FrameBlock: TypeAlias = PlainBlock | LineChart | Grid
 
 
 @dataclass(frozen=True)
@@ -296,12 +388,24 @@ class Slider:
                 raise ValueError(f"frames {self.frames[0].label!r} and {frame.label!r} are not built alike")
 
 
-Block: TypeAlias = FrameBlock | Slider
+@dataclass(frozen=True)
+class Details:
+    """Blocks that a page shows on demand: `Details("12 things worth knowing", cards)`."""
+
+    summary: str
+    blocks: tuple[PlainBlock, ...]
+    kind: Literal["details"] = field(default="details", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_some(f"blocks of details {self.summary!r}", self.blocks)
+
+
+Block: TypeAlias = FrameBlock | Slider | Details
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and what stands below it; without a title, no heading is shown."""
 
     title: str
     blocks: tuple[Block, ...]

@@ -6,30 +6,34 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from fanwise.report.axes import Scales, fit
+from fanwise.report.axes import Scales, fit, number
 from fanwise.report.document import (
+    Bars,
     Block,
+    Details,
     Document,
-    Facts,
     Frame,
     FrameBlock,
     Grid,
     LineChart,
+    PlainBlock,
     Section,
     Slider,
-    Table,
-    Text,
 )
-from fanwise.report.drawing import Curve, Drawing, Key, assign_slots, draw
+from fanwise.report.drawing import Curve, Drawing, Key, assign_slots, draw, typeset
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 SINGLE, SMALL = (760, 320), (270, 190)
 """Size of a picture in pixels, alone on its row and beside others. The height is kept, the width adapts."""
+
+BAR_HEIGHT = 24
+"""Steps in the height of a bar."""
 
 Palette: TypeAlias = dict[tuple[str, ...], dict[str, int]]
 """Colour numbers of the series of every chart, found by their names."""
@@ -44,7 +48,7 @@ class Figure:
     kind: Literal["figure"] = "figure"
 
 
-View: TypeAlias = Text | Facts | Table | Figure
+View: TypeAlias = PlainBlock | Figure
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,24 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     environment.filters["share"] = lambda share: f"{100 * share:.4g}%"
+    environment.filters["skyline"] = skyline
+    environment.filters["number"] = lambda value: typeset(number(value, digits=2))
     return environment
+
+
+def skyline(bars: Bars) -> str:
+    """Outline of the bars as SVG path data, a unit wide each; a bin that holds anything at all shows it.
+
+    Example:
+        >>> skyline(Bars("w", (0, 12, 24, 24)))
+        'M0 24h1v-12h1v-12h2v24z'
+    """
+    tallest = max(bars.counts, default=0) or 1
+    heights = [math.ceil(BAR_HEIGHT * count / tallest) for count in bars.counts]
+    runs = [(height, sum(1 for _ in same)) for height, same in groupby(heights)]
+    steps = (after - before for before, after in pairwise([0, *(height for height, _ in runs)]))
+    walls = (f"{f'v{-step}' if step else ''}h{width}" for step, (_, width) in zip(steps, runs, strict=True))
+    return f"M0 {BAR_HEIGHT}{''.join(walls)}{f'v{heights[-1]}' if heights and heights[-1] else ''}z"
 
 
 def _asset(name: str) -> str:
@@ -120,6 +141,8 @@ def _palette(document: Document) -> Palette:
 
 
 def _all_charts(block: Block) -> tuple[LineChart, ...]:
+    if isinstance(block, Details):
+        return ()
     if isinstance(block, Slider):
         return tuple(chart for frame in block.frames for part in frame.blocks for chart in _charts(part))
     return _charts(block)
@@ -134,11 +157,17 @@ def _charts(block: FrameBlock) -> tuple[LineChart, ...]:
     return ()
 
 
-def _views(section: Section, palette: Palette) -> list[View | SliderView]:
-    return [
-        _slider(block, palette) if isinstance(block, Slider) else _stack([block], palette)[0]
-        for block in section.blocks
-    ]
+def _views(section: Section, palette: Palette) -> list[View | SliderView | Details]:
+    return [_view(block, palette) for block in section.blocks]
+
+
+def _view(block: Block, palette: Palette) -> View | SliderView | Details:
+    match block:
+        case Slider():
+            return _slider(block, palette)
+        case Details():
+            return block
+    return _stack([block], palette)[0]
 
 
 def _slider(slider: Slider, palette: Palette) -> SliderView:
@@ -152,7 +181,7 @@ def _stack(blocks: Sequence[FrameBlock], palette: Palette) -> list[View]:
     rows = [_charts(block) for block in blocks]
     scales = [fit(charts) for charts in zip(*rows, strict=True)]
     return [
-        block if isinstance(block, Text | Facts | Table) else _figure(row, scales, palette, ranked=len(rows) == 1)
+        _figure(row, scales, palette, ranked=len(rows) == 1) if isinstance(block, LineChart | Grid) else block
         for block, row in zip(blocks, rows, strict=True)
     ]
 

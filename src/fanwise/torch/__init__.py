@@ -10,6 +10,9 @@ if find_spec("torch") is None:
 
 from fanwise.torch import init
 from fanwise.torch.applying import Undefined, apply, materialize
+from fanwise.torch.asserting import assert_healthy
+from fanwise.torch.checking import check
+from fanwise.torch.fixing import Mending, fix
 from fanwise.torch.held import parameters
 from fanwise.torch.manifests import manifest, verify
 from fanwise.torch.memory import read, write
@@ -18,10 +21,14 @@ from fanwise.torch.run import Inputs, ModelError, Visitor, run
 
 __all__ = [
     "Inputs",
+    "Mending",
     "ModelError",
     "Undefined",
     "Visitor",
     "apply",
+    "assert_healthy",
+    "check",
+    "fix",
     "init",
     "manifest",
     "materialize",

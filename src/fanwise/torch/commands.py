@@ -9,11 +9,13 @@ from fanwise.plan.plan import Plan
 from fanwise.plan.registry import recipe as as_recipe
 from fanwise.plan.row import Row
 from fanwise.torch.planning import plan
-from fanwise.torch.targets import build
+from fanwise.torch.targets import build, prints_on_stderr
 
 
 def planned(target: str, inputs: str | None, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
     """Plans of a target's model, which is built once: with these inputs, its factory's own, or its configuration's.
+
+    What the target's code prints goes to stderr.
 
     Args:
         target: see `fanwise.torch.targets.build`.
@@ -22,8 +24,9 @@ def planned(target: str, inputs: str | None, recipes: Sequence[str], *, meta: bo
         meta: build the model without memory.
     """
     chosen = [as_recipe(name) for name in recipes]  # told before a model is built
-    model, own = build(target, meta=meta)
-    return tuple(plan(model, own if inputs is None else inputs, found) for found in chosen)
+    with prints_on_stderr():
+        model, own = build(target, meta=meta)
+        return tuple(plan(model, own if inputs is None else inputs, found) for found in chosen)
 
 
 def jsonable(made: Plan, against: Diff | None = None) -> dict[str, Any]:

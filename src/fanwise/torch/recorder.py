@@ -64,11 +64,19 @@ class Recorder(TorchFunctionMode):
         model: whose parameters are looked for.
         visitor: what is shown each op.
         given: the tensors that the model is given.
+        see: called with each op and the tensor that it gave, the one in which its gradient can be followed.
     """
 
-    def __init__(self, model: nn.Module, visitor: Visitor, given: Sequence[Tensor]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        visitor: Visitor,
+        given: Sequence[Tensor],
+        see: Callable[[Op, Tensor], None] | None = None,
+    ) -> None:
         super().__init__()
         self._visitor = visitor
+        self._see = see or (lambda op, output: None)
         self._parameters = {parameter.path: parameter for parameter in parameters(model)}
         self._tensors = dict(model.named_parameters())
         self._holdings = Holdings(model)
@@ -206,6 +214,7 @@ class Recorder(TorchFunctionMode):
             return _Source(source.op, chain)
         call = Call("slice", (), (), -1, {"root": chain.root, "runs": runs, "peers": chain.peers})
         op = self._add(self._open(call, bare_name(func), (source.op,)), output)
+        self._see(op, output)
         return _Source(op.index, chain)
 
     def _written(self, func: Callable[..., Any], name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
@@ -283,6 +292,7 @@ class Recorder(TorchFunctionMode):
             self._read[tensor] = self._add(op, tensor).index
             self._values[tensor] = values
             self._visitor.after(op, lambda: second_moment(values))
+            self._see(self._ops[-1], values)
         return self._read[tensor]
 
     def _uses(self, call: Call) -> tuple[Use, ...]:
@@ -330,6 +340,7 @@ class Recorder(TorchFunctionMode):
         factor = self._visitor.after(op, lambda: second_moment(first))
         if factor is not None and factor != 1:
             first.mul_(factor)
+        self._see(op, first)
 
     def _chain(self, op: Op, output: Tensor, call: Call | None) -> Chain | None:
         """Features are counted from each weight op, through what keeps its shape."""

@@ -1,7 +1,7 @@
 """Runs a model once, op by op, shows a visitor each op, and returns the trace."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -64,17 +64,28 @@ def run(model: nn.Module, inputs: Inputs, visitor: Visitor | None = None) -> Tra
         [('linear', '0'), ('activation', '1')]
     """
     check_model(model)
-    given = list(tensors_in([*inputs.args, dict(inputs.kwargs or {})]))
+    given = given_tensors(inputs)
     recorder = Recorder(model, visitor or Watcher(), given)
+    with prepared(model, given, recorder), torch.no_grad():
+        outputs = forward(model, inputs, recorder)
+        return recognised(recorder.trace(main_outputs(outputs)))
+
+
+def given_tensors(inputs: Inputs) -> list[Tensor]:
+    """The tensors among a model's inputs, in order."""
+    return list(tensors_in([*inputs.args, dict(inputs.kwargs or {})]))
+
+
+@contextmanager
+def prepared(model: nn.Module, given: Sequence[Tensor], recorder: Recorder) -> Iterator[None]:
+    """The context of a run: whatever it changes is put back, nothing is compiled, and modules are followed."""
     with ExitStack() as stack:
         stack.enter_context(unchanged(model, given))
         stack.callback(recorder.writes.restore)
         stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(torch.no_grad())
         stack.enter_context(_silent(model))
         stack.enter_context(recorder.followed())
-        outputs = _forward(model, inputs, recorder)
-        return recognised(recorder.trace(_main_outputs(outputs)))
+        yield
 
 
 @contextmanager
@@ -90,7 +101,12 @@ def _silent(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _forward(model: nn.Module, inputs: Inputs, recorder: Recorder) -> Any:
+def forward(model: nn.Module, inputs: Inputs, recorder: Recorder) -> Any:
+    """What the model returns.
+
+    Raises:
+        ModelError: it raised an error.
+    """
     try:
         with recorder:
             return model(*inputs.args, **dict(inputs.kwargs or {}))
@@ -100,7 +116,7 @@ def _forward(model: nn.Module, inputs: Inputs, recorder: Recorder) -> Any:
         ) from error
 
 
-def _main_outputs(outputs: Any) -> list[Tensor]:
+def main_outputs(outputs: Any) -> list[Tensor]:
     """The tensors that a model returns, its logits first where it names them."""
     if isinstance(outputs, Mapping) and isinstance(outputs.get("logits"), Tensor):
         return [outputs["logits"], *(tensor for tensor in tensors_in(outputs) if tensor is not outputs["logits"])]

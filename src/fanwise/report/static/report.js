@@ -1,5 +1,5 @@
-// The page can be read without this script. It adds three things: the slider swaps its frames, legends
-// single out or hide curves, and the point nearest to the pointer is read out.
+// The page can be read without this script. It adds four things: the slider swaps its frames, legends single out
+// or hide curves, the point nearest to the pointer is read out, and tables can be sorted and searched.
 "use strict";
 (() => {
   const all = (root, selector) => [...root.querySelectorAll(selector)];
@@ -77,6 +77,7 @@
     const picture = plot.querySelector(".picture");
     const reading = document.createElement("div");
     const spot = document.createElement("i");
+    const names = (picture.dataset.names ?? "").split("\n");
     let curves;
     [reading.className, spot.className] = ["reading", "spot"];
 
@@ -90,7 +91,8 @@
       const { across, acrossUnit, up, upUnit } = picture.dataset;
       const name = document.createElement("b");
       name.textContent = point.curve.dataset.name;
-      reading.replaceChildren(name, `${across} ${point.x} ${acrossUnit}, ${up} ${point.y} ${upUnit}`.replaceAll(" ,", ","));
+      const called = names[+point.x - 1] ? `: ${names[+point.x - 1]}` : "";
+      reading.replaceChildren(name, `${across} ${point.x}${called} ${acrossUnit}, ${up} ${point.y} ${upUnit}`.replaceAll(" ,", ","));
       spot.className = `spot ${point.curve.classList[1]}`;
       plot.append(spot, reading);
       const [inner, outer] = [picture.getBoundingClientRect(), plot.getBoundingClientRect()];
@@ -150,4 +152,67 @@
     show(); // a reloaded page keeps the position of the slider
   }
   all(document, ".slider").forEach(sliding);
+
+  // --- Tables. A row is a tbody of its own, so that what belongs to it moves with it.
+  const GRAVITY = ["bad", "warn", "good", "neutral"];
+
+  function keyOf(row, column) {
+    const cell = row.rows[0].cells[column];
+    if (!cell) return "";
+    return cell.classList.contains("verdict") ? String(GRAVITY.indexOf(row.className)) : cell.textContent.trim();
+  }
+
+  const amount = (text) => (text === "inf" ? Infinity : Number.parseFloat(text.replace("<", "")));
+  const byAmount = (a, b) => Math.sign(amount(a) - amount(b)) || 0;
+  const byText = (a, b) => a.localeCompare(b, "en", { numeric: true });
+
+  function sort(table, heading) {
+    const descending = heading.getAttribute("aria-sort") === "ascending";
+    const compared = heading.classList.contains("right") ? byAmount : byText;
+    const keys = new Map([...table.tBodies].map((row) => [row, keyOf(row, heading.cellIndex)]));
+    const blank = (row) => ["", "-"].includes(keys.get(row));
+    const rows = [...keys.keys()].sort((a, b) =>
+      blank(a) - blank(b) || (descending ? -1 : 1) * compared(keys.get(a), keys.get(b)));
+    all(table, "[aria-sort]").forEach((other) => other.removeAttribute("aria-sort"));
+    heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
+    table.append(...rows);
+  }
+
+  function searchable(find, table) {
+    const [words, marked] = ["[type=search]", "[type=checkbox]"].map((part) => find.querySelector(part));
+    const spoken = (row) => all(row, "tr:not(.more)").map((line) => line.textContent).join(" ").toLowerCase();
+    const rows = [...table.tBodies].map((row) => ({ row, text: spoken(row) }));
+
+    function filter() {
+      const wanted = words.value.toLowerCase().split(/\s+/);
+      let shown = 0;
+      for (const { row, text } of rows) {
+        const grave = ["bad", "warn"].includes(row.className);
+        row.hidden = !wanted.every((word) => text.includes(word)) || (!!marked?.checked && !grave);
+        shown += !row.hidden;
+      }
+      find.querySelector("output").textContent = shown === rows.length ? "" : `${shown} of ${rows.length}`;
+    }
+
+    words.addEventListener("input", filter);
+    marked?.addEventListener("change", filter);
+    find.hidden = false;
+    filter(); // a reloaded page keeps what was typed
+  }
+
+  function sortable(table) {
+    for (const heading of all(table, "thead th")) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...heading.childNodes);
+      heading.append(button);
+      button.addEventListener("click", () => sort(table, heading));
+    }
+  }
+
+  for (const sheet of all(document, ".sheet.interactive")) {
+    const table = sheet.querySelector("table");
+    sortable(table);
+    searchable(sheet.previousElementSibling, table);
+  }
 })();

@@ -1,0 +1,71 @@
+"""Findings: what is wrong, where it starts, why, what follows from it, and what mends it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+Severity: TypeAlias = Literal["error", "warning", "info"]
+
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+"""From the gravest down."""
+
+
+@dataclass(frozen=True)
+class Fix:
+    """What mends a finding.
+
+    Args:
+        text: one line, such as "He normal on 12 weights".
+        safe: whether it re-initialises weights that nobody has trained; a change of the architecture, or of weights
+            that look trained, is not safe.
+        paths: the parameters that it would re-initialise; () where it does not re-initialise.
+    """
+
+    text: str
+    safe: bool = False
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or worth knowing.
+
+    Args:
+        code: of its rule, such as "FWD001".
+        severity: "error", "warning" or "info".
+        message: what is wrong, with its number, in one line.
+        place: the parameter or module at which it starts; "" for the model itself.
+        op: index of the op at which it starts, None where it belongs to no op.
+        cause: why, in one line; "" where the message says it.
+        kind: a word for the cause, one of `fanwise.check.rules.CAUSES`.
+        paths: the parameters concerned, in the model's order.
+        evidence: the numbers that the rule looked at, by name.
+        fix: what mends it.
+        follows: findings that follow from this one, folded under it.
+        design: it is the model's design, not a mistake: shown as such.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    place: str = ""
+    op: int | None = None
+    cause: str = ""
+    kind: str = ""
+    paths: tuple[str, ...] = ()
+    evidence: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
+    fix: Fix | None = None
+    follows: tuple["Finding", ...] = ()
+    design: bool = False
+
+    def walk(self) -> Iterator["Finding"]:
+        """This finding and all that follow from it."""
+        yield self
+        for finding in self.follows:
+            yield from finding.walk()
+
+
+def at_least(severity: Severity, floor: Severity) -> bool:
+    """Whether a severity is as grave as another, or graver."""
+    return SEVERITIES.index(severity) <= SEVERITIES.index(floor)

@@ -1,0 +1,275 @@
+"""What the rules look at: observations of one model over seeds, with roles, laws, and the depth of every map."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from types import MappingProxyType
+
+from fanwise.check.observation import NAN, Observation, Signal, Values
+from fanwise.check.recognise import FoundLaw, found_law
+from fanwise.plan.plan import Plan
+from fanwise.plan.roles import Case, cases
+from fanwise.trace import WEIGHT_KINDS, Join, Op, Trace
+
+MAP_KINDS = ("linear", "conv", "conv_transpose", "bilinear")
+"""Maps that a signal passes one after the other, so that their factors multiply."""
+PASSED = ("slice", "dropout", "shift", "scale", "elementwise", "concat", "pool", "activation", "reduce")
+"""What a stretch of maps may lead through: a normalisation or a residual connection begins a new one."""
+MAIN = ("weight", "table", "query", "value", "output", "recurrent")
+"""Roles of a use that name the main parameter of an op."""
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What will train the model.
+
+    Args:
+        name: "sgd", "momentum", "adam" or "adamw".
+        learning_rate: of its first step.
+    """
+
+    name: str
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Map:
+    """One weight op and its main parameter.
+
+    Args:
+        op: the op.
+        path: of its weight.
+        case: what that parameter is.
+        values: its numbers.
+        law: what they look like.
+        signal: what the op gave, over the seeds.
+        fed: what it read.
+        bias: second moment of what is added to what the weight gives.
+    """
+
+    op: Op
+    path: str
+    case: Case
+    values: Values
+    law: FoundLaw
+    signal: Signal
+    fed: Signal
+    bias: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The path without ".weight"."""
+        return self.path.removesuffix(".weight")
+
+    @property
+    def derived(self) -> bool:
+        """Whether the model makes the weight that it uses from this parameter, as weight norm does."""
+        return self.case.use is not None and bool(self.case.use.steps) and (self.case.derived or self.case.transformed)
+
+    @property
+    def predicted(self) -> float:
+        """Second moment of the output by theory, from the one that feeds it and the weight's variance."""
+        return self.law.gain**2 * self.fed.second_moment
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Maps that follow one another with nothing between them that sets the scale anew.
+
+    Args:
+        maps: in order; each reads the one before through elementwise functions and pooling.
+    """
+
+    maps: tuple[Map, ...]
+
+    def forward(self) -> tuple[float, ...]:
+        """Log of the factor on the second moment from each map to the next.
+
+        Biases are left out: a signal that fades behind a constant would look as if it did not.
+        """
+        return tuple(_log_ratio(_fed_through(one), before.signal.second_moment) for before, one in self._steps())
+
+    def backward(self) -> tuple[float, ...]:
+        """Log of the factor on the summed square of the gradient from each map to the next."""
+        return tuple(_log_ratio(_energy(one), _energy(before)) for before, one in self._steps())
+
+    def finite(self) -> "Stretch":
+        """Its beginning, as far as numbers are finite."""
+        bad = (i for i, one in enumerate(self.maps) if not math.isfinite(one.signal.second_moment))
+        return Stretch(self.maps[: next(bad, len(self.maps))])
+
+    def _steps(self) -> Iterator[tuple[Map, Map]]:
+        return pairwise(self.maps)
+
+
+def _fed_through(one: Map) -> float:
+    """Second moment of what a map gives, without its bias where that is a good part of it."""
+    second = one.signal.second_moment
+    predicted = one.predicted
+    return predicted if one.bias > SHARE * second and predicted > 0 and not one.derived else second
+
+
+SHARE = 0.1
+"""Share of a bias in a second moment from which it hides the signal."""
+
+
+def _energy(one: Map) -> float:
+    return one.signal.gradient * max(one.op.size, 1)
+
+
+def _log_ratio(after: float, before: float) -> float:
+    if not (math.isfinite(after) and math.isfinite(before)):
+        return NAN
+    if before <= 0 or after <= 0:
+        return 0.0 if before == after else math.copysign(math.inf, after - before)
+    return math.log(after / before)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model as it was observed.
+
+    Args:
+        observations: one a seed, of the same architecture.
+        plan: what its weights should be, None where nobody said.
+        optimizer: what will train it, None where nobody said.
+    """
+
+    observations: tuple[Observation, ...]
+    plan: Plan | None = None
+    optimizer: Optimizer | None = None
+
+    @property
+    def first(self) -> Observation:
+        """The observation that rules on values look at."""
+        return self.observations[0]
+
+    @property
+    def trace(self) -> Trace:
+        """Of the first seed."""
+        return self.first.trace
+
+    @property
+    def values(self) -> Mapping[str, Values]:
+        """Of the first seed."""
+        return self.first.values
+
+    @cached_property
+    def cases(self) -> Mapping[str, Case]:
+        """What each parameter is."""
+        return cases(self.trace)
+
+    @cached_property
+    def signals(self) -> tuple[Signal, ...]:
+        """Of each op, over the seeds: moments averaged in the logarithm, shares as they are."""
+        alike = [one.signals for one in self.observations if len(one.signals) == len(self.first.signals)]
+        return tuple(mean_signal(several) for several in zip(*alike, strict=True))
+
+    @cached_property
+    def outputs(self) -> Signal:
+        """What the model returned, over the seeds."""
+        return mean_signal([one.outputs for one in self.observations])
+
+    def fed(self, op: Op, place: int = 0) -> Signal:
+        """What an op reads, over the seeds."""
+        return mean_signal([one.fed(op, place) for one in self.observations if len(one.signals) > op.index])
+
+    @cached_property
+    def laws(self) -> Mapping[str, FoundLaw]:
+        """What the values of each parameter look like."""
+        return MappingProxyType(
+            {path: self._law(path, case) for path, case in self.cases.items() if path in self.values}
+        )
+
+    def _law(self, path: str, case: Case) -> FoundLaw:
+        return found_law(self.values[path], case.parameter.shape, case.layout)
+
+    @cached_property
+    def maps(self) -> tuple[Map, ...]:
+        """Every weight op whose main parameter has values, in the order of execution."""
+        return tuple(found for op in self.trace.ops if op.kind in WEIGHT_KINDS for found in self._map(op))
+
+    def _map(self, op: Op) -> Iterator[Map]:
+        use = next((use for use in op.uses if use.role in MAIN and use.path in self.values), None)
+        if use is not None:
+            path = use.path
+            biases = [self.values[use.path].second_moment for use in op.used("bias") if use.path in self.values]
+            told = self.cases[path], self.values[path], self.laws[path]
+            yield Map(op, path, *told, self.signals[op.index], self.fed(op), sum(biases))
+
+    @cached_property
+    def map_of(self) -> Mapping[int, Map]:
+        """Maps by the index of their op."""
+        return MappingProxyType({one.op.index: one for one in self.maps})
+
+    @cached_property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """Every stretch of maps, the longest first; those of a tree share their beginnings."""
+        before = {one.op.index: self._map_before(one.op) for one in self.maps if one.op.kind in MAP_KINDS}
+        inner = {source for source in before.values() if source is not None}
+        ends = [index for index in before if index not in inner]
+        found = [Stretch(tuple(self.map_of[i] for i in self._back(end, before))) for end in ends]
+        return tuple(sorted(found, key=lambda stretch: -len(stretch.maps)))
+
+    def _back(self, end: int, before: Mapping[int, int | None]) -> list[int]:
+        way: list[int] = []
+        here: int | None = end
+        while here is not None:
+            way.append(here)
+            here = before[here]
+        return way[::-1]
+
+    def _map_before(self, op: Op) -> int | None:
+        """The map that an op reads, with nothing between that sets the scale anew."""
+        found = self.trace.before(op, MAP_KINDS, PASSED)
+        return None if found is None or found.index not in self.map_of else found.index
+
+    @cached_property
+    def streams(self) -> tuple[tuple[Join, ...], ...]:
+        """The joins of each residual stream, in order; long ones only."""
+        found: dict[tuple[int, int], list[Join]] = {}
+        for join in self.trace.joins:
+            found.setdefault((join.first, join.total), []).append(join)
+        return tuple(tuple(joins) for joins in found.values() if len(joins) > 1)
+
+    @cached_property
+    def heads(self) -> tuple[Map, ...]:
+        """The maps that make the outputs."""
+        return tuple(
+            one for one in self.maps if one.case.role in ("head", "tied_embedding") and one.op.kind != "embedding"
+        )
+
+    @cached_property
+    def lead_to_output(self) -> frozenset[int]:
+        """The ops that the first output depends on."""
+        return frozenset(self.trace.ancestors(self.trace.outputs[0])) if self.trace.outputs else frozenset()
+
+    @cached_property
+    def fresh(self) -> bool:
+        """Whether the model looks as if nobody had trained it: most of its maps hold values of a generator."""
+        told = [one.law.fresh for one in self.maps if one.law.kind != "few"]
+        return not told or sum(told) > 0.5 * len(told)
+
+
+def mean_signal(signals: Sequence[Signal]) -> Signal:
+    """Second moments averaged in the logarithm, all else as it is."""
+    if len(signals) == 1:
+        return signals[0]
+    if not signals:
+        return Signal()
+    names = ("mean", "zeros", "silent", "saturated", "likeness")
+    plain = {name: _mean([vars(signal)[name] for signal in signals]) for name in names}
+    logs = {name: _log_mean([vars(signal)[name] for signal in signals]) for name in ("second_moment", "gradient")}
+    return Signal(**plain, **logs)
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+def _log_mean(numbers: Sequence[float]) -> float:
+    if any(not number > 0 or math.isinf(number) for number in numbers):
+        return _mean(numbers)
+    return math.exp(_mean([math.log(number) for number in numbers]))

@@ -1,0 +1,286 @@
+"""Rules on what will be trained: gradients, frozen and unused parameters, the first update."""
+
+import math
+from collections.abc import Iterator
+
+from fanwise.check.findings import Finding, Fix
+from fanwise.check.scales import redraw, size_word
+from fanwise.check.subject import Map, Optimizer, Subject
+from fanwise.trace import Op
+
+MINORITY = 0.5
+"""Share of frozen maps below which freezing looks like an accident: a frozen trunk is most of its model."""
+LARGE_STEP = 1.0
+"""Size of the first update of a weight over that of the weight itself from which it forgets its start."""
+LOST_STEP = 6e-8
+"""The same below which float32 rounds the update away (half a unit in the last place)."""
+DTYPE_STEPS = {"bfloat16": 2.0**-9, "float16": 2.0**-12}
+"""Half a unit in the last place of other dtypes."""
+
+
+def _frozen(subject: Subject) -> Iterator[Finding]:
+    maps = [one for one in subject.maps if one.op.index in subject.lead_to_output and len(one.case.parameter.shape) > 1]
+    frozen = [one for one in maps if not one.case.parameter.trained]
+    twins = {values.twin for values in subject.values.values()}
+    random = [one for one in frozen if _random(one) and not one.values.twin and one.path not in twins]
+    random = [one for one in random if not _is_projection(subject, one) and _after_trained(subject, one)]
+    random = [one for one in random if not _is_adapted(subject, one)]
+    if random and len(frozen) < MINORITY * len(maps):
+        first = random[0]
+        more = f", and {len(random) - 1} weights more" if len(random) > 1 else ""
+        yield Finding(
+            "FRZ001",
+            "warning",
+            f"{first.path} is frozen at random values{more}, between layers that are trained",
+            first.path,
+            first.op.index,
+            f"requires_grad is False, and its values are fresh from a generator: {first.law.text}",
+            "frozen",
+            tuple(one.path for one in random),
+            {"weights": len(random)},
+            Fix("set requires_grad = True, or load what it was trained to"),
+        )
+    elif frozen:
+        yield Finding(
+            "FRZ001",
+            "info",
+            f"{len(frozen)} of {len(maps)} weights are frozen",
+            frozen[0].path,
+            frozen[0].op.index,
+            paths=tuple(one.path for one in frozen),
+            evidence={"weights": len(frozen)},
+            design=True,
+        )
+
+
+def _after_trained(subject: Subject, one: Map) -> bool:
+    """Whether something trained feeds it: the first layers of a model may be a frozen trunk."""
+    past = subject.trace.ancestors(one.op.index) - {one.op.index}
+    return any(subject.map_of[i].case.parameter.trained for i in past if i in subject.map_of)
+
+
+def _is_adapted(subject: Subject, one: Map) -> bool:
+    """Whether a trained map of the same input is added to what it gives, as an adapter is."""
+    add = subject.trace.after(one.op, ("add",), ("slice", "dropout", "shift", "scale"))
+    sides = [] if add is None else [subject.trace.ops[i] for i in add.inputs if i >= 0]
+    return any(_starts_with(subject, side, one.op.inputs[:1]) for side in sides)
+
+
+def _starts_with(subject: Subject, op: Op, inputs: tuple[int, ...]) -> bool:
+    """Whether one or two trained maps lead from these inputs to an op."""
+    for _ in range(2):
+        found = op if op.index in subject.map_of else subject.trace.before(op, ("linear", "conv"), _BETWEEN)
+        here = None if found is None else subject.map_of.get(found.index)
+        if here is None or not here.case.parameter.trained:
+            return False
+        if here.op.inputs[:1] == inputs:
+            return True
+        if not here.op.inputs or here.op.inputs[0] < 0:
+            return False
+        op = subject.trace.ops[here.op.inputs[0]]
+    return False
+
+
+_BETWEEN = ("slice", "dropout", "shift", "scale", "elementwise", "mul", "activation")
+
+
+def _random(one: Map) -> bool:
+    return one.law.fresh and one.law.kind not in ("zeros", "constant", "few") and one.case.role in _TRAINED_ROLES
+
+
+_TRAINED_ROLES = ("weight", "branch_end", "recurrent", "embedding", "tied_embedding")
+
+
+def _is_projection(subject: Subject, one: Map) -> bool:
+    """Random features, whose sines and cosines are taken, stay as they are drawn."""
+    found = subject.trace.after(one.op, ("activation",), ("slice", "elementwise", "scale", "mul"))
+    return found is not None and str(found.detail.get("nonlinearity")) in ("sin", "cos")
+
+
+def _unreached(subject: Subject) -> Iterator[Finding]:
+    loss = subject.first.loss
+    if loss is None:
+        return
+    cut = [
+        one
+        for one in subject.maps
+        if one.op.index in subject.lead_to_output and one.case.parameter.trained and not one.values.reached
+    ]
+    if cut and any(values.reached for values in subject.values.values()):
+        last = cut[-1]
+        more = f", and {len(cut) - 1} weights more" if len(cut) > 1 else ""
+        yield Finding(
+            "GRD001",
+            "error",
+            f"no gradient reaches {last.path}{more}, though the output depends on it",
+            last.path,
+            last.op.index,
+            "the graph is cut after it: detach(), .data, no_grad() or a function without a derivative",
+            "detached",
+            tuple(one.path for one in cut),
+            {"weights": len(cut)},
+            Fix("let the gradient through, or freeze these weights on purpose"),
+        )
+
+
+def _broken_gradient(subject: Subject) -> Iterator[Finding]:
+    bad = [path for path, values in subject.values.items() if values.reached and not math.isfinite(values.gradient)]
+    if bad:
+        uses = subject.trace.uses[bad[-1]]
+        yield Finding(
+            "GRD002",
+            "error",
+            f"the gradient of {bad[-1]} is infinite or not a number, and of {len(bad) - 1} more",
+            bad[-1],
+            uses[-1][0].index if uses else None,
+            "a function without a finite derivative at its input",
+            "overflow",
+            tuple(bad),
+            {"parameters": len(bad)},
+        )
+
+
+def _unused(subject: Subject) -> Iterator[Finding]:
+    unused = [path for path in subject.trace.unused if subject.trace.by_path[path].trained]
+    if unused:
+        names = ", ".join(unused[:3]) + (" ..." if len(unused) > 3 else "")
+        yield Finding(
+            "UNU001",
+            "info",
+            f"{len(unused)} parameters are not used on this batch: {names}",
+            unused[0],
+            paths=tuple(unused),
+            evidence={"parameters": len(unused)},
+        )
+
+
+def _shared(subject: Subject) -> Iterator[Finding]:
+    calls = {path: len({op.index for op, _ in uses}) for path, uses in subject.trace.uses.items()}
+    shared = [one for one in subject.maps if calls.get(one.path, 0) > 1]
+    shared = list({one.path: one for one in shared}.values())
+    if shared:
+        yield Finding(
+            "TWI001",
+            "info",
+            f"{len(shared)} weights are used more than once, as {shared[0].path} "
+            f"({calls[shared[0].path]} times): their gradients add up",
+            shared[0].path,
+            shared[0].op.index,
+            paths=tuple(one.path for one in shared),
+            evidence={"weights": len(shared)},
+            design=True,
+        )
+
+
+def _large_update(subject: Subject) -> Iterator[Finding]:
+    optimizer, steps = subject.optimizer, _steps(subject)
+    large = [path for path, step in steps.items() if step > LARGE_STEP]
+    if large and optimizer is not None:
+        worst = max(large, key=lambda path: steps[path])
+        yield Finding(
+            "UPD001",
+            "warning",
+            f"the first step of {optimizer.name} at learning rate {optimizer.learning_rate:g} moves "
+            f"{worst} by {steps[worst]:.3g} times its own size",
+            worst,
+            None,
+            "the learning rate is too large for weights and gradients of this size",
+            "learning_rate",
+            tuple(large),
+            {"ratio": steps[worst], "weights": len(large)},
+            Fix("take a smaller learning rate, or warm it up"),
+        )
+
+
+def _small_update(subject: Subject) -> Iterator[Finding]:
+    optimizer, steps = subject.optimizer, _steps(subject)
+    lost = [path for path, step in steps.items() if step < _rounding(subject, path)]
+    if optimizer is not None and len(lost) > MINORITY * len(steps):
+        yield Finding(
+            "UPD002",
+            "warning",
+            f"the first step of {optimizer.name} at learning rate {optimizer.learning_rate:g} is lost "
+            f"in rounding in {len(lost)} of {len(steps)} weights",
+            lost[0],
+            None,
+            "the update is smaller than half a unit in the last place of the weights",
+            "learning_rate",
+            tuple(lost),
+            {"weights": len(lost)},
+            Fix("take a larger learning rate, or keep the weights in float32"),
+        )
+
+
+def _steps(subject: Subject) -> dict[str, float]:
+    """Size of the first update of each trained map over that of the map, where it is known."""
+    loss = subject.first.loss
+    if subject.optimizer is None or loss is None or loss.probe:
+        return {}
+    maps = [one for one in subject.maps if one.case.parameter.trained and one.op.kind != "embedding"]
+    found = {one.path: first_step(one, subject.optimizer) for one in maps}
+    return {path: step for path, step in found.items() if step > 0 and math.isfinite(step)}
+
+
+def first_step(one: Map, optimizer: Optimizer) -> float:
+    """Rms of the first update of a weight over the rms of the weight; NaN where either is not known.
+
+    SGD moves by the learning rate times the gradient, with momentum too in the first step; Adam by the learning rate
+    in every coordinate whose gradient is not 0.
+
+    References:
+        Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1: at t = 1 the update is
+        learning_rate g / (|g| + epsilon).
+    """
+    size = math.sqrt(one.values.second_moment) if one.values.second_moment > 0 else math.nan
+    gradient = one.values.gradient
+    if not gradient > 0:
+        return math.nan
+    if optimizer.name in ("adam", "adamw"):
+        return optimizer.learning_rate * math.sqrt(gradient) / (math.sqrt(gradient) + EPSILON) / size
+    return optimizer.learning_rate * math.sqrt(gradient) / size
+
+
+EPSILON = 1e-8
+"""Adam's; a gradient far below it makes no step."""
+
+
+def _rounding(subject: Subject, path: str) -> float:
+    return DTYPE_STEPS.get(subject.trace.by_path[path].dtype, LOST_STEP)
+
+
+def _mostly_tiny(subject: Subject) -> Iterator[Finding]:
+    yield from _sized(subject, "WGT001")
+
+
+def _mostly_huge(subject: Subject) -> Iterator[Finding]:
+    yield from _sized(subject, "WGT002")
+
+
+FAINT_SHARE, LOUD_SHARE = 0.5, 0.3
+"""Share of the inner maps that must be so."""
+FAINT_GAIN, LOUD_GAIN = 0.03, 4.0
+"""Gain (std times sqrt(fan_in)) of most inner maps below or above which nothing that was published starts."""
+
+
+def _sized(subject: Subject, code: str) -> Iterator[Finding]:
+    inner = [one for one in subject.maps if one.case.role in ("weight", "branch_end") and one.law.gain > 0]
+    inner = [one for one in inner if not one.case.normalized and not one.derived]
+    grows = code == "WGT002"
+    wrong = [one for one in inner if (one.law.gain > LOUD_GAIN if grows else one.law.gain < FAINT_GAIN)]
+    share = LOUD_SHARE if grows else FAINT_SHARE
+    if len(wrong) > share * len(inner) and (len(wrong) > 1 or wrong[0].op.kind == "recurrent"):
+        middle = sorted(one.law.gain for one in wrong)[len(wrong) // 2]
+        verb = "multiply" if grows else "divide"
+        times = middle if grows else 1 / middle
+        yield Finding(
+            code,
+            "warning",
+            f"{len(wrong)} of {len(inner)} inner weights {verb} the rms of what they read by {times:.3g}",
+            wrong[0].path,
+            wrong[0].op.index,
+            f"{wrong[0].law.text} at gain {wrong[0].law.gain:.3g}",
+            size_word(wrong[0], middle),
+            tuple(one.path for one in wrong),
+            {"gain": middle, "weights": len(wrong)},
+            redraw(wrong),
+        )

@@ -1,0 +1,372 @@
+"""Rules on the values of the weights as they were found."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+from fanwise.check.findings import Finding, Fix, Severity
+from fanwise.check.scales import reads_relu, redraw
+from fanwise.check.subject import Map, Subject
+from fanwise.trace import INPUT, WEIGHT_KINDS, Trace
+
+HALF = 0.5
+"""Share of repeated units from which a weight is useless as it is."""
+SOME = 0.02
+"""Share of repeated units that is worth a warning."""
+WRITTEN = (1e-12, 1e6)
+"""Sizes of constants that people write."""
+OUTLIER = 8.0
+"""Factor by which one weight differs from its peers however their std is counted."""
+PEERS = 4
+"""Fewest weights that an outlier is compared with."""
+JOINING = ("slice", "dropout", "shift", "scale", "elementwise", "pool", "reduce", "norm", "concat")
+"""What may stand between a zero weight and the sum in which another signal takes its part."""
+EVERY = (*JOINING, *WEIGHT_KINDS, "matmul", "attention", "add", "mul", "other")
+"""What a linear head may consist of."""
+FLAT_AT_ZERO = ("relu", "relu6", "threshold")
+"""Nonlinearities whose slope at 0 counts as 0: a zero map before them never gets a gradient."""
+AFTER_NORM = ("dropout", "slice", "shift", "elementwise")
+INNER = ("weight", "branch_end", "recurrent")
+
+
+def _non_finite(subject: Subject) -> Iterator[Finding]:
+    bad = [path for path, values in subject.values.items() if values.infinite > 0]
+    if bad:
+        values = subject.values[bad[0]]
+        number = round(values.infinite * values.count)
+        more = f", and {len(bad) - 1} parameters more" if len(bad) > 1 else ""
+        message = f"{number} of {values.count} values of {bad[0]} are infinite or not a number{more}"
+        yield Finding(
+            "NAN001",
+            "error",
+            message,
+            bad[0],
+            _first_op(subject, bad[0]),
+            kind="nan",
+            paths=tuple(bad),
+            evidence={"share": values.infinite, "parameters": len(bad)},
+            fix=Fix("draw the parameter anew (fanwise fix)", safe=False, paths=tuple(bad)),
+        )
+
+
+def _zero_maps(subject: Subject) -> Iterator[Finding]:
+    zero = [one for one in subject.maps if one.law.kind == "zeros" and one.case.parameter.trained]
+    wrong = [one for one in zero if not _zero_by_design(subject, one)]
+    if wrong:
+        first = wrong[0]
+        others = f", and {len(wrong) - 1} weights more" if len(wrong) > 1 else ""
+        kind, cause = _zero_cause(subject, wrong)
+        yield Finding(
+            "ZER001",
+            "error",
+            f"{first.path} is all zeros{others}",
+            first.path,
+            first.op.index,
+            cause,
+            kind,
+            tuple(one.path for one in wrong),
+            {"weights": len(wrong)},
+            redraw(wrong),
+        )
+    right = [one for one in zero if one not in wrong]
+    if right and not wrong:
+        yield Finding(
+            "ZER001",
+            "info",
+            f"{_weights(len(right))} start at zero where a sum or the output lets the signal pass",
+            right[0].path,
+            right[0].op.index,
+            paths=tuple(one.path for one in right),
+            design=True,
+        )
+
+
+def _zero_by_design(subject: Subject, one: Map) -> bool:
+    """A head, a table of biases, or the end of a branch whose sum carries another signal."""
+    if one.case.role in ("position", "relative", "token", "gate", "branch_gate"):
+        return True
+    if one.op.kind == "embedding":
+        return one.case.parameter.shape[-1] == 1
+    after = subject.trace.after(one.op, ("activation", "add", "mul"), JOINING)
+    if after is not None and after.kind == "activation" and str(after.detail.get("nonlinearity")) in FLAT_AT_ZERO:
+        return False
+    if one.case.role in ("head", "branch_end"):
+        return True
+    add = subject.trace.after(one.op, ("add", "mul"), (*JOINING, "activation"))
+    if add is not None and any(_passes_by(subject.trace, source, one.op.index) for source in add.inputs):
+        return True
+    return subject.trace.after(one.op, ("activation", "norm", "softmax"), EVERY) is None
+
+
+def _passes_by(trace: Trace, source: int, avoided: int) -> bool:
+    """Whether something of the model's inputs reaches an op without going through another."""
+    seen, queue = {avoided}, [source]
+    while queue:
+        here = queue.pop()
+        if here == INPUT or (here not in seen and trace.ops[here].kind == "embedding"):
+            return True
+        if here not in seen:
+            seen.add(here)
+            queue.extend(trace.ops[here].inputs)
+    return False
+
+
+def _zero_cause(subject: Subject, wrong: Sequence[Map]) -> tuple[str, str]:
+    """Memory that was never written holds zeros in places that no author sets to zero."""
+    scales = [path for path, case in subject.cases.items() if case.role == "norm_scale" and path in subject.values]
+    if scales and all(subject.values[path].constant and subject.values[path].mean == 0 for path in scales):
+        return "skipped_init", "every normalisation's factor is zero too: this memory was never initialised"
+    return "zeros", "zero weights give zero signal, and pass no gradient to what feeds them"
+
+
+def _constant_maps(subject: Subject) -> Iterator[Finding]:
+    wrong = [one for one in subject.maps if one.law.kind == "constant" and _mixes(one) and one.case.parameter.trained]
+    if wrong:
+        first = wrong[0]
+        others = f", and {len(wrong) - 1} weights more" if len(wrong) > 1 else ""
+        written = WRITTEN[0] < abs(first.values.mean) < WRITTEN[1]
+        kind = "constant" if written else "skipped_init"
+        cause = "equal weights make equal units, and equal gradients keep them equal"
+        yield Finding(
+            "CON001",
+            "error",
+            f"every value of {first.path} is {first.values.mean:.4g}{others}",
+            first.path,
+            first.op.index,
+            cause if written else "no author writes such a value: this memory was never initialised",
+            kind,
+            tuple(one.path for one in wrong),
+            {"value": first.values.mean, "weights": len(wrong)},
+            redraw(wrong),
+        )
+
+
+def _mixes(one: Map) -> bool:
+    """Whether several channels meet in each of its units; a depthwise kernel may be a plain average."""
+    layout, shape = one.case.layout, one.case.parameter.shape
+    if layout is None:
+        return len(shape) > 1 and min(shape) > 1
+    if "lookup" in layout.axes:
+        return True
+    groups = max(layout.group_count(shape), 1)
+    counts = {role: layout.extent(shape, role) for role in ("in", "out")}
+    inputs = counts["in"] // groups if layout.grouped == "in" else counts["in"]
+    return inputs > 1 and counts["out"] > 1
+
+
+def _equal_units(subject: Subject) -> Iterator[Finding]:
+    found = [one for one in subject.maps if one.values.repeated >= SOME and _random_map(one) and _mixes(one)]
+    if found:
+        worst = max(found, key=lambda one: one.values.repeated)
+        first = found[0]
+        severity: Severity = "error" if worst.values.repeated >= HALF - 0.01 else "warning"
+        share = first.values.repeated
+        others = f" (and in {len(found) - 1} weights more)" if len(found) > 1 else ""
+        yield Finding(
+            "EQU001",
+            severity,
+            f"{share:.0%} of the units of {first.name} repeat another unit's weights{others}",
+            first.path,
+            first.op.index,
+            "equal units get equal gradients and stay equal",
+            "equal_units",
+            tuple(one.path for one in found),
+            {"share": share, "weights": len(found)},
+            redraw(found),
+        )
+
+
+def _random_map(one: Map) -> bool:
+    return not one.values.constant and one.op.kind != "embedding" and one.values.zeros < HALF
+
+
+def _copies(subject: Subject) -> Iterator[Finding]:
+    trained = {path for path, case in subject.cases.items() if case.parameter.trained}
+    twins = [
+        one
+        for one in _distinct(subject.maps)
+        if one.values.twin and one.path in trained and one.values.twin in trained and len(one.case.parameter.shape) > 1
+    ]
+    if twins:
+        first = twins[0]
+        others = f", and {len(twins) - 1} weights more are copies" if len(twins) > 1 else ""
+        yield Finding(
+            "COP001",
+            "warning",
+            f"{first.path} holds the same numbers as {first.values.twin}{others}",
+            first.path,
+            first.op.index,
+            "layers made by deepcopy, or drawn from one seed each, begin as one layer repeated",
+            "copies",
+            tuple(one.path for one in twins),
+            {"weights": len(twins)},
+            redraw(twins),
+        )
+
+
+def _distinct(maps: Sequence[Map]) -> list[Map]:
+    return list({one.path: one for one in reversed(maps)}.values())[::-1]
+
+
+def _tied(subject: Subject) -> Iterator[Finding]:
+    tied = [one for one in _distinct(subject.maps) if _siblings(one.path, one.case.parameter.aliases)]
+    if tied:
+        first = tied[0]
+        alias = _siblings(first.path, first.case.parameter.aliases)[0]
+        yield Finding(
+            "TIE001",
+            "warning",
+            f"{first.path} and {alias} are one and the same parameter",
+            first.path,
+            first.op.index,
+            "one module stands in a list several times, as in [layer] * n: the model has fewer parameters than layers",
+            "tied",
+            tuple(one.path for one in tied),
+            {"weights": len(tied)},
+            Fix("make a new module for each place of the list"),
+        )
+
+
+def _siblings(path: str, aliases: Sequence[str]) -> list[str]:
+    """Other names that differ in an index alone."""
+    shape = re.sub(r"\d+", "#", path)
+    return [alias for alias in aliases if re.sub(r"\d+", "#", alias) == shape]
+
+
+def _outliers(subject: Subject) -> Iterator[Finding]:
+    return (finding for finding in _departures(subject) if finding.code == "LAY001")
+
+
+def _outliers_hidden(subject: Subject) -> Iterator[Finding]:
+    return (finding for finding in _departures(subject) if finding.code == "NRM001")
+
+
+def _departures(subject: Subject) -> Iterator[Finding]:
+    sized = [one for one in _distinct(subject.maps) if one.law.gain > 0]
+    inner = [one for one in sized if one.case.role in INNER]
+    heads = [one for one in sized if one.case.role == "head"]
+    for one in inner:
+        factor = _departure(one, [other for other in inner if other is not one], heads)
+        if factor is None:
+            continue
+        normed = _hidden(subject, one)
+        word = f"{factor:.3g} times" if factor > 1 else f"1/{1 / factor:.3g} of"
+        hides = ", which the normalisation after it hides" if normed else ""
+        yield Finding(
+            "NRM001" if normed else "LAY001",
+            "info" if normed else "warning",
+            f"the weights of {one.name} are {word} what those of its peers are{hides}",
+            one.path,
+            one.op.index,
+            f"std {one.values.std:.3g} at fan_in {_fan_in(one):.0f}: {one.law.text}",
+            "one_layer_up" if factor > 1 else "one_layer_down",
+            (one.path,),
+            {"factor": factor},
+            redraw([one]),
+        )
+
+
+def _fan_in(one: Map) -> float:
+    return (one.law.gain / one.values.std) ** 2 if one.values.std else math.nan
+
+
+def _hidden(subject: Subject, one: Map) -> bool:
+    return one.case.normalized or subject.trace.after(one.op, ("norm",), AFTER_NORM) is not None
+
+
+def _departure(one: Map, others: Sequence[Map], heads: Sequence[Map]) -> float | None:
+    """The factor by which its std differs from that of nearly all its peers, however fans enter; None for none."""
+    peers = [other for other in others if (other.case.role, other.op.kind) == (one.case.role, one.op.kind)]
+    if len(peers) < PEERS - 1:
+        peers = [other for other in others if other.case.role == one.case.role]
+    if len(peers) < PEERS - 2:
+        peers = [*others, *heads]
+    if len(peers) < PEERS - 2:
+        return None
+    spared = max(len(peers) // 10, 1 if len(peers) > PEERS else 0)
+    factors = [sorted(_size(one, power) / _size(other, power) for other in peers) for power in (0.0, 0.5, 1.0)]
+    low, high = (min(each[spared] for each in factors), max(each[-1 - spared] for each in factors))
+    if low > OUTLIER:
+        return min(each[len(each) // 2] for each in factors)
+    return max(each[len(each) // 2] for each in factors) if high < 1 / OUTLIER else None
+
+
+def _size(one: Map, power: float) -> float:
+    return float(one.values.std * _fan_in(one) ** power)
+
+
+def _against_plan(subject: Subject) -> Iterator[Finding]:
+    if subject.plan is None:
+        return
+    rows = [row for row in subject.plan.rows if row.law is not None and row.path in subject.values]
+    off = [(row, subject.values[row.path]) for row in rows if row.std is not None]
+    off = [(row, values) for row, values in off if _is_off(row.std or 0.0, values.std, values.count, values.kurtosis)]
+    if off:
+        row, values = off[0]
+        wanted = row.std or 0.0
+        others = f", and {len(off) - 1} parameters more" if len(off) > 1 else ""
+        times = f" ({values.std / wanted:.3g} times)" if wanted else ""
+        yield Finding(
+            "PLN001",
+            "warning",
+            f"{row.path} has std {values.std:.4g} where the plan says {wanted:.4g}{times}{others}",
+            row.path,
+            _first_op(subject, row.path),
+            "the values are not those of the plan: overwritten, skipped or loaded",
+            "plan",
+            tuple(row.path for row, _ in off),
+            {"std": values.std, "planned": wanted, "parameters": len(off)},
+            Fix("apply the plan (fanwise.torch.apply)", True, tuple(row.path for row, _ in off)),
+        )
+
+
+def _is_off(planned: float, std: float, count: int, kurtosis: float) -> bool:
+    """Beyond 5 standard errors of a std of so many values, and 2 % for what dtypes round."""
+    if planned == 0 or std == 0:
+        return (planned == 0) != (std == 0) and count > 1
+    spread = max(kurtosis - 1, 0.5) if math.isfinite(kurtosis) else 2.0
+    return count > 1 and abs(std / planned - 1) > 5 * math.sqrt(spread / (4 * count)) + 0.02
+
+
+def _slips(subject: Subject) -> Iterator[Finding]:
+    inner = [one for one in _distinct(subject.maps) if one.case.role in INNER]
+    slips = [one for one in inner if one.law.kind == "slip"]
+    if len(slips) > 1 and len(slips) >= HALF * len(inner) and any(reads_relu(one) for one in slips):
+        yield Finding(
+            "LAW001",
+            "warning",
+            f"{_weights(len(slips))} have std 2/sqrt(fan_in), beginning with {slips[0].path}",
+            slips[0].path,
+            slips[0].op.index,
+            "a slip for sqrt(2/fan_in): each layer doubles the variance",
+            "slip",
+            tuple(one.path for one in slips),
+            {"weights": len(slips)},
+            redraw(slips),
+        )
+
+
+def _fused(subject: Subject) -> Iterator[Finding]:
+    fused = [one for one in _distinct(subject.maps) if one.law.kind == "fused"]
+    if fused:
+        yield Finding(
+            "LAW002",
+            "info",
+            f"{_weights(len(fused))} that hold several maps were drawn as one, as {fused[0].path}",
+            fused[0].path,
+            fused[0].op.index,
+            f"{fused[0].law.text}",
+            "fused",
+            tuple(one.path for one in fused),
+            {"weights": len(fused)},
+            redraw(fused),
+        )
+
+
+def _first_op(subject: Subject, path: str) -> int | None:
+    uses = subject.trace.uses.get(path, ())
+    return uses[0][0].index if uses else None
+
+
+def _weights(number: int) -> str:
+    return "1 weight" if number == 1 else f"{number} weights"
