@@ -244,7 +244,7 @@ def test_the_verdicts_can_be_sorted_gravest_first(opened, broken):
 @pytest.mark.parametrize("order", ["ascending", "descending"])
 def test_what_was_not_measured_comes_last(opened, broken, order):
     view = opened(broken)
-    button = view.locator("thead").get_by_role("button", name="vs plan")
+    button = view.locator("thead").get_by_role("button", name="drift")
     button.click(click_count=1 if order == "ascending" else 2)
     assert view.locator("[aria-sort]").get_attribute("aria-sort") == order
     assert column(view, LAYER)[-1] == "body.3.conv2"

@@ -163,7 +163,7 @@ def test_columns_in_which_nothing_stands_are_left_out(healthy):
     shown = text(healthy, 140)
     assert "rms grad" not in shown
     assert "findings" not in shown
-    assert "vs plan" in shown
+    assert "drift" in shown
 
 
 def test_a_narrow_terminal_names_what_it_leaves_out(broken):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fanwise.check.findings import SEVERITIES, Finding, Severity
 from fanwise.check.report import Layer
@@ -17,8 +18,11 @@ DESIGNS: Mapping[str, str] = {
 
 def layers(subject: Subject, findings: Sequence[Finding]) -> tuple[Layer, ...]:
     """One line a weight op, in the order of execution."""
-    marks = _marks(findings)
-    return tuple(_layer(subject, one, number, marks) for number, one in enumerate(subject.maps, 1))
+    marks, expected = _marks(findings), _expected(subject)
+    return tuple(
+        replace(_layer(subject, one, number, marks), expected=expected.get(one.op.index, math.nan))
+        for number, one in enumerate(subject.maps, 1)
+    )
 
 
 def _layer(subject: Subject, one: Map, number: int, marks: Mapping[int, list[Finding]]) -> Layer:
@@ -35,7 +39,7 @@ def _layer(subject: Subject, one: Map, number: int, marks: Mapping[int, list[Fin
         one.law.text,
         one.signal.rms,
         root(one.signal.gradient),
-        expected(subject, one),
+        math.nan,
         math.nan if signal is None else signal.silent,
         math.nan if signal is None else signal.saturated,
         severity,
@@ -44,17 +48,17 @@ def _layer(subject: Subject, one: Map, number: int, marks: Mapping[int, list[Fin
     )
 
 
-def expected(subject: Subject, one: Map) -> float:
-    """Rms of the output: what the plan says the op should give, else by theory from its input and its weights."""
-    if subject.plan is not None and one.path in subject.plan:
-        gives = subject.plan[one.path].gives
-        if gives is not None:
-            return math.sqrt(gives)
-    if one.op.kind == "embedding":
-        return root(one.values.second_moment)
-    if one.derived or one.op.kind in ("recurrent", "attention_block"):
-        return math.nan
-    return root(one.predicted + one.bias)
+def _expected(subject: Subject) -> dict[int, float]:
+    """Rms that each map should give, by the index of its op."""
+    if subject.plan is not None:
+        rows = {row.path: row.gives for row in subject.plan.rows}
+        given = {one.op.index: rows.get(one.path) for one in subject.maps}
+        return {index: math.sqrt(gives) for index, gives in given.items() if gives is not None}
+    found: dict[int, float] = {}
+    for stretch in subject.stretches:
+        inner = [one for one in stretch.maps if one.case.role != "head"]
+        found.update({one.op.index: inner[0].signal.rms for one in inner if len(inner) > 1})
+    return found
 
 
 def _marks(findings: Sequence[Finding]) -> dict[int, list[Finding]]:

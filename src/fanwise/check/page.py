@@ -51,13 +51,12 @@ FEW_INFOS = 3
 MOST_HISTOGRAMS = 240
 """Layers whose histograms a page holds; in a larger model only those with findings have them, to keep it small."""
 
-ORDER = ("depth", "layer", "findings", "rms out", "vs plan", "rms grad", "dead", "sat.", "law found", "kind")
+ORDER = ("depth", "layer", "findings", "rms out", "drift", "rms grad", "dead", "sat.", "law found", "kind")
 """Columns of the layer table: what a narrow window cuts off stands last."""
 
 DEFINITIONS = (
-    "How large each layer's output is, and how large theory expects it, given what the layer reads and the law of its "
-    "weights. Where the two part, the weights do not follow that law; where both fall or rise through the whole depth, "
-    "the law itself lets the signal die or explode."
+    "How large each layer's output is, and how large it should be: what the plan says, or, where there is none, the size "
+    "at which its stretch of layers began, between one normalisation or residual connection and the next."
 )
 
 

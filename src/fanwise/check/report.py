@@ -37,7 +37,8 @@ class Layer:
         law: the law recognised in its values, such as "U(±sqrt(1/fan_in)), torch default".
         rms: root mean square of its output, mean over the seeds (in the logarithm).
         gradient: root mean square of the gradient at its output; NaN without a backward pass.
-        expected: rms of the output by theory, from what feeds it and a plan's law; NaN where nobody knows.
+        expected: rms that the plan gives the output; without a plan that of the first map of its stretch, which a signal
+            should keep; NaN where neither is known.
         dead: share of silent units of the activation that it feeds; NaN where it feeds none.
         saturated: share of saturated values of that activation; NaN where it does not saturate.
         severity: of the gravest finding that starts here; None where there is none.

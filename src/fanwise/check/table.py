@@ -33,7 +33,7 @@ FEW = 16
 MOST_MARKED = 12
 """Layers with findings that a folded table shows; those beyond are counted."""
 
-ORDER = ("depth", "layer", "law found", "rms out", "vs plan", "rms grad", "dead", "sat.", "findings")
+ORDER = ("depth", "layer", "law found", "rms out", "drift", "rms grad", "dead", "sat.", "findings")
 """The columns of the layer table."""
 
 MOST_LAWS = 3

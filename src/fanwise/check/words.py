@@ -98,7 +98,9 @@ MEASURES: Mapping[str, Measure] = _by_label(
     Measure(Column("law found", help="The law recognised in its weights."), lambda layer: layer.law or UNKNOWN),
     Measure(Column("rms out", align="right", help="Root mean square of its output."), lambda layer: figure(layer.rms)),
     Measure(
-        Column("vs plan", align="right", help="That over what theory gives for the planned weights and this input."),
+        Column(
+            "drift", align="right", help="That over what the plan says, or over that of the first layer of its stretch."
+        ),
         lambda layer: times(ratio(layer)),
     ),
     Measure(

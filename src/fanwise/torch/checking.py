@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
@@ -22,6 +21,7 @@ from fanwise.torch.batches import LossLike, checked_loss, split
 from fanwise.torch.inputs import as_inputs
 from fanwise.torch.observing import observe
 from fanwise.torch.planning import inputs_text
+from fanwise.torch.sources import constructed, function_place
 
 Factory: TypeAlias = Callable[[], nn.Module]
 
@@ -63,7 +63,7 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
         select: beginnings of the codes of rules to apply; () for all.
         ignore: beginnings of codes to leave out.
         fail_on: from which severity on the report is not ok.
-        places: where modules are constructed, by path, for SARIF.
+        places: where modules are constructed, by path; None: they are looked up in the sources of their classes.
         progress: told what is done next.
 
     Returns:
@@ -93,9 +93,9 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
     else:
         found, observations = runs.of_factory(model)
     subject = Subject(observations, plan, parsed)
-    report = Report(
-        judge(subject, select, ignore), (), observations, fail_on=fail_on, places=places or MappingProxyType({})
-    )
+    if places is None:
+        places = constructed(found, None if isinstance(model, nn.Module) else function_place(model))
+    report = Report(judge(subject, select, ignore), (), observations, fail_on=fail_on, places=places)
     return _described(report, subject, found, (batch, runs.text))
 
 
