@@ -40,9 +40,9 @@ class Signal:
         return math.sqrt(self.second_moment)
 
     @property
-    def variance(self) -> float:
-        """E x^2 - (E x)^2."""
-        return max(self.second_moment - self.mean**2, 0.0)
+    def varying(self) -> float:
+        """The part of the second moment that differs between examples."""
+        return self.second_moment * (1 - self.likeness)
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,7 @@ class Observation:
         given: for each of the model's input tensors its place in `inputs`, None for one of integers.
         outputs: what the model returned first.
         seed: of the initialisation; None for a model as it was found.
+        backward: whether gradients were asked for.
     """
 
     trace: Trace
@@ -155,6 +156,7 @@ class Observation:
     given: tuple[int | None, ...] = ()
     outputs: Signal = field(default_factory=Signal)
     seed: int | None = None
+    backward: bool = True
 
     def fed(self, op: Op, place: int = 0) -> Signal:
         """What an op reads at a place; a signal of NaN for a tensor of integers."""

@@ -89,7 +89,7 @@ class Stretch:
 
         Biases are left out: a signal that fades behind a constant would look as if it did not.
         """
-        return tuple(_log_ratio(_fed_through(one), before.signal.second_moment) for before, one in self._steps())
+        return tuple(_log_ratio(*_passed_on(before, one)) for before, one in self._steps())
 
     def backward(self) -> tuple[float, ...]:
         """Log of the factor on the summed square of the gradient from each map to the next."""
@@ -104,11 +104,17 @@ class Stretch:
         return pairwise(self.maps)
 
 
-def _fed_through(one: Map) -> float:
-    """Second moment of what a map gives, without its bias where that is a good part of it."""
+def _passed_on(before: Map, one: Map) -> tuple[float, float]:
+    """Second moments after and before a step, without the bias where that is a good part of them.
+
+    By theory from the weight; where the model makes the weight from parameters, what differs between examples.
+    """
     second = one.signal.second_moment
-    predicted = one.predicted
-    return predicted if one.bias > SHARE * second and predicted > 0 and not one.derived else second
+    if not one.bias > SHARE * second:
+        return second, before.signal.second_moment
+    if one.derived:
+        return one.signal.varying, before.signal.varying
+    return (one.predicted if one.predicted > 0 else second), before.signal.second_moment
 
 
 SHARE = 0.1

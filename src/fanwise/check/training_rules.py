@@ -98,15 +98,14 @@ def _is_projection(subject: Subject, one: Map) -> bool:
 
 
 def _unreached(subject: Subject) -> Iterator[Finding]:
-    loss = subject.first.loss
-    if loss is None:
+    if not subject.first.backward or subject.first.loss is None:
         return
     cut = [
         one
         for one in subject.maps
         if one.op.index in subject.lead_to_output and one.case.parameter.trained and not one.values.reached
     ]
-    if cut and any(values.reached for values in subject.values.values()):
+    if cut:
         last = cut[-1]
         more = f", and {len(cut) - 1} weights more" if len(cut) > 1 else ""
         yield Finding(

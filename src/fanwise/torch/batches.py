@@ -175,12 +175,12 @@ class LossCalls(TorchFunctionMode):
 def _own(outputs: Any) -> Scored | None:
     """The loss that the model computed itself, or a probe."""
     named = outputs if isinstance(outputs, Mapping) else {}
-    floats = [tensor for tensor in tensors_in(outputs) if tensor.requires_grad]
+    floats = [tensor for tensor in tensors_in(outputs) if tensor.is_floating_point() or tensor.is_complex()]
     value = named.get("loss")
     if value is None and len(floats) == 1 and floats[0].numel() == 1:
         value = floats[0]
-    if not isinstance(value, Tensor) or not value.requires_grad:
-        return _probe(floats)
+    if not isinstance(value, Tensor):
+        return _probe([tensor for tensor in floats if tensor.requires_grad])
     return Scored(_one_number("the model's own", value), Loss(NAN, "the model's own"))
 
 
@@ -252,6 +252,4 @@ def _one_number(name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor) or value.numel() != 1:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ModelError(f"loss {name!r} gave {shape}: expected one number, such as a mean over the batch")
-    if not value.requires_grad:
-        raise ModelError(f"loss {name!r} has no gradient: every parameter is frozen, or the graph was cut")
     return value.reshape(())

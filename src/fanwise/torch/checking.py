@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -21,6 +21,7 @@ from fanwise.torch.batches import LossLike, checked_loss, split
 from fanwise.torch.inputs import as_inputs
 from fanwise.torch.observing import observe
 from fanwise.torch.planning import inputs_text
+from fanwise.torch.restore import seeded
 from fanwise.torch.sources import constructed, function_place
 
 Factory: TypeAlias = Callable[[], nn.Module]
@@ -41,6 +42,7 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
     fail_on: Severity = "error",
     places: Mapping[str, Place] | None = None,
     progress: Callable[[str], None] | None = None,
+    backward: bool = True,
 ) -> Report:
     """Judges a model before its first training step.
 
@@ -65,6 +67,7 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
         fail_on: from which severity on the report is not ok.
         places: where modules are constructed, by path; None: they are looked up in the sources of their classes.
         progress: told what is done next.
+        backward: False leaves the backward pass out: less memory, and a report on the forward pass alone.
 
     Returns:
         A report: `.ok`, `.findings`, `.table`, `.to_json()`, `.to_sarif()`, `.html(path)`; printing it shows the table.
@@ -86,64 +89,65 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
     chosen_codes(select, ignore)
     checked_choice(fail_on, SEVERITIES, name="fail_on")
     parsed = None if optimizer is None else parse_optimizer(optimizer)
-    runs = _Runs(batch, loss, checked_count(seeds, name="seeds"), progress or (lambda text: None))
+    way = _Way(batch, loss, checked_count(seeds, name="seeds"), backward, progress or (lambda text: None))
     if isinstance(model, nn.Module):
-        observations = tuple(runs.of_plan(model, plan) if plan is not None else [runs.one(model, None)])
+        observations = tuple(way.of_plan(model, plan) if plan is not None else [way.one(model, None)])
         found = model
     else:
-        found, observations = runs.of_factory(model)
+        found, observations = way.of_factory(model)
     subject = Subject(observations, plan, parsed)
     if places is None:
         places = constructed(found, None if isinstance(model, nn.Module) else function_place(model))
     report = Report(judge(subject, select, ignore), (), observations, fail_on=fail_on, places=places)
-    return _described(report, subject, found, (batch, runs.text))
+    return _described(report, subject, found, way.text(found))
 
 
-class _Runs:
-    """The runs of one check."""
+@dataclass(frozen=True)
+class _Way:
+    """How a model is run."""
 
-    def __init__(self, batch: Any, loss: LossLike, seeds: int, progress: Callable[[str], None]) -> None:
-        self._batch = batch
-        self._loss = loss
-        self._seeds = seeds
-        self._progress = progress
-        self.text = ""
+    batch: Any
+    loss: LossLike
+    seeds: int
+    backward: bool
+    progress: Callable[[str], None]
+
+    def text(self, model: nn.Module) -> str:
+        """The inputs in words."""
+        inputs, _ = split(self.batch, self.loss)
+        return inputs_text(inputs, as_inputs(model, inputs))
 
     def one(self, model: nn.Module, seed: int | None) -> Observation:
-        """Of a model as it is."""
-        inputs, target = split(self._batch, self._loss)
+        """A run of a model as it is."""
+        inputs, target = split(self.batch, self.loss)
         given = as_inputs(model, inputs)
-        self.text = inputs_text(inputs, given)
-        self._progress("forward and backward" if seed is None else f"seed {seed}: forward and backward")
         moved = None if target is None else as_inputs(model, (target,)).args[0]
-        return replace(observe(model, given, moved, self._loss), seed=seed)
+        self.progress("forward and backward" if seed is None else f"seed {seed}: forward and backward")
+        return replace(observe(model, given, moved, self.loss, backward=self.backward), seed=seed)
 
     def of_plan(self, model: nn.Module, plan: Plan) -> Iterator[Observation]:
-        """Of a model as it is, and then under the numbers of a plan; its own are put back."""
+        """Runs of a model as it is, and then under the numbers of a plan; its own are put back."""
         yield self.one(model, None)
-        if self._seeds > 1:
+        if self.seeds > 1:
             with _kept(model):
-                for seed in range(1, self._seeds):
+                for seed in range(1, self.seeds):
                     yield self.one(apply(model, plan, seed), seed)
 
     def of_factory(self, factory: Factory) -> tuple[nn.Module, tuple[Observation, ...]]:
-        """Of a model built anew under each seed."""
+        """Runs of a model built anew under each seed, and the first of the models."""
         if not callable(factory):
             raise TypeError(f"model = {type(factory).__name__}: expected a torch.nn.Module, or a factory of one")
-        observations = []
-        first: nn.Module | None = None
-        for seed in range(self._seeds):
-            self._progress(f"seed {seed}: build")
-            model = _built(factory, seed)
-            observations.append(self.one(model, seed))
-            first = first or model
-        assert first is not None
+        self.progress("seed 0: build")
+        first = _built(factory, 0)
+        observations = [self.one(first, 0)]
+        for seed in range(1, self.seeds):
+            self.progress(f"seed {seed}: build")
+            observations.append(self.one(_built(factory, seed), seed))
         return first, tuple(observations)
 
 
 def _built(factory: Factory, seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = factory()
     if not isinstance(model, nn.Module):
         raise TypeError(f"the factory made {type(model).__name__}: expected a torch.nn.Module")
@@ -183,7 +187,7 @@ def parse_optimizer(text: str) -> Optimizer:
     return Optimizer(name, value)
 
 
-def _described(report: Report, subject: Subject, model: nn.Module, batch: tuple[Any, str]) -> Report:
+def _described(report: Report, subject: Subject, model: nn.Module, batch: str) -> Report:
     trace = subject.trace
     weights = [parameter.path for parameter in trace.parameters if len(parameter.shape) > 1]
     used = sum(bool(trace.uses[path]) for path in weights)
@@ -192,7 +196,7 @@ def _described(report: Report, subject: Subject, model: nn.Module, batch: tuple[
         layers=layers(subject, report.findings),
         model=type(model).__name__,
         framework=f"torch {torch.__version__.partition('+')[0]}",
-        batch=batch[1],
+        batch=batch,
         parameters=sum(tensor.numel() for tensor in model.parameters()),
         weights=(len(weights), used),
         notes=tuple(_notes(subject)),
@@ -203,8 +207,10 @@ def _notes(subject: Subject) -> Iterator[str]:
     first, lengths = subject.first, {len(one.signals) for one in subject.observations}
     if len(lengths) > 1:
         yield "The runs took different ways through the model: moments are those of the first seed alone."
-    if first.loss is None:
-        yield "Nothing in the output has a gradient: the backward pass was left out."
+    if not first.backward:
+        yield "The backward pass was left out: nothing is said of gradients."
+    elif first.loss is None or not any(values.reached for values in first.values.values()):
+        yield "No gradient came to any parameter: nothing is said of the backward pass."
     elif first.loss.probe:
         yield "No loss was given: gradients are those of a random projection of the output, and no loss was judged."
     elif first.loss.drawn:

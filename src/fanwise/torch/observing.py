@@ -1,6 +1,7 @@
 """`observe`: one run of a model, forward and backward, and what it showed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,17 +20,20 @@ from fanwise.trace import Trace
 from fanwise.visiting import Watcher
 
 
-def observe(model: nn.Module, inputs: Inputs, target: Any = None, loss: LossLike = None) -> Observation:
+def observe(
+    model: nn.Module, inputs: Inputs, target: Any = None, loss: LossLike = None, *, backward: bool = True
+) -> Observation:
     """Runs a model once, forward and backward, and measures every op and every parameter.
 
     The model runs as in `fanwise.torch.run` and is left as it was; gradients are never written into `.grad`. Numbers
-    stay on the device until the end. Memory: what a training step takes.
+    stay on the device until the end. Memory: what a training step takes; without a backward pass, what inference takes.
 
     Args:
         model: with values; a model on the meta device has none.
         inputs: what its forward takes.
         target: what the loss compares with, None where the batch has none.
         loss: see `fanwise.torch.batches.score`.
+        backward: whether gradients are wanted.
 
     Raises:
         TypeError: no module, TorchScript, or lazy parameters.
@@ -41,14 +45,15 @@ def observe(model: nn.Module, inputs: Inputs, target: Any = None, loss: LossLike
     taps = Taps()
     recorder = Recorder(model, Watcher(), given, taps.see)
     try:
-        with prepared(model, given, recorder), torch.enable_grad(), _recurrent_backward(model):
+        with prepared(model, given, recorder), torch.set_grad_enabled(backward), _recurrent_backward(model):
             with LossCalls() as calls:
                 outputs = forward(model, inputs, recorder)
                 scored = score(outputs, target, loss)
             gradients = _gradients(model, scored)
             told = None if scored is None else calls.told(scored)
             trace = recognised(recorder.trace(main_outputs(outputs)))
-            return _observation(model, trace, (taps, given, outputs), (told, gradients))
+            seen = _observation(model, trace, (taps, given, outputs), (told, gradients))
+            return replace(seen, backward=backward and scored is not None)
     finally:
         taps.close()
 
@@ -70,7 +75,7 @@ def _recurrent_backward(model: nn.Module) -> Any:
 
 def _gradients(model: nn.Module, scored: Scored | None) -> dict[str, Tensor | None]:
     held = {path: tensor for path, tensor in model.named_parameters() if tensor.requires_grad}
-    if scored is None or not held:
+    if scored is None or not held or not scored.value.requires_grad:
         return {}
     try:
         found = torch.autograd.grad(scored.value, list(held.values()), allow_unused=True)

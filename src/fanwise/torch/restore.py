@@ -21,10 +21,23 @@ def unchanged(model: nn.Module, inputs: Sequence[Tensor]) -> Iterator[None]:
     """
     modules = [_Attributes.of(module) for module in model.modules()]
     tensors = [_Values.of(tensor) for tensor in (*model.buffers(), *inputs)]
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state(), _cuda_states()  # noqa: NPY002
     for module in model.modules():
         module.training = False
-    _seed()
+    try:
+        with seeded(0):
+            yield
+    finally:
+        for attributes in modules:
+            attributes.restore()
+        for values in tensors:
+            values.restore()
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers of Python, NumPy and torch from a seed for as long as the context lasts; then as before."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state(), _cuda_states()  # noqa: NPY002
+    _seed(seed)
     try:
         yield
     finally:
@@ -33,10 +46,6 @@ def unchanged(model: nn.Module, inputs: Sequence[Tensor]) -> Iterator[None]:
         torch.set_rng_state(states[2])
         if states[3]:
             torch.cuda.set_rng_state_all(states[3])
-        for attributes in modules:
-            attributes.restore()
-        for values in tensors:
-            values.restore()
 
 
 class Writes:
@@ -115,13 +124,13 @@ def _same(value: Any, copy: Any) -> bool:
     return all(key == name and a is b for (key, a), (name, b) in pairs)
 
 
-def _seed() -> None:
-    """The same random numbers in every run; `torch.manual_seed` would also seed a CUDA that has not started yet."""
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    torch.default_generator.manual_seed(0)
+def _seed(seed: int) -> None:
+    """Seeds every generator; `torch.manual_seed` would also seed a CUDA that has not started yet."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.default_generator.manual_seed(seed)
     if _cuda_runs():
-        torch.cuda.manual_seed_all(0)
+        torch.cuda.manual_seed_all(seed)
 
 
 def _cuda_runs() -> bool:

@@ -134,5 +134,5 @@ def second_moment(tensor: Tensor) -> float:
     """E x^2 over a tensor, in float32 or better; NaN where it holds no numbers, or is meta or fake."""
     if is_abstract(tensor) or tensor.numel() == 0:
         return float("nan")
-    values = tensor.abs() if tensor.is_complex() else tensor
+    values = tensor.detach().abs() if tensor.is_complex() else tensor.detach()
     return float(values.to(torch.promote_types(values.dtype, torch.float32)).square().mean())
