@@ -6,6 +6,7 @@ python docs/make_reference.py > docs/reference.md
 from collections.abc import Sequence
 
 from fanwise import INITIALIZERS, NONLINEARITIES, gain, gaussian_moments
+from fanwise.check.rules import RULES
 from fanwise.lab.starts import starts
 from fanwise.plan.registry import RECIPES
 from fanwise.plan.roles import ROLES
@@ -51,6 +52,15 @@ def demo_starts() -> str:
     return "## Starts of `fanwise demo`\n\n" + table(("name", "label", "law", "norm"), rows)
 
 
+def rules() -> str:
+    """Every rule of `fanwise check`, and how often it speaks on healthy models."""
+    rows = [(f"`{rule.code}`", rule.severity, rule.title, rule.sees, rule.source) for rule in RULES.values()]
+    text = "`fanwise explain CODE` says why each is bad, what brings it about and what mends it.\n\n"
+    return (
+        "## Rules of `fanwise check`\n\n" + text + table(("code", "severity", "title", "what it sees", "source"), rows)
+    )
+
+
 def recipes() -> str:
     """Every recipe for whole models, and the roles that its rules speak for."""
     rows = [(f"`{found.name}`", found.title, found.source) for found in RECIPES.values()]
@@ -61,7 +71,7 @@ def recipes() -> str:
 
 def page() -> str:
     """The whole page."""
-    return "\n".join((HEADER, initializers(), nonlinearities(), recipes(), demo_starts()))
+    return "\n".join((HEADER, initializers(), nonlinearities(), recipes(), rules(), demo_starts()))
 
 
 if __name__ == "__main__":

@@ -66,6 +66,26 @@ class Finding:
             yield from finding.walk()
 
 
+def counted(count: int, noun: str) -> str:
+    """A count and its noun.
+
+    Example:
+        >>> counted(1, "error"), counted(3, "bias")
+        ('1 error', '3 biases')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def and_more(count: int, noun: str, *, link: str = "and") -> str:
+    """The tail of a message that names the first of several; "" where there are no more.
+
+    Example:
+        >>> and_more(2, "weight"), and_more(0, "weight")
+        (', and 2 weights more', '')
+    """
+    return f", {link} {counted(count, noun)} more" if count else ""
+
+
 def at_least(severity: Severity, floor: Severity) -> bool:
     """Whether a severity is as grave as another, or graver."""
     return SEVERITIES.index(severity) <= SEVERITIES.index(floor)

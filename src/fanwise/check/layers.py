@@ -14,6 +14,8 @@ DESIGNS: Mapping[str, str] = {
     "tied_embedding": "tied: table and head",
 }
 """Roles that are by design, in words."""
+SHOWN: Mapping[str, str] = {"FRZ001": "frozen", "TWI001": "used more than once"}
+"""The same of findings."""
 
 
 def layers(subject: Subject, findings: Sequence[Finding]) -> tuple[Layer, ...]:
@@ -71,8 +73,11 @@ def _marks(findings: Sequence[Finding]) -> dict[int, list[Finding]]:
 
 
 def _design(one: Map, found: Sequence[Finding]) -> str:
-    if any(finding.design for finding in found) or (one.law.kind == "zeros" and not found):
-        return "zero by design" if one.law.kind == "zeros" else "by design"
+    if one.law.kind == "zeros" and all(finding.design for finding in found):
+        return "zero by design"
+    shown = [SHOWN[finding.code] for finding in found if finding.design and finding.code in SHOWN]
+    if shown:
+        return shown[0]
     if not one.case.parameter.trained:
         return "frozen"
     return DESIGNS.get(one.case.role, "")

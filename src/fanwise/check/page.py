@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fanwise._version import __version__
+from fanwise.check.findings import counted
 from fanwise.check.observation import Observation, Values
 from fanwise.check.words import (
     TONES,
     about,
     card,
-    counted,
     design_note,
     figure,
     measures,

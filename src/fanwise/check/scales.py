@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 
-from fanwise.check.findings import Fix
+from fanwise.check.findings import Fix, counted
 from fanwise.check.subject import Map
 
 SAME = 0.15
@@ -85,11 +85,7 @@ def redraw(maps: Sequence[Map], text: str = "") -> Fix:
     """Draws these weights anew; safe where none of them looks trained."""
     paths = tuple(dict.fromkeys(one.path for one in maps))
     safe = all(one.law.fresh for one in maps)
-    return Fix(text or f"draw {_count(len(paths))} anew at unit second moment (fanwise fix)", safe, paths)
-
-
-def _count(number: int) -> str:
-    return "1 weight" if number == 1 else f"{number} weights"
+    return Fix(text or f"draw {counted(len(paths), 'weight')} anew at unit second moment (fanwise fix)", safe, paths)
 
 
 def root(number: float) -> float:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fanwise.check.findings import Finding, Fix
+from fanwise.check.findings import Finding, Fix, and_more
 from fanwise.check.scales import redraw, root, scale_cause
 from fanwise.check.subject import Map, Subject
 from fanwise.trace import INPUT, Op
@@ -36,7 +36,7 @@ def _dead(subject: Subject) -> Iterator[Finding]:
         first = ops[0]
         share = subject.signals[first.index].silent
         source = _map_before(subject, first)
-        more = f", and after {len(ops) - 1} maps more" if len(ops) > 1 else ""
+        more = and_more(len(ops) - 1, "map", link="and after")
         yield Finding(
             "DEA001",
             "error",
@@ -62,7 +62,7 @@ def _saturated(subject: Subject) -> Iterator[Finding]:
     if ops:
         first = ops[0]
         share, source = subject.signals[first.index].saturated, _map_before(subject, first)
-        more = f", and after {len(ops) - 1} maps more" if len(ops) > 1 else ""
+        more = and_more(len(ops) - 1, "map", link="and after")
         kind, cause = "saturated", "what enters the nonlinearity is too large for it"
         maps = [one for one in (_map_before(subject, op) for op in ops) if one is not None]
         if maps:
@@ -110,7 +110,7 @@ def _shifted(subject: Subject) -> Iterator[Finding]:
     if wrong:
         one, path, shift = wrong[0]
         value = subject.values[path].mean
-        more = f", and {len(wrong) - 1} biases more" if len(wrong) > 1 else ""
+        more = and_more(len(wrong) - 1, "bias")
         paths = tuple(found for _, found, _ in wrong)
         yield Finding(
             "BIA001",
@@ -294,7 +294,7 @@ def _attention(subject: Subject) -> Iterator[Finding]:
     if found:
         op, std = found[0]
         makers = [subject.map_of[i] for i in _sources(subject, op) if i in subject.map_of]
-        more = f", and in {len(found) - 1} more" if len(found) > 1 else ""
+        more = and_more(len(found) - 1, "attention", link="and in")
         kind, cause = scale_cause(makers, grows=True) if makers else ("huge", "")
         yield Finding(
             "ATT001",

@@ -7,12 +7,12 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from fanwise.check.findings import counted
 from fanwise.check.words import (
     UNKNOWN,
     Measure,
     about,
     card,
-    counted,
     design_note,
     figure,
     measures,

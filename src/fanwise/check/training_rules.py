@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from fanwise.check.findings import Finding, Fix
+from fanwise.check.findings import Finding, Fix, and_more, counted
 from fanwise.check.scales import redraw, size_word
 from fanwise.check.subject import Map, Optimizer, Subject
 from fanwise.trace import Op
@@ -27,7 +27,7 @@ def _frozen(subject: Subject) -> Iterator[Finding]:
     random = [one for one in random if not _is_adapted(subject, one)]
     if random and len(frozen) < MINORITY * len(maps):
         first = random[0]
-        more = f", and {len(random) - 1} weights more" if len(random) > 1 else ""
+        more = and_more(len(random) - 1, "weight")
         yield Finding(
             "FRZ001",
             "warning",
@@ -107,7 +107,7 @@ def _unreached(subject: Subject) -> Iterator[Finding]:
     ]
     if cut:
         last = cut[-1]
-        more = f", and {len(cut) - 1} weights more" if len(cut) > 1 else ""
+        more = and_more(len(cut) - 1, "weight")
         yield Finding(
             "GRD001",
             "error",
@@ -146,7 +146,7 @@ def _unused(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "UNU001",
             "info",
-            f"{len(unused)} parameters are not used on this batch: {names}",
+            f"{counted(len(unused), 'parameter')} not used on this batch: {names}",
             unused[0],
             paths=tuple(unused),
             evidence={"parameters": len(unused)},
@@ -161,7 +161,7 @@ def _shared(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "TWI001",
             "info",
-            f"{len(shared)} weights are used more than once, as {shared[0].path} "
+            f"{counted(len(shared), 'weight')} used more than once, as {shared[0].path} "
             f"({calls[shared[0].path]} times): their gradients add up",
             shared[0].path,
             shared[0].op.index,

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
-from fanwise.check.findings import Finding, Fix, Severity
+from fanwise.check.findings import Finding, Fix, Severity, and_more, counted
 from fanwise.check.scales import reads_relu, redraw
 from fanwise.check.subject import Map, Subject
 from fanwise.trace import INPUT, WEIGHT_KINDS, Trace
@@ -34,7 +34,7 @@ def _non_finite(subject: Subject) -> Iterator[Finding]:
     if bad:
         values = subject.values[bad[0]]
         number = round(values.infinite * values.count)
-        more = f", and {len(bad) - 1} parameters more" if len(bad) > 1 else ""
+        more = and_more(len(bad) - 1, "parameter")
         message = f"{number} of {values.count} values of {bad[0]} are infinite or not a number{more}"
         yield Finding(
             "NAN001",
@@ -54,7 +54,7 @@ def _zero_maps(subject: Subject) -> Iterator[Finding]:
     wrong = [one for one in zero if not _zero_by_design(subject, one)]
     if wrong:
         first = wrong[0]
-        others = f", and {len(wrong) - 1} weights more" if len(wrong) > 1 else ""
+        others = and_more(len(wrong) - 1, "weight")
         kind, cause = _zero_cause(subject, wrong)
         yield Finding(
             "ZER001",
@@ -73,7 +73,8 @@ def _zero_maps(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "ZER001",
             "info",
-            f"{_weights(len(right))} start at zero where a sum or the output lets the signal pass",
+            f"{right[0].path} starts at zero, where a sum or the output lets the signal pass"
+            f"{and_more(len(right) - 1, 'weight')}",
             right[0].path,
             right[0].op.index,
             paths=tuple(one.path for one in right),
@@ -123,7 +124,7 @@ def _constant_maps(subject: Subject) -> Iterator[Finding]:
     wrong = [one for one in subject.maps if one.law.kind == "constant" and _mixes(one) and one.case.parameter.trained]
     if wrong:
         first = wrong[0]
-        others = f", and {len(wrong) - 1} weights more" if len(wrong) > 1 else ""
+        others = and_more(len(wrong) - 1, "weight")
         written = WRITTEN[0] < abs(first.values.mean) < WRITTEN[1]
         kind = "constant" if written else "skipped_init"
         cause = "equal weights make equal units, and equal gradients keep them equal"
@@ -161,7 +162,7 @@ def _equal_units(subject: Subject) -> Iterator[Finding]:
         first = found[0]
         severity: Severity = "error" if worst.values.repeated >= HALF - 0.01 else "warning"
         share = first.values.repeated
-        others = f" (and in {len(found) - 1} weights more)" if len(found) > 1 else ""
+        others = and_more(len(found) - 1, "weight", link="and in")
         yield Finding(
             "EQU001",
             severity,
@@ -189,7 +190,7 @@ def _copies(subject: Subject) -> Iterator[Finding]:
     ]
     if twins:
         first = twins[0]
-        others = f", and {len(twins) - 1} weights more are copies" if len(twins) > 1 else ""
+        others = and_more(len(twins) - 1, "weight")
         yield Finding(
             "COP001",
             "warning",
@@ -304,7 +305,7 @@ def _against_plan(subject: Subject) -> Iterator[Finding]:
     if off:
         row, values = off[0]
         wanted = row.std or 0.0
-        others = f", and {len(off) - 1} parameters more" if len(off) > 1 else ""
+        others = and_more(len(off) - 1, "parameter")
         times = f" ({values.std / wanted:.3g} times)" if wanted else ""
         yield Finding(
             "PLN001",
@@ -335,7 +336,7 @@ def _slips(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "LAW001",
             "warning",
-            f"{_weights(len(slips))} have std 2/sqrt(fan_in), beginning with {slips[0].path}",
+            f"{counted(len(slips), 'weight')} have std 2/sqrt(fan_in), beginning with {slips[0].path}",
             slips[0].path,
             slips[0].op.index,
             "a slip for sqrt(2/fan_in): each layer doubles the variance",
@@ -352,7 +353,7 @@ def _fused(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "LAW002",
             "info",
-            f"{_weights(len(fused))} that hold several maps were drawn as one, as {fused[0].path}",
+            f"{fused[0].path} holds several maps and was drawn as one{and_more(len(fused) - 1, 'weight')}",
             fused[0].path,
             fused[0].op.index,
             f"{fused[0].law.text}",
@@ -366,7 +367,3 @@ def _fused(subject: Subject) -> Iterator[Finding]:
 def _first_op(subject: Subject, path: str) -> int | None:
     uses = subject.trace.uses.get(path, ())
     return uses[0][0].index if uses else None
-
-
-def _weights(number: int) -> str:
-    return "1 weight" if number == 1 else f"{number} weights"

@@ -4,11 +4,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fanwise._version import __version__
-from fanwise.check.findings import SEVERITIES, Finding, Severity
+from fanwise.check.findings import SEVERITIES, Finding, Severity, counted
 from fanwise.plan.table import count_text
 from fanwise.report.axes import number
 from fanwise.report.document import Card, Column, Tone, Verdict
@@ -70,16 +71,6 @@ def times(ratio: float) -> str:
 def ratio(layer: "Layer") -> float:
     """What a layer gives over what it should give; NaN where nobody knows."""
     return layer.rms / layer.expected if layer.expected else math.nan
-
-
-def counted(count: int, noun: str) -> str:
-    """A count and its noun.
-
-    Example:
-        >>> counted(1, "error"), counted(3, "warning")
-        ('1 error', '3 warnings')
-    """
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _by_label(*measures: Measure) -> Mapping[str, Measure]:
@@ -243,8 +234,14 @@ def _folded(finding: Finding) -> str:
 def _placed(report: "Report", place: str) -> str:
     """A place in the model, and where in the sources it is constructed."""
     source = report.constructed(place)
-    where = f"{source.file}:{source.line}" if source else ""
+    where = f"{_near(source.file)}:{source.line}" if source else ""
     return f"{place} ({where})" if place and where else place or where
+
+
+def _near(file: str) -> str:
+    """A path as one would type it here: relative where it lies below the working directory."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
 def _start(report: "Report") -> str:

@@ -18,6 +18,7 @@ from fanwise.plan.plan import Plan
 from fanwise.stream.arguments import checked_choice, checked_count, checked_number
 from fanwise.torch.applying import apply
 from fanwise.torch.batches import LossLike, checked_loss, split
+from fanwise.torch.configured import labelled
 from fanwise.torch.inputs import as_inputs
 from fanwise.torch.observing import observe
 from fanwise.torch.planning import inputs_text
@@ -121,6 +122,8 @@ class _Way:
         """A run of a model as it is."""
         inputs, target = split(self.batch, self.loss)
         given = as_inputs(model, inputs)
+        if self.batch is None and self.loss is None:
+            given = as_inputs(model, labelled(model, given))
         moved = None if target is None else as_inputs(model, (target,)).args[0]
         self.progress("forward and backward" if seed is None else f"seed {seed}: forward and backward")
         return replace(observe(model, given, moved, self.loss, backward=self.backward), seed=seed)

@@ -46,6 +46,33 @@ def configured(model: nn.Module, dtype: torch.dtype = torch.float32) -> Inputs:
     return Inputs((), {name: value.to(dtype) if _is_float(value) else value for name, value in made.items()})
 
 
+def labelled(model: nn.Module, inputs: Inputs) -> Inputs:
+    """The same with random labels, where a transformers model computes its own loss from them.
+
+    Args:
+        model: whose class says what its labels are: tokens where it ends in "ForCausalLM", "ForMaskedLM" and the like,
+            classes where it ends in "ForSequenceClassification" or "ForImageClassification".
+        inputs: named ones, as `configured` makes them.
+    """
+    named = dict(inputs.kwargs or {})
+    config, kind = getattr(model, "config", None), type(model).__name__
+    if config is None or "labels" not in inspect.signature(model.forward).parameters or "labels" in named:
+        return inputs
+    tokens = named.get("decoder_input_ids", named.get("input_ids"))
+    if kind.endswith(_SPEAKING) and isinstance(tokens, Tensor):
+        named["labels"] = tokens
+    elif kind.endswith(_CLASSIFYING) and named:
+        rows = len(next(value for value in named.values() if isinstance(value, Tensor)))
+        generator = torch.Generator("cpu").manual_seed(0)
+        classes = _first(config, ("num_labels",), 2)
+        named["labels"] = torch.randint(0, classes, (rows,), generator=generator, device="cpu")
+    return Inputs(inputs.args, named)
+
+
+_SPEAKING = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGeneration", "ForPreTraining")
+_CLASSIFYING = ("ForSequenceClassification", "ForImageClassification")
+
+
 def _made(main: str, config: Any, known: Collection[str]) -> dict[str, Any]:
     named: dict[str, Any] = {main: _MAKERS[main](config)}
     if "decoder_input_ids" in known and getattr(config, "is_encoder_decoder", False):
