@@ -70,6 +70,12 @@ def themes(count: int = 32, length: int = 20, high: int = 200) -> tuple[Tensor, 
     return x, x[:, 0] % 5
 
 
+def series(count: int = 32, length: int = 41) -> Tensor:
+    """Sines of unit power."""
+    time = torch.arange(length) / 6
+    return torch.sin(time * (0.7 + uniform(count, 1, seed=61)) + 6 * uniform(count, 1, seed=62)) * math.sqrt(2)
+
+
 # Losses
 
 

@@ -14,7 +14,6 @@ from check_parts import (
     digit_images,
     drawn,
     frozen,
-    he_out,
     images,
     mlp,
     normal,
@@ -25,6 +24,7 @@ from fresh_parts import BINARY, bounded, bright, laid, normed, own, split_heads,
 from torch import Tensor, nn
 from torch.nn import functional, init
 
+UP = functional.interpolate
 DOUBLE = Function(partial(functional.interpolate, scale_factor=2))
 
 # Labels of pixels
@@ -56,10 +56,10 @@ def high_resolution() -> nn.Module:
             sizes.append(down(sizes[-1]))
         for stage in net.stages:
             sizes = stage(sizes)
-        return net.head(sizes[0])
+        return net.head(torch.cat([UP(one, size=sizes[0].shape[2:]) for one in sizes], 1))
 
     downs = nn.ModuleList(stacked(normed(24 * 2**k, 48 * 2**k, stride=2), nn.ReLU()) for k in range(2))
-    parts = {"stem": stacked(normed(3, 24, stride=2), nn.ReLU()), "downs": downs, "head": conv(24, 5, 1)}
+    parts = {"stem": stacked(normed(3, 24, stride=2), nn.ReLU()), "downs": downs, "head": conv(168, 5, 1)}
     return drawn(
         Net(run, **parts, stages=nn.ModuleList(exchange() for _ in range(2))), partial(init.normal_, std=0.001)
     )
@@ -78,20 +78,21 @@ def hourglasses() -> nn.Module:
         return Net(lambda net, x: net.side(x) + net.low(x), side=block(), low=low)
 
     def run(net: Any, x: Tensor) -> Tensor:
-        x, found = net.stem(x), []
-        for one, head, back in zip(net.glasses, net.heads, net.backs, strict=True):
-            seen = one(x)
-            found.append(head(seen))
-            x = x + seen + back(found[-1])
-        return torch.stack(found, 1)
+        x = net.stem(x)
+        seen = net.glasses[0](x)
+        first = net.heads[0](seen)
+        return torch.stack([first, net.heads[1](net.glasses[1](x + seen + net.back(first)))], 1)
 
-    heads, backs = nn.ModuleList(conv(48, 4, 1) for _ in "ab"), nn.ModuleList(conv(4, 48, 1) for _ in "ab")
-    parts = {"glasses": nn.ModuleList(glass(2) for _ in "ab"), "heads": heads, "backs": backs}
+    def whole() -> nn.Module:
+        return stacked(glass(2), block(), normed(48, 48, 1), nn.ReLU())
+
+    heads = nn.ModuleList(conv(48, 4, 1) for _ in "ab")
+    parts = {"glasses": nn.ModuleList(whole() for _ in "ab"), "heads": heads, "back": conv(4, 48, 1)}
     return Net(run, stem=stacked(normed(3, 48, stride=2), nn.ReLU()), **parts)
 
 
 def atrous() -> nn.Module:
-    """DeepLab's pyramid of dilated convolutions, one of them over the whole picture; He over fan_out."""
+    """DeepLab's pyramid of dilated convolutions, one of them over the whole picture; He over fan_in."""
 
     def run(net: Any, x: Tensor) -> Tensor:
         x = net.body(x)
@@ -103,7 +104,7 @@ def atrous() -> nn.Module:
     rates = nn.ModuleList(stacked(normed(64, 32, padding=d, dilation=d), nn.ReLU()) for d in (1, 2, 4))
     parts = {"branches": rates, "whole": stacked(conv(64, 32, 1), nn.ReLU())}
     head = stacked(normed(128, 64, 1), nn.ReLU(), nn.Dropout(0.5), conv(64, 5, 1))
-    return drawn(Net(run, body=body, **parts, head=head), he_out)
+    return drawn(Net(run, body=body, **parts, head=head), init.kaiming_normal_)
 
 
 # Pictures of pictures
@@ -274,10 +275,8 @@ def quantised() -> nn.Module:
 
     down = [nn.Conv2d(3, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(), conv(64, 64), block(), block()]
     up = [conv(32, 64), block(), block(), nn.ReLU(), nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU()]
-    parts = {
-        "encoder": stacked(down, nn.ReLU(), conv(64, 32, 1)),
-        "codes": laid(nn.Embedding(128, 32), bounded(1 / 128)),
-    }
+    parts = {"encoder": stacked(down, nn.ReLU(), conv(64, 32, 1)), "codes": nn.Embedding(128, 32)}
+    laid(parts["codes"], bounded(1 / 128))
     return Net(run, **parts, decoder=stacked(up, nn.ConvTranspose2d(32, 3, 4, 2, 1)))
 
 
@@ -334,7 +333,7 @@ def triplets() -> nn.Module:
 
 
 def demixer() -> nn.Module:
-    """Demucs in small: strided maps with GLU, an LSTM in the middle, and Demucs's rescaling of He's weights."""
+    """Demucs in small: strided maps with GLU, an LSTM in the middle, and Demucs's rescaling of torch's weights."""
 
     def run(net: Any, x: Tensor) -> Tensor:
         kept = []
@@ -346,15 +345,15 @@ def demixer() -> nn.Module:
             x = layer(x + kept.pop())
         return x
 
-    widths = (1, 24, 48)
-    down = [
-        stacked(nn.Conv1d(a, b, 8, 4, 2), nn.ReLU(), nn.Conv1d(b, 2 * b, 1), nn.GLU(1)) for a, b in ((1, 24), (24, 48))
-    ]
+    def strided(fan_in: int, fan_out: int) -> nn.Module:
+        return stacked(nn.Conv1d(fan_in, fan_out, 8, 4, 2), nn.ReLU(), nn.Conv1d(fan_out, 2 * fan_out, 1), nn.GLU(1))
+
+    down = [strided(1, 24), strided(24, 48)]
     up = [
         stacked(nn.Conv1d(48, 96, 3, padding=1), nn.GLU(1), nn.ConvTranspose1d(48, 24, 8, 4, 2), nn.ReLU()),
         stacked(nn.Conv1d(24, 48, 3, padding=1), nn.GLU(1), nn.ConvTranspose1d(24, 2, 8, 4, 2)),
     ]
-    middle = nn.LSTM(widths[-1], 48, 1, bidirectional=True, batch_first=True)
+    middle = nn.LSTM(48, 48, 1, bidirectional=True, batch_first=True)
     model = Net(run, down=nn.ModuleList(down), up=nn.ModuleList(up), middle=middle, widen=nn.Linear(96, 48))
     for module in model.modules():
         if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):

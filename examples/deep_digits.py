@@ -5,6 +5,8 @@ fanwise fix   examples/deep_digits.py:build --data examples/deep_digits.py:batch
 python examples/deep_digits.py
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,7 +24,7 @@ class DeepDigits(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         sizes = [784] + [WIDTH] * (DEPTH - 1)
-        self.layers = nn.ModuleList([nn.Linear(n, m) for n, m in zip(sizes, sizes[1:], strict=False)])
+        self.layers = nn.ModuleList([nn.Linear(n, m) for n, m in pairwise(sizes)])
         self.head = nn.Linear(WIDTH, CLASSES)
         for layer in [*self.layers, self.head]:
             nn.init.normal_(layer.weight, std=2 / layer.in_features**0.5)  # the slip

@@ -25,7 +25,7 @@ FLOORS = [
     "reference",
     "lab",
 ]
-FLOORS += ["torch", "pytest_plugin", "cli"]
+FLOORS += ["torch", "cli"]
 """Each room may import the rooms before it."""
 FRAMEWORKS = {"torch", "jax", "keras", "tensorflow", "flax", "equinox", "scipy"}
 ADAPTERS = {"torch": {"torch"}}

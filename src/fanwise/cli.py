@@ -146,6 +146,36 @@ def gain(
     _show(item, values, json=json)
 
 
+@app.command()
+def theory(
+    name: Annotated[str, typer.Argument(help='A nonlinearity, such as gelu or "leaky_relu(0.2)".')],
+    *,
+    sigma_b: Annotated[float, typer.Option(help="Std of the biases at the edge of chaos.")] = 0.05,
+    depth: Annotated[int, typer.Option(help="Layers of the network.")] = 50,
+    width: Annotated[int, typer.Option(help="Units of each layer.")] = 256,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the page as HTML.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Draw the charts: .svg, .png or .pdf (needs matplotlib).")] = None,
+) -> None:
+    """Print what mean-field theory says of a nonlinearity in a deep network: gains, stability, depth scales, maps."""
+    with _usage_errors():
+        for option, path in {"--html": html, "--svg": svg}.items():
+            if path is not None:
+                _check_writable(path, option)
+        from fanwise.theory import pages  # noqa: PLC0415
+
+        document, values = pages.theory_page(name, sigma_b=sigma_b, depth=depth, width=width)
+        if svg is not None:
+            from fanwise.report.figure import write_figure  # noqa: PLC0415
+
+            typer.echo(f"charts: {write_figure(pages.all_charts(document), svg)}", err=True)
+        if html is not None:
+            from fanwise.report.html import write_html  # noqa: PLC0415
+
+            typer.echo(f"report: {write_html(document, html)}", err=True)
+    _show(document, values, json=json)
+
+
 @app.command(name="list")
 def list_(
     registry: Annotated[Registry, typer.Argument(help="Which registry.")],

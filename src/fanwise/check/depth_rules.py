@@ -122,10 +122,10 @@ def _backward_grows(subject: Subject) -> Iterator[Finding]:
 def _backward(subject: Subject) -> Iterator[Finding]:
     if subject.first.loss is None:
         return
-    for stretch in map(_inner, subject.stretches):
+    for stretch in [one for one in map(_inner, subject.stretches) if not _on_branch(one)]:
         changes = stretch.backward()
         total = -sum(changes)  # from the last map to the first
-        enough = len(stretch.maps) >= FEWEST and not math.isnan(total)
+        enough = len(stretch.maps) >= FEWEST and math.isfinite(total)
         if enough and abs(total) > BACKWARD_TOTAL and abs(total) / len(changes) > SLOPE and _steady(changes):
             yield _backward_finding(stretch, total)
             return

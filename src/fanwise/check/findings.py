@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 Severity: TypeAlias = Literal["error", "warning", "info"]
@@ -54,7 +53,7 @@ class Finding:
     cause: str = ""
     kind: str = ""
     paths: tuple[str, ...] = ()
-    evidence: Mapping[str, float | int | str] = field(default_factory=lambda: MappingProxyType({}))
+    evidence: Mapping[str, float | int | str] = field(default_factory=dict)
     fix: Fix | None = None
     follows: tuple["Finding", ...] = ()
     design: bool = False

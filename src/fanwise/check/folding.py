@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from fanwise.check.findings import SEVERITIES, Finding
 from fanwise.check.observation import Observation, Signal, Values
 from fanwise.check.rules import RULES
 from fanwise.check.subject import Subject
+from fanwise.laws.layout import Layout
 from fanwise.trace import Op, Parameter, Trace, Use
 
-ON_VALUES = ("NAN001", "CON001", "EQU001", "COP001")
+ON_VALUES = ("NAN001", "CON001", "EQU001", "COP001", "LAY001", "WGT001", "WGT002")
 """Rules that need the weights alone."""
 
 
@@ -75,6 +77,8 @@ def _ancestors(code: str) -> set[str]:
 
 
 BACKWARD = (
+    "ATT001",
+    "SAT001",
     "LOS001",
     "BWD001",
     "BWD002",
@@ -111,20 +115,25 @@ def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), _position(finding))))
 
 
-def judge_weights(values: Mapping[str, Values], parameters: Sequence[Parameter]) -> tuple[Finding, ...]:
+def judge_weights(
+    values: Mapping[str, Values], parameters: Sequence[Parameter], layouts: Mapping[str, Layout] = MappingProxyType({})
+) -> tuple[Finding, ...]:
     """What can be said of weights alone, without a run: each tensor of two or more axes counts as a map.
 
     Args:
         values: of every parameter, by path.
         parameters: their names and shapes.
+        layouts: roles of their axes, where they are known or guessed: without them scales are not compared.
     """
-    ops = tuple(
-        Op(i, "linear" if len(one.shape) > 1 else "shift", "file", one.path.rpartition(".")[0], 0, i, (), (_use(one),))
-        for i, one in enumerate(parameters)
-    )
+    ops = tuple(_alone(i, one, layouts.get(one.path)) for i, one in enumerate(parameters))
     subject = Subject((Observation(Trace(ops, tuple(parameters)), (Signal(),) * len(ops), values),))
     return ordered(folded(finding for code in ON_VALUES for finding in RULES[code].look(subject)))
 
 
-def _use(parameter: Parameter) -> Use:
-    return Use(parameter.path, "weight" if len(parameter.shape) > 1 else "bias")
+def _alone(index: int, parameter: Parameter, layout: Layout | None) -> Op:
+    """An op that uses one parameter and reads nothing."""
+    table = layout is not None and "lookup" in layout.axes
+    kind = "embedding" if table else "linear" if len(parameter.shape) > 1 else "shift"
+    role = "table" if table else "weight" if len(parameter.shape) > 1 else "bias"
+    use = Use(parameter.path, role, layout)
+    return Op(index, kind, "file", parameter.path.rpartition(".")[0], 0, index, (), (use,))

@@ -146,6 +146,7 @@ class Observation:
         outputs: what the model returned first.
         seed: of the initialisation; None for a model as it was found.
         backward: whether gradients were asked for.
+        training: whether it ran in training mode, since its backward pass works in no other.
     """
 
     trace: Trace
@@ -157,6 +158,7 @@ class Observation:
     outputs: Signal = field(default_factory=Signal)
     seed: int | None = None
     backward: bool = True
+    training: bool = False
 
     def fed(self, op: Op, place: int = 0) -> Signal:
         """What an op reads at a place; a signal of NaN for a tensor of integers."""

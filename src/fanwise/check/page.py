@@ -55,8 +55,8 @@ ORDER = ("depth", "layer", "findings", "rms out", "drift", "rms grad", "dead", "
 """Columns of the layer table: what a narrow window cuts off stands last."""
 
 DEFINITIONS = (
-    "How large each layer's output is, and how large it should be: what the plan says, or, where there is none, the size "
-    "at which its stretch of layers began, between one normalisation or residual connection and the next."
+    "How large each layer's output is, and how large it should be: what the plan says, or, where there is none, the "
+    "size at which its stretch of layers began, between one normalisation or residual connection and the next."
 )
 
 

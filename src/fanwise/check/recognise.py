@@ -15,10 +15,14 @@ ORTHOGONAL = 0.2
 """Overlap (see `Values`) below which rows are orthogonal; of independent rows it is 1 +- 0.03."""
 ROUND = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 """Stds that people write down."""
+EVEN = 0.005
+"""By how much, beside its standard error, a std may be further from a common law's than from a rarer one's."""
 PART_STEP, EVEN_STEP = 1.4, 1.2
 """Factor between parts of a weight from which they were drawn by different laws, and below which by one."""
-SHARDS = (4, 8, 16, 32, 64)
-"""Numbers of shards whose local fan could have been taken."""
+PARTED = 2048
+"""Values from which the sizes of a weight's parts are told apart."""
+SHARDS = (8,)
+"""Numbers of shards whose local fan could have been taken; 4, 16 and 64 look like gains of 2, 4 and 8."""
 
 
 @dataclass(frozen=True)
@@ -79,27 +83,44 @@ def _fans(shape: Shape, layout: Layout | None) -> Fans | None:
 
 def _random(values: Values, shape: Shape, layout: Layout | None, fans: Fans | None) -> FoundLaw:
     distribution = _distribution(values)
-    if distribution is None:
-        gain = math.nan if fans is None else values.std * math.sqrt(fans.fan_in)
-        return _in_parts(values, gain) or FoundLaw(f"std {values.std:.3g}, looks trained", "trained", False, gain)
-    if fans is None:
+    gain = math.nan if fans is None else values.std * math.sqrt(fans.fan_in)
+    parts = _in_parts(values, gain)
+    if parts is not None or distribution is None:
+        return parts or FoundLaw(f"std {values.std:.3g}, looks trained", "trained", False, gain)
+    if fans is None or layout is None:
         return _fixed(values, distribution) or FoundLaw(_plain(values, distribution), "none")
-    gain = values.std * math.sqrt(fans.fan_in)
-    if values.overlap < ORTHOGONAL and layout is not None:
+    if values.overlap < ORTHOGONAL:
         return FoundLaw(_orthogonal(values, shape, layout), "orthogonal", gain=gain)
+    return _by_fans(values, shape, layout, distribution)
+
+
+def _by_fans(values: Values, shape: Shape, layout: Layout, distribution: str) -> FoundLaw:
+    """The law of independent values that a std and fans tell of."""
+    fans = max(layout.block_fans(shape), key=lambda fans: fans.fan_out)
+    gain = values.std * math.sqrt(fans.fan_in)
     named = _named(values, [fans, *_as_others_count(shape, layout)], distribution)
     if named:
-        kinds = tuple(dict.fromkeys(rule.kind for rule in named))
-        return FoundLaw(named[0].text.format(distribution), named[0].kind, gain=gain, kinds=kinds)
-    if layout is not None and layout.fused is not None:
-        whole = _fans(shape, replace(layout, fused=None))
-        if whole is not None and _is_close(values, math.sqrt(2 / (whole.fan_in + whole.fan_out))):
-            return FoundLaw(f"Glorot {distribution} of the fused matrix, not of each map in it", "fused", gain=gain)
+        kinds = tuple(dict.fromkeys(rule.kind for rule, _ in named))
+        limit = min(distance for _, distance in named) + _std_error(values) + EVEN
+        best = next(rule for rule, distance in named if distance < limit)
+        return FoundLaw(best.text.format(distribution), best.kind, gain=gain, kinds=kinds)
     return (
-        _with_gain(_fixed(values, distribution), gain)
-        or _sharded(values, fans, distribution)
+        _fused(values, shape, layout, distribution)
+        or _with_gain(_fixed(values, distribution), gain)
+        or _with_gain(_sharded(values, fans, distribution), gain)
         or FoundLaw(_times_he(values, fans, distribution), "none", gain=gain)
     )
+
+
+def _fused(values: Values, shape: Shape, layout: Layout, distribution: str) -> FoundLaw | None:
+    """Glorot's law of a whole matrix that holds several maps."""
+    if layout.fused is None:
+        return None
+    whole = replace(layout, fused=None).fans(shape)
+    if not _is_close(values, math.sqrt(2 / (whole.fan_in + whole.fan_out))):
+        return None
+    gain = values.std * math.sqrt(whole.fan_in)
+    return FoundLaw(f"Glorot {distribution} of the fused matrix, not of each map in it", "fused", gain=gain)
 
 
 def _as_others_count(shape: Shape, layout: Layout | None) -> list[Fans]:
@@ -113,9 +134,10 @@ def _as_others_count(shape: Shape, layout: Layout | None) -> list[Fans]:
     return [fans for fans in found if fans is not None]
 
 
-def _named(values: Values, fans: list[Fans], distribution: str) -> "list[_Candidate]":
+def _named(values: Values, fans: list[Fans], distribution: str) -> "list[tuple[_Candidate, float]]":
+    """The candidates that fit, and by what share the std differs from each."""
     return [
-        rule
+        (rule, abs(values.std / rule.std(each) - 1))
         for each in fans
         for rule in _CANDIDATES
         if rule.distribution in ("", distribution) and _is_close(values, rule.std(each))
@@ -128,7 +150,7 @@ def _with_gain(law: FoundLaw | None, gain: float) -> FoundLaw | None:
 
 def _in_parts(values: Values, gain: float) -> FoundLaw | None:
     """Two sizes, each in whole parts of the units: drawn part by part, by different fans."""
-    sizes = sorted(values.parts)
+    sizes = sorted(values.parts) if values.count >= PARTED else []
     steps = [math.sqrt(after / before) for before, after in pairwise(sizes) if before > 0]
     if len(steps) < len(sizes) - 1 or not steps or max(steps) < PART_STEP:
         return None
@@ -139,18 +161,36 @@ def _in_parts(values: Values, gain: float) -> FoundLaw | None:
 
 def _distribution(values: Values) -> str | None:
     """Which distribution the kurtosis tells of, None for another than the three."""
-    error = 5 * math.sqrt(24 / min(values.count, 1 << 16)) + 0.05
-    if abs(values.kurtosis - 1.8) < min(error, 0.25) and values.largest < 1.8 * values.std + abs(values.mean):
+    if _is_uniform(values):
         return "uniform"
-    if abs(values.kurtosis - 3.0) < error:
+    count = min(values.count, 1 << 16)
+    error = 5 * math.sqrt(24 / count)
+    skewed = error * (1 + 4 / math.sqrt(count))  # few normal values have outliers more often than they lack them
+    if -error - 0.05 < values.kurtosis - 3.0 < skewed + 0.05:
         return "normal"
     return "truncated normal" if 2.2 < values.kurtosis < 3.0 else None
 
 
+def _is_uniform(values: Values) -> bool:
+    """Whether kurtosis and range are those of a uniform law: 5 standard errors, cut where a normal law begins.
+
+    Of a sample of n the kurtosis errs by sqrt(1.32 / n), the std by sqrt(0.2 / n).
+    """
+    error = 5 * math.sqrt(1.32 / min(values.count, 1 << 16)) + 0.05
+    wide = math.sqrt(3) * (1 + min(5 * math.sqrt(0.2 / values.count) + 0.01, 0.15))
+    near = -min(error, 0.28) < values.kurtosis - 1.8 < min(error, 0.35)
+    return near and values.largest < wide * values.std + abs(values.mean)
+
+
 def _is_close(values: Values, std: float) -> bool:
     """Whether a std fits: 5 standard errors of the sample's, and 1 % for laws that are cut or rounded."""
-    error = 5 * math.sqrt(max(values.kurtosis - 1, 0.5) / (4 * values.count)) + 0.01
+    error = 5 * _std_error(values) + 0.01
     return abs(values.std / std - 1) < error and abs(values.mean) < 5 * std / math.sqrt(values.count) + 0.01 * std
+
+
+def _std_error(values: Values) -> float:
+    """Of the std of so many values, as a share of it."""
+    return math.sqrt(max(values.kurtosis - 1, 0.5) / (4 * values.count))
 
 
 @dataclass(frozen=True)
@@ -195,11 +235,26 @@ def _sharded(values: Values, fans: Fans, distribution: str) -> FoundLaw | None:
 
 
 def _orthogonal(values: Values, shape: Shape, layout: Layout) -> str:
-    """The gain of one map, whose rows or columns have this length."""
-    lengths = [max(fans.fan_in, fans.fan_out) for fans in layout.block_fans(shape)]
-    gain = values.std * math.sqrt(max(lengths))
-    each = " per block" if len(lengths) > 1 else ""
-    return f"orthogonal{each}" if abs(gain - 1) < 0.02 else f"orthogonal{each} x {gain:.3g}"
+    """The gain, if the rows, or the columns, of a map have this length; libraries unfold a weight in several ways."""
+    gains = [values.std * math.sqrt(length) for length in _lengths(shape, layout)]
+    each = " per block" if layout.fused is not None else ""
+    plain = any(abs(gain - 1) < 0.02 for gain in gains)
+    return f"orthogonal{each}" if plain else f"orthogonal{each} x {gains[0]:.3g}"
+
+
+def _lengths(shape: Shape, layout: Layout) -> list[float]:
+    """The longer side of a map as a matrix (out, in * kernel); of all groups; of the first axis; its fan_in."""
+    box = max((box.shape for box, _ in layout.blocks(shape)), key=math.prod)
+    inputs, outputs, window, stack = (layout.extent(box, role) for role in ("in", "out", "kernel", "stack"))
+    groups = max(layout.group_count(box), 1)
+    one = (inputs, outputs // groups) if layout.grouped == "out" else (inputs // groups, outputs)
+    whole = math.prod(shape) // stack
+    return [
+        max(one[1], one[0] * window),
+        max(outputs, inputs * window),
+        max(shape[0], whole // max(shape[0], 1)),
+        max(fans.fan_in for fans in layout.block_fans(shape)),
+    ]
 
 
 def _plain(values: Values, distribution: str) -> str:

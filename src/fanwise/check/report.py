@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fanwise.check.findings import Finding, Severity, at_least
@@ -37,8 +36,8 @@ class Layer:
         law: the law recognised in its values, such as "U(±sqrt(1/fan_in)), torch default".
         rms: root mean square of its output, mean over the seeds (in the logarithm).
         gradient: root mean square of the gradient at its output; NaN without a backward pass.
-        expected: rms that the plan gives the output; without a plan that of the first map of its stretch, which a signal
-            should keep; NaN where neither is known.
+        expected: rms that the plan gives the output; without a plan that of the first map of its stretch, which a
+            signal should keep; NaN where neither is known.
         dead: share of silent units of the activation that it feeds; NaN where it feeds none.
         saturated: share of saturated values of that activation; NaN where it does not saturate.
         severity: of the gravest finding that starts here; None where there is none.
@@ -89,7 +88,7 @@ class Report:
     parameters: int = 0
     weights: tuple[int, int] = (0, 0)
     fail_on: Severity = "error"
-    places: Mapping[str, Place] = field(default_factory=lambda: MappingProxyType({}))
+    places: Mapping[str, Place] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     suppressed: int = 0
 

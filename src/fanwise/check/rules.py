@@ -1,13 +1,16 @@
 """The registry of the rules: one entry each, from which the pages, the lists and the docs are made."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from fanwise.check import depth_rules as depth
 from fanwise.check import signal_rules as signal
+from fanwise.check import size_rules as size
 from fanwise.check import training_rules as training
 from fanwise.check import weight_rules as weight
+from fanwise.check.findings import Finding
 from fanwise.check.rule import Rule
+from fanwise.check.subject import Subject
 
 CAUSES: Mapping[str, str] = MappingProxyType(
     {
@@ -46,8 +49,14 @@ CAUSES: Mapping[str, str] = MappingProxyType(
 """Every kind of cause, in words."""
 
 MEASURED = "measured: bench/false_alarms.py"
-_ROOTS = ("NAN001", "INP002", "ZER001", "CON001", "INP001", "LAY001", "BIA001")
 _SCALES = ("FWD001", "FWD002", "RES001", "WGT001", "WGT002", "LAW001")
+
+
+def _hidden_by_norms(subject: Subject) -> Iterator[Finding]:
+    yield from weight._outliers_hidden(subject)
+    yield from size.hidden_sizes(subject)
+
+
 _SIGNALS = ("FWD001", "FWD002", "RES001", "DEA001", "SAT001", "ATT001", "OUT001", "NAN002")
 
 _ENTRIES = (
@@ -173,7 +182,8 @@ _ENTRIES = (
         "LAY001",
         "warning",
         "one weight far from its peers",
-        "A map whose std is more than 8 times, or less than 1/8 of, that of nine tenths of the maps of its role, "
+        "A map whose std is more than 8 times, or (unless it is the last) less than 1/8 of, that of nine tenths of the "
+        "maps of its role, "
         "with and without the fans counted.",
         "It alone sets the scale of everything after it.",
         "A layer left out of an init loop, or initialised twice.",
@@ -185,13 +195,38 @@ _ENTRIES = (
         "NRM001",
         "info",
         "a normalisation hides a bad scale",
-        "As LAY001, where a normalisation follows at once.",
+        "As LAY001 or WGT001, where a normalisation follows at once.",
         "The forward pass is healed, but the layer's gradient is divided by its weights' size: it learns at another "
         "rate than its peers.",
         "A convolution 50 times too large before a batch norm.",
         "Draw it as its peers (fanwise fix).",
         'van Laarhoven, "L2 regularization versus batch and weight normalization", 2017, eq. 5',
-        weight._outliers_hidden,
+        _hidden_by_norms,
+    ),
+    Rule(
+        "WGT001",
+        "warning",
+        "weights far too small",
+        "More than half of the inner maps that no normalisation follows have a gain (std times sqrt(fan_in)) below "
+        "0.03.",
+        "Each map divides what it reads by 30 or more. A normalisation that repairs it multiplies noise and gradients.",
+        "nn.init.normal_(w, std=1e-4) on every weight.",
+        "Unit second moment (fanwise fix).",
+        MEASURED,
+        size.mostly_tiny,
+        ("NAN001", "TIE001", "INP001"),
+    ),
+    Rule(
+        "WGT002",
+        "warning",
+        "weights far too large",
+        "More than 30 % of the inner maps have a gain above 4.",
+        "Attention picks single tokens, saturating units are saturated, steps are small beside the weights.",
+        "nn.init.normal_(w) with its default std of 1.",
+        "Unit second moment (fanwise fix).",
+        MEASURED,
+        size.mostly_huge,
+        ("NAN001", "TIE001", "INP001"),
     ),
     Rule(
         "RES001",
@@ -205,7 +240,7 @@ _ENTRIES = (
         'Zhang et al., "Fixup initialization", 2019, section 2; De and Smith, "Batch normalization biases residual '
         'blocks", 2020, section 2',
         depth._streams,
-        ("NAN001", "TIE001", "INP001", "LAY001"),
+        ("NAN001", "TIE001", "INP001", "LAY001", "WGT002"),
     ),
     Rule(
         "FWD001",
@@ -219,7 +254,7 @@ _ENTRIES = (
         "The gain of the nonlinearity: He's law for ReLU (fanwise fix).",
         'Schoenholz et al., "Deep information propagation", 2017; Hanin and Rolnick, "How to start training", 2018',
         depth._shrinks,
-        ("NAN001", "ZER001", "CON001", "TIE001", "INP001", "BIA001", "LAY001"),
+        ("NAN001", "ZER001", "CON001", "TIE001", "INP001", "BIA001", "LAY001", "WGT001"),
     ),
     Rule(
         "FWD002",
@@ -231,7 +266,7 @@ _ENTRIES = (
         "The gain of the nonlinearity: He's law for ReLU (fanwise fix).",
         'Schoenholz et al., "Deep information propagation", 2017; Hanin and Rolnick, "How to start training", 2018',
         depth._grows,
-        ("NAN001", "CON001", "TIE001", "INP001", "BIA001", "LAY001", "RES001"),
+        ("NAN001", "CON001", "TIE001", "INP001", "BIA001", "LAY001", "WGT002", "RES001"),
     ),
     Rule(
         "LAW001",
@@ -255,30 +290,6 @@ _ENTRIES = (
         "Draw each map by its own fans (fanwise fix).",
         'Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010, eq. 12',
         weight._fused,
-    ),
-    Rule(
-        "WGT001",
-        "warning",
-        "weights far too small",
-        "More than half of the inner maps have a gain (std times sqrt(fan_in)) below 0.03.",
-        "Each map divides what it reads by 30 or more. A normalisation that repairs it multiplies noise and gradients.",
-        "nn.init.normal_(w, std=1e-4) on every weight.",
-        "Unit second moment (fanwise fix).",
-        MEASURED,
-        training._mostly_tiny,
-        ("FWD001",),
-    ),
-    Rule(
-        "WGT002",
-        "warning",
-        "weights far too large",
-        "More than 30 % of the inner maps have a gain above 4.",
-        "Attention picks single tokens, saturating units are saturated, steps are small beside the weights.",
-        "nn.init.normal_(w) with its default std of 1.",
-        "Unit second moment (fanwise fix).",
-        MEASURED,
-        training._mostly_huge,
-        ("FWD002",),
     ),
     Rule(
         "ATT001",
@@ -310,7 +321,7 @@ _ENTRIES = (
         "DEA001",
         "error",
         "dead units",
-        "The share of units that give one and the same value for every example and position, above 50 %.",
+        "The share of units that give one and the same value for every example and position, above two thirds.",
         "Such units pass no signal and get no gradient.",
         "A bias of -3 before ReLU.",
         "Centred weights, biases of 0 (fanwise fix).",
@@ -335,8 +346,8 @@ _ENTRIES = (
         "OUT001",
         "error",
         "outputs that do not depend on the input",
-        "The mean cosine between the outputs for different examples, above 0.999, where inputs differ and the head's "
-        "input is as alike.",
+        "The mean cosine between the outputs for different examples, above 0.999, where inputs differ and that of what "
+        "the last maps read is above 0.9999.",
         "No gradient can tell the examples apart: the ordered phase, or the collapse of the rank.",
         "A deep stack of sigmoids; dead units.",
         "Weights at the edge of chaos; residual connections (fanwise fix).",
@@ -349,8 +360,8 @@ _ENTRIES = (
         "LOS001",
         "error",
         "an initial loss far above a guess's",
-        "The first loss above twice ln C for C classes (ln 2 for yes or no), or above 5 times the second moment of the "
-        "target for a squared error; a warning from 1.3 times on where the head's gain is above 5.",
+        "The first loss above twice ln C for C classes (ln 2 for yes or no), or above 300 times the second moment of "
+        "the target for a squared error; a warning from 1.3 times on where the head's gain is above 5.",
         "The model starts confidently wrong: the first steps unlearn the head instead of learning the task.",
         "A head of std 1.",
         "A head so small that its outputs have std 0.5 or less (fanwise fix).",

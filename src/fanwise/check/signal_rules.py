@@ -1,24 +1,33 @@
 """Rules on what the ops of a run gave: dead and saturated units, attention, inputs, outputs, the loss."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from fanwise.check.depth_rules import chance_width
 from fanwise.check.findings import Finding, Fix, and_more
 from fanwise.check.scales import redraw, root, scale_cause
-from fanwise.check.subject import Map, Subject
+from fanwise.check.subject import Map, Stretch, Subject
 from fanwise.trace import INPUT, Op
 
 USELESS = 0.5
-"""Share of dead or saturated units from which a layer is useless."""
+"""Share of saturated values from which a layer is useless."""
+DEAD = 2 / 3
+"""Share of dead units: where biases alone decide, half of the units are off for every input."""
 ALIKE = 0.999
-"""Cosine of the outputs for different examples from which they say nothing of the input."""
+"""Cosine of the outputs for different examples from which they say nothing of the input ..."""
+FEATURES_ALIKE = 1 - 1e-4
+"""... if that of what the head reads, which has no bias of the head in it, is this large too."""
 TWICE = 2.0
 """Times the loss of a guess from which a model is confidently wrong."""
 LOUD_TIMES, LOUD_HEAD = 1.3, 5.0
-"""Times the loss of a guess that are worth a warning where the head's own gain is as large as this."""
-SQUARED_TIMES = 5.0
-"""The same for a squared error, where outputs of unit variance already double it."""
+"""Times the loss of a guess that are worth a warning where the head's own gain is as large as this ..."""
+LOUD_SQUARED = 20.0
+"""The same for a squared error."""
+SWAPPED_HEAD = 2.0
+"""... or as this, where it follows from the fan_out."""
+SQUARED_TIMES = 300.0
+"""The same for a squared error: targets are often much smaller than outputs of unit variance, without harm."""
 SCORES = 10.0
 """Std of attention scores from which a softmax picks single tokens."""
 LOUD, FAINT = 8.0, 1e-3
@@ -30,7 +39,7 @@ UNIT_ROWS = 16
 
 
 def _dead(subject: Subject) -> Iterator[Finding]:
-    ops = [op for op in subject.trace.ops if subject.signals[op.index].silent > USELESS and _rows(op) >= UNIT_ROWS]
+    ops = [op for op in subject.trace.ops if subject.signals[op.index].silent > DEAD and _rows(op) >= UNIT_ROWS]
     ops = [op for op in ops if op.index in subject.lead_to_output and not _is_gate(subject, op)]
     if ops:
         first = ops[0]
@@ -213,10 +222,9 @@ def _judged(op: Op) -> bool:
 
 
 def _outputs(subject: Subject) -> Iterator[Finding]:
-    heads = [one for one in subject.heads if one.op.index in subject.lead_to_output]
-    features = min((one.fed.likeness for one in heads), default=math.nan)
+    features = min((_likeness_before(subject, one.op) for one in subject.last), default=math.nan)
     inputs = [signal.likeness for signal in subject.first.inputs if not math.isnan(signal.likeness)]
-    if subject.outputs.likeness > ALIKE and not features <= ALIKE and not any(one > 0.99 for one in inputs):
+    if subject.outputs.likeness > ALIKE and features > FEATURES_ALIKE and not any(one > 0.99 for one in inputs):
         op = _first_alike(subject)
         source = None if op is None else (subject.map_of.get(op.index) or _map_before(subject, op))
         place = "" if op is None else _path(source, op)
@@ -232,6 +240,15 @@ def _outputs(subject: Subject) -> Iterator[Finding]:
             evidence={"cosine": subject.outputs.likeness},
             fix=redraw([one for one in subject.maps if one.case.role == "weight"]),
         )
+
+
+def _likeness_before(subject: Subject, op: Op) -> float:
+    """That of what an op reads, or of the nearest op before it where examples were compared."""
+    while op.inputs and op.inputs[0] >= 0:
+        op = subject.trace.ops[op.inputs[0]]
+        if not math.isnan(subject.signals[op.index].likeness):
+            return subject.signals[op.index].likeness
+    return math.nan
 
 
 def _first_alike(subject: Subject) -> Op | None:
@@ -253,11 +270,18 @@ def _loss(subject: Subject) -> Iterator[Finding]:
     )
     squared = usable[0].classes == 0
     heads = [one for one in subject.heads if one.op.index in subject.lead_to_output]
-    loud = not squared and any(one.law.gain > LOUD_HEAD for one in heads)
-    if value > (SQUARED_TIMES if squared else TWICE) * chance:
+    loud = any(one.law.gain > (SWAPPED_HEAD if _is_swapped(one) else LOUD_HEAD) for one in heads)
+    if value > (SQUARED_TIMES if squared else TWICE * _by_width(subject, heads)) * chance:
         yield _loss_finding(subject, value, chance, usable[0].classes)
-    elif loud and value > LOUD_TIMES * chance:
+    elif loud and value > (LOUD_SQUARED if squared else LOUD_TIMES) * chance:
         yield replace(_loss_finding(subject, value, chance, usable[0].classes), severity="warning")
+
+
+def _by_width(subject: Subject, heads: Sequence[Map]) -> float:
+    """By what finite widths alone may multiply the logits: two standard deviations, where nothing sets their scale."""
+    long = [Stretch(stretch.maps[:-1]) for stretch in subject.stretches if stretch.maps[-1] in heads]
+    widest = max((chance_width(stretch, len(subject.observations)) for stretch in long), default=0.0)
+    return math.exp(widest / 3)
 
 
 def _loss_finding(subject: Subject, value: float, chance: float, classes: int) -> Finding:
@@ -279,12 +303,16 @@ def _loss_finding(subject: Subject, value: float, chance: float, classes: int) -
     )
 
 
+def _is_swapped(head: Map) -> bool:
+    return head.law.kind in ("he_fan_out", "lecun_fan_out")
+
+
 def _head_cause(head: Map) -> tuple[str, str]:
     """Whether its own weights are too large, or what feeds it is."""
     gain, fed = head.law.gain, head.fed.rms
     whole = f"outputs of rms {head.signal.rms:.3g}"
     text = f"{whole}: the head's gain is {gain:.3g} ({head.law.text}), its input's rms {fed:.3g}"
-    if head.law.kind in ("he_fan_out", "lecun_fan_out") and gain > 2:
+    if _is_swapped(head) and gain > SWAPPED_HEAD:
         return "swapped", f"{text}; fan_out stands where fan_in belongs"
     return ("head", text) if gain > 3 or not fed > 4 else ("loud_input", text)
 

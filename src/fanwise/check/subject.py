@@ -206,6 +206,20 @@ class Subject:
             yield Map(op, path, *told, self.signals[op.index], self.fed(op), sum(biases))
 
     @cached_property
+    def hidden_maps(self) -> tuple[Map, ...]:
+        """The maps from a hidden state to itself, inside ops of recurrent cells."""
+        found = [
+            (op, use.path)
+            for op in self.trace.ops
+            for use in op.used("recurrent")
+            if op.kind == "recurrent" and use.path in self.values
+        ]
+        return tuple(
+            Map(op, path, self.cases[path], self.values[path], self.laws[path], self.signals[op.index], Signal())
+            for op, path in found
+        )
+
+    @cached_property
     def map_of(self) -> Mapping[int, Map]:
         """Maps by the index of their op."""
         return MappingProxyType({one.op.index: one for one in self.maps})
@@ -246,6 +260,21 @@ class Subject:
         return tuple(
             one for one in self.maps if one.case.role in ("head", "tied_embedding") and one.op.kind != "embedding"
         )
+
+    @cached_property
+    def followed(self) -> frozenset[int]:
+        """Ops whose output reaches a map."""
+        found: set[int] = set()
+        for op in reversed(self.trace.ops):
+            if any(i in self.map_of or i in found for i in self.trace.followers[op.index]):
+                found.add(op.index)
+        return frozenset(found)
+
+    @property
+    def last(self) -> tuple[Map, ...]:
+        """The maps on the way to the first output that no other map follows."""
+        inner = [one for one in self.maps if one.op.index in self.lead_to_output]
+        return tuple(one for one in inner if one.op.index not in self.followed)
 
     @cached_property
     def lead_to_output(self) -> frozenset[int]:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 
 from fanwise.check.findings import Finding, Fix, and_more, counted
-from fanwise.check.scales import redraw, size_word
 from fanwise.check.subject import Map, Optimizer, Subject
 from fanwise.trace import Op
 
@@ -245,41 +244,3 @@ EPSILON = 1e-8
 
 def _rounding(subject: Subject, path: str) -> float:
     return DTYPE_STEPS.get(subject.trace.by_path[path].dtype, LOST_STEP)
-
-
-def _mostly_tiny(subject: Subject) -> Iterator[Finding]:
-    yield from _sized(subject, "WGT001")
-
-
-def _mostly_huge(subject: Subject) -> Iterator[Finding]:
-    yield from _sized(subject, "WGT002")
-
-
-FAINT_SHARE, LOUD_SHARE = 0.5, 0.3
-"""Share of the inner maps that must be so."""
-FAINT_GAIN, LOUD_GAIN = 0.03, 4.0
-"""Gain (std times sqrt(fan_in)) of most inner maps below or above which nothing that was published starts."""
-
-
-def _sized(subject: Subject, code: str) -> Iterator[Finding]:
-    inner = [one for one in subject.maps if one.case.role in ("weight", "branch_end") and one.law.gain > 0]
-    inner = [one for one in inner if not one.case.normalized and not one.derived]
-    grows = code == "WGT002"
-    wrong = [one for one in inner if (one.law.gain > LOUD_GAIN if grows else one.law.gain < FAINT_GAIN)]
-    share = LOUD_SHARE if grows else FAINT_SHARE
-    if len(wrong) > share * len(inner) and (len(wrong) > 1 or wrong[0].op.kind == "recurrent"):
-        middle = sorted(one.law.gain for one in wrong)[len(wrong) // 2]
-        verb = "multiply" if grows else "divide"
-        times = middle if grows else 1 / middle
-        yield Finding(
-            code,
-            "warning",
-            f"{len(wrong)} of {len(inner)} inner weights {verb} the rms of what they read by {times:.3g}",
-            wrong[0].path,
-            wrong[0].op.index,
-            f"{wrong[0].law.text} at gain {wrong[0].law.gain:.3g}",
-            size_word(wrong[0], middle),
-            tuple(one.path for one in wrong),
-            {"gain": middle, "weights": len(wrong)},
-            redraw(wrong),
-        )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fanwise.check.findings import Finding, Fix, Severity, and_more, counted
 from fanwise.check.scales import reads_relu, redraw
 from fanwise.check.subject import Map, Subject
-from fanwise.trace import INPUT, WEIGHT_KINDS, Trace
+from fanwise.trace import INPUT, WEIGHT_KINDS, Op, Trace
 
 HALF = 0.5
 """Share of repeated units from which a weight is useless as it is."""
@@ -84,31 +84,61 @@ def _zero_maps(subject: Subject) -> Iterator[Finding]:
 
 def _zero_by_design(subject: Subject, one: Map) -> bool:
     """A head, a table of biases, or the end of a branch whose sum carries another signal."""
-    if one.case.role in ("position", "relative", "token", "gate", "branch_gate"):
-        return True
     if one.op.kind == "embedding":
-        return one.case.parameter.shape[-1] == 1
-    after = subject.trace.after(one.op, ("activation", "add", "mul"), JOINING)
-    if after is not None and after.kind == "activation" and str(after.detail.get("nonlinearity")) in FLAT_AT_ZERO:
+        added = one.case.role in ("position", "relative", "token") or one.case.parameter.shape[-1] == 1
+        return added or _meets_another(subject, one)
+    if one.case.part in ("query", "key"):
+        return not _all_zero(subject, "key" if one.case.part == "query" else "query")
+    if _never_learns(subject, one):
         return False
-    if one.case.role in ("head", "branch_end"):
-        return True
-    add = subject.trace.after(one.op, ("add", "mul"), (*JOINING, "activation"))
-    if add is not None and any(_passes_by(subject.trace, source, one.op.index) for source in add.inputs):
-        return True
-    return subject.trace.after(one.op, ("activation", "norm", "softmax"), EVERY) is None
+    known = one.case.role in ("head", "branch_end", "relative", "token", "gate", "branch_gate")
+    linear = subject.trace.after(one.op, ("activation", "norm", "softmax"), EVERY) is None
+    return known or linear or _meets_another(subject, one)
 
 
-def _passes_by(trace: Trace, source: int, avoided: int) -> bool:
-    """Whether something of the model's inputs reaches an op without going through another."""
-    seen, queue = {avoided}, [source]
+def _never_learns(subject: Subject, one: Map) -> bool:
+    """Whether a nonlinearity follows whose slope at 0 counts as 0."""
+    after = subject.trace.after(one.op, ("activation", "add", "mul"), JOINING)
+    return after is not None and after.kind == "activation" and str(after.detail.get("nonlinearity")) in FLAT_AT_ZERO
+
+
+def _meets_another(subject: Subject, one: Map) -> bool:
+    """Whether what it gives is used, before the next map, beside something of the inputs that goes another way."""
+    seen, queue = {one.op.index}, list(subject.trace.follows(one.op))
+    while queue:
+        op = queue.pop()
+        if op.index in seen or op.kind in (*WEIGHT_KINDS, "matmul", "attention"):
+            continue
+        if len(set(op.inputs)) > 1 and any(_passes_by(subject.trace, source, one.op) for source in op.inputs):
+            return True
+        seen.add(op.index)
+        queue.extend(subject.trace.follows(op))
+    return False
+
+
+def _all_zero(subject: Subject, part: str) -> bool:
+    """Whether every map that makes this part of an attention is zero too."""
+    others = [one for one in subject.maps if one.case.part == part]
+    return bool(others) and all(one.law.kind == "zeros" for one in others)
+
+
+def _passes_by(trace: Trace, source: int, avoided: Op) -> bool:
+    """Whether something of the model's inputs reaches an op without going through another.
+
+    Beside a table other tables do not count: positions alone do not make up for tokens.
+    """
+    seen, queue = {avoided.index}, [source]
     while queue:
         here = queue.pop()
-        if here == INPUT or (here not in seen and trace.ops[here].kind == "embedding"):
+        if here == INPUT:
             return True
-        if here not in seen:
-            seen.add(here)
-            queue.extend(trace.ops[here].inputs)
+        op = trace.ops[here]
+        if here in seen or (op.kind == "embedding" and avoided.kind == "embedding"):
+            continue
+        if op.kind == "embedding":
+            return True
+        seen.add(here)
+        queue.extend(op.inputs)
     return False
 
 
@@ -186,7 +216,7 @@ def _copies(subject: Subject) -> Iterator[Finding]:
     twins = [
         one
         for one in _distinct(subject.maps)
-        if one.values.twin and one.path in trained and one.values.twin in trained and len(one.case.parameter.shape) > 1
+        if one.values.twin and one.path in trained and one.values.twin in trained and _alike(subject, one)
     ]
     if twins:
         first = twins[0]
@@ -203,6 +233,12 @@ def _copies(subject: Subject) -> Iterator[Finding]:
             {"weights": len(twins)},
             redraw(twins),
         )
+
+
+def _alike(subject: Subject, one: Map) -> bool:
+    """Whether it has the shape of its twin: a decoder may begin as its encoder turned over."""
+    shape = one.case.parameter.shape
+    return len(shape) > 1 and shape == subject.cases[one.values.twin].parameter.shape
 
 
 def _distinct(maps: Sequence[Map]) -> list[Map]:
@@ -244,11 +280,11 @@ def _outliers_hidden(subject: Subject) -> Iterator[Finding]:
 
 def _departures(subject: Subject) -> Iterator[Finding]:
     sized = [one for one in _distinct(subject.maps) if one.law.gain > 0]
-    inner = [one for one in sized if one.case.role in INNER]
+    inner = [one for one in sized if one.case.role in INNER and min(one.case.parameter.shape) > 1]
     heads = [one for one in sized if one.case.role == "head"]
     for one in inner:
         factor = _departure(one, [other for other in inner if other is not one], heads)
-        if factor is None:
+        if factor is None or (factor < 1 and one.op.index not in subject.followed):
             continue
         normed = _hidden(subject, one)
         word = f"{factor:.3g} times" if factor > 1 else f"1/{1 / factor:.3g} of"

@@ -6,11 +6,14 @@ Example:
     >>> start = lab.initialize(network, he_normal, key=0)
     >>> [layer.dead < 0.1 for layer in lab.probe(network, start, data.test_x, data.test_y).layers]
     [True, True, True]
+    >>> lab.check(network, start, data.train_x, data.train_y).ok
+    True
     >>> run = lab.train(network, start, data, lab.Recipe(epochs=3), key=0)
     >>> run.epochs[-1].test_accuracy > 0.9
     True
 """
 
+from fanwise.lab.checking import check, observe
 from fanwise.lab.data import Dataset, load, load_digits
 from fanwise.lab.files import DataError
 from fanwise.lab.layers import Parameters
@@ -32,11 +35,13 @@ __all__ = [
     "Run",
     "WeightLaw",
     "backward",
+    "check",
     "evaluate",
     "forward",
     "initialize",
     "load",
     "load_digits",
+    "observe",
     "predict",
     "probe",
     "train",

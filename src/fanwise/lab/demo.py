@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from fanwise._version import __version__
+from fanwise.check.findings import Finding
+from fanwise.lab.checking import check
 from fanwise.lab.data import load, load_digits
 from fanwise.lab.experiment import Nonlinearity, Outcome, Setup, run, sweep_factors
+from fanwise.lab.network import Architecture, initialize
 from fanwise.lab.pages import (
     NORMS,
     TITLE,
@@ -47,6 +50,9 @@ DEFAULT_SCALE = "0.01:100"
 SWEEP_POINTS = 13
 SWEPT_START = "he"
 
+CHECKED = 2048
+"""About so many training images are checked, spread evenly over all: more would tell the same more slowly."""
+
 
 @dataclass(frozen=True)
 class Network:
@@ -59,10 +65,24 @@ class Network:
 
 @dataclass(frozen=True)
 class Job:
-    """One start at one factor, all seeds."""
+    """One start at one factor, all seeds; those of a sweep are not checked."""
 
     start: Start
     factor: float = 1.0
+    checked: bool = True
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a job.
+
+    Args:
+        outcome: of the trainings.
+        findings: of the check before them; () where it found nothing, or was not asked.
+    """
+
+    outcome: Outcome
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
@@ -85,10 +105,11 @@ class Order:
             processes: how many at once; 1 runs them in this one. The results are the same.
             on_job: called after each.
         """
-        outcomes = _run_jobs(self.setup, self.jobs, processes, on_job)
-        first, rest = outcomes[: len(self.starts)], outcomes[len(self.starts) :]
+        done = _run_jobs(self.setup, self.jobs, processes, on_job)
+        first, rest = done[: len(self.starts)], [each.outcome for each in done[len(self.starts) :]]
         sweep = {norm: tuple(group) for norm, group in groupby(rest, key=lambda outcome: outcome.start.norm)}
-        return Results(self.setup, tuple(first), sweep)
+        outcomes, checks = tuple(each.outcome for each in first), tuple(each.findings for each in first)
+        return Results(self.setup, outcomes, sweep, checks)
 
 
 def recipe_for(depth: int, *, epochs: int | None, learning_rate: float, clip: float | None) -> Recipe:
@@ -147,7 +168,9 @@ def summary(results: Results) -> Document:
 
 
 def _sweep(start: Start | None, factors: Sequence[float]) -> tuple[Job, ...]:
-    return tuple(Job(replace(start, norm=norm), factor) for norm in NORMS for factor in factors) if start else ()
+    if start is None:
+        return ()
+    return tuple(Job(replace(start, norm=norm), factor, checked=False) for norm in NORMS for factor in factors)
 
 
 def _factors(scale: str) -> tuple[float, ...]:
@@ -161,7 +184,7 @@ def _factors(scale: str) -> tuple[float, ...]:
     return sweep_factors(low, high, SWEEP_POINTS)
 
 
-def _run_jobs(setup: Setup, jobs: Sequence[Job], processes: int, on_job: Callable[[], None]) -> list[Outcome]:
+def _run_jobs(setup: Setup, jobs: Sequence[Job], processes: int, on_job: Callable[[], None]) -> list[Done]:
     if processes == 1:
         return _counted((_run(setup, job) for job in jobs), on_job)
     for name in BLAS_THREADS:
@@ -185,19 +208,19 @@ def jsonable(results: Results) -> dict[str, Any]:
             "recipe": setup.recipe,
             "chance_loss": setup.chance,
         },
-        "starts": [_outcome(outcome, setup) for outcome in results.outcomes],
+        "starts": [_outcome(outcome, setup, findings) | {"check": findings} for outcome, findings in results.judged],
         "sweep": {norm: [_outcome(outcome, setup) for outcome in row] for norm, row in results.sweep.items()},
     }
 
 
-def _outcome(outcome: Outcome, setup: Setup) -> dict[str, Any]:
+def _outcome(outcome: Outcome, setup: Setup, findings: Sequence[Finding] | None = None) -> dict[str, Any]:
     return {
         "start": outcome.start.name,
         "label": outcome.start.label,
         "law": to_config(outcome.start.law),
         "norm": outcome.start.norm,
         "factor": outcome.factor,
-        "story": tell(outcome, setup),
+        "story": tell(outcome, setup, findings),
         "loss_at_zero": outcome.start_loss,
         "final_loss": outcome.final_loss,
         "train_accuracy": outcome.train_accuracy,
@@ -207,13 +230,28 @@ def _outcome(outcome: Outcome, setup: Setup) -> dict[str, Any]:
     }
 
 
-def _counted(outcomes: Iterable[Outcome], on_job: Callable[[], None]) -> list[Outcome]:
+def _counted(jobs: Iterable[Done], on_job: Callable[[], None]) -> list[Done]:
     found = []
-    for outcome in outcomes:
-        found.append(outcome)
+    for done in jobs:
+        found.append(done)
         on_job()
     return found
 
 
-def _run(setup: Setup, job: Job) -> Outcome:
-    return run(setup, job.start, factor=job.factor)
+def _run(setup: Setup, job: Job) -> Done:
+    findings = checked(setup, job.start) if job.checked else ()
+    return Done(run(setup, job.start, factor=job.factor), findings)
+
+
+def checked(setup: Setup, start: Start) -> tuple[Finding, ...]:
+    """What the check finds before the trainings of a start, over all its seeds; it can be sent between processes."""
+    architecture = Architecture(setup.widths, setup.nonlinearity, start.norm)
+    parameters = [initialize(architecture, start.law, seed) for seed in range(setup.seeds)]
+    every = -(-len(setup.data.train_y) // CHECKED)
+    report = check(architecture, parameters, setup.data.train_x[::every], setup.data.train_y[::every])
+    return tuple(map(_plain, report.findings))
+
+
+def _plain(finding: Finding) -> Finding:
+    """The same without read-only views, which cannot be pickled."""
+    return replace(finding, evidence=dict(finding.evidence), follows=tuple(map(_plain, finding.follows)))

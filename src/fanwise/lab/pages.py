@@ -1,15 +1,17 @@
 """The demo's results as a report."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from fanwise._version import __version__
+from fanwise.check.findings import Finding
+from fanwise.check.words import TONES
 from fanwise.lab.experiment import TRAINED, Outcome, Setup, trained_range
 from fanwise.lab.probing import LayerProfile
 from fanwise.lab.starts import Norm
-from fanwise.lab.story import tell, tone
+from fanwise.lab.story import tell, tone, wrong
 from fanwise.report.document import (
     Axis,
     Column,
@@ -40,6 +42,10 @@ SHOWN_LAYERS = 3
 """A table cell shows so many layers; of a deeper network the first, the middle and the last."""
 
 
+NARROW = 5
+"""Characters of a number in the table of step zero, which has most columns and should fit into 80 characters."""
+
+
 @dataclass(frozen=True)
 class Results:
     """All that a demo found.
@@ -48,11 +54,18 @@ class Results:
         setup: what the starts have in common.
         outcomes: one a start; empty where only a sweep was asked for.
         sweep: by norm, one outcome a factor, in the order of the factors.
+        checks: what the check found before each start's trainings, gravest first; one a start.
     """
 
     setup: Setup
     outcomes: tuple[Outcome, ...]
     sweep: Mapping[Norm, tuple[Outcome, ...]]
+    checks: tuple[tuple[Finding, ...], ...]
+
+    @property
+    def judged(self) -> Iterator[tuple[Outcome, tuple[Finding, ...]]]:
+        """Each start's outcome beside what the check found."""
+        return zip(self.outcomes, self.checks, strict=True)
 
 
 def document(results: Results) -> Document:
@@ -70,8 +83,13 @@ def after_title(setup: Setup) -> str:
     return f"After {_count(setup.recipe.epochs, 'epoch')}"
 
 
-def step_zero_table(results: Results) -> Table:
-    """One row a start: what stands there before the first step."""
+def step_zero_table(results: Results, *, reasons: bool = False) -> Table:
+    """One row a start: what stands there before the first step.
+
+    Args:
+        results: of the demo.
+        reasons: whether rows say what the check found in a sentence, not by its code alone.
+    """
     setup = results.setup
     columns = (
         Column("start", help="std of normal weights, n for fan_in; biases start at 0"),
@@ -80,10 +98,12 @@ def step_zero_table(results: Results) -> Table:
         Column("loss", align="right", help=f"a network that knows nothing has ln {setup.data.classes}"),
         Column("dead", align="right", help="hidden units that give the same for every image"),
         Column("equal", align="right", help="hidden units that repeat another's weights"),
+        Column("check", help="what fanwise check finds first, before the first step"),
     )
     chance = f"ln {setup.data.classes} = {setup.chance:.3f}"
-    caption = f"Mean over {_count(setup.seeds, 'seed')}, {_layers_shown(setup)}. {chance}."
-    return Table(columns, tuple(_step_zero_row(outcome) for outcome in results.outcomes), caption=caption)
+    caption = f"Mean over {_count(setup.seeds, 'seed')}, {_layers_shown(setup)}. {chance}.{_hint(results)}"
+    rows = (_step_zero_row(outcome, findings, reasons=reasons) for outcome, findings in results.judged)
+    return Table(columns, tuple(rows), caption=caption)
 
 
 def training_table(results: Results) -> Table:
@@ -96,7 +116,7 @@ def training_table(results: Results) -> Table:
         Column("signal", help="std of the pre-activations at the end: does the scale stay?"),
     )
     caption = "The same batches for every start."
-    rows = tuple(_training_row(outcome, results.setup) for outcome in results.outcomes)
+    rows = tuple(_training_row(outcome, results.setup, findings) for outcome, findings in results.judged)
     return Table(columns, rows, caption=caption)
 
 
@@ -152,7 +172,7 @@ def _starts_sections(results: Results) -> tuple[Section, ...]:
     if not results.outcomes:
         return ()
     return (
-        Section("At step zero", (step_zero_table(results),)),
+        Section("At step zero", (step_zero_table(results, reasons=True),)),
         Section(after_title(results.setup), (training_table(results), _loss_chart(results))),
         Section("Layer by layer", (_profiles(results),)),
     )
@@ -178,20 +198,38 @@ def _legend(setup: Setup) -> Text:
     )
 
 
-def _step_zero_row(outcome: Outcome) -> Row:
-    return Row(
-        (
-            outcome.start.label,
-            _layers(outcome.rms(_std)),
-            _layers(outcome.rms(_gradient_std)),
-            _short(outcome.start_loss),
-            f"{outcome.hidden_share(lambda layer: layer.dead):.0%}",
-            f"{outcome.hidden_share(lambda layer: layer.identical):.0%}",
-        )
+def _hint(results: Results) -> str:
+    """How to learn what a code means, with the first that was found; "" where none was."""
+    codes = (finding.code for findings in results.checks for finding in wrong(findings))
+    return next((f" `fanwise explain {code}` tells what a code means." for code in codes), "")
+
+
+def _step_zero_row(outcome: Outcome, findings: Sequence[Finding], *, reasons: bool) -> Row:
+    cells = (
+        outcome.start.label,
+        " ".join(map(_narrow, _chosen(outcome.rms(_std)))),
+        " ".join(map(_narrow, _chosen(outcome.rms(_gradient_std)))),
+        _narrow(outcome.start_loss),
+        f"{outcome.hidden_share(lambda layer: layer.dead):.0%}",
+        f"{outcome.hidden_share(lambda layer: layer.identical):.0%}",
+        wrong(findings)[0].code if wrong(findings) else "healthy",
     )
+    return _with_reasons(cells, wrong(findings)) if reasons else Row(cells)
 
 
-def _training_row(outcome: Outcome, setup: Setup) -> Row:
+def _with_reasons(cells: tuple[str, ...], findings: Sequence[Finding]) -> Row:
+    mark = TONES[findings[0].severity] if findings else "good"
+    return Row(cells, tone=mark, note=" ".join(map(_reason, findings)))
+
+
+def _reason(finding: Finding) -> str:
+    """A finding in a sentence, with what follows from it."""
+    following = [each.code for each in finding.walk() if each is not finding]
+    more = f", and with it {', '.join(following)}" if following else ""
+    return f"{finding.code}{more}: {finding.message}."
+
+
+def _training_row(outcome: Outcome, setup: Setup, findings: Sequence[Finding]) -> Row:
     return Row(
         (
             outcome.start.label,
@@ -201,7 +239,7 @@ def _training_row(outcome: Outcome, setup: Setup) -> Row:
             _layers(outcome.rms(_std, after=True)),
         ),
         tone=tone(outcome),
-        note=tell(outcome, setup),
+        note=tell(outcome, setup, findings),
     )
 
 
@@ -299,9 +337,13 @@ def _gradient_std(layer: LayerProfile) -> float:
 
 
 def _layers(values: Sequence[float]) -> str:
-    if len(values) <= SHOWN_LAYERS:
-        return " ".join(map(_short, values))
-    return " ".join(_short(values[i], exponent_digits=0) for i in (0, len(values) // 2, -1))
+    digits = 1 if len(values) <= SHOWN_LAYERS else 0
+    return " ".join(_short(value, exponent_digits=digits) for value in _chosen(values))
+
+
+def _chosen(values: Sequence[float]) -> Sequence[float]:
+    """The values of the layers that a cell shows."""
+    return values if len(values) <= SHOWN_LAYERS else (values[0], values[len(values) // 2], values[-1])
 
 
 def _layers_shown(setup: Setup) -> str:
@@ -317,6 +359,14 @@ def _short(value: float, *, exponent_digits: int = 1) -> str:
     if value == 0 or 0.001 <= value < 1000:
         return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
     return f"{value:.{exponent_digits}e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+
+
+def _narrow(value: float) -> str:
+    """The same in five characters, where one digit and an exponent need no more: 3e-3, 0.027, 1.3, 190, 2.1e3, 4e27."""
+    text = _short(value)
+    if len(text) <= NARROW or not math.isfinite(value):
+        return text
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
 def _count(number: int, noun: str) -> str:

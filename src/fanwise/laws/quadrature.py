@@ -38,7 +38,23 @@ def normal_mean(function: Callable[[F64], F64], *, kinks: Sequence[float] = ()) 
     Raises:
         QuadratureError: f is not finite, or too rough for the integral to converge.
     """
-    return _adaptive(lambda x, half: function(x.ravel()).reshape(x.shape), kinks)
+    return _adaptive(lambda x, half: function(x.ravel()).reshape(x.shape), kinks)[0]
+
+
+def normal_panels(function: Callable[[F64], F64], *, kinks: Sequence[float] = ()) -> F64:
+    """Edges of the panels of [-14, 14] that resolve f against the normal density; they crowd where it is not smooth.
+
+    Raises:
+        QuadratureError: f is not finite, or too rough.
+    """
+    return _adaptive(lambda x, half: function(x.ravel()).reshape(x.shape), kinks)[1]
+
+
+def legendre_nodes(low: F64, high: F64) -> tuple[F64, F64]:
+    """Nodes and weights of the Gauss-Legendre rule on each panel, along a new last axis."""
+    nodes, weights = _rule()
+    half = ((high - low) / 2)[..., None]
+    return low[..., None] + half * (1 + nodes), half * weights
 
 
 def normal_mean_of_squared_slope(function: Callable[[F64], F64], *, kinks: Sequence[float] = ()) -> float:
@@ -52,12 +68,17 @@ def normal_mean_of_squared_slope(function: Callable[[F64], F64], *, kinks: Seque
         slope: F64 = (function(x.ravel()).reshape(x.shape) @ _differentiation().T) / half
         return slope**2
 
-    return _adaptive(squared_slope, kinks)
+    return _adaptive(squared_slope, kinks)[0]
 
 
-def _adaptive(integrand: Integrand, kinks: Sequence[float]) -> float:
-    """Halves panels until halving changes nothing; what never settles is judged at the end."""
-    edges = np.unique(np.concatenate([np.arange(-REACH, REACH + 1), np.asarray(kinks, np.float64)]))
+def _adaptive(integrand: Integrand, kinks: Sequence[float]) -> tuple[float, F64]:
+    """Halves panels until halving changes nothing; what never settles is judged at the end.
+
+    Returns:
+        The integral, and the edges of the panels.
+    """
+    inside = [kink for kink in kinks if abs(kink) < REACH]
+    edges = np.unique(np.concatenate([np.arange(-REACH, REACH + 1), np.asarray(inside, np.float64)]))
     low, high = edges[:-1], edges[1:]
     values, total, mass, left_over = _panels(integrand, low, high), 0.0, 0.0, 0.0
     if abs(values[0]) + abs(values[-1]) > NEGLIGIBLE * np.abs(values).sum():
@@ -73,25 +94,28 @@ def _adaptive(integrand: Integrand, kinks: Sequence[float]) -> float:
         done = settled | exhausted
         total += float((left + right)[done].sum())
         mass += float(np.abs(left + right)[done].sum())
+        edges = np.r_[edges, middle[~done]]
         low, high = np.r_[low[~done], middle[~done]], np.r_[middle[~done], high[~done]]
         values = np.r_[left[~done], right[~done]]
     if left_over > NOISE_LIMIT * mass:
         raise QuadratureError(
             "the expectation does not converge: the function (or its slope) jumps, or is noisier than float64"
         )
-    return total
+    return total, np.sort(edges)
 
 
 def _panels(integrand: Integrand, low: F64, high: F64) -> F64:
     """Integral of integrand times normal density over each panel."""
-    nodes, weights = _rule()
-    half = ((high - low) / 2)[:, None]
-    x = low[:, None] + half * (1 + nodes)
-    values = integrand(x, half)
+    x, weights = legendre_nodes(low, high)
+    values = integrand(x, ((high - low) / 2)[:, None])
     if not np.isfinite(values).all():
         raise QuadratureError("the function is not finite for all z in [-14, 14]")
-    density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
-    return np.asarray((half * weights * density * values).sum(axis=1))
+    return np.asarray((weights * normal_density(x) * values).sum(axis=1))
+
+
+def normal_density(z: F64) -> F64:
+    """The standard normal density."""
+    return np.asarray(np.exp(-z * z / 2) / np.sqrt(2 * np.pi))
 
 
 @lru_cache(maxsize=1)

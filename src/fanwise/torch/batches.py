@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from operator import attrgetter
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, TypeAlias
 
@@ -53,6 +54,8 @@ SAME = 0.02
 SQUARED = ("mse_loss",)
 CHOICES = ("cross_entropy", "CrossEntropyLoss", "nll_loss", "NLLLoss")
 YES_OR_NO = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "BCELoss", "BCEWithLogitsLoss")
+WEIGHTS = ("weight", "pos_weight")
+"""Options of a loss that change what a guess gives; those that do not are the ignored index and label smoothing."""
 JUDGED = frozenset(
     ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "mse_loss")
 )
@@ -97,9 +100,11 @@ def checked_loss(loss: LossLike) -> Callable[..., Any] | None:
     """The function that is meant.
 
     Raises:
-        TypeError: neither a name nor something to call.
+        TypeError: neither a name nor something to call, or a class.
         ValueError: an unknown name.
     """
+    if isinstance(loss, type):
+        raise TypeError(f"loss = {loss.__name__}, a class: expected an instance, as in {loss.__name__}()")
     if loss is None or (callable(loss) and not isinstance(loss, str)):
         return loss
     if not isinstance(loss, str):
@@ -158,9 +163,10 @@ class LossCalls(TorchFunctionMode):
         output = func(*args, **named)
         name = bare_name(func)
         if name in JUDGED and isinstance(output, Tensor) and output.numel() == 1:
-            both = [*args, *(named[key] for key in ("input", "target") if key in named)]
-            if len(both) > 1:
-                self._seen.append(_Seen(*_chance(name, both[0], both[1]), output.detach().reshape(())))
+            places = dict(zip(("input", "target"), args, strict=False))
+            with torch.no_grad():
+                found = _chance(name, func, {**named, **places}, args[2:])
+            self._seen.append(_Seen(*found, output.detach().reshape(())))
         return output
 
     def told(self, scored: Scored) -> Loss:
@@ -172,12 +178,20 @@ class LossCalls(TorchFunctionMode):
         return replace(scored.told, value=value, chance=alike[-1].chance, classes=alike[-1].classes)
 
 
+def opened(outputs: Any) -> Any:
+    """What a model returned, with a dataclass read as a mapping of its fields."""
+    if is_dataclass(outputs) and not isinstance(outputs, (type, Mapping)):
+        return {field.name: attrgetter(field.name)(outputs) for field in fields(outputs)}
+    return outputs
+
+
 def _own(outputs: Any) -> Scored | None:
     """The loss that the model computed itself, or a probe."""
+    outputs = opened(outputs)
     named = outputs if isinstance(outputs, Mapping) else {}
     floats = [tensor for tensor in tensors_in(outputs) if tensor.is_floating_point() or tensor.is_complex()]
     value = named.get("loss")
-    if value is None and len(floats) == 1 and floats[0].numel() == 1:
+    if value is None and floats and floats[0].numel() == 1 and (len(floats) == 1 or not floats[0].dim()):
         value = floats[0]
     if not isinstance(value, Tensor):
         return _probe([tensor for tensor in floats if tensor.requires_grad])
@@ -197,6 +211,7 @@ def _probe(floats: Sequence[Tensor]) -> Scored | None:
 
 def _logits(outputs: Any) -> Any:
     """What a loss compares with a target: the logits where they are named, else the first tensor of floats."""
+    outputs = opened(outputs)
     if isinstance(outputs, Mapping) and isinstance(outputs.get("logits"), Tensor):
         return outputs["logits"]
     return next((tensor for tensor in tensors_in(outputs) if tensor.is_floating_point()), outputs)
@@ -222,18 +237,17 @@ def _drawn_target(name: str, output: Any) -> Tensor:
     return made.to(output.device, output.dtype)
 
 
-def _chance(name: str, output: Any, target: Any) -> tuple[float, int]:
+def _chance(
+    name: str, function: Callable[..., Any], named: Mapping[str, Any], more: Sequence[Any]
+) -> tuple[float, int]:
     """The loss of a model that says nothing, and the number of classes."""
-    if not isinstance(output, Tensor):
-        return NAN, 0
-    if name in CHOICES:
-        classes = output.shape[1] if output.dim() > 1 else output.shape[0]
-        return math.log(classes), int(classes)
-    if name in YES_OR_NO:
-        return math.log(2), 2
-    if name in SQUARED and isinstance(target, Tensor):
-        return float(target.double().square().mean()), 0
-    return NAN, 0
+    output, target = named["input"], named["target"]
+    classes = 0 if name in SQUARED else 2 if name in YES_OR_NO else int(output.shape[1 if output.dim() > 1 else 0])
+    if more or named.get("reduction", "mean") != "mean" or any(named.get(key) is not None for key in WEIGHTS):
+        rest = {key: value for key, value in named.items() if key not in ("input", "target")}
+        nothing = 0.5 if name == "binary_cross_entropy" else -math.log(max(classes, 1)) if name in CHOICES else 0.0
+        return float(function(torch.full_like(output, nothing), target, *more, **rest)), classes
+    return (math.log(classes), classes) if classes else (float(target.double().square().mean()), 0)
 
 
 def _guarded(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

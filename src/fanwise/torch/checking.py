@@ -8,14 +8,15 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
+from fanwise.check.arguments import parse_optimizer
+from fanwise.check.assembling import assembled
 from fanwise.check.findings import SEVERITIES, Severity
-from fanwise.check.folding import chosen_codes, judge
-from fanwise.check.layers import layers
+from fanwise.check.folding import chosen_codes
 from fanwise.check.observation import Observation, Place
 from fanwise.check.report import Report
-from fanwise.check.subject import Optimizer, Subject
+from fanwise.check.subject import Subject
 from fanwise.plan.plan import Plan
-from fanwise.stream.arguments import checked_choice, checked_count, checked_number
+from fanwise.stream.arguments import checked_choice, checked_count
 from fanwise.torch.applying import apply
 from fanwise.torch.batches import LossLike, checked_loss, split
 from fanwise.torch.configured import labelled
@@ -26,8 +27,6 @@ from fanwise.torch.restore import seeded
 from fanwise.torch.sources import constructed, function_place
 
 Factory: TypeAlias = Callable[[], nn.Module]
-
-OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
 
 
 def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
@@ -99,8 +98,13 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
     subject = Subject(observations, plan, parsed)
     if places is None:
         places = constructed(found, None if isinstance(model, nn.Module) else function_place(model))
-    report = Report(judge(subject, select, ignore), (), observations, fail_on=fail_on, places=places)
-    return _described(report, subject, found, way.text(found))
+    return replace(
+        assembled(subject, select=select, ignore=ignore, fail_on=fail_on),
+        model=type(found).__name__,
+        framework=f"torch {torch.__version__.partition('+')[0]}",
+        batch=way.text(found),
+        places=places,
+    )
 
 
 @dataclass(frozen=True)
@@ -168,59 +172,3 @@ def _kept(model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for tensor, copy in zip(held, copies, strict=True):
                 tensor.copy_(copy)
-
-
-def parse_optimizer(text: str) -> Optimizer:
-    """An optimizer from its name and learning rate, as in ``"adam:1e-3"``.
-
-    Raises:
-        TypeError: not a str.
-        ValueError: an unknown name, or no learning rate above 0.
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"optimizer = {text!r}: expected a text such as 'adam:1e-3'")
-    name, _, rate = text.partition(":")
-    checked_choice(name, OPTIMIZERS, name="optimizer")
-    try:
-        value = checked_number(float(rate), name="learning rate")
-    except ValueError:
-        raise ValueError(f"optimizer = {text!r}: expected a learning rate after the name, as in 'adam:1e-3'") from None
-    if value <= 0:
-        raise ValueError(f"optimizer = {text!r}: expected a learning rate > 0")
-    return Optimizer(name, value)
-
-
-def _described(report: Report, subject: Subject, model: nn.Module, batch: str) -> Report:
-    trace = subject.trace
-    weights = [parameter.path for parameter in trace.parameters if len(parameter.shape) > 1]
-    used = sum(bool(trace.uses[path]) for path in weights)
-    return replace(
-        report,
-        layers=layers(subject, report.findings),
-        model=type(model).__name__,
-        framework=f"torch {torch.__version__.partition('+')[0]}",
-        batch=batch,
-        parameters=sum(tensor.numel() for tensor in model.parameters()),
-        weights=(len(weights), used),
-        notes=tuple(_notes(subject)),
-    )
-
-
-def _notes(subject: Subject) -> Iterator[str]:
-    first, lengths = subject.first, {len(one.signals) for one in subject.observations}
-    if len(lengths) > 1:
-        yield "The runs took different ways through the model: moments are those of the first seed alone."
-    if not first.backward:
-        yield "The backward pass was left out: nothing is said of gradients."
-    elif first.loss is None or not any(values.reached for values in first.values.values()):
-        yield "No gradient came to any parameter: nothing is said of the backward pass."
-    elif first.loss.probe:
-        yield "No loss was given: gradients are those of a random projection of the output, and no loss was judged."
-    elif first.loss.drawn:
-        yield "The batch holds no target: random ones stand for it."
-    unseen = [path for path in subject.cases if path not in subject.values]
-    if unseen:
-        yield f"{len(unseen)} parameters could not be measured (sparse or quantised), such as {unseen[0]}."
-    blind = [one for one in first.trace.ops if one.kind == "other" and one.uses]
-    if blind:
-        yield f"{len(blind)} ops that use parameters are not known to fanwise, such as {blind[0].name}."

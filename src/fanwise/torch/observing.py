@@ -1,15 +1,17 @@
 """`observe`: one run of a model, forward and backward, and what it showed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import checkpoint
 
 from fanwise.check.observation import Loss, Observation
 from fanwise.patterns import recognised
-from fanwise.torch.batches import LossCalls, LossLike, Scored, score
+from fanwise.torch.batches import LossCalls, LossLike, Scored, opened, score
 from fanwise.torch.held import check_model
 from fanwise.torch.recorder import Recorder
 from fanwise.torch.run import Inputs, ModelError, forward, given_tensors, main_outputs, prepared
@@ -25,8 +27,9 @@ def observe(
 ) -> Observation:
     """Runs a model once, forward and backward, and measures every op and every parameter.
 
-    The model runs as in `fanwise.torch.run` and is left as it was; gradients are never written into `.grad`. Numbers
-    stay on the device until the end. Memory: what a training step takes; without a backward pass, what inference takes.
+    The model runs as in `fanwise.torch.run` and is left as it was; gradients are never written into `.grad`. Where its
+    backward pass fails in evaluation mode, it is run in its own. Numbers stay on the device until the end. Memory: what
+    a training step takes; without a backward pass, what inference takes.
 
     Args:
         model: with values; a model on the meta device has none.
@@ -41,21 +44,43 @@ def observe(
     """
     check_model(model)
     _check_values(model)
-    given = given_tensors(inputs)
+    with torch.inference_mode(False), torch.set_grad_enabled(backward):
+        batch = (*_apart((inputs, target), {}), loss)
+        try:
+            return _observed(model, batch, training=False)
+        except _BackwardError:
+            if not any(module.training for module in model.modules()):
+                raise
+            return _observed(model, batch, training=True)
+
+
+class _BackwardError(ModelError):
+    """The backward pass failed."""
+
+
+def _observed(model: nn.Module, batch: tuple[Inputs, Any, LossLike], *, training: bool) -> Observation:
     taps = Taps()
-    recorder = Recorder(model, Watcher(), given, taps.see)
     try:
-        with prepared(model, given, recorder), torch.set_grad_enabled(backward), _recurrent_backward(model):
-            with LossCalls() as calls:
-                outputs = forward(model, inputs, recorder)
-                scored = score(outputs, target, loss)
-            gradients = _gradients(model, scored)
-            told = None if scored is None else calls.told(scored)
-            trace = recognised(recorder.trace(main_outputs(outputs)))
-            seen = _observation(model, trace, (taps, given, outputs), (told, gradients))
-            return replace(seen, backward=backward and scored is not None)
+        seen = _watched(model, batch, taps, training=training)
+        return replace(seen, backward=torch.is_grad_enabled() and seen.loss is not None, training=training)
     finally:
         taps.close()
+
+
+def _watched(model: nn.Module, batch: tuple[Inputs, Any, LossLike], taps: Taps, *, training: bool) -> Observation:
+    inputs, target, loss = batch
+    given = given_tensors(inputs)
+    recorder = Recorder(model, Watcher(), given, taps.see)
+    ready = prepared(model, given, recorder, training=training)
+    with ready, _apart_buffers(model), _nothing_computed_twice(), _recurrent_backward(model):
+        with LossCalls() as calls:
+            outputs = forward(model, inputs, recorder)
+            scored = score(outputs, target, loss)
+        gradients = _gradients(model, scored)
+        told = None if scored is None else calls.told(scored)
+        main = main_outputs(opened(outputs))
+        trace = recognised(recorder.trace(main))
+        return _observation(model, trace, (taps, given, main), (told, gradients))
 
 
 def _check_values(model: nn.Module) -> None:
@@ -65,6 +90,68 @@ def _check_values(model: nn.Module) -> None:
             f"parameter {empty[0]!r} is on the meta device and has no values to check: materialize the model first "
             "(fanwise.torch.materialize), or look at its plan (fanwise plan --meta)"
         )
+
+
+def _apart(value: Any, made: dict[int, Tensor]) -> Any:
+    """The same values in tensors of their own: what a forward writes into them hangs no graph on the caller's."""
+    if isinstance(value, Tensor):
+        if id(value) not in made:
+            made[id(value)] = _alias(value)
+        return made[id(value)]
+    if isinstance(value, Inputs):
+        return Inputs(_apart(value.args, made), _apart(value.kwargs, made))
+    if isinstance(value, tuple) and type(value) is not tuple:  # a named tuple
+        return type(value)(*(_apart(item, made) for item in value))
+    if type(value) in (tuple, list):
+        return type(value)(_apart(item, made) for item in value)
+    if type(value) is dict:
+        return {name: _apart(item, made) for name, item in value.items()}
+    return value
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    """A tensor over the same memory; a copy where autograd needs one. Leaves that want a gradient stay themselves."""
+    if tensor.is_inference():
+        return tensor.clone()
+    if not tensor.requires_grad:
+        return tensor.detach()
+    return tensor if tensor.is_leaf else tensor.detach().requires_grad_().clone()
+
+
+@contextmanager
+def _apart_buffers(model: nn.Module) -> Iterator[None]:
+    """Other tensors over the memory of the buffers while a run lasts; `prepared` puts the model's own back."""
+    made: dict[int, Tensor] = {}
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = _apart(buffer, made)
+    yield
+
+
+@contextmanager
+def _nothing_computed_twice() -> Iterator[None]:
+    """Switches gradient checkpointing off: what is computed anew in a backward pass is not seen by the recorder."""
+    home, names = vars(checkpoint), {"CheckpointFunction": _Once, "_checkpoint_without_reentrant_generator": _once}
+    kept = {name: home[name] for name in names if name in home}
+    home.update({name: names[name] for name in kept})
+    try:
+        yield
+    finally:
+        home.update(kept)
+
+
+class _Once:
+    """Stands for torch's reentrant checkpoint."""
+
+    @staticmethod
+    def apply(function: Any, preserve: bool, *args: Any) -> Any:
+        """Calls a function."""
+        return function(*args)
+
+
+def _once(*args: Any, **kwargs: Any) -> Iterator[None]:
+    """Stands for what torch does before and after a function that it will call again."""
+    yield
 
 
 def _recurrent_backward(model: nn.Module) -> Any:
@@ -80,14 +167,14 @@ def _gradients(model: nn.Module, scored: Scored | None) -> dict[str, Tensor | No
     try:
         found = torch.autograd.grad(scored.value, list(held.values()), allow_unused=True)
     except Exception as error:
-        raise ModelError(f"the backward pass failed: {type(error).__name__}: {error}") from error
+        raise _BackwardError(f"the backward pass failed: {type(error).__name__}: {error}") from error
     return dict(zip(held, found, strict=True))
 
 
 def _observation(
     model: nn.Module,
     trace: Trace,
-    seen: tuple[Taps, Sequence[Tensor], Any],
+    seen: tuple[Taps, Sequence[Tensor], Sequence[Tensor]],
     learned: tuple[Loss | None, Mapping[str, Tensor | None]],
 ) -> Observation:
     taps, given, outputs = seen
@@ -95,9 +182,7 @@ def _observation(
     floats = [tensor for tensor in given if tensor.is_floating_point()]
     for place, tensor in enumerate(floats):
         taps.measure(count + 1 + place, tensor, compared=True)
-    output = next(
-        (tensor for tensor in main_outputs(outputs) if tensor.is_floating_point() and tensor.numel() > 1), None
-    )
+    output = next((tensor for tensor in outputs if tensor.is_floating_point() and tensor.numel() > 1), None)
     if output is not None:
         taps.measure(count, output, compared=True)
     signals = taps.signals(count + 1 + len(floats))

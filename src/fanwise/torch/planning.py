@@ -10,7 +10,7 @@ from fanwise.plan.planner import Decision, Planner
 from fanwise.plan.recipes import Recipe
 from fanwise.plan.registry import recipe as as_recipe
 from fanwise.plan.row import Row
-from fanwise.theory import propagate
+from fanwise.theory.propagation import propagate
 from fanwise.torch.held import dtype_name
 from fanwise.torch.inputs import as_inputs
 from fanwise.torch.run import Inputs, run

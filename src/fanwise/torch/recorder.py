@@ -186,7 +186,7 @@ class Recorder(TorchFunctionMode):
         """A function of parameters alone: its result is followed as one."""
         sources = [tensor for tensor in tensors_in([args, named]) if self._is_held(tensor)]
         output = func(*args, **named)
-        for tensor in tensors_in(output):
+        for tensor in tensors_in(output) if sources else ():  # a constant that data select from has none
             if self._holdings.find(tensor) is None and (tensor.is_floating_point() or tensor.is_complex()):
                 self._holdings.derive(tensor, sources, bare_name(func))
         return output

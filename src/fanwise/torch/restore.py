@@ -14,14 +14,15 @@ from fanwise.torch.storage import is_abstract, is_strided
 
 
 @contextmanager
-def unchanged(model: nn.Module, inputs: Sequence[Tensor]) -> Iterator[None]:
+def unchanged(model: nn.Module, inputs: Sequence[Tensor], *, training: bool = False) -> Iterator[None]:
     """Evaluation mode and a fixed random state for as long as the context lasts, and everything as before after it.
 
-    The training flags are set one by one: `Module.train` may be overridden by what merges or swaps weights.
+    With `training` the model keeps its own mode. The training flags are set one by one: `Module.train` may be
+    overridden by what merges or swaps weights.
     """
     modules = [_Attributes.of(module) for module in model.modules()]
     tensors = [_Values.of(tensor) for tensor in (*model.buffers(), *inputs)]
-    for module in model.modules():
+    for module in () if training else model.modules():
         module.training = False
     try:
         with seeded(0):

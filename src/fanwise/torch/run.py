@@ -77,10 +77,12 @@ def given_tensors(inputs: Inputs) -> list[Tensor]:
 
 
 @contextmanager
-def prepared(model: nn.Module, given: Sequence[Tensor], recorder: Recorder) -> Iterator[None]:
+def prepared(
+    model: nn.Module, given: Sequence[Tensor], recorder: Recorder, *, training: bool = False
+) -> Iterator[None]:
     """The context of a run: whatever it changes is put back, nothing is compiled, and modules are followed."""
     with ExitStack() as stack:
-        stack.enter_context(unchanged(model, given))
+        stack.enter_context(unchanged(model, given, training=training))
         stack.callback(recorder.writes.restore)
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_silent(model))

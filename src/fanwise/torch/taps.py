@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from fanwise.check.observation import Signal
+from fanwise.torch.names import WRITES
 from fanwise.torch.storage import is_abstract, is_strided
-from fanwise.trace import WEIGHT_KINDS, Op
+from fanwise.trace import ELEMENTWISE, INPUT, WEIGHT_KINDS, Op
 
 MOST = 1 << 16
 """Values of a tensor that are looked at: the second moment of that many independent ones errs by 0.6 %."""
@@ -27,12 +28,17 @@ LIMITS = {
     "hardtanh": (-1.0, 1.0),
     "hardsigmoid": (0.0, 1.0),
     "relu6": (-math.inf, 6.0),
-    "softsign": (1 / (1 + math.sqrt(SATURATION)) - 1, 1 - 1 / (1 + math.sqrt(SATURATION))),
+    "softsign": (math.sqrt(SATURATION) - 1, 1 - math.sqrt(SATURATION)),
 }
-"""Outputs beyond which each bounded nonlinearity is saturated: tanh' = 1 - y^2, sigmoid' = y (1 - y)."""
+"""Outputs beyond which each bounded nonlinearity is saturated: tanh' = 1 - y^2, sigmoid' = y (1 - y), softsign' =
+(1 - |y|)^2."""
+CELLS = {"lstm": "tanh", "gru": "tanh", "rnn_tanh": "tanh", "rnn_relu": "relu"}
+"""The nonlinearity that bounds what a recurrent cell gives."""
+KEEPING = (*ELEMENTWISE, "norm", "pool", "concat")
+"""Kinds of ops that leave the features on the axis on which they were."""
 BOUNDED = ("tanh", "sigmoid", "hardtanh", "hardsigmoid", "softsign")
 """Nonlinearities whose units fall silent on a slope, or are saturated, but have no dead side."""
-COMPARED = (*WEIGHT_KINDS, "add", "norm", "activation")
+COMPARED = (*WEIGHT_KINDS, "add", "norm", "activation", "pool", "reduce", "concat")
 """Kinds after which the examples of a batch are compared."""
 
 
@@ -43,13 +49,16 @@ class Taps:
         self._numbers: list[Tensor] = []
         self._slots: list[tuple[int, str]] = []
         self._removers: list[Callable[[], None]] = []
+        self._features: dict[int, tuple[torch.Size, int]] = {}
 
     def see(self, op: Op, output: Tensor) -> None:
         """Measures what an op gave; follows its gradient from here back."""
+        self._features[op.index] = output.shape, self._axis(op, output.shape)
         self.measure(op.index, output, compared=op.kind in COMPARED)
         if op.kind in ("activation", "recurrent"):
             self._activation(op, output)
-        if output.requires_grad:
+        written = op.name in WRITES and output._is_view()  # a hook on one may take torch's process down
+        if output.requires_grad and not written and not _is_written_overlap(output):
             self._follow(op.index, output)
 
     def measure(self, place: int, tensor: Tensor, *, compared: bool) -> None:
@@ -58,8 +67,8 @@ class Taps:
             return
         with torch.no_grad(), torch._C.DisableTorchFunction():
             values = sampled(tensor)
-            self._put(place, "mean", values.mean())
-            self._put(place, "second_moment", values.square().mean())
+            self._put(place, "mean", values.mean(dtype=torch.float64))
+            self._put(place, "second_moment", _second_moment(values))
             if compared and tensor.dim() > 1 and len(tensor) > 1:
                 self._put(place, "likeness", likeness(tensor))
 
@@ -76,6 +85,15 @@ class Taps:
         while self._removers:
             self._removers.pop()()
 
+    def _axis(self, op: Op, shape: torch.Size) -> int:
+        """The axis of the features: after a convolution that of its channels, until a map comes or a view turns it."""
+        source = op.inputs[0] if op.inputs else INPUT
+        if op.axis != -1 or op.kind not in KEEPING or source == INPUT:
+            return op.axis
+        before, axis = self._features[source]
+        kept = len(before) == len(shape) > 0 and (op.kind == "concat" or before[axis] == shape[axis])
+        return axis if kept else op.axis
+
     def _put(self, place: int, name: str, number: Tensor) -> None:
         self._slots.append((place, name))
         self._numbers.append(number)
@@ -86,20 +104,41 @@ class Taps:
         with torch.no_grad(), torch._C.DisableTorchFunction():
             values = sampled(output)
             self._put(op.index, "zeros", (values == 0).float().mean())
-            name = "tanh" if op.kind == "recurrent" else str(op.detail.get("nonlinearity"))
+            name = str(CELLS.get(op.detail.get("cell", ""), op.detail.get("nonlinearity")))
             limits = LIMITS.get(name)
             if limits is not None:
                 self._put(op.index, "saturated", ((values <= limits[0]) | (values >= limits[1])).float().mean())
-            if output.dim() > 1 and name not in (*BOUNDED, "sin", "cos"):
-                self._put(op.index, "silent", silent(output, op.axis))
+            axis = self._features[op.index][1]
+            if output.numel() > output.shape[axis] and name not in (*BOUNDED, "sin", "cos"):
+                self._put(op.index, "silent", silent(output, axis))
 
     def _follow(self, place: int, output: Tensor) -> None:
-        def hook(gradient: Tensor) -> None:
+        def hook(gradient: Tensor | None) -> None:
+            if gradient is None:  # as a quantised op gives
+                return
             with torch.no_grad(), torch._C.DisableTorchFunction():
                 if is_strided(gradient) and gradient.numel():
-                    self._put(place, "gradient", sampled(gradient).square().mean())
+                    self._put(place, "gradient", _second_moment(sampled(gradient)))
 
         self._removers.append(output.register_hook(hook).remove)  # type: ignore[no-untyped-call]
+
+
+def _second_moment(values: Tensor) -> Tensor:
+    """E x^2, in double precision, for squares of small numbers are 0 in float32; infinite where it is beyond that."""
+    found = values.double().square().mean()
+    return torch.where(found > torch.finfo(values.dtype).max, math.inf, found)
+
+
+def _is_written_overlap(tensor: Tensor) -> bool:
+    """Whether a view that overlaps itself was written to: a hook on one takes torch's process down."""
+    if not tensor._is_view() or tensor._version == 0:
+        return False
+    reach = 0
+    for step, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and step <= reach:
+            return True
+        reach += step * (size - 1)
+    return False
 
 
 def fetched(numbers: Sequence[Tensor]) -> list[float]:
@@ -118,14 +157,16 @@ def sampled(tensor: Tensor, most: int = MOST) -> Tensor:
     """At most about `most` of a tensor's values, in one axis, in float32 or better."""
     values = tensor.detach()
     values = values.abs() if values.is_complex() else values
-    flat = values.flatten() if values.is_contiguous() else _in_memory(values)
+    flat = in_memory(values)
     if flat.numel() > 2 * most:
         flat = flat[:: stride_prime_to(tensor.shape, flat.numel() // most)]
     return flat.to(torch.promote_types(flat.dtype, torch.float32))
 
 
-def _in_memory(tensor: Tensor) -> Tensor:
+def in_memory(tensor: Tensor) -> Tensor:
     """All values in one axis, without a copy where some order of the axes allows it."""
+    if tensor.is_contiguous():
+        return tensor.flatten()
     steps = tensor.stride()
     order = sorted(range(tensor.dim()), key=lambda axis: -steps[axis])
     return tensor.permute(order).flatten()

@@ -8,15 +8,21 @@ import torch
 from torch import Tensor
 
 from fanwise.check.observation import NAN, Values
-from fanwise.laws.layout import Layout
+from fanwise.laws.layout import Fused, Layout
 from fanwise.torch.storage import is_abstract, is_strided
-from fanwise.torch.taps import fetched, sampled, stride_prime_to
+from fanwise.torch.taps import MOST, fetched, in_memory, sampled, stride_prime_to
 from fanwise.trace import Trace
 
 WIDE = 64
 """Incoming weights of a unit that are compared with those of the others, and units whose angles are measured."""
+ROWS = 6
+"""Fewest units whose angles tell something: the rms of the 15 cosines is near 0 by chance once in 10^8 times."""
+SMALL = 1e-30
+"""Second moment below which float32 loses squares."""
 MARKS = 16
 """Values by which two parameters are compared with each other."""
+CHUNK = 1 << 14
+"""Values whose squares are added in float32."""
 BINS = 32
 """Of a histogram."""
 PARTS = 8
@@ -90,15 +96,17 @@ def taken(path: str, tensor: Tensor, layout: Layout | None) -> Taken:
     """Measures a parameter, without waiting for the numbers."""
     with torch.no_grad(), torch._C.DisableTorchFunction():
         values = tensor.detach()
+        if values.is_complex() and values.numel():
+            return _taken_complex(path, values)
         if not values.numel() or not values.dtype.is_floating_point:
             return Taken(path, values.numel(), {}, {})
         whole = values if values.dtype.itemsize > 1 else values.float()
         some = sampled(whole)
-        wide = torch.promote_types(whole.dtype, torch.float32)
+        wide = torch.float64 if whole.numel() <= MOST else torch.promote_types(whole.dtype, torch.float32)
         low, high = (bound.to(wide) for bound in torch.aminmax(whole))
         numbers = {
             "mean": whole.mean(dtype=wide),
-            "length": torch.linalg.vector_norm(whole, dtype=wide),
+            "second_moment": _second_moment(whole),
             "low": low,
             "high": high,
             "zeros": (some == 0).float().mean(),
@@ -113,8 +121,23 @@ def taken(path: str, tensor: Tensor, layout: Layout | None) -> Taken:
         )
 
 
+def _taken_complex(path: str, values: Tensor) -> Taken:
+    """Moments of complex numbers: |E w|, E |w|^2."""
+    largest = values.abs().amax()
+    numbers = {
+        "mean": values.mean().abs(),
+        "second_moment": 2 * _second_moment(torch.view_as_real(values)),
+        "low": -largest,
+        "high": largest,
+        "zeros": (sampled(values) == 0).float().mean(),
+        "kurtosis": largest.new_full((), NAN),
+    }
+    return Taken(path, values.numel(), numbers, {})
+
+
 def _kurtosis(some: Tensor) -> Tensor:
-    centred = some - some.mean()
+    centred = some.double()
+    centred = centred - centred.mean()
     squares = centred.square()
     return squares.square().mean() / squares.mean().square()
 
@@ -130,7 +153,7 @@ def _histogram(some: Tensor, largest: Tensor) -> Tensor:
 
 def _of_units(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     units = _units(values, layout)
-    return {} if units is None else {"repeated": _repeated(units), "overlap": _overlap(units)}
+    return {} if units is None else {"repeated": _repeated(units), "overlap": _least_overlap(values, layout)}
 
 
 def _of_parts(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
@@ -138,7 +161,17 @@ def _of_parts(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     units = _units(values, layout)
     if units is None or len(units) < PARTS:
         return {}
-    return {"parts": torch.stack([part.float().square().mean() for part in torch.tensor_split(units, PARTS)])}
+    return {"parts": torch.stack([_second_moment(part) for part in torch.tensor_split(units, PARTS)])}
+
+
+def _second_moment(values: Tensor) -> Tensor:
+    """E w^2, without a copy of all squares; chunk by chunk, for one sum in float32 stands still as it grows."""
+    flat, wide = in_memory(values), torch.promote_types(values.dtype, torch.float32)
+    rows = len(flat) // CHUNK
+    lengths = torch.linalg.vector_norm(flat[: rows * CHUNK].view(rows, CHUNK), dim=1, dtype=wide).double()
+    rest = torch.linalg.vector_norm(flat[rows * CHUNK :], dtype=torch.float64)
+    found: Tensor = (lengths.square().sum() + rest.square()) / max(len(flat), 1)
+    return found
 
 
 def _units(values: Tensor, layout: Layout | None) -> Tensor | None:
@@ -173,12 +206,36 @@ def _repeated(units: Tensor) -> Tensor:
     return (rows[1:] == rows[:-1]).all(1).float().sum() / count
 
 
+def _least_overlap(values: Tensor, layout: Layout | None) -> Tensor:
+    """The overlap of one of the maps that a weight holds, or of all as one matrix, as libraries unfold it."""
+    views = [_units(values, layout), _units(_first_map(values, layout), layout)]
+    if layout is not None and layout.transposed:
+        views.append(_units(values, None))
+    found = torch.stack([_overlap(view) for view in views if view is not None])
+    return torch.where(found.isnan(), math.inf, found).amin().where(~found.isnan().all(), NAN)
+
+
+def _first_map(values: Tensor, layout: Layout | None) -> Tensor:
+    """One of a stack, of the maps of a fused weight, of the groups of a convolution."""
+    if layout is None or values.dim() != len(layout.axes):
+        return values
+    sizes = {axis: 1 for axis, role in enumerate(layout.axes) if role == "stack"}
+    if layout.groups > 1 and layout.grouped == "out":
+        axis = layout.axes.index("out")
+        sizes[axis] = values.shape[axis] // layout.groups
+    if layout.fused is not None and (extents := _extents(values, layout.fused)):
+        sizes[layout.fused.axis] = max(extents[0], 1)
+    for axis, size in sizes.items():
+        values = values.narrow(axis, 0, min(size, values.shape[axis]))
+    return values
+
+
 def _overlap(units: Tensor) -> Tensor:
     """Rms cosine of some rows, or of columns where they are fewer, times the square root of their length."""
-    rows = (units if len(units) <= units.shape[1] else units.T)[:WIDE].float()
+    rows = (units if len(units) <= units.shape[1] else units.T)[:WIDE].double()
     count, width = rows.shape
-    if count < 2:
-        return rows.new_full((), float("nan"))
+    if count < ROWS:
+        return rows.new_full((), NAN)
     rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     cosines = (rows @ rows.T).fill_diagonal_(0.0)
     found: Tensor = (cosines.square().sum() * (width / (count * (count - 1)))).sqrt()
@@ -187,13 +244,20 @@ def _overlap(units: Tensor) -> Tensor:
 
 def _of_blocks(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     """E w^2 of each map of a fused weight."""
-    if layout is None or layout.fused is None or layout.fused.axis >= values.dim():
+    if layout is None or layout.fused is None:
         return {}
-    fused, extent = layout.fused, values.shape[layout.fused.axis]
+    sizes = _extents(values, layout.fused)
+    parts = torch.split(values, sizes, layout.fused.axis) if sizes else ()
+    return {"blocks": torch.stack([_second_moment(part) for part in parts])} if parts else {}
+
+
+def _extents(values: Tensor, fused: Fused) -> list[int]:
+    """How many units each map of a fused weight has; none where they do not fill it."""
+    if fused.axis >= values.dim():
+        return []
+    extent = values.shape[fused.axis]
     sizes = list(fused.sizes) or [extent // fused.count] * fused.count
-    if sum(sizes) != extent:
-        return {}
-    return {"blocks": torch.stack([part.float().square().mean() for part in torch.split(values, sizes, fused.axis)])}
+    return sizes if sum(sizes) == extent else []
 
 
 def _fetched_vectors(vectors: Sequence[Tensor]) -> list[tuple[float, ...]]:
@@ -219,14 +283,13 @@ def _gradient_moments(gradients: Mapping[str, Tensor | None]) -> dict[str, float
 def _moment(gradient: Tensor) -> Tensor:
     values = gradient.coalesce().values() if gradient.is_sparse else gradient
     values = torch.view_as_real(values) if values.is_complex() else values
-    length: Tensor = torch.linalg.vector_norm(values, dtype=torch.promote_types(values.dtype, torch.float32))
-    return length.square() / max(gradient.numel(), 1)
+    return _second_moment(values) * (values.numel() / max(gradient.numel(), 1))
 
 
 def _values(one: Taken, numbers: Mapping[str, float], longer: Mapping[str, tuple[float, ...]]) -> Values:
     if not numbers:
         return Values(one.count, NAN, NAN)
-    low, high, mean, second = numbers["low"], numbers["high"], numbers["mean"], numbers["length"] ** 2 / one.count
+    low, high, mean, second = numbers["low"], numbers["high"], numbers["mean"], numbers["second_moment"]
     if low == high:  # equal values, without the rounding of their sums
         mean, second = low, low * low
     return Values(
@@ -240,13 +303,14 @@ def _values(one: Taken, numbers: Mapping[str, float], longer: Mapping[str, tuple
         overlap=numbers.get("overlap", NAN),
         blocks=longer.get("blocks", ()),
         parts=longer.get("parts", ()),
-        histogram=tuple(int(count) for count in longer["histogram"]),
+        histogram=tuple(int(count) for count in longer.get("histogram", ())),
     )
 
 
 def _exact(values: Values, tensor: Tensor) -> Values:
     """What NaN, infinities and squares beyond float32 hide, counted again; only where there are such."""
-    if math.isfinite(values.second_moment) or not values.count:
+    lost = values.second_moment < SMALL and values.largest > 0
+    if not tensor.dtype.is_floating_point or not values.count or (math.isfinite(values.second_moment) and not lost):
         return values
     with torch.no_grad():
         whole = tensor.detach().double()
@@ -258,7 +322,7 @@ def _exact(values: Values, tensor: Tensor) -> Values:
             mean=float(rest.mean()),
             second_moment=float(rest.square().mean()),
             largest=float(rest.abs().max()),
-            histogram=(),
+            histogram=() if finite.numel() < values.count else values.histogram,
         )
 
 

@@ -154,7 +154,9 @@ def check_weights(
     found = read_weights(path)
     maps = [(op, one) for op, one in enumerate(found.parameters) if len(one.shape) > 1]
     left = (f"Left out, as integers or buffers: {found.others} of the file's tensors.",) if found.others else ()
-    findings = judge_weights(found.values, found.parameters)
+    guessed = {one.path: guessed_layout(one.path, one.shape) for one in found.parameters}
+    layouts = {name: layout for name, layout in guessed.items() if layout is not None}
+    findings = judge_weights(found.values, found.parameters, layouts)
     report = Report(
         findings,
         tuple(_layer(number, op, one, found.values[one.path]) for number, (op, one) in enumerate(maps, 1)),

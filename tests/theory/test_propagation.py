@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fanwise import Layout, Normal, Ones, VarianceScaling, Zeros
-from fanwise.theory import SAMPLES, propagate
+from fanwise.theory.propagation import SAMPLES, propagate
 from fanwise.trace import INPUT, Op, Parameter, Trace, Use
 
 WIDTH = 512
