@@ -1,4 +1,4 @@
-"""Models with one thing broken, held out from the check as those of fresh_models.py are, from which they are made.
+"""Models with one thing broken, made from those of fresh_models.py without a look at the rules of the check.
 
 Each hurts. Against its healthy base, in sixty steps on its batch at the best of three rates, it ends at 1.5 times the
 loss and more, or it starts or averages at twice that loss, or is no number. Frozen, cut, shared, copied and equal parts

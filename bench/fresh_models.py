@@ -1,4 +1,4 @@
-"""Healthy models held out from the check: its rules were written and tuned without them.
+"""Healthy models of a second collection, written without a look at the rules, which were then mended on it.
 
 Each is initialised as its authors or its field do it; the families stand in files of their own.
 """
