@@ -360,8 +360,9 @@ _ENTRIES = (
         "LOS001",
         "error",
         "an initial loss far above a guess's",
-        "The first loss above twice ln C for C classes (ln 2 for yes or no), or above 300 times the second moment of "
-        "the target for a squared error; a warning from 1.3 times on where the head's gain is above 5.",
+        "The first loss above twice ln C for C classes (ln 2 for yes or no; more where finite width explains more), or "
+        "above 300 times the second moment of the target for a squared error. A warning from 1.3 times (20 for a "
+        "squared error) where the head's gain is above 5, or above 2 by its fan_out.",
         "The model starts confidently wrong: the first steps unlearn the head instead of learning the task.",
         "A head of std 1.",
         "A head so small that its outputs have std 0.5 or less (fanwise fix).",
