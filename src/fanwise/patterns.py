@@ -36,7 +36,8 @@ def _named(trace: Trace, op: Op) -> Op:
         if values >= 0 and statistic >= 0 and _is_statistic(trace, statistic, values):
             source = _centred_from(trace, trace.ops[values])
             inputs = (values if source is None else source,)
-            return replace(op, kind="norm", inputs=inputs, detail={**op.detail, "norm": "by hand"})
+            reads = (op.reads[op.inputs.index(values)],) if op.reads else ()
+            return replace(op, kind="norm", inputs=inputs, reads=reads, detail={**op.detail, "norm": "by hand"})
     return op
 
 

@@ -84,6 +84,9 @@ class Op:
         axis: which axis of the output holds the features.
         detail: what its kind needs: "nonlinearity", "stride", "p", "constant"; "minus", which of its inputs is
             subtracted; "given", which of the model's inputs it reads, one number for each `INPUT` among its inputs ...
+        replay: the function on NumPy arrays of one axis, where it works on each value alone.
+        reads: shapes of what it reads, one for each of its inputs: an input may be a part of what its op gave, or
+            hold it several times.
     """
 
     index: int
@@ -98,6 +101,7 @@ class Op:
     axis: int = -1
     detail: Mapping[str, Any] = field(default_factory=dict)
     replay: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
+    reads: tuple[Shape, ...] = ()
 
     @property
     def size(self) -> int:

@@ -18,6 +18,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
+from fanwise.stream.box import Shape
 from fanwise.torch import names, operations
 from fanwise.torch.calls import Call, Part
 from fanwise.torch.held import Held, Holdings, parameters
@@ -213,7 +214,8 @@ class Recorder(TorchFunctionMode):
         if runs is None or runs == ((0, chain.extent),):
             return _Source(source.op, chain)
         call = Call("slice", (), (), -1, {"root": chain.root, "runs": runs, "peers": chain.peers})
-        op = self._add(self._open(call, bare_name(func), (source.op,)), output)
+        op = replace(self._open(call, bare_name(func), (source.op,)), reads=(tuple(first.shape),))
+        op = self._add(op, output)
         self._see(op, output)
         return _Source(op.index, chain)
 
@@ -224,6 +226,7 @@ class Recorder(TorchFunctionMode):
             return func(*args, **named)
         call = replace(self._unknown(name, args, named), kind="elementwise")
         op = self._open(call, name, self._inputs(call), self._uses(call))
+        op = replace(op, reads=self._reads(call))
         output = func(*args, **named)
         if target.is_floating_point() or target.is_complex():
             self._close(op, target, None)
@@ -239,6 +242,7 @@ class Recorder(TorchFunctionMode):
             call = replace(call, detail={**call.detail, "given": numbers})
         self._last = names.full_name(func)
         op = self._open(call, name, self._inputs(call), self._uses(call))
+        op = replace(op, reads=self._reads(call))
         if name == "glu":
             op = replace(op, detail={**op.detail, **self._halves(call.data[0], op.axis)})
         read = tuple(self._values.get(tensor, tensor) for tensor in call.data)
@@ -282,6 +286,10 @@ class Recorder(TorchFunctionMode):
             elif self._is_held(tensor):
                 found.append(self._parameter_op(tensor))
         return tuple(found)
+
+    def _reads(self, call: Call) -> tuple[Shape, ...]:
+        """Shapes of the tensors that `_inputs` names."""
+        return tuple(tuple(tensor.shape) for tensor in call.data if tensor in self._sources or self._is_held(tensor))
 
     def _parameter_op(self, tensor: Tensor) -> int:
         """A parameter that is read as data: a token, learned queries, an initial state."""
