@@ -37,7 +37,8 @@ def _named(trace: Trace, op: Op) -> Op:
             source = _centred_from(trace, trace.ops[values])
             inputs = (values if source is None else source,)
             reads = (op.reads[op.inputs.index(values)],) if op.reads else ()
-            return replace(op, kind="norm", inputs=inputs, reads=reads, detail={**op.detail, "norm": "by hand"})
+            detail = {**op.detail, "norm": "by hand", "centred": source is not None}
+            return replace(op, kind="norm", inputs=inputs, reads=reads, detail=detail)
     return op
 
 
@@ -254,3 +255,13 @@ def _came_from_softmax(trace: Trace, index: int) -> bool:
     op = trace.ops[index]
     steps = ("scale", "shift", "elementwise", "dropout", "slice", "mul")
     return op.kind == "softmax" or trace.before(op, ("softmax",), steps) is not None
+
+
+def constant_of(op: Op) -> float:
+    """The number that an op multiplies by, 1 where it does something else."""
+    constant = op.detail.get("constant")
+    if len(op.inputs) != 1 or not isinstance(constant, (int, float)) or not constant:
+        return 1.0
+    if op.name in ("div", "truediv", "true_divide", "divide"):
+        return 1.0 / abs(constant)
+    return abs(float(constant)) if op.name in ("mul", "rmul", "multiply") else 1.0

@@ -5,7 +5,7 @@ layouts and numbers, never a framework's tensors.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import heapify, heappop, heappush
@@ -23,6 +23,9 @@ WEIGHT_KINDS = ("linear", "conv", "conv_transpose", "embedding", "bilinear", "re
 
 ELEMENTWISE = ("activation", "dropout", "scale", "shift", "add", "mul", "elementwise")
 """Ops that keep the positions of their input: each output value depends on the values at its own place."""
+
+KEEPING = (*ELEMENTWISE, "norm", "pool", "concat")
+"""Ops that leave the features on the axis on which they were."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class Op:
         detail: what its kind needs: "nonlinearity", "stride", "p", "constant"; "minus", which of its inputs is
             subtracted; "given", which of the model's inputs it reads, one number for each `INPUT` among its inputs ...
         replay: the function on NumPy arrays of one axis, where it works on each value alone.
+        probe: mean and second moment of what the function gives for normal values of these means and stds in the shapes
+            that it read, where it was run on values.
         reads: shapes of what it reads, one for each of its inputs: an input may be a part of what its op gave, or
             hold it several times.
     """
@@ -101,6 +106,9 @@ class Op:
     axis: int = -1
     detail: Mapping[str, Any] = field(default_factory=dict)
     replay: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
+    probe: Callable[[Sequence[tuple[float, float]]], tuple[float, float]] | None = field(
+        default=None, repr=False, compare=False
+    )
     reads: tuple[Shape, ...] = ()
 
     @property
@@ -183,6 +191,22 @@ class Trace:
                 if source >= 0:
                     readers[source].append(op.index)
         return tuple(tuple(found) for found in readers)
+
+    @cached_property
+    def axes(self) -> tuple[int, ...]:
+        """For each op, the axis of its features: after a convolution that of its channels, until a map comes."""
+        found: list[int] = []
+        for op in self.ops:
+            found.append(self._axis(op, found))
+        return tuple(found)
+
+    def _axis(self, op: Op, before: Sequence[int]) -> int:
+        source = op.inputs[0] if op.inputs else INPUT
+        if op.axis != -1 or op.kind not in KEEPING or source == INPUT:
+            return op.axis
+        shape, axis = self.ops[source].shape, before[source]
+        kept = len(shape) == len(op.shape) > 0 and (op.kind == "concat" or shape[axis] == op.shape[axis])
+        return axis if kept else op.axis
 
     @cached_property
     def joins(self) -> tuple[Join, ...]:

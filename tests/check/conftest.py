@@ -36,7 +36,9 @@ def observed(names, *, shape=(64, 64, 3, 3), seed=0, loss=None):
 
 def layer(number, name, **changes):
     known = {"rms": 0.9, "gradient": 3.1e-5, "expected": 0.9, "dead": 0.03, "saturated": NAN} | changes
-    return Layer(number, number - 1, name, known.pop("kind", "conv"), known.pop("law", TORCH), **known)
+    said = {"predicted": known["expected"], "predicted_gradient": 3e-5}
+    said["band"] = (0.9 * said["predicted"], 1.1 * said["predicted"])
+    return Layer(number, number - 1, name, known.pop("kind", "conv"), known.pop("law", TORCH), **said | known)
 
 
 def vision_layers():

@@ -47,7 +47,26 @@ def _layer(subject: Subject, one: Map, number: int, marks: Mapping[int, list[Fin
         severity,
         tuple(dict.fromkeys(finding.code for finding in grave)),
         _design(one, found),
+        *_predicted(subject, one.op.index),
     )
+
+
+def _predicted(subject: Subject, op: int) -> tuple[float, tuple[float, float], float]:
+    """What theory says of an op's rms, between what it lies, and of its gradient's.
+
+    The rms of a report is a mean over the seeds in the logarithm, which lies half its variance below that of the mean.
+    """
+    said = subject.predicted
+    size, scatter = said.second_moments[op], said.scatters[op]
+    if not (math.isfinite(size) and math.isfinite(scatter)):
+        return math.nan, (math.nan, math.nan), root(said.gradients[op])
+    rms = root(size) * math.exp(-min(scatter, LARGEST) / 4)
+    reach = math.exp(min(math.sqrt(scatter / len(subject.observations)), LARGEST))
+    return rms, (rms / reach, rms * reach), root(said.gradients[op])
+
+
+LARGEST = 50.0
+"""Of a logarithm, beyond which a band says nothing."""
 
 
 def _expected(subject: Subject) -> dict[int, float]:

@@ -23,6 +23,7 @@ class Signal:
         silent: of an activation, the share of units that gave one and the same value for the whole batch.
         saturated: of a bounded nonlinearity, the share of values where its slope is below 5 % of its steepest.
         likeness: mean cosine between the outputs for different examples; 1 where they do not depend on the input.
+        alike: of an input, E x x' of a feature at two places of one example, over E x^2.
         gradient: E (dL/dx)^2.
     """
 
@@ -33,6 +34,7 @@ class Signal:
     saturated: float = NAN
     likeness: float = NAN
     gradient: float = NAN
+    alike: float = NAN
 
     @property
     def rms(self) -> float:
@@ -60,7 +62,9 @@ class Values:
         repeated: share of a map's units whose incoming weights are, bit for bit, those of another of its units.
         overlap: rms cosine of a map's rows (or columns, where they are fewer), times the square root of their length:
             1 for independent weights, 0 for orthogonal ones; NaN where it was not measured.
-        blocks: E w^2 of each map that a fused weight holds, as in a matrix of Q, K and V; () elsewhere.
+        blocks: E w^2 of each map that a fused weight holds, as in a matrix of Q, K and V, and of each gate in a bias of
+            a recurrent cell; () elsewhere.
+        block_means: E w of the same.
         parts: E w^2 of each eighth of a map's units, in their order; () elsewhere.
         histogram: counts of a sample of them in 32 equal bins from -largest to largest; () where there is none.
         twin: path of an earlier parameter, of another storage, with the same numbers; "" where there is none.
@@ -78,6 +82,7 @@ class Values:
     repeated: float = 0.0
     overlap: float = NAN
     blocks: tuple[float, ...] = ()
+    block_means: tuple[float, ...] = ()
     parts: tuple[float, ...] = ()
     histogram: tuple[int, ...] = ()
     twin: str = ""

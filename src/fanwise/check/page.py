@@ -51,12 +51,26 @@ FEW_INFOS = 3
 MOST_HISTOGRAMS = 240
 """Layers whose histograms a page holds; in a larger model only those with findings have them, to keep it small."""
 
-ORDER = ("depth", "layer", "findings", "rms out", "drift", "rms grad", "dead", "sat.", "law found", "kind")
+ORDER = (
+    "depth",
+    "layer",
+    "findings",
+    "rms out",
+    "theory",
+    "drift",
+    "rms grad",
+    "theory grad",
+    "dead",
+    "sat.",
+    "law found",
+    "kind",
+)
 """Columns of the layer table: what a narrow window cuts off stands last."""
 
 DEFINITIONS = (
     "How large each layer's output is, and how large it should be: what the plan says, or, where there is none, the "
-    "size at which its stretch of layers began, between one normalisation or residual connection and the next."
+    "size at which its stretch of layers began, between one normalisation or residual connection and the next. Theory: "
+    "what mean-field theory predicts from the inputs and the sizes of the weights alone."
 )
 
 
@@ -108,11 +122,13 @@ def _profile(report: "Report") -> Iterator[Block]:
 
 def _forward(layers: Sequence["Layer"]) -> tuple[Series, ...]:
     measured = _series("measured", layers, lambda layer: layer.rms, emphasis=True)
-    return measured + _series("expected", layers, lambda layer: layer.expected, dashed=True)
+    expected = _series("expected", layers, lambda layer: layer.expected, dashed=True)
+    return measured + expected + _series("theory", layers, lambda layer: layer.predicted)
 
 
 def _backward(report: "Report") -> tuple[Series, ...]:
-    return _series("gradient", report.layers, lambda layer: layer.gradient, emphasis=True)
+    measured = _series("gradient", report.layers, lambda layer: layer.gradient, emphasis=True)
+    return measured + (_series("theory", report.layers, lambda layer: layer.predicted_gradient) if measured else ())
 
 
 def _series(

@@ -8,9 +8,11 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from fanwise.check.observation import NAN, Observation, Signal, Values
+from fanwise.check.predicting import predicted
 from fanwise.check.recognise import FoundLaw, found_law
 from fanwise.plan.plan import Plan
 from fanwise.plan.roles import Case, cases
+from fanwise.theory.propagation import Propagation
 from fanwise.trace import WEIGHT_KINDS, Join, Op, Trace
 
 MAP_KINDS = ("linear", "conv", "conv_transpose", "bilinear")
@@ -181,6 +183,11 @@ class Subject:
     def fed(self, op: Op, place: int = 0) -> Signal:
         """What an op reads, over the seeds."""
         return mean_signal([one.fed(op, place) for one in self.observations if len(one.signals) > op.index])
+
+    @cached_property
+    def predicted(self) -> Propagation:
+        """What theory says of the first seed."""
+        return predicted(self.first)
 
     @cached_property
     def laws(self) -> Mapping[str, FoundLaw]:

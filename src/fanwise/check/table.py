@@ -33,13 +33,25 @@ FEW = 16
 MOST_MARKED = 12
 """Layers with findings that a folded table shows; those beyond are counted."""
 
-ORDER = ("depth", "layer", "law found", "rms out", "drift", "rms grad", "dead", "sat.", "findings")
+ORDER = (
+    "depth",
+    "layer",
+    "law found",
+    "rms out",
+    "theory",
+    "drift",
+    "rms grad",
+    "theory grad",
+    "dead",
+    "sat.",
+    "findings",
+)
 """The columns of the layer table."""
 
 MOST_LAWS = 3
 """Laws that the caption names where they have no column."""
 
-LEAVING = ("law found", "sat.", "depth", "rms grad")
+LEAVING = ("theory grad", "law found", "theory", "sat.", "depth", "rms grad")
 """The columns that a narrow terminal goes without, in this order."""
 
 WIDEST_LAYER = 28

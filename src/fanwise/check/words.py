@@ -73,6 +73,14 @@ def ratio(layer: "Layer") -> float:
     return layer.rms / layer.expected if layer.expected else math.nan
 
 
+def theory(layer: "Layer") -> str:
+    """The rms that theory gives, and its band."""
+    if math.isnan(layer.predicted):
+        return UNKNOWN
+    low, high = layer.band
+    return f"{figure(layer.predicted)} ({number(low, digits=2)}-{number(high, digits=2)})"
+
+
 def _by_label(*measures: Measure) -> Mapping[str, Measure]:
     return MappingProxyType({measure.column.label: measure for measure in measures})
 
@@ -89,6 +97,10 @@ MEASURES: Mapping[str, Measure] = _by_label(
     Measure(Column("law found", help="The law recognised in its weights."), lambda layer: layer.law or UNKNOWN),
     Measure(Column("rms out", align="right", help="Root mean square of its output."), lambda layer: figure(layer.rms)),
     Measure(
+        Column("theory", align="right", help="What theory says of it, and between what it lies in 19 of 20 seeds."),
+        theory,
+    ),
+    Measure(
         Column(
             "drift", align="right", help="That over what the plan says, or over that of the first layer of its stretch."
         ),
@@ -97,6 +109,10 @@ MEASURES: Mapping[str, Measure] = _by_label(
     Measure(
         Column("rms grad", align="right", help="Root mean square of the gradient at its output."),
         lambda layer: figure(layer.gradient),
+    ),
+    Measure(
+        Column("theory grad", align="right", help="What theory says of it, from the gradient at the output."),
+        lambda layer: figure(layer.predicted_gradient),
     ),
     Measure(
         Column("dead", align="right", help="Share of its units that the activation silences for the whole batch."),

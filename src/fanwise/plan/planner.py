@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
-from fanwise.patterns import THROUGH
+from fanwise.patterns import THROUGH, constant_of
 from fanwise.plan.recipes import Choice, Feed, Recipe
 from fanwise.plan.roles import MAPS, Case, cases, fan_in_of
 from fanwise.trace import INPUT, Op, Trace, Use
@@ -244,7 +244,7 @@ def score_std(trace: Trace, query: Op) -> float:
             if reader.kind == "matmul":
                 return _product_std(trace, reader, here, factor)
             if reader.kind in THROUGH:
-                queue.append((reader, factor * _constant_of(reader)))
+                queue.append((reader, factor * constant_of(reader)))
     return 1.0
 
 
@@ -260,7 +260,7 @@ def _product_std(trace: Trace, product: Op, source: Op, factor: float) -> float:
             return factor if here is not None else 1.0
         if here.kind == "norm":
             return 1.0
-        factor *= _constant_of(here)
+        factor *= constant_of(here)
     return 1.0
 
 
@@ -271,18 +271,8 @@ def _factor_before(trace: Trace, product: Op, source: Op) -> float:
         op = trace.ops[others[0]]
         if op.kind not in ("elementwise", "mul", "slice") or len(op.inputs) != 1:
             break
-        factor, others = factor * _constant_of(op), [i for i in op.inputs if i >= 0]
+        factor, others = factor * constant_of(op), [i for i in op.inputs if i >= 0]
     return factor
-
-
-def _constant_of(op: Op) -> float:
-    """The number that an op multiplies by, 1 where it does something else."""
-    constant = op.detail.get("constant")
-    if len(op.inputs) != 1 or not isinstance(constant, (int, float)) or not constant:
-        return 1.0
-    if op.name in ("div", "truediv", "true_divide", "divide"):
-        return 1.0 / abs(constant)
-    return abs(float(constant)) if op.name in ("mul", "rmul", "multiply") else 1.0
 
 
 def _positive(value: float) -> tuple[float, bool]:

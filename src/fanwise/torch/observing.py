@@ -18,7 +18,7 @@ from fanwise.torch.run import Inputs, ModelError, forward, given_tensors, main_o
 from fanwise.torch.storage import is_abstract
 from fanwise.torch.taps import Taps
 from fanwise.torch.weighing import weigh
-from fanwise.trace import Trace
+from fanwise.trace import INPUT, Trace
 from fanwise.visiting import Watcher
 
 
@@ -182,6 +182,7 @@ def _observation(
     floats = [tensor for tensor in given if tensor.is_floating_point()]
     for place, tensor in enumerate(floats):
         taps.measure(count + 1 + place, tensor, compared=True)
+        taps.compare_places(count + 1 + place, tensor, _channels(trace, tensor))
     output = next((tensor for tensor in outputs if tensor.is_floating_point() and tensor.numel() > 1), None)
     if output is not None:
         taps.measure(count, output, compared=True)
@@ -197,3 +198,9 @@ def _observation(
         tuple(next(numbers) if tensor.is_floating_point() else None for tensor in given),
         signals[count],
     )
+
+
+def _channels(trace: Trace, tensor: Tensor) -> int:
+    """The axis of an input's features: that of the channels where a convolution reads it."""
+    convolved = any(op.kind in ("conv", "conv_transpose") and INPUT in op.inputs for op in trace.ops)
+    return 1 if convolved and tensor.dim() > 2 else -1

@@ -88,7 +88,11 @@ def _recurrent(a: Arguments) -> Call:
     parts: list[Part] = []
     for tensor in weights:
         parts.append(_recurrent_part(tensor, gates, weights[0].shape[0], parts))
-    return Call("recurrent", (a.args[0], *tensors_in(state)), tuple(parts), -1, {"cell": a.name, "gates": gates})
+    last = a.args[3 + packed :]  # has_biases, num_layers, dropout, train, bidirectional, and batch_first unless packed
+    detail = {"cell": a.name, "gates": gates, "bidirectional": bool(last[4])}
+    if not packed:
+        detail["time"] = 1 if last[5] else 0
+    return Call("recurrent", (a.args[0], *tensors_in(state)), tuple(parts), -1, detail)
 
 
 def _recurrent_part(tensor: Tensor, gates: int, rows: int, before: Sequence[Part]) -> Part:
@@ -134,7 +138,8 @@ def _attention_block(a: Arguments) -> Call:
         (a.tensor(11, "out_proj_weight"), "output", dense),
         (a.tensor(12, "out_proj_bias"), "bias", None),
     )
-    detail = {"heads": a.get(4, "num_heads"), "blocks": ("query", "key", "value")}
+    causal = bool(a.get(23, "is_causal", False)) or _is_causal(a.tensor(16, "attn_mask"))
+    detail = {"heads": a.get(4, "num_heads"), "blocks": ("query", "key", "value"), "causal": causal}
     return Call(
         "attention_block", data_of(a.tensor(0, "query"), a.tensor(1, "key"), a.tensor(2, "value")), parts, -1, detail
     )
@@ -148,7 +153,7 @@ def _attention(a: Arguments) -> Call:
     width = 1 if query is None else query.shape[-1]
     scale = a.get(6, "scale")
     detail = {
-        "causal": bool(a.get(5, "is_causal", False)),
+        "causal": bool(a.get(5, "is_causal", False)) or _is_causal(mask),
         "width": width,
         "scale": width**-0.5 if scale is None else scale,
     }
@@ -234,7 +239,21 @@ def _joined(a: Arguments) -> Call:
 
 
 def _softmax(a: Arguments) -> Call:
-    return Call("softmax", data_of(a.tensor(0, "input")))
+    scores = a.tensor(0, "input")
+    return Call("softmax", data_of(scores), (), -1, {"causal": True} if _is_causal(scores) else {})
+
+
+HIDDEN = -1e3
+"""Scores or masks below it hide a token."""
+
+
+def _is_causal(mask: Tensor | None) -> bool:
+    """Whether scores, or what is added to them, hide the last token from the first, but not the first from the last."""
+    if mask is None or is_abstract(mask) or mask.dim() < 2 or mask.shape[-1] != mask.shape[-2] or mask.shape[-1] < 2:
+        return False
+    corners = torch.stack([mask.detach()[..., 0, -1].reshape(-1)[0], mask.detach()[..., -1, 0].reshape(-1)[0]])
+    hidden = ~corners if mask.dtype == torch.bool else corners < HIDDEN
+    return hidden.tolist() == [True, False]
 
 
 def unknown(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], weights: Callable[[Any], bool]) -> Call:

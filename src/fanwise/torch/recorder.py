@@ -33,6 +33,7 @@ from fanwise.torch.substitute import (
     BATCH_NORM_ARGUMENTS,
     Measured,
     drawn,
+    probing,
     replayable,
     second_moment,
     swapped,
@@ -47,6 +48,10 @@ FOLLOWED = ("activation", "shift", "scale", "elementwise", "dropout")
 
 MAPS = ("linear", "conv", "conv_transpose", "bilinear", "attention_block", "norm")
 """Kinds that are ops of the model even where all that they read are parameters, if called by torch's own function."""
+
+
+PROBED = (*ALONE, "other", "norm", "pool", "reduce")
+"""Kinds of ops that theory may have to run on values of its own."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +265,9 @@ class Recorder(TorchFunctionMode):
             return output
         alone = call.kind in ALONE and not call.parts and None not in sources
         replay = replayable(func, given, call.data) if alone else None
-        self._close(replace(op, replay=replay), output, call)
+        unruled = replay is None and call.kind in PROBED and not call.parts
+        probe = probing(func, given, call.data) if unruled else None
+        self._close(replace(op, replay=replay, probe=probe), output, call)
         return output
 
     def _ordered(self, data: Sequence[Tensor]) -> tuple[Tensor, ...]:

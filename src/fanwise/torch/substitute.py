@@ -105,6 +105,30 @@ def replayable(func: Callable[..., Any], call: tuple[Any, Any], data: Sequence[T
     return replay
 
 
+def probing(
+    func: Callable[..., Any], call: tuple[Any, Any], data: Sequence[Tensor]
+) -> Callable[[Sequence[tuple[float, float]]], tuple[float, float]] | None:
+    """Mean and second moment of what a function gives for normal values in place of `data`; None without values."""
+    if not data or any(is_abstract(one) or not one.is_floating_point() for one in data):
+        return None
+    slots = {id(tensor): _Slot(place) for place, tensor in enumerate(data)}
+    args, named = swapped(list(call[0]), slots), swapped(dict(call[1]), slots)
+    shapes = [(tuple(one.shape), one.dtype, one.device) for one in data]
+
+    def probe(given: Sequence[tuple[float, float]]) -> tuple[float, float]:
+        generator = torch.Generator("cpu").manual_seed(Key(0, "probe").philox().key[0])
+        tensors = []
+        for (mean, std), (shape, dtype, device) in zip(given, shapes, strict=False):
+            values = torch.randn(shape, generator=generator, device="cpu") * std + mean
+            tensors.append(values.to(device, dtype))
+        with torch.no_grad():
+            output = next(iter(tensors_in(func(*_filled(args, tensors), **_filled(named, tensors)))))
+        values = output.abs() if output.is_complex() else output
+        return float(values.double().mean()), second_moment(output)
+
+    return probe
+
+
 def _filled(value: Any, tensors: Sequence[Tensor]) -> Any:
     if isinstance(value, _Slot):
         return tensors[value.place]

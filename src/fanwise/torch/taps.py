@@ -14,7 +14,7 @@ from torch import Tensor
 from fanwise.check.observation import Signal
 from fanwise.torch.names import WRITES
 from fanwise.torch.storage import is_abstract, is_strided
-from fanwise.trace import ELEMENTWISE, INPUT, WEIGHT_KINDS, Op
+from fanwise.trace import INPUT, KEEPING, WEIGHT_KINDS, Op
 
 MOST = 1 << 16
 """Values of a tensor that are looked at: the second moment of that many independent ones errs by 0.6 %."""
@@ -34,8 +34,6 @@ LIMITS = {
 (1 - |y|)^2."""
 CELLS = {"lstm": "tanh", "gru": "tanh", "rnn_tanh": "tanh", "rnn_relu": "relu"}
 """The nonlinearity that bounds what a recurrent cell gives."""
-KEEPING = (*ELEMENTWISE, "norm", "pool", "concat")
-"""Kinds of ops that leave the features on the axis on which they were."""
 BOUNDED = ("tanh", "sigmoid", "hardtanh", "hardsigmoid", "softsign")
 """Nonlinearities whose units fall silent on a slope, or are saturated, but have no dead side."""
 COMPARED = (*WEIGHT_KINDS, "add", "norm", "activation", "pool", "reduce", "concat")
@@ -71,6 +69,13 @@ class Taps:
             self._put(place, "second_moment", _second_moment(values))
             if compared and tensor.dim() > 1 and len(tensor) > 1:
                 self._put(place, "likeness", likeness(tensor))
+
+    def compare_places(self, place: int, tensor: Tensor, axis: int) -> None:
+        """Measures how alike the values of a feature are at two places of one example."""
+        if is_abstract(tensor) or not is_strided(tensor) or tensor.dim() < 3 or not tensor.numel():
+            return
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            self._put(place, "alike", alike(tensor, axis))
 
     def signals(self, total: int) -> list[Signal]:
         """What was measured under the numbers from 0 on; one copy to the host a device."""
@@ -189,6 +194,16 @@ def likeness(tensor: Tensor) -> Tensor:
     number = len(rows)
     found: Tensor = (rows.sum(0).square().sum() - number) / (number * (number - 1))
     return found
+
+
+def alike(tensor: Tensor, axis: int) -> Tensor:
+    """E x x' of a feature at two places of one example, over E x^2."""
+    examples = tensor[:EXAMPLES].detach()
+    values = (examples.abs() if examples.is_complex() else examples).movedim(axis, 1).flatten(2).double()
+    places = values.shape[2]
+    squares = values.square().mean()
+    products = (values.mean(2).square().mean() * places - squares) / max(places - 1, 1)
+    return products / squares
 
 
 def silent(tensor: Tensor, axis: int) -> Tensor:

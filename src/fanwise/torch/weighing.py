@@ -69,7 +69,11 @@ def weigh(tensors: Mapping[str, Tensor], trace: Trace, gradients: Mapping[str, T
 
 
 def _layout(trace: Trace, path: str) -> Layout | None:
-    return next((use.layout for _, use in trace.uses[path] if use.layout is not None), None)
+    """That of the axes of a map, or of the gates of a bias."""
+    found = next((use.layout for _, use in trace.uses[path] if use.layout is not None), None)
+    gated = (op.detail.get("gates", 1) for op, use in trace.uses[path] if use.role in ("bias", "state_bias"))
+    gates = next((count for count in gated if count > 1), 1)
+    return Layout(("out",), fused=Fused(0, (), gates)) if found is None and gates > 1 else found
 
 
 def _weighed(found: Sequence[Taken], tensors: Mapping[str, Tensor]) -> dict[str, Values]:
@@ -248,7 +252,10 @@ def _of_blocks(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
         return {}
     sizes = _extents(values, layout.fused)
     parts = torch.split(values, sizes, layout.fused.axis) if sizes else ()
-    return {"blocks": torch.stack([_second_moment(part) for part in parts])} if parts else {}
+    if not parts:
+        return {}
+    means = torch.stack([part.mean(dtype=torch.promote_types(part.dtype, torch.float32)) for part in parts])
+    return {"blocks": torch.stack([_second_moment(part) for part in parts]), "block_means": means}
 
 
 def _extents(values: Tensor, fused: Fused) -> list[int]:
@@ -302,6 +309,7 @@ def _values(one: Taken, numbers: Mapping[str, float], longer: Mapping[str, tuple
         repeated=numbers.get("repeated", 0.0),
         overlap=numbers.get("overlap", NAN),
         blocks=longer.get("blocks", ()),
+        block_means=longer.get("block_means", ()),
         parts=longer.get("parts", ()),
         histogram=tuple(int(count) for count in longer.get("histogram", ())),
     )

@@ -1,0 +1,65 @@
+"""What theory predicts for a run: from its parameters' values, its inputs, and the gradient at its output."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fanwise.check.observation import Observation, Signal, Values
+from fanwise.laws.base import Initializer
+from fanwise.laws.composite import Blocks
+from fanwise.theory.found import Found
+from fanwise.theory.propagation import Given, Propagation, propagate
+from fanwise.trace import Op, Use
+from fanwise.visiting import Moment
+
+
+@dataclass(frozen=True)
+class AsFound:
+    """A visitor of a propagation that gives each parameter the mean and std that it has.
+
+    Args:
+        values: of every parameter, by path.
+    """
+
+    values: Mapping[str, Values]
+
+    def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
+        """The laws of the parameters that an op uses."""
+        held = {use.path: (use, self.values[use.path]) for use in op.uses if use.path in self.values}
+        return {path: _law(*one) for path, one in held.items() if _is_finite(one[1])}
+
+    def after(self, op: Op, moment: Callable[[], float]) -> float | None:
+        """Nothing is scaled."""
+        return None
+
+
+def predicted(run: Observation) -> Propagation:
+    """The second moments that theory expects of a run's signals and gradients, for parameters of these sizes.
+
+    Weights count by their mean and variance alone. Signals start from the moments of the inputs that were measured;
+    gradients from the one that was measured at the model's first output.
+    """
+    given = {number: _given(run.inputs[place]) for number, place in enumerate(run.given) if place is not None}
+    start = {op: run.signals[op].gradient for op in run.trace.outputs[:1]}
+    known = {op: size for op, size in start.items() if size > 0 and math.isfinite(size)}
+    return propagate(run.trace, AsFound(run.values), inputs=given, gradients=known)
+
+
+def _given(signal: Signal) -> Given:
+    size = signal.second_moment if math.isfinite(signal.second_moment) else 1.0
+    parts = (signal.mean, size * signal.alike, size * signal.likeness)
+    return Given(size, *(part if math.isfinite(part) else 0.0 for part in parts))
+
+
+def _law(use: Use, values: Values) -> Initializer:
+    """The mean and std of a parameter, or of each of the maps or gates that it holds."""
+    fused = None if use.layout is None else use.layout.fused
+    if not values.blocks or (use.layout is not None and fused is None):
+        return Found(values.mean, values.std)
+    pairs = zip(values.block_means, values.blocks, strict=True)
+    laws = tuple(Found(mean, math.sqrt(max(size - mean**2, 0.0))) for mean, size in pairs)
+    return Blocks(laws, 0) if fused is None else Blocks(laws, fused.axis, fused.sizes or None)
+
+
+def _is_finite(values: Values) -> bool:
+    return values.infinite == 0 and math.isfinite(values.mean) and math.isfinite(values.second_moment)

@@ -1,0 +1,121 @@
+"""How far a second moment wanders from its prediction in a network of finite width, from one start to the next.
+
+The units of a layer are a sample: the mean of their squares scatters, and the next layer starts from what it is. So
+the logarithm of the second moment takes random steps (Hanin and Nica, "Products of many large random matrices and
+gradients in deep neural networks", 2020; `width` has the same for plain networks in closed form), which normalisations
+end and which nonlinearities lessen or increase.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeAlias
+
+import numpy as np
+
+from fanwise.theory import forward
+from fanwise.theory.samples import HERE, Rows, likeness, second
+from fanwise.theory.walk import Here, Walk
+
+NUDGE = 1e-3
+"""Share by which a source is made larger, to see by how much the output follows."""
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Variance of the logarithm of a second moment over initialisations.
+
+    Args:
+        scale: of what all units share: the second moment that they are drawn with.
+        units: of the mean over the units that there are.
+    """
+
+    scale: float = 0.0
+    units: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Of the second moment that is measured."""
+        return self.scale + self.units
+
+
+def scatters(walk: Walk) -> tuple[float, ...]:
+    """The variance of ln E x^2 at each op of a propagation.
+
+    Args:
+        walk: a propagation that is done.
+    """
+    found: list[Scatter] = []
+    for here in walk.seen:
+        scale = _RULES.get(here.op.kind, _follows)(walk, here, [_of(found, i) for i in here.op.inputs])
+        found.append(Scatter(scale, 0.0 if here.op.kind == "norm" else _of_units(walk, here)))
+    return tuple(one.total for one in found)
+
+
+def _of(found: list[Scatter], index: int) -> Scatter:
+    return found[index] if index >= 0 else Scatter()
+
+
+def _of_units(walk: Walk, here: Here) -> float:
+    """Of the mean of squares over units, places and examples, which are alike to the degree that the sample says."""
+    op, rows = here.op, walk.rows[here.op.index]
+    size = second(rows[HERE])
+    if not op.shape or not size > 0 or not math.isfinite(size):
+        return 0.0
+    squares = np.square(rows) - size
+    spread = likeness(squares / size)
+    places, examples = walk.places(op.index), max(op.shape[0], 1)
+    return max(spread.average(places, examples), 0.0) / max(walk.features(op), 1)
+
+
+def _maps(walk: Walk, here: Here, sources: list[Scatter]) -> float:
+    """A map's units are drawn with the second moment that it finds."""
+    return sources[0].total if sources else 0.0
+
+
+def _average(walk: Walk, here: Here, sources: list[Scatter]) -> float:
+    """That of the values; the queries and the keys change little."""
+    return sources[min(2, len(sources) - 1)].total if sources else 0.0
+
+
+def _product(walk: Walk, here: Here, sources: list[Scatter]) -> float:
+    return sum(source.total for source in sources[:2])
+
+
+def _nothing(walk: Walk, here: Here, sources: list[Scatter]) -> float:
+    return 0.0
+
+
+def _follows(walk: Walk, here: Here, sources: list[Scatter]) -> float:
+    """Each source's scale, by how much the output follows it."""
+    return sum(
+        _slope(walk, here, place) ** 2 * source.scale for place, source in enumerate(sources) if source.scale > 0
+    )
+
+
+def _slope(walk: Walk, here: Here, place: int) -> float:
+    """D ln E y^2 / d ln E x^2 by one of the sources."""
+    rule, before = forward.RULES.get(here.op.kind), second(walk.rows[here.op.index][HERE])
+    if rule is None or here.op.kind not in FUNCTIONS or not before > 0:
+        return 1.0
+    sources = tuple(rows * (1 + NUDGE) if i == place else rows for i, rows in enumerate(here.sources))
+    after: Rows | None = rule(walk, Here(here.op, sources, here.laws))
+    if after is None:
+        return 1.0
+    return math.log(second(after[HERE]) / before) / (2 * math.log1p(NUDGE))
+
+
+FUNCTIONS = ("activation", "elementwise", "add", "mul", "scale", "shift", "concat", "pool", "slice")
+"""Kinds of ops whose rule can be asked again with another source."""
+
+Rule: TypeAlias = Callable[[Walk, Here, list[Scatter]], float]
+
+_RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        **dict.fromkeys(("linear", "conv", "conv_transpose", "bilinear", "recurrent"), _maps),
+        **dict.fromkeys(("embedding", "parameter", "norm", "softmax"), _nothing),
+        **dict.fromkeys(("attention", "attention_block"), _average),
+        "matmul": _product,
+    }
+)

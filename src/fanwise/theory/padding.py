@@ -1,0 +1,173 @@
+"""Convolutions at the border: how much of a window falls on values, and not on the zeros around them.
+
+Fans count whole windows. At the border a window reads fewer values, so what comes out is smaller there, and the next
+window reads the middle, where values are larger, more often than the border. A *profile* says how a second moment is
+spread over each spatial axis; profiles of the axes are taken to multiply.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanwise.stream.box import Shape
+from fanwise.trace import Op
+
+Profile: TypeAlias = tuple[NDArray[np.float64], ...]
+"""For each spatial axis, the second moment at each place over its mean; () where nothing is known: even."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What a convolution makes of a second moment that is spread unevenly.
+
+    Args:
+        share: second moment over that of whole windows on an even picture.
+        alike: the same of the product of two places, over `share`: windows at other places miss other taps.
+        profile: of what comes out.
+    """
+
+    share: float = 1.0
+    alike: float = 1.0
+    profile: Profile = ()
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis of a convolution: `few` coarse places, `step` of `many` fine ones apart.
+
+    Args:
+        few: output places of a convolution, input places of a transposed one.
+        many: the other.
+        window: taps.
+        step: stride.
+        apart: dilation.
+        begin: zeros before the first fine place.
+    """
+
+    few: int
+    many: int
+    window: int
+    step: int
+    apart: int
+    begin: int
+
+    def taps(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """For each tap the coarse places where it falls on a fine one, and those."""
+        coarse = np.arange(self.few)
+        found = []
+        for tap in range(self.window):
+            fine = coarse * self.step + tap * self.apart - self.begin
+            inside = (fine >= 0) & (fine < self.many)
+            found.append((coarse[inside], fine[inside]))
+        return found
+
+
+def forward(op: Op, read: Shape, kernel: Shape, profile: Profile = ()) -> Passage:
+    """From what a convolution reads to what it gives.
+
+    Args:
+        op: a convolution, transposed or not, with "stride", "padding" and "dilation" in its detail.
+        read: shape of what it reads.
+        kernel: sizes of its window.
+        profile: of what it reads.
+
+    Returns:
+        Nothing changes for anything but a convolution.
+
+    Example:
+        >>> op = Op(0, "conv", "conv1d", "", 0, 0, (-1,), shape=(1, 1, 5), detail={"stride": (1,), "padding": 1})
+        >>> round(forward(op, (1, 1, 5), (3,)).share, 4)      # 13 of 15 taps
+        0.8667
+    """
+    return _passage(axes_of(op, read, kernel), profile, to_fine=op.kind == "conv_transpose")
+
+
+def backward(op: Op, read: Shape, kernel: Shape, profile: Profile = ()) -> Passage:
+    """From the gradient at what a convolution gives to that at what it reads; `profile` is of the former."""
+    return _passage(axes_of(op, read, kernel), profile, to_fine=op.kind != "conv_transpose")
+
+
+def axes_of(op: Op, read: Shape, kernel: Shape) -> tuple[Axis, ...]:
+    """The spatial axes of a convolution; () for anything else."""
+    dims = len(kernel)
+    if op.kind not in ("conv", "conv_transpose") or not dims or min(len(read), len(op.shape)) <= dims:
+        return ()
+    each = {name: _each(op.detail.get(name, 1), dims) for name in ("stride", "dilation")}
+    found = []
+    for i, window in enumerate(kernel):
+        before, after = read[i - dims], op.shape[i - dims]
+        few, many = (before, after) if op.kind == "conv_transpose" else (after, before)
+        apart = each["dilation"][i]
+        begin = _begin(op.detail.get("padding", 0), i, (window - 1) * apart, dims)
+        found.append(Axis(few, many, window, each["stride"][i], apart, begin))
+    return tuple(found)
+
+
+def resized(profile: Profile, shape: Shape) -> Profile:
+    """The profile over axes of other lengths: neighbours averaged or repeated."""
+    if len(profile) != len(shape) or not all(shape):
+        return ()
+    return tuple(_resized(one, size) for one, size in zip(profile, shape, strict=True))
+
+
+def mixed(parts: Sequence[tuple[float, Profile]], shape: Shape) -> Profile:
+    """The profile of a sum of independent tensors, by their second moments."""
+    if not any(profile for _, profile in parts):
+        return ()
+    total = sum(size for size, _ in parts) or 1.0
+    even = tuple(np.ones(size) for size in shape)
+    fitted = [(size / total, resized(profile, shape) or even) for size, profile in parts]
+    return tuple(np.sum([share * one[axis] for share, one in fitted], axis=0) for axis in range(len(shape)))
+
+
+def _passage(axes: tuple[Axis, ...], profile: Profile, *, to_fine: bool) -> Passage:
+    share = alike = 1.0
+    found = []
+    for i, axis in enumerate(axes):
+        size = axis.few if to_fine else axis.many
+        even = profile[i] if len(profile) == len(axes) and len(profile[i]) == size else np.ones(size)
+        mean, pairs, after = _along(axis, even, to_fine=to_fine)
+        share, alike = share * mean, alike * pairs
+        found.append(after)
+    return Passage(share, alike, tuple(found))
+
+
+def _along(axis: Axis, even: NDArray[np.float64], *, to_fine: bool) -> tuple[float, float, NDArray[np.float64]]:
+    size = axis.many if to_fine else axis.few
+    after, pairs = np.zeros(size), 0.0
+    for coarse, fine in axis.taps():
+        into, source = (fine, coarse) if to_fine else (coarse, fine)
+        np.add.at(after, into, even[source])
+        pairs += float(np.sum(np.sqrt(even[source])) / size) ** 2
+    whole = axis.window / (axis.step if to_fine else 1)
+    mean = float(after.mean()) if size else 0.0
+    if not mean:
+        return 0.0, 0.0, np.ones(size)
+    at_once = axis.step if to_fine else 1  # taps that two fine places share, where strides leave gaps
+    return mean / whole, min(pairs * at_once / mean, 1.0), after / mean
+
+
+def _resized(one: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    if len(one) == size:
+        return one
+    if len(one) > size:
+        found = np.array([part.mean() for part in np.array_split(one, size)])
+    else:
+        found = one[np.arange(size) * len(one) // size]
+    return np.asarray(found / (found.mean() or 1.0))
+
+
+def _begin(padding: object, axis: int, reach: int, dims: int) -> int:
+    """Zeros before the first value along an axis."""
+    if isinstance(padding, str):
+        return reach // 2 if padding == "same" else 0
+    return _each(padding, dims)[axis]
+
+
+def _each(value: object, dims: int) -> tuple[int, ...]:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(int(one) for one in value) if len(value) == dims else (int(value[0]),) * dims
+    return (int(str(value)),) * dims

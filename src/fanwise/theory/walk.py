@@ -1,0 +1,260 @@
+"""What the rules of theory share: samples so far, the laws of an op's parameters, shapes, places, and what to doubt."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fanwise.laws.base import Initializer, Moments
+from fanwise.laws.composite import Blocks
+from fanwise.stream.box import Shape
+from fanwise.theory.averaging import Attended
+from fanwise.theory.padding import Profile, mixed
+from fanwise.theory.samples import (
+    ANOTHER,
+    ELSEWHERE,
+    HERE,
+    SAMPLES,
+    Likeness,
+    Rows,
+    Values,
+    fresh,
+    likeness,
+    normal_rows,
+    one_place,
+    second,
+)
+from fanwise.trace import INPUT, KEEPING, Op, Trace, Use
+
+USES = 4
+"""Earlier uses of one weight that a further use is held against."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What theory takes a model's input tensor to be: normal values.
+
+    Args:
+        second_moment: E x^2.
+        mean: E x.
+        elsewhere: E x x' at two places of an example.
+        another: E x x' in two examples.
+    """
+
+    second_moment: float = 1.0
+    mean: float = 0.0
+    elsewhere: float = 0.0
+    another: float = 0.0
+
+    def rows(self, number: int) -> Rows:
+        """A sample of it."""
+        shared = self.mean**2
+        varying = Likeness(self.second_moment, max(self.elsewhere, shared), max(self.another, shared)).minus(shared)
+        return self.mean + normal_rows(varying, "input", number)
+
+
+@dataclass(frozen=True)
+class Here:
+    """One op as its rule sees it.
+
+    Args:
+        op: the op.
+        sources: samples of what it reads, in its order.
+        laws: of the parameters that it uses, by path; one that has none is left out.
+    """
+
+    op: Op
+    sources: tuple[Rows, ...]
+    laws: Mapping[str, Initializer]
+
+    @property
+    def first(self) -> Rows:
+        """A sample of the first thing that it reads."""
+        return self.sources[0]
+
+    def read(self, place: int) -> Shape:
+        """The shape in which it reads one of its inputs; its own where that is not known."""
+        return self.op.reads[place] if place < len(self.op.reads) else self.op.shape
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One use of a weight: what went in, and what came out at unit variance."""
+
+    entered: Rows
+    left: Rows
+
+
+@dataclass
+class Walk:
+    """The state of a propagation.
+
+    Args:
+        trace: what is walked through.
+        given: the model's inputs, by number; those that are not there are of unit second moment.
+    """
+
+    trace: Trace
+    given: Mapping[int, Given] = field(default_factory=dict)
+    seen: list[Here] = field(default_factory=list)
+    rows: list[Rows] = field(default_factory=list)
+    assumed: dict[int, None] = field(default_factory=dict)
+    measured: dict[int, None] = field(default_factory=dict)
+    doubts: list[bool] = field(default_factory=list)
+    parts: dict[int, tuple[tuple[int, int, float], ...]] = field(default_factory=dict)
+    passes: dict[str, list[_Pass]] = field(default_factory=dict)
+    memory: dict[int, object] = field(default_factory=dict)
+    attended: dict[int, Attended] = field(default_factory=dict)
+    sizes: dict[int, float] = field(default_factory=dict)
+    profiles: dict[int, Profile] = field(default_factory=dict)
+    profiles_back: dict[int, Profile] = field(default_factory=dict)
+    sequences: dict[int, list[Values]] = field(default_factory=dict)
+
+    def sources(self, op: Op) -> tuple[Rows, ...]:
+        """Samples of what an op reads; one place each where its shape has no more."""
+        return tuple(self._source(op, place, source) for place, source in enumerate(op.inputs))
+
+    def sure(self, op: Op) -> tuple[bool, ...]:
+        """Which of an op's sources stand on no assumption; a normalisation ends a doubt."""
+        return tuple(source == INPUT or not self.doubts[source] for source in op.inputs)
+
+    def keep(self, here: Here, rows: Rows) -> None:
+        """Remembers what an op gives."""
+        doubtful = here.op.index in self.assumed or not all(self.sure(here.op))
+        self.doubts.append(doubtful and here.op.kind != "norm")
+        self.seen.append(here)
+        self.rows.append(rows)
+        self.profiles.setdefault(here.op.index, self._kept_profile(here))
+
+    def profile(self, index: int) -> Profile:
+        """How the second moment of an op's output is spread over its spatial axes; () where that is not known."""
+        return self.profiles.get(index, ())
+
+    def spatial(self, index: int) -> Shape:
+        """The sizes of the axes behind that of the features."""
+        axis = self.trace.axes[index]
+        return self.trace.ops[index].shape[axis + 1 :] if axis < -1 else ()
+
+    def _kept_profile(self, here: Here) -> Profile:
+        """That of what was read: functions of each value, norms and pools keep the places."""
+        if here.op.kind not in KEEPING and here.op.kind != "slice":
+            return ()
+        parts = [
+            (second(rows[HERE]), self.profile(source))
+            for source, rows in zip(here.op.inputs, here.sources, strict=True)
+        ]
+        chosen = parts if here.op.kind in ("add", "concat") else parts[:1]
+        return mixed(chosen, self.spatial(here.op.index))
+
+    def doubt(self, op: Op) -> None:
+        """Marks an op whose rule is an assumption."""
+        self.assumed[op.index] = None
+
+    # Parameters
+
+    def moments(self, use: Use, laws: Mapping[str, Initializer]) -> Moments | None:
+        """Moments of a parameter; None where it has no law."""
+        law = laws.get(use.path)
+        shape = self.trace.by_path[use.path].shape
+        return None if law is None else law.moments(shape, layout=use.layout if _fits(use, shape) else None)
+
+    def vector(self, use: Use, laws: Mapping[str, Initializer]) -> Values | None:
+        """A sample of a parameter's values, one a feature, the same wherever it is asked for."""
+        found = self.moments(use, laws)
+        return None if found is None else found.mean + found.std * fresh("parameter", use.path)
+
+    def rows_of(self, use: Use, laws: Mapping[str, Initializer], features: int) -> Rows | None:
+        """A sample of a parameter that is read as data: one value a feature, or one a feature and place."""
+        here = self.vector(use, laws)
+        if here is None:
+            return None
+        if math.prod(self.trace.by_path[use.path].shape) <= max(features, 1):
+            return np.stack([here, here, here])
+        found = self.moments(use, laws)
+        spread, mean = (0.0, 0.0) if found is None else (found.std, found.mean)
+        others = [mean + spread * fresh("parameter", use.path, place) for place in (ELSEWHERE, ANOTHER)]
+        return np.stack([here, *others])
+
+    def map_variance(self, use: Use, laws: Mapping[str, Initializer]) -> tuple[float, float]:
+        """Second moment of a map's outputs over that of its inputs by its weights' scatter, and by their mean.
+
+        Variance times fan_in, averaged over the maps that one matrix holds; and mean times fan_in.
+        """
+        blocks = self.block_variances(use, laws)
+        total = sum(count for count, _, _ in blocks)
+        variance = sum(count * gain for count, gain, _ in blocks) / max(total, 1)
+        return variance, sum(count * mean for count, _, mean in blocks) / max(total, 1)
+
+    def block_variances(self, use: Use, laws: Mapping[str, Initializer]) -> list[tuple[int, float, float]]:
+        """Outputs, variance times fan_in, and mean times fan_in of each map that a weight holds."""
+        law, shape = laws.get(use.path), self.trace.by_path[use.path].shape
+        if law is None:
+            return [(1, 1.0, 0.0)]
+        if not _fits(use, shape) or use.layout is None:
+            found, fan_in = law.moments(shape), float(math.prod(shape[1:]))
+            return [(1, (use.ratio * found.std) ** 2 * fan_in, use.ratio * found.mean * fan_in)]
+        blocks = use.layout.blocks(shape)
+        each = law.laws if isinstance(law, Blocks) and len(law.laws) == len(blocks) else (law,) * len(blocks)
+        found_blocks = []
+        for (box, layout), one in zip(blocks, each, strict=True):
+            moments, fan_in = one.moments(box.shape, layout=layout), float(layout.fans(box.shape).fan_in)
+            outputs = layout.extent(box.shape, "out")
+            found_blocks.append((outputs, (use.ratio * moments.std) ** 2 * fan_in, use.ratio * moments.mean * fan_in))
+        return found_blocks
+
+    def through(self, path: str, rows: Rows, *name: object) -> Rows:
+        """What random weights of unit fan-in variance make of a sample.
+
+        The weights' next use is correlated with the ones before as what went in is: normal values conditioned on them.
+
+        References:
+            Yang, "Tensor programs I", 2019: the same weights used again, without their transpose, are Gaussian in the
+            limit of large width, with these covariances.
+        """
+        before = self.passes.setdefault(path, [])
+        left = normal_rows(likeness(rows), *name) if not before else _conditioned(rows, before, name)
+        self.passes[path] = [*before[1 - USES :], _Pass(rows, left)]
+        return left
+
+    # Shapes
+
+    def features(self, op: Op) -> int:
+        """How many features an op gives."""
+        return op.shape[self.trace.axes[op.index]] if op.shape else 1
+
+    def places(self, index: int) -> int:
+        """How many places an example of an op's output has."""
+        op = self.trace.ops[index]
+        return max(op.size // max(op.shape[0] * self.features(op), 1), 1) if op.shape else 1
+
+    def _source(self, op: Op, place: int, source: int) -> Rows:
+        if source == INPUT:
+            rank = op.inputs[:place].count(INPUT)
+            numbers = op.detail.get("given", ())
+            number = numbers[rank] if rank < len(numbers) else 0
+            rows = self.given.get(number, Given()).rows(number)
+        else:
+            rows = self.rows[source]
+        flat = place < len(op.reads) and len(op.reads[place]) <= 2 and len(op.shape) <= 2
+        return one_place(rows) if flat else rows
+
+
+def _fits(use: Use, shape: Shape) -> bool:
+    return use.layout is not None and len(use.layout.axes) == len(shape)
+
+
+def _conditioned(rows: Rows, before: Sequence[_Pass], name: tuple[object, ...]) -> Rows:
+    """Normal values with the covariance of `rows` with themselves and with what the weights were used on before."""
+    entered = np.concatenate([one.entered for one in before])
+    left = np.concatenate([one.left for one in before])
+    own = likeness(rows)
+    among = np.array(
+        [[own.here, own.elsewhere, own.another], [own.elsewhere, own.here, own.another], [own.another] * 2 + [own.here]]
+    )
+    inner, outer = entered @ entered.T / SAMPLES, rows @ entered.T / SAMPLES
+    weights = outer @ np.linalg.pinv(inner, rcond=1e-6, hermitian=True)
+    values, vectors = np.linalg.eigh(among - weights @ outer.T)
+    rest = vectors * np.sqrt(np.clip(values, 0.0, None))
+    noise = np.stack([fresh(*name, row) for row in (HERE, ELSEWHERE, ANOTHER)])
+    return np.asarray(weights @ left + rest @ noise)

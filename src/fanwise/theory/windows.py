@@ -1,0 +1,73 @@
+"""The average and the largest of neighbours that are alike to some degree."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanwise.theory.samples import HERE, SAMPLES, Likeness, Rows, Values, fresh, likeness, normal_rows, second
+
+MOST = 64
+"""Neighbours of which the largest is taken."""
+HALVINGS = 12
+"""Of the interval in which a correlation is looked for."""
+
+
+def average(rows: Rows, count: float, name: object, *, left: bool) -> Rows:
+    """The mean over so many neighbours: normal, but for what all of them share.
+
+    Args:
+        rows: a sample of one of them.
+        count: how many there are.
+        name: of the op.
+        left: whether more than one window is left of an example.
+    """
+    mean = float(rows[HERE].mean())
+    own = likeness(rows).minus(mean**2)
+    here = own.average(count)
+    return mean + normal_rows(Likeness(here, own.elsewhere if left else here, own.another), "average", name)
+
+
+def largest(rows: Rows, count: int, name: object, *, left: bool) -> Rows:
+    """The largest of so many neighbours, which are alike as two places of the sample are.
+
+    Neighbours are drawn by a Gaussian copula: the sample's own values, in the order of correlated normal ones.
+    """
+    ordered = np.sort(rows[HERE])
+    alike = likeness(rows)
+    near = _correlation(ordered, alike.elsewhere)
+    far = min(_correlation(ordered, alike.another), near)
+    shared, own = fresh(name, "all"), [fresh(name, "example", i) for i in (0, 1)]
+    found = []
+    for row, example in enumerate((0, 0, 1)):
+        centre = math.sqrt(far) * shared + math.sqrt(near - far) * own[example]
+        drawn = np.random.default_rng([row, count]).standard_normal((min(count, MOST), SAMPLES))
+        found.append(_placed(ordered, (centre + math.sqrt(1 - near) * drawn).max(axis=0)))
+    return np.stack([found[0], found[1] if left else found[0], found[2]])
+
+
+def chance_of_largest(values: Values, count: int) -> Values:
+    """For each value of a sample, the chance that it is the largest of so many."""
+    ranks = np.empty(SAMPLES)
+    ordered = np.sort(values)
+    ranks = (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / (2 * SAMPLES)
+    return np.asarray(ranks ** (count - 1))
+
+
+def _correlation(ordered: Values, wanted: float) -> float:
+    """The correlation of normal values in whose order two values have this product."""
+    first, other = fresh("copula", 0), fresh("copula", 1)
+    low, high = 0.0, 1.0
+    if second(ordered) - float(ordered.mean()) ** 2 <= 1e-12 * second(ordered) or second(ordered) == 0:
+        return 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        pair = _placed(ordered, middle * first + math.sqrt(1 - middle**2) * other)
+        low, high = (middle, high) if float(np.mean(_placed(ordered, first) * pair)) < wanted else (low, middle)
+    return low
+
+
+def _placed(ordered: Values, normals: NDArray[np.float64]) -> Values:
+    """The values of a sample at the ranks of normal ones."""
+    places = np.searchsorted(np.sort(fresh("ranks")), normals)
+    return np.asarray(ordered[np.clip(places, 0, SAMPLES - 1)])
