@@ -58,6 +58,7 @@ class Use:
         layout: roles of the axes as the parameter stores them; None for vectors and where it cannot be told.
         steps: functions between the parameter and this op, such as ("exp", "neg"); () where it is used as it is.
         ratio: std of what the op sees over the std of the parameter, where constants multiply it on the way.
+        seen: mean and std of what the op sees, where that is made of the parameter and was there to be measured.
     """
 
     path: str
@@ -65,6 +66,7 @@ class Use:
     layout: Layout | None = None
     steps: tuple[str, ...] = ()
     ratio: float = 1.0
+    seen: tuple[float, float] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

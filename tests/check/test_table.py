@@ -168,10 +168,8 @@ def test_columns_in_which_nothing_stands_are_left_out(healthy):
 
 def test_a_narrow_terminal_names_what_it_leaves_out(broken):
     shown = " ".join(text(broken, 80).split())
-    assert (
-        "No room at this width for: theory grad, law found, theory. Laws: U(±sqrt(1/fan_in)), torch default in 24 layers; "
-        in shown
-    )
+    left_out = "No room at this width for: theory grad, law found, theory."
+    assert f"{left_out} Laws: U(±sqrt(1/fan_in)), torch default in 24 layers; " in shown
     assert "No room" not in text(broken, 140)
 
 

@@ -52,7 +52,9 @@ def _given(signal: Signal) -> Given:
 
 
 def _law(use: Use, values: Values) -> Initializer:
-    """The mean and std of a parameter, or of each of the maps or gates that it holds."""
+    """The mean and std of a parameter, of what is made of it, or of each of the maps or gates that it holds."""
+    if use.seen is not None and all(map(math.isfinite, use.seen)):
+        return Found(use.seen[0] / use.ratio, use.seen[1] / use.ratio)
     fused = None if use.layout is None else use.layout.fused
     if not values.blocks or (use.layout is not None and fused is None):
         return Found(values.mean, values.std)

@@ -47,11 +47,13 @@ class Share:
         source: index of the op that gave it.
         rows: a sample, of the size of a value of the tensor that was read.
         profile: how it is spread over the spatial axes; None for that of the gradient at the output.
+        reader: index of the op that read it, where that is another one.
     """
 
     source: int
     rows: Rows
     profile: Profile | None = None
+    reader: int | None = None
 
 
 Rule: TypeAlias = Callable[[Walk, Here, Rows], Iterator[Share]]
@@ -94,6 +96,7 @@ def _add(walk: Walk, found: dict[int, Rows], share: Share, here: Here) -> None:
 
 def _at_source(walk: Walk, here: Here, share: Share) -> Rows:
     """The gradient at a tensor of which the op read a part, or which it read repeated."""
+    here = here if share.reader is None else walk.seen[share.reader]
     place = here.op.inputs.index(share.source)
     source = walk.trace.ops[share.source]
     read = math.prod(here.read(place)) if place < len(here.op.reads) else source.size
@@ -101,15 +104,16 @@ def _at_source(walk: Walk, here: Here, share: Share) -> Rows:
         return share.rows
     if read > source.size:
         return gathered(share.rows, here.read(place), source.shape)
-    rows = share.rows if read == source.size else math.sqrt(read / source.size) * share.rows
+    if read < source.size:  # some places alone: no two of them at random both have one
+        return _apart(math.sqrt(read / source.size) * share.rows, here.op.index)
+    rows = share.rows
     flat = place < len(here.op.reads) and len(here.read(place)) <= 2 < len(source.shape) and read == source.size
     return _apart(rows, here.op.index) if flat and walk.places(share.source) > 1 else rows
 
 
 def _apart(rows: Rows, name: int) -> Rows:
-    """The gradient at places that were read as features: independent from place to place."""
-    own = likeness(rows)
-    return np.stack([rows[HERE], *normal_rows(Likeness(own.here, 0.0, 0.0), "apart", name)[1:]])
+    """The gradient at places that have nothing in common, such as those that were read as features."""
+    return np.stack([rows[HERE], *normal_rows(Likeness(second(rows[HERE])), "apart", name)[1:]])
 
 
 def gathered(rows: Rows, many: tuple[int, ...], few: tuple[int, ...]) -> Rows:
@@ -187,7 +191,7 @@ def _matmul(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     yield Share(here.op.inputs[1], normal_rows(value, "back", here.op.index, "value"))
     if score is not None:
         for source, moments in zip(score.inputs, (query, key), strict=False):
-            yield Share(source, normal_rows(moments, "back", here.op.index, source))
+            yield Share(source, normal_rows(moments, "back", here.op.index, source), reader=score.index)
 
 
 def _product(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:

@@ -195,7 +195,14 @@ def embedding(walk: Walk, here: Here) -> Rows | None:
     found = walk.moments(here.op.uses[0], here.laws) if here.op.uses else None
     if found is None:
         return None
-    return found.mean + found.std * normal_rows(Likeness(1.0), "table", here.op.uses[0].path)
+    summed = here.op.detail.get("mode")
+    count = here.read(0)[-1] if summed in ("sum", "mean") and len(here.read(0)) > 1 else 1
+    share = 1 / count if summed == "mean" else 1.0
+    return share * (count * found.mean + math.sqrt(count) * found.std * _rows_of_table(here.op.uses[0]))
+
+
+def _rows_of_table(use: Use) -> Rows:
+    return normal_rows(Likeness(1.0), "table", use.path)
 
 
 def recurrent(walk: Walk, here: Here) -> Rows | None:
@@ -214,7 +221,8 @@ def norm(walk: Walk, here: Here) -> Rows | None:
     if not here.sources:
         return None
     rows = centred(walk, here)
-    size = math.sqrt(second(rows[HERE]))
+    epsilon = op.detail.get("eps") or 0.0
+    size = math.sqrt(second(rows[HERE]) + (float(epsilon) if isinstance(epsilon, int | float) else 0.0))
     rows = rows / size if size > 0 else rows
     walk.sizes[op.index] = size
     if op.name == "normalize":

@@ -82,8 +82,14 @@ def fresh(*name: object) -> Values:
 
 def normal_rows(moments: Likeness, *name: object) -> Rows:
     """A normal sample of these second moments, independent of every other one."""
-    factors = _factors(moments)
-    return factors @ np.stack([fresh(*name, row) for row in (HERE, ELSEWHERE, ANOTHER)])
+    return np.asarray(_factors(moments) @ independent(*name))
+
+
+def independent(*name: object) -> Rows:
+    """Standard normal rows of a name, without anything in common: not even by chance."""
+    rows = np.stack([fresh(*name, row) for row in (HERE, ELSEWHERE, ANOTHER)])
+    chance = np.linalg.cholesky(rows @ rows.T / SAMPLES)
+    return np.asarray(np.linalg.solve(chance, rows))
 
 
 def reshaped(rows: Rows, moments: Likeness) -> Rows:

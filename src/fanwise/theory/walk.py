@@ -20,6 +20,7 @@ from fanwise.theory.samples import (
     Rows,
     Values,
     fresh,
+    independent,
     likeness,
     normal_rows,
     one_place,
@@ -256,5 +257,4 @@ def _conditioned(rows: Rows, before: Sequence[_Pass], name: tuple[object, ...]) 
     weights = outer @ np.linalg.pinv(inner, rcond=1e-6, hermitian=True)
     values, vectors = np.linalg.eigh(among - weights @ outer.T)
     rest = vectors * np.sqrt(np.clip(values, 0.0, None))
-    noise = np.stack([fresh(*name, row) for row in (HERE, ELSEWHERE, ANOTHER)])
-    return np.asarray(weights @ left + rest @ noise)
+    return np.asarray(weights @ left + rest @ independent(*name))

@@ -173,6 +173,18 @@ SCALES = {
 }
 """Where a norm's scale and shift stand among its arguments."""
 
+EPSILONS = {
+    "layer_norm": 4,
+    "native_layer_norm": 4,
+    "group_norm": 4,
+    "batch_norm": 7,
+    "native_batch_norm": 7,
+    "instance_norm": 7,
+    "native_instance_norm": 7,
+    "rms_norm": 3,
+}
+"""Where a norm's epsilon stands among its arguments."""
+
 
 def _norm(a: Arguments) -> Call:
     scale, shift = SCALES.get(a.name, (99, 99))
@@ -180,7 +192,8 @@ def _norm(a: Arguments) -> Call:
     source = a.tensor(0, "input")
     channels = any(kind in a.name for kind in ("batch", "group", "instance"))
     axis = 1 - source.dim() if channels and source is not None else -1
-    return Call("norm", data_of(source), parts, axis, {"norm": a.name.removeprefix("native_")})
+    detail = {"norm": a.name.removeprefix("native_"), "eps": a.get(EPSILONS.get(a.name, 99), "eps", 0.0)}
+    return Call("norm", data_of(source), parts, axis, detail)
 
 
 def _activation(a: Arguments) -> Call:

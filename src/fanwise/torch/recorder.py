@@ -266,7 +266,7 @@ class Recorder(TorchFunctionMode):
         alone = call.kind in ALONE and not call.parts and None not in sources
         replay = replayable(func, given, call.data) if alone else None
         unruled = replay is None and call.kind in PROBED and not call.parts
-        probe = probing(func, given, call.data) if unruled else None
+        probe = probing(func, given, call.data[: len(op.inputs)]) if unruled else None
         self._close(replace(op, replay=replay, probe=probe), output, call)
         return output
 
@@ -323,7 +323,7 @@ class Recorder(TorchFunctionMode):
         layout = self._layout(part, held, which) if role == part.role else None
         if which == 0:
             self._cuts.see(path, held.parts)
-        return Use(path, role, layout, held.steps, self._ratio(part.tensor, held, path))
+        return Use(path, role, layout, held.steps, self._ratio(part.tensor, held, path), _seen(part.tensor, held))
 
     def _ratio(self, made: Tensor, held: Held, path: str) -> float:
         """By what the std of a weight exceeds that of the parameter which alone it is made of, by constant factors."""
@@ -406,6 +406,15 @@ class Recorder(TorchFunctionMode):
                 target = self._parameters[path].shape, self._layout(part, held, 0), not held.steps
                 new[id(part.tensor)] = drawn(path, laws[path], part.tensor, target)
         return new
+
+
+def _seen(made: Tensor, held: Held) -> tuple[float, float] | None:
+    """Mean and std of a tensor that is made of parameters; None where it is one, or has no values."""
+    if not held.steps or is_abstract(made) or made.is_complex() or not made.numel():
+        return None
+    values = made.detach().to(torch.promote_types(made.dtype, torch.float32))
+    mean = float(values.mean())
+    return mean, math.sqrt(max(second_moment(values) - mean**2, 0.0))
 
 
 def _is_attribute(func: Callable[..., Any], name: str) -> bool:
