@@ -56,8 +56,8 @@ class Calibrator:
         self.tasks = tasks(trace, options, fixed)
         self.changes: dict[str, Change] = {}
         self.lines: list[Line] = []
-        self._trace = trace
-        self._options = options
+        self.trace = trace
+        self.options = options
         self._fed = fed
         self._streams = {join.op: join.stream for join in trace.joins}
         self._wanted = {trace.ops[stream].key for stream in self._streams.values() if stream >= 0}
@@ -92,7 +92,7 @@ class Calibrator:
             task.op.module,
             task.op.kind,
             task.case.role,
-            before.statistic(self._options.statistic),
+            before.statistic(self.options.statistic),
             self._target(task),
         )
 
@@ -114,7 +114,7 @@ class Calibrator:
     # Targets
 
     def _target(self, task: Task) -> float:
-        options, case = self._options, task.case
+        options, case = self.options, task.case
         if case.role == "head" and options.head == "loss":
             return head_std(case)
         if case.role == "branch_end" and case.join is not None and options.branches == "share":
@@ -126,18 +126,18 @@ class Calibrator:
     def _stream(self, join: int) -> Moments:
         """Of the stream that a branch left; a sum of branches that all left before it is what they left."""
         stream = self._streams[join]
-        while stream >= 0 and self._trace.ops[stream].key not in self._moments and stream in self._streams:
+        while stream >= 0 and self.trace.ops[stream].key not in self._moments and stream in self._streams:
             join, stream = stream, self._streams[stream]
         if stream == INPUT:
-            return self._fed(int(self._trace.ops[join].detail.get("given", (0,))[0]))
-        return self._moments.get(self._trace.ops[stream].key, Moments(math.nan, math.nan))
+            return self._fed(int(self.trace.ops[join].detail.get("given", (0,))[0]))
+        return self._moments.get(self.trace.ops[stream].key, Moments(math.nan, math.nan))
 
     # Factors
 
     def _wish(self, task: Task, measured: Measurement, line: Line) -> _Wish:
-        if self._options.mode == "channel":
+        if self.options.mode == "channel":
             return self._of_units(task, measured, line)
-        if self._options.gain_after and task.case.role not in ("head", "branch_end") and task.op.kind != "embedding":
+        if self.options.gain_after and task.case.role not in ("head", "branch_end") and task.op.kind != "embedding":
             return self._after(task, measured, line)
         return _Wish(np.asarray(line.target / line.before))
 
@@ -146,12 +146,12 @@ class Calibrator:
         plain = np.asarray(line.target / line.before)
         if task.activation is None:
             return _Wish(plain, note="no activation alone follows: held at its own output")
-        follower = self._trace.ops[task.activation]
+        follower = self.trace.ops[task.activation]
         name, replay = follower.detail.get("nonlinearity", follower.name), follower.replay
         if replay is None:
             return _Wish(plain, note=f"{name} cannot be replayed: held at its own output")
         found = factor_for(
-            lambda factor: measured.through(replay, factor).statistic(self._options.statistic), line.target
+            lambda factor: measured.through(replay, factor).statistic(self.options.statistic), line.target
         )
         if found is None:
             return _Wish(plain, note=f"no factor lets {name} give {line.target:.3g}: held at its own output")
@@ -159,7 +159,7 @@ class Calibrator:
 
     def _of_units(self, task: Task, measured: Measurement, line: Line) -> _Wish:
         """Each unit's variance, and its mean where there is a bias; the number of units is the bias's too."""
-        if spread(self._trace, task) is None:
+        if spread(self.trace, task) is None:
             return _Wish(np.asarray(line.target / line.before), note="its units are not rows: scaled as a whole")
         means, variances = measured.units()
         alive = variances > np.maximum((1e-6 * means) ** 2, (1e-6 * line.before) ** 2)

@@ -89,6 +89,9 @@ class Recorder(TorchFunctionMode):
         self._ops: list[Op] = []
         self._last = ""
         self._cuts = Cuts(self._parameters)
+        self.again: Callable[[Mapping[int, Tensor]], Any] = lambda new: None
+        """Executes the function that was seen last once more, with other tensors in place of arguments, by their `id`;
+        None where one of them is no argument."""
         self.writes = Writes()
         for number, tensor in enumerate(given):
             self._sources[tensor] = _Source(INPUT, None, number)
@@ -260,6 +263,7 @@ class Recorder(TorchFunctionMode):
             return output
         alone = call.kind in ALONE and not call.parts and None not in sources
         replay = replayable(func, given, call.data) if alone else None
+        self.again = lambda new: _again(func, (args, named), new)
         self._close(replace(op, replay=replay), output, call)
         return output
 
@@ -399,6 +403,13 @@ class Recorder(TorchFunctionMode):
                 target = self._parameters[path].shape, self._layout(part, held, 0), not held.steps
                 new[id(part.tensor)] = drawn(path, laws[path], part.tensor, target)
         return new
+
+
+def _again(func: Callable[..., Any], given: tuple[Any, Any], new: Mapping[int, Tensor]) -> Any:
+    args, named = given
+    if not set(new) <= {id(tensor) for tensor in tensors_in([args, named])}:
+        return None
+    return func(*swapped(list(args), new), **swapped(named, new))
 
 
 def _is_attribute(func: Callable[..., Any], name: str) -> bool:

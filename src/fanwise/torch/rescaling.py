@@ -115,6 +115,13 @@ def change_(model: nn.Module, changes: Mapping[str, Change], spreads: Mapping[st
     refresh_(model, [held[path] for path in changes])
 
 
+def changed(tensor: Tensor, change: Change, lies: Spread | None) -> Tensor:
+    """A copy of a parameter with its change."""
+    made = tensor.detach().clone()
+    _change(made, change, lies)
+    return made
+
+
 def _change(tensor: Tensor, change: Change, lies: Spread | None) -> None:
     if change.scale.ndim == 0 and not change.shift.any():
         tensor.mul_(float(change.scale))

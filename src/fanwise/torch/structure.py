@@ -1,5 +1,6 @@
 """What a model does, read from a pass in which nothing is computed."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fanwise.patterns import recognised
 from fanwise.torch.recorder import Recorder
+from fanwise.torch.restore import unchanged
 from fanwise.torch.run import Inputs, ModelError, forward, given_tensors, main_outputs, prepared
 from fanwise.torch.substitute import swapped
 from fanwise.trace import Trace
@@ -29,20 +31,37 @@ def structure(model: nn.Module, inputs: Inputs) -> Trace | None:
         None where the model cannot run without values, for what it does depends on them.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    abstract = _abstract(inputs, mode)
-    given = given_tensors(abstract)
+    with unchanged(model, given_tensors(inputs)), _silent():
+        try:
+            _empty(model, mode)
+            return _traced(model, _abstract(inputs, mode), mode)
+        except (ModelError, NotImplementedError, RuntimeError):
+            return None
+
+
+def _traced(model: nn.Module, inputs: Inputs, mode: FakeTensorMode) -> Trace:
+    given = given_tensors(inputs)
     recorder = Recorder(model, Watcher(), given)
-    try:
-        with prepared(model, given_tensors(inputs), recorder), torch.no_grad(), _unwatched(model), mode:
-            outputs = forward(model, abstract, recorder)
-    except ModelError:
-        return None
-    return recognised(recorder.trace(main_outputs(outputs)))
+    with prepared(model, given, recorder), torch.no_grad(), _unwatched(model), mode:
+        outputs = forward(model, inputs, recorder)
+        return recognised(recorder.trace(main_outputs(outputs)))
 
 
 def _abstract(inputs: Inputs, mode: FakeTensorMode) -> Inputs:
     new: dict[int, Tensor] = {id(tensor): mode.from_tensor(tensor) for tensor in given_tensors(inputs)}
     return Inputs(tuple(swapped(list(inputs.args), new)), swapped(dict(inputs.kwargs or {}), new))
+
+
+def _empty(model: nn.Module, mode: FakeTensorMode) -> None:
+    """Gives a model parameters and buffers without values, that share storages as its own do."""
+    for module in model.modules():
+        for name, tensor in module._buffers.items():
+            module._buffers[name] = None if tensor is None else mode.from_tensor(tensor)
+        for name, parameter in module._parameters.items():
+            if parameter is not None and isinstance(module, nn.RNNBase):
+                setattr(module, name, mode.from_tensor(parameter))  # it keeps a list beside them
+            elif parameter is not None:
+                vars(module)["_parameters"][name] = mode.from_tensor(parameter)
 
 
 @contextmanager
@@ -56,6 +75,17 @@ def _unwatched(model: nn.Module) -> Iterator[None]:
                 for number in [number for number, hook in hooks.items() if not _is_torch(hook)]:
                     del hooks[number]
         yield
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Torch logs what it cannot do without values: `structure` answers None instead."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _is_torch(hook: Any) -> bool:
