@@ -404,6 +404,7 @@ def test_dead_and_constant_outputs_are_reported_and_left(mode):
     result = calibrate(model, x, mode=mode)
     assert result.left["0.weight"] == "its output is constant: no factor changes that"
     assert result.left["2.weight"] == "its output is 0: dead"
+    assert result.left["4.weight"] == "its output is the same at every example: its bias alone"
     assert torch.equal(model[0].weight, before["0.weight"])
     assert all(bool(tensor.isfinite().all()) for tensor in model.parameters())
 

@@ -15,6 +15,7 @@ from fanwise.calibrate.units import spread
 from fanwise.plan.recipes import head_std
 from fanwise.trace import INPUT, Op, Trace
 
+SAME = "its output is the same at every example: its bias alone"
 ONE, NOTHING = np.ones(()), np.zeros(())
 
 
@@ -80,7 +81,7 @@ class Calibrator:
         if task.left or settled:
             note = "" if task.left else f"{settled[0]} is settled where it is used first"
             return self._closed(task, replace(line, left=task.left, note=note, target=math.nan), None)
-        fault = _fault(before, line.before)
+        fault = _fault(before, line.before) or ("" if measured.varies() else SAME)
         if fault:
             return self._closed(task, replace(line, left=fault), None)
         wish = self._wish(task, measured, line)

@@ -53,6 +53,10 @@ class Measurement(Protocol):
         """Mean and variance of each unit, the features axis of the op."""
         ...
 
+    def varies(self) -> bool:
+        """Whether any unit gives different values; True where it gives one alone."""
+        ...
+
     def through(self, function: Callable[..., object], factor: float) -> Moments:
         """Of a function, on NumPy arrays, of the values times a factor."""
         ...

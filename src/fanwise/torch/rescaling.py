@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fanwise.calibrate.calibrator import Change
-from fanwise.calibrate.measuring import Answer, Float64, Moments
+from fanwise.calibrate.measuring import ROUNDING, Answer, Float64, Moments
 from fanwise.calibrate.units import Spread
 from fanwise.torch.normed import refresh_
 from fanwise.torch.overlap import check_apart
@@ -18,6 +18,8 @@ from fanwise.torch.tensors import checked_state, checked_tensor, checked_writabl
 
 CHUNK = 1 << 22
 """Values that are copied to double precision at a time."""
+FEW = 2
+"""Examples that are compared before all are."""
 
 
 class Measured:
@@ -38,18 +40,37 @@ class Measured:
 
     def units(self) -> tuple[Float64, Float64]:
         """Mean and variance of each unit."""
-        rows = self._output.movedim(self._axis, -1)
-        rows = rows.reshape(-1, rows.shape[-1])
+        rows = _rows(self._output, self._axis)
         parts = torch.split(rows, max(CHUNK // max(rows.shape[1], 1), 1))
         means = torch.stack([part.double().sum(0) for part in parts]).sum(0) / len(rows)
         squares = torch.stack([(part.double() - means).square().sum(0) for part in parts]).sum(0)
         return means.cpu().numpy(), (squares / len(rows)).cpu().numpy()
+
+    def varies(self) -> bool:
+        """Whether any unit gives different values; True where it gives one alone."""
+        few = self._output[:FEW] if self._axis % self._output.dim() else self._output
+        if _differ(_rows(few, self._axis)):
+            return True
+        rows = _rows(self._output, self._axis)
+        return len(rows) < 2 or _differ(rows)
 
     def through(self, function: Callable[..., Any], factor: float) -> Moments:
         """Of a function of the values times a factor, computed on the host."""
         values = self._output.to(torch.promote_types(self._output.dtype, torch.float32))
         found = np.asarray(function((values * factor).flatten().cpu().numpy()), np.float64)
         return Moments(float(found.mean()), float(found.var()))
+
+
+def _rows(output: Tensor, axis: int) -> Tensor:
+    """One row an example and position, one column a unit."""
+    moved = output.movedim(axis, -1)
+    return moved.reshape(-1, moved.shape[-1])
+
+
+def _differ(rows: Tensor) -> bool:
+    """Whether rows differ by more than rounding."""
+    low, high = rows.amin(0), rows.amax(0)
+    return not bool((high - low <= ROUNDING * rows.abs().amax()).all())
 
 
 def moments(tensor: Tensor) -> Moments:
