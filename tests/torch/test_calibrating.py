@@ -702,4 +702,4 @@ def test_the_table_shows_every_op():
     text = str(calibrate(model, x))
     assert "2.weight" in text
     assert "Left: 0.weight is frozen" in text
-    assert "2 ops calibrated, 1 left, 1 forward pass." in text
+    assert "2 of 3 ops calibrated, 1 forward pass." in text

@@ -108,7 +108,7 @@ class Calibration:
     def _total(self) -> str:
         scaled = sum(bool(line.factors) for line in self.lines)
         passes = "1 forward pass" if self.forwards == 1 else f"{self.forwards} forward passes"
-        return f"{scaled} ops calibrated, {len(self.lines) - scaled} left, {passes}."
+        return f"{scaled} of {len(self.lines)} ops calibrated, {passes}."
 
 
 COLUMNS = (

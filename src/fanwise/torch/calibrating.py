@@ -27,7 +27,7 @@ from fanwise.torch.observing import observe
 from fanwise.torch.planning import inputs_text
 from fanwise.torch.recorder import Recorder
 from fanwise.torch.rescaling import Measured, adjust_, change_, changed, check_changes, moments
-from fanwise.torch.run import Inputs, forward, given_tensors, prepared, run
+from fanwise.torch.run import Inputs, ModelError, forward, given_tensors, prepared, run
 from fanwise.torch.storage import is_abstract
 from fanwise.torch.structure import structure
 from fanwise.trace import Op, Trace
@@ -127,7 +127,6 @@ class _Found:
     """What a run found: the decisions, and how often the model was run."""
 
     calibrator: Calibrator
-    trace: Trace
     changes: Mapping[str, Change]
     lines: tuple[Line, ...]
     forwards: int
@@ -160,13 +159,22 @@ class _Source:
         """One pass, in which every op's factor is found; parameters stay as they are, or as the plan has them."""
         if self.plan is not None and self.key is not None:
             apply(self.model, self.plan, self.key)
-        trace = structure(self.model, inputs)
-        forwards = 1 if trace is not None else 2
-        if trace is None:
-            trace = run(self.model, inputs)
-        calibrator = _run(self.model, inputs, trace, (self.options, self._fixed()))
+        calibrator, forwards = self._run(inputs)
         changes = {path: change for path, change in calibrator.changes.items() if not change.identity}
-        return _Found(calibrator, trace, changes, tuple(calibrator.lines), forwards)
+        return _Found(calibrator, changes, tuple(calibrator.lines), forwards)
+
+    def _run(self, inputs: Inputs) -> tuple[Calibrator, int]:
+        """The pass, and how many there were: more where what the model does depends on values."""
+        how = self.options, self._fixed()
+        trace = structure(self.model, inputs)
+        found = None if trace is None else _run(self.model, inputs, trace, how)
+        if found is not None:
+            return found, 1
+        seen = run(self.model, inputs)
+        found = _run(self.model, inputs, seen, how)
+        if found is None:
+            raise ModelError("the model does other things in each of two runs on the same inputs: nothing to calibrate")
+        return found, 2 if trace is None else 3
 
     def balanced(self, found: _Found, batch: tuple[Inputs, Any, LossLike]) -> _Found:
         """The same with equal ratios of gradient to weight, from a run of the calibrated model."""
@@ -180,7 +188,7 @@ class _Source:
             with torch.no_grad():
                 for path, copy in before.items():
                     self._held()[path].copy_(copy)
-        factors = balanced(found.trace, found.calibrator.tasks, ratios)
+        factors = balanced(found.calibrator.trace, found.calibrator.tasks, ratios)
         lines = tuple(_with_ratio(line, ratios, factors) for line in found.lines)
         return replace(found, changes=merged(found.changes, factors), lines=lines, forwards=found.forwards + 1)
 
@@ -197,7 +205,9 @@ class _Source:
             return made
         check_changes(self._held(), found.changes)
         tasks = found.calibrator.tasks.values()
-        lie = {task.weights[0]: spread(found.trace, task) for task in tasks if task.weights[0] in found.changes}
+        lie = {
+            task.weights[0]: spread(found.calibrator.trace, task) for task in tasks if task.weights[0] in found.changes
+        }
         change_(self.model, found.changes, {path: one for path, one in lie.items() if one is not None})
         return None
 
@@ -210,14 +220,20 @@ class _Source:
         return {row.path: f"the plan leaves {row.path} as it is" for row in rows}
 
 
-def _run(model: nn.Module, inputs: Inputs, trace: Trace, how: tuple[Options, Mapping[str, str]]) -> Calibrator:
-    """The forward pass."""
+class _OtherwiseError(Exception):
+    """A run does other things than the trace says."""
+
+
+def _run(model: nn.Module, inputs: Inputs, trace: Trace, how: tuple[Options, Mapping[str, str]]) -> Calibrator | None:
+    """The forward pass; None where the model does other things than its trace says."""
     given = given_tensors(inputs)
     before = tuple(moments(tensor) for tensor in given)
     calibrator = Calibrator(trace, *how, lambda number: before[number])
     held = dict(model.named_parameters(remove_duplicate=False))
 
     def see(op: Op, output: Tensor) -> None:
+        if op.index >= len(trace.ops) or (op.key, op.name) != (trace.ops[op.index].key, trace.ops[op.index].name):
+            raise _OtherwiseError
         answer = calibrator.see(op, Measured(output, op.axis))
         if answer is not None and answer.changes:
             new = _changed(calibrator, op, held)
@@ -230,7 +246,12 @@ def _run(model: nn.Module, inputs: Inputs, trace: Trace, how: tuple[Options, Map
 
     recorder = Recorder(model, Watcher(), given, see)
     with prepared(model, given, recorder), torch.no_grad():
-        forward(model, inputs, recorder)
+        try:
+            forward(model, inputs, recorder)
+        except ModelError as error:
+            if isinstance(error.__cause__, _OtherwiseError):
+                return None
+            raise
     return calibrator
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fanwise.patterns import recognised
+from fanwise.torch.abstract_leaks import Forgetting
 from fanwise.torch.recorder import Recorder
 from fanwise.torch.restore import unchanged
 from fanwise.torch.run import Inputs, ModelError, forward, given_tensors, main_outputs, prepared
@@ -33,8 +34,9 @@ def structure(model: nn.Module, inputs: Inputs) -> Trace | None:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with unchanged(model, given_tensors(inputs)), _silent():
         try:
-            _empty(model, mode)
-            return _traced(model, _abstract(inputs, mode), mode)
+            with Forgetting():
+                _empty(model, mode)
+                return _traced(model, _abstract(inputs, mode), mode)
         except (ModelError, NotImplementedError, RuntimeError):
             return None
 
