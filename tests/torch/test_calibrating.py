@@ -1,6 +1,7 @@
 """`calibrate`: targets are reached in one forward pass, on every kind of model, and what is left says why."""
 
 import copy
+import functools
 import itertools
 import math
 from typing import Any
@@ -269,6 +270,40 @@ def test_a_model_that_asks_for_values_is_run_twice_and_says_so():
     assert result.forwards == 2
     assert list(result.factors) == ["b.weight"]
     assert std(model(x)) == pytest.approx(1, abs=FLOAT32)
+
+
+def test_a_run_that_goes_another_way_than_without_values_is_begun_anew():
+    """``all()`` is taken to hold where there are no values: the structural pass goes the way that the run does not."""
+
+    def forward(self: Any, x: Any) -> Any:
+        return self.a(x) if bool((x > 100).all()) else self.b(x)
+
+    model, x = Wrapped(forward, a=nn.Linear(8, 8), b=nn.Linear(8, 8)), normal(64, 8)
+    result = calibrate(model, x, head="target")
+    assert result.forwards == 3
+    assert list(result.factors) == ["b.weight"]
+    assert std(model(x)) == pytest.approx(1, abs=FLOAT32)
+
+
+def test_caches_of_a_model_keep_no_tensor_without_values():
+    @functools.lru_cache
+    def positions(count: int) -> Any:
+        return torch.arange(count, dtype=torch.float32)
+
+    model = Wrapped(lambda self, x: self.head(x + positions(8)), head=nn.Linear(8, 8))
+    calibrate(model, normal(64, 8))
+    assert type(positions(8)) is torch.Tensor
+    assert positions(8).tolist() == list(range(8))
+
+
+def test_hooks_are_not_shown_tensors_without_values():
+    model, x = stack(2), normal(64, 64)
+    seen: list[type] = []
+    model[0].register_forward_pre_hook(lambda _, given: seen.append(type(given[0])))
+    model[0].register_forward_hook(lambda _, given, output: seen.append(type(output)))
+    calibrate(model, x)
+    assert seen == [torch.Tensor, torch.Tensor]
+    assert len(model[0]._forward_hooks) == len(model[0]._forward_pre_hooks) == 1
 
 
 def test_nothing_but_the_scaled_parameters_changes():

@@ -12,16 +12,15 @@ from .zoo import ZOO  # noqa: E402
 FLOAT32 = 1e-5
 MAGNIFIED = {"siren": 1e-3}
 """Where more is allowed: sin(30 x), layer after layer, magnifies the rounding of what it reads."""
-FORWARDS = {"xlnet": 3}
-"""More than one where what a model calls depends on values: the pass without values goes another way."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("specimen", ZOO.values(), ids=ZOO)
 def test_targets_are_reached_in_one_forward(specimen):
     model, inputs = made(specimen), Inputs(*specimen.inputs())
     first = calibrate(model, inputs)
     again = calibrate(model, inputs)
-    assert first.forwards == FORWARDS.get(specimen.name, 1)
+    assert first.forwards == 1
     assert all(bool(tensor.isfinite().all()) for tensor in model.parameters())
     assert first.left == again.left
     off = {line.paths[0]: abs(line.before / line.target - 1) for line in again.lines if line.factors}

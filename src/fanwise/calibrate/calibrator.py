@@ -1,7 +1,7 @@
 """The decisions of a calibration, op by op, as the model runs."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from fanwise.calibrate.solving import factor_for
 from fanwise.calibrate.tasks import Task, tasks
 from fanwise.calibrate.units import spread
 from fanwise.plan.recipes import head_std
-from fanwise.trace import INPUT, Op, Trace
+from fanwise.trace import INPUT, WEIGHT_KINDS, Op, Trace
 
 SAME = "its output is the same at every example: its bias alone"
 ONE, NOTHING = np.ones(()), np.zeros(())
@@ -41,6 +41,10 @@ class _Wish:
     note: str = ""
 
 
+class OtherwiseError(Exception):
+    """A run does other things than the trace says."""
+
+
 class Calibrator:
     """Answers at each op of a run what is made of its output, and keeps the changes of the parameters.
 
@@ -61,20 +65,37 @@ class Calibrator:
         self.options = options
         self._fed = fed
         self._streams = {join.op: join.stream for join in trace.joins}
-        self._wanted = {trace.ops[stream].key for stream in self._streams.values() if stream >= 0}
+        self._wanted = {trace.ops[i].key: trace.ops[i] for i in self._streams.values() if i >= 0}
+        self._pending = iter(self.tasks.values())
         self._moments: dict[tuple[str, int, int], Moments] = {}
 
-    def see(self, op: Op, measured: Measurement) -> Answer | None:
-        """What is made of an op's output, None for an op that has no weight."""
-        task = self.tasks.get(op.key)
-        return None if task is None else self._calibrated(task, measured)
+    def task(self, op: Op) -> Task | None:
+        """What is to be done at the op that comes next in the run, None for one that has no weight.
+
+        Raises:
+            OtherwiseError: the trace says that another op comes here.
+        """
+        if op.kind not in WEIGHT_KINDS or not op.uses:
+            return None
+        task = next(self._pending, None)
+        if task is None or _name(task.op) != _name(op):
+            raise OtherwiseError
+        return task
 
     def remember(self, op: Op, measured: Callable[[], Moments]) -> None:
-        """Keeps the moments of a residual stream, once the output is as it goes on."""
-        if op.key in self._wanted:
+        """Keeps the moments of a residual stream, once the output is as it goes on.
+
+        Raises:
+            OtherwiseError: the trace says that another op stands here.
+        """
+        expected = self._wanted.get(op.key)
+        if expected is not None:
+            if (expected.name, expected.shape) != (op.name, op.shape):
+                raise OtherwiseError
             self._moments[op.key] = measured()
 
-    def _calibrated(self, task: Task, measured: Measurement) -> Answer:
+    def answer(self, task: Task, measured: Measurement) -> Answer:
+        """What is made of an op's output."""
         before = measured.whole()
         line = self._line(task, before)
         settled = [path for path in task.paths if path in self.changes]
@@ -131,7 +152,9 @@ class Calibrator:
             join, stream = stream, self._streams[stream]
         if stream == INPUT:
             return self._fed(int(self.trace.ops[join].detail.get("given", (0,))[0]))
-        return self._moments.get(self.trace.ops[stream].key, Moments(math.nan, math.nan))
+        if self.trace.ops[stream].key not in self._moments:
+            raise OtherwiseError
+        return self._moments[self.trace.ops[stream].key]
 
     # Factors
 
@@ -170,6 +193,11 @@ class Calibrator:
         if not task.bias:
             return _Wish(scale, note="; ".join([*told, "no bias: the means stay"]))
         return _Wish(scale, np.where(alive, -scale * means, 0.0), "; ".join(told))
+
+
+def _name(op: Op) -> tuple[Hashable, ...]:
+    """What an op must have in common with that of the trace; other ops may stand between."""
+    return op.module, op.call, op.kind, tuple(use.path for use in op.uses)
 
 
 def _fault(moments: Moments, before: float) -> str:

@@ -98,6 +98,8 @@ class Calibration:
             width: letters in a line; columns for which there is no room are left out. None shows all.
         """
         table = Table(COLUMNS, tuple(_row(line) for line in self.lines))
+        if all(math.isnan(line.ratio) for line in self.lines):
+            table = _without(table, RATIO)
         for label in LEAVING:
             if width is None or table_width(table) <= width:
                 break
@@ -111,6 +113,7 @@ class Calibration:
         return f"{scaled} of {len(self.lines)} ops calibrated, {passes}."
 
 
+RATIO = "grad/weight"
 COLUMNS = (
     Column("weight", help="The parameter that carries the scale."),
     Column("op", help="What uses it."),
@@ -118,9 +121,9 @@ COLUMNS = (
     Column("before", align="right", help="The statistic of the op's output, with all ops before it calibrated."),
     Column("target", align="right", help="What it should be."),
     Column("factor", align="right", help="What the weight was multiplied by; the range where each unit has its own."),
-    Column("grad/weight", align="right", help="Length of the gradient over that of the weight, before balancing."),
+    Column(RATIO, align="right", help="Length of the gradient over that of the weight, before balancing."),
 )
-LEAVING = ("grad/weight", "role", "op")
+LEAVING = (RATIO, "role", "op")
 """The columns that a narrow terminal goes without, in this order."""
 
 

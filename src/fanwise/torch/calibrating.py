@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from fanwise.calibrate.balancing import balanced
-from fanwise.calibrate.calibrator import Calibrator, Change, merged
+from fanwise.calibrate.calibrator import Calibrator, Change, OtherwiseError, merged
 from fanwise.calibrate.options import Options
 from fanwise.calibrate.result import Calibration, Line
+from fanwise.calibrate.tasks import Task
 from fanwise.calibrate.units import spread
 from fanwise.laws.elementwise import Zeros
 from fanwise.plan.plan import Plan
@@ -220,10 +221,6 @@ class _Source:
         return {row.path: f"the plan leaves {row.path} as it is" for row in rows}
 
 
-class _OtherwiseError(Exception):
-    """A run does other things than the trace says."""
-
-
 def _run(model: nn.Module, inputs: Inputs, trace: Trace, how: tuple[Options, Mapping[str, str]]) -> Calibrator | None:
     """The forward pass; None where the model does other things than its trace says."""
     given = given_tensors(inputs)
@@ -232,16 +229,15 @@ def _run(model: nn.Module, inputs: Inputs, trace: Trace, how: tuple[Options, Map
     held = dict(model.named_parameters(remove_duplicate=False))
 
     def see(op: Op, output: Tensor) -> None:
-        if op.index >= len(trace.ops) or (op.key, op.name) != (trace.ops[op.index].key, trace.ops[op.index].name):
-            raise _OtherwiseError
-        answer = calibrator.see(op, Measured(output, op.axis))
-        if answer is not None and answer.changes:
-            new = _changed(calibrator, op, held)
+        task = calibrator.task(op)
+        answer = None if task is None else calibrator.answer(task, Measured(output, op.axis))
+        if task is not None and answer is not None and answer.changes:
+            new = _changed(calibrator, task, held)
             made = next(iter(tensors_in(recorder.again(new) if new else None)), None)
             if made is not None:
                 output.copy_(made)
             else:
-                adjust_(output, answer, held.get(calibrator.tasks[op.key].bias), op.axis)
+                adjust_(output, answer, held.get(task.bias), op.axis)
         calibrator.remember(op, lambda: moments(output))
 
     recorder = Recorder(model, Watcher(), given, see)
@@ -249,20 +245,19 @@ def _run(model: nn.Module, inputs: Inputs, trace: Trace, how: tuple[Options, Map
         try:
             forward(model, inputs, recorder)
         except ModelError as error:
-            if isinstance(error.__cause__, _OtherwiseError):
+            if isinstance(error.__cause__, OtherwiseError):
                 return None
             raise
     return calibrator
 
 
-def _changed(calibrator: Calibrator, op: Op, held: Mapping[str, Tensor]) -> dict[int, Tensor]:
+def _changed(calibrator: Calibrator, task: Task, held: Mapping[str, Tensor]) -> dict[int, Tensor]:
     """Where units are set one by one: the op's parameters as they will be, for it to be computed again with them.
 
     Their rounding is then known to what follows, and does not add up over the layers. Empty where the op sees something
     that is made of a parameter: what it gives is then scaled instead, as where it sees a view of one.
     """
-    task = calibrator.tasks[op.key]
-    if calibrator.options.mode != "channel" or any(use.steps for use in op.uses if use.path in task.paths):
+    if calibrator.options.mode != "channel" or any(use.steps for use in task.op.uses if use.path in task.paths):
         return {}
     lies = spread(calibrator.trace, task)
     changes = calibrator.changes
