@@ -118,9 +118,8 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
         found = source.calibrated(inputs)
         if balance:
             found = source.balanced(found, (inputs, _target(model, batches), checked_loss(loss)))
-        return replace(
-            source.settled(found), model=type(model).__name__, batch=inputs_text(batch, inputs) if not more else ""
-        )
+        told = inputs_text(None if more else batch, inputs)
+        return replace(source.settled(found), model=type(model).__name__, batch=told)
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,9 @@ class _Source:
 
     @contextmanager
     def kept(self, *, everything: bool) -> Iterator[None]:
-        """Puts the parameters back where anything fails; they are copied only where they are written before the end."""
+        """Puts everything back where anything fails; it is copied only where parameters are written before the end."""
         early = everything or self.plan is not None
-        held = list(self.model.parameters()) if early else []
+        held = [*self.model.parameters(), *self.model.buffers()] if early else []
         copies = [tensor.detach().clone() for tensor in held]
         try:
             yield
