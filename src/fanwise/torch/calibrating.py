@@ -81,7 +81,7 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
         key: of the plan's numbers.
         balance: makes the ratios of gradient to weight equal along chains of maps and positively homogeneous
             functions, with another forward pass and a backward pass; the model's function is kept.
-        loss: for `balance`: as `check` takes it.
+        loss: as `check` takes it; it is computed for `balance` alone.
 
     Returns:
         One line an op: what was measured, the target, the factor, or why it was left. Printing it shows a table.
@@ -112,7 +112,7 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
     _check_values(model)
     options = Options(mode, statistic, target, head, branches, gain_after, only)
     source = _Source(model, options, plan, _checked_key(plan, key, options))
-    batches = [split(one, loss if balance else None) for one in (batch, *more)]
+    batches = [split(one, loss) for one in (batch, *more)]
     inputs = joined([as_inputs(model, given) for given, _ in batches])
     with source.kept(everything=balance):
         found = source.calibrated(inputs)
