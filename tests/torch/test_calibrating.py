@@ -193,6 +193,15 @@ def test_every_unit_gets_mean_0_and_variance_1(seed):
         assert float((units.var(0, correction=0) - 1).abs().max()) <= 2e-7
 
 
+def test_layer_mode_leaves_the_units_unequal():
+    """The mutant of the test before: scaled as a whole, units keep their own means and variances."""
+    model, x = stack(8), normal(512, 64)
+    calibrate(model, x, head="target")
+    units = outputs(model, x)["2"][0].double()
+    assert float(units.mean(0).abs().max()) > 0.1
+    assert float((units.var(0, correction=0) - 1).abs().max()) > 0.1
+
+
 def test_channels_of_convolutions_plain_transposed_and_grouped():
     model = nn.Sequential(
         nn.Conv2d(4, 8, 3),
@@ -618,6 +627,15 @@ def test_a_plan_with_factors_makes_the_calibrated_model_again():
     apply(twin, Plan.from_toml(result.plan.to_toml()), 5)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
     assert verify(twin, manifest(model, result.plan, 5)) == ()
+
+
+def test_without_its_factors_a_plan_makes_another_model():
+    """The mutant of the test before."""
+    model, x = stack(6), normal(256, 64)
+    made = plan(model, x)
+    calibrate(model, x, plan=made, key=5)
+    twin = apply(stack(6), made, 5)
+    assert not torch.equal(model[0].weight, twin[0].weight)
 
 
 def test_a_plan_in_bfloat16_is_rounded_once():

@@ -89,8 +89,8 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
     Raises:
         TypeError: an argument of the wrong kind, no module, TorchScript, lazy parameters.
         ValueError: an unknown choice, a plan without a key or in mode "channel", batches that do not fit each other, a
-            weight that cannot hold its factor.
-        ModelError: the model could not be run, or has no values.
+            weight that cannot hold its factor, or a model on the meta device.
+        ModelError: the model could not be run.
 
     Example:
         >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
