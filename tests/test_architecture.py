@@ -21,6 +21,7 @@ FLOORS = [
     "patterns",
     "theory",
     "plan",
+    "calibrate",
     "check",
     "reference",
     "lab",

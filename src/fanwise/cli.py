@@ -307,6 +307,33 @@ def fix(
         raise typer.Exit(FINDINGS)
 
 
+@app.command()
+def calibrate(
+    target: Target,
+    *,
+    data: Data = None,
+    inputs: Input = None,
+    loss: Loss = None,
+    mode: Annotated[str, typer.Option(help="layer: each op as a whole; channel: each unit.")] = "layer",
+    gain_after: Annotated[bool, typer.Option("--gain-after", help="Targets hold after activations.")] = False,
+    balance: Annotated[bool, typer.Option("--balance", help="Equal ratios of gradient to weight.")] = False,
+    write: Annotated[Path | None, typer.Option(help="Write the calibrated weights: .safetensors.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Scale a PyTorch model's weights on data in one forward pass, built from seed 0, and show by how much."""
+    with _usage_errors(), _model_errors():
+        if write is not None:
+            _check_writable(write, "--write")
+        from fanwise.torch import calibrate_commands as commands  # noqa: PLC0415
+        from fanwise.torch.check_commands import Order  # noqa: PLC0415
+
+        options = {"mode": mode, "gain_after": gain_after, "balance": balance}
+        found = commands.calibrated(Order(target, data, inputs, loss), options)
+        if write is not None:
+            commands.write_weights(found, write)
+    _show(found.result.table(width=_width()), commands.jsonable(found.result), json=json)
+
+
 @contextmanager
 def _usage_errors() -> Iterator[None]:
     """Turns what the arguments got wrong into one line and exit code 2."""

@@ -11,6 +11,7 @@ if find_spec("torch") is None:
 from fanwise.torch import init
 from fanwise.torch.applying import Undefined, apply, materialize
 from fanwise.torch.asserting import assert_healthy
+from fanwise.torch.calibrating import calibrate
 from fanwise.torch.checking import check
 from fanwise.torch.fixing import Mending, fix
 from fanwise.torch.held import parameters
@@ -27,6 +28,7 @@ __all__ = [
     "Visitor",
     "apply",
     "assert_healthy",
+    "calibrate",
     "check",
     "fix",
     "init",

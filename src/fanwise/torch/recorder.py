@@ -94,6 +94,9 @@ class Recorder(TorchFunctionMode):
         self._ops: list[Op] = []
         self._last = ""
         self._cuts = Cuts(self._parameters)
+        self.again: Callable[[Mapping[int, Tensor]], Any] = lambda new: None
+        """Executes the function that was seen last once more, with other tensors in place of arguments, by their `id`;
+        None where one of them is no argument."""
         self.writes = Writes()
         for number, tensor in enumerate(given):
             self._sources[tensor] = _Source(INPUT, None, number)
@@ -267,6 +270,7 @@ class Recorder(TorchFunctionMode):
         replay = replayable(func, given, call.data) if alone else None
         unruled = replay is None and call.kind in PROBED and not call.parts
         probe = probing(func, given, call.data[: len(op.inputs)]) if unruled else None
+        self.again = lambda new: _again(func, (args, named), new)
         self._close(replace(op, replay=replay, probe=probe), output, call)
         return output
 
@@ -415,6 +419,13 @@ def _seen(made: Tensor, held: Held) -> tuple[float, float] | None:
     values = made.detach().to(torch.promote_types(made.dtype, torch.float32))
     mean = float(values.mean())
     return mean, math.sqrt(max(second_moment(values) - mean**2, 0.0))
+
+
+def _again(func: Callable[..., Any], given: tuple[Any, Any], new: Mapping[int, Tensor]) -> Any:
+    args, named = given
+    if not set(new) <= {id(tensor) for tensor in tensors_in([args, named])}:
+        return None
+    return func(*swapped(list(args), new), **swapped(named, new))
 
 
 def _is_attribute(func: Callable[..., Any], name: str) -> bool:

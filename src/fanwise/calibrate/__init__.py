@@ -1,0 +1,1 @@
+"""Weights scaled on real data: which op of a trace gets which scale; adapters measure and write."""

@@ -1,0 +1,314 @@
+"""`calibrate`: weights scaled on real data, in one forward pass."""
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fanwise.calibrate.balancing import balanced
+from fanwise.calibrate.calibrator import Calibrator, Change, OtherwiseError, merged
+from fanwise.calibrate.options import Options
+from fanwise.calibrate.result import Calibration, Line
+from fanwise.calibrate.tasks import Task
+from fanwise.calibrate.units import spread
+from fanwise.laws.elementwise import Zeros
+from fanwise.plan.plan import Plan
+from fanwise.stream.key import Key, KeyLike, as_key
+from fanwise.torch.applying import apply
+from fanwise.torch.batches import LossLike, checked_loss, split
+from fanwise.torch.held import check_model
+from fanwise.torch.inputs import as_inputs
+from fanwise.torch.joining import joined
+from fanwise.torch.names import tensors_in
+from fanwise.torch.observing import observe
+from fanwise.torch.planning import inputs_text
+from fanwise.torch.recorder import Recorder
+from fanwise.torch.rescaling import Measured, adjust_, change_, changed, check_changes, moments
+from fanwise.torch.run import Inputs, ModelError, forward, given_tensors, prepared, run
+from fanwise.torch.storage import is_abstract
+from fanwise.torch.structure import structure
+from fanwise.trace import Op, Trace
+from fanwise.visiting import Watcher
+
+
+def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
+    model: nn.Module,
+    batch: Any = None,
+    *,
+    more: Sequence[Any] = (),
+    mode: str = "layer",
+    statistic: str = "std",
+    target: float = 1.0,
+    head: str = "loss",
+    branches: str = "share",
+    gain_after: bool = False,
+    only: str | Collection[str] | None = None,
+    plan: Plan | None = None,
+    key: KeyLike | None = None,
+    balance: bool = False,
+    loss: LossLike = None,
+) -> Calibration:
+    """Scales a model's weights on real data, in place, in one forward pass.
+
+    At each op with a weight the output is measured, over all its values and in double precision; the weight gets the
+    factor that gives the output its target, and the output times that factor goes on, so that what follows is
+    measured on calibrated input. A bias is scaled with its weight, so that a target is always met. What follows each
+    op is read before, from a pass without values. The model runs in evaluation mode with batch statistics, as in
+    `run`; directions of weights are kept. Where anything fails, nothing was changed.
+
+    Args:
+        model: any `torch.nn.Module` with values.
+        batch: a tensor, a tuple of arguments, a mapping of named ones, a spec such as ``"32,3,224,224"``, or None for a
+            transformers model. Where a `loss` is given, the last element of a tuple is what it compares with.
+        more: further batches of the same kind: all are run as one, so that their statistics are pooled at every op.
+        mode: "layer" scales each op as a whole; "channel" gives each unit mean 0 and variance ``target**2``, through
+            the rows of the weight and through the bias.
+        statistic: "std" of the whole output (the sum of squares divided by the number of values), or
+            "second_moment": its root.
+        target: what the statistic should be inside the network.
+        head: "loss" gives the model's outputs the std with which C classes start 2 % above ln C, at most 0.5;
+            "target" treats the head as the others.
+        branches: "share" gives the end of a residual branch 1 / sqrt(number of branches) of its stream; "target"
+            treats it as the others.
+        gain_after: the target holds after the activation that alone follows an op.
+        only: patterns of paths of the weights to scale; the others are left.
+        plan: whose numbers the model gets first, and which carries the factors in the result: `apply` with it and the
+            same key makes the calibrated model again, bit for bit.
+        key: of the plan's numbers.
+        balance: makes the ratios of gradient to weight equal along chains of maps and positively homogeneous
+            functions, with another forward pass and a backward pass; the model's function is kept.
+        loss: as `check` takes it; it is computed for `balance` alone.
+
+    Returns:
+        One line an op: what was measured, the target, the factor, or why it was left. Printing it shows a table.
+
+    Raises:
+        TypeError: an argument of the wrong kind, no module, TorchScript, lazy parameters.
+        ValueError: an unknown choice, a plan without a key or in mode "channel", batches that do not fit each other, a
+            weight that cannot hold its factor, or a model on the meta device.
+        ModelError: the model could not be run.
+
+    Example:
+        >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
+        <torch._C.Generator object at ...>
+        >>> model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+        >>> x = torch.randn(256, 64)
+        >>> result = calibrate(model, x)
+        >>> sorted(result.factors), result.forwards
+        (['0.weight', '2.weight'], 1)
+        >>> with torch.no_grad():
+        ...     print(f"{model[0](x).std(correction=0):.5f} {model(x).std(correction=0):.3f}")
+        1.00000 0.303
+
+    References:
+        Mishkin and Matas, "All you need is a good init", 2015; Kraehenbuehl et al., "Data-dependent initializations of
+        convolutional neural networks", 2015; Salimans and Kingma, "Weight normalization", 2016, section 3.
+    """
+    check_model(model)
+    _check_values(model)
+    options = Options(mode, statistic, target, head, branches, gain_after, only)
+    source = _Source(model, options, plan, _checked_key(plan, key, options))
+    batches = [split(one, loss) for one in (batch, *more)]
+    inputs = joined([as_inputs(model, given) for given, _ in batches])
+    with source.kept(everything=balance):
+        found = source.calibrated(inputs)
+        if balance:
+            found = source.balanced(found, (inputs, _target(model, batches), checked_loss(loss)))
+        told = inputs_text(None if more else batch, inputs)
+        return replace(source.settled(found), model=type(model).__name__, batch=told)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a run found: the decisions, and how often the model was run."""
+
+    calibrator: Calibrator
+    changes: Mapping[str, Change]
+    lines: tuple[Line, ...]
+    forwards: int
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a model's numbers come from: they are there already, or a plan draws them."""
+
+    model: nn.Module
+    options: Options
+    plan: Plan | None
+    key: Key | None
+
+    @contextmanager
+    def kept(self, *, everything: bool) -> Iterator[None]:
+        """Puts everything back where anything fails; it is copied only where parameters are written before the end."""
+        early = everything or self.plan is not None
+        held = [*self.model.parameters(), *self.model.buffers()] if early else []
+        copies = [tensor.detach().clone() for tensor in held]
+        try:
+            yield
+        except BaseException:
+            with torch.no_grad():
+                for tensor, copy in zip(held, copies, strict=True):
+                    tensor.copy_(copy)
+            raise
+
+    def calibrated(self, inputs: Inputs) -> _Found:
+        """One pass, in which every op's factor is found; parameters stay as they are, or as the plan has them."""
+        if self.plan is not None and self.key is not None:
+            apply(self.model, self.plan, self.key)
+        calibrator, forwards = self._run(inputs)
+        changes = {path: change for path, change in calibrator.changes.items() if not change.identity}
+        return _Found(calibrator, changes, tuple(calibrator.lines), forwards)
+
+    def _run(self, inputs: Inputs) -> tuple[Calibrator, int]:
+        """The pass, and how many there were: more where what the model does depends on values."""
+        how = self.options, self._fixed()
+        trace = structure(self.model, inputs)
+        found = None if trace is None else _run(self.model, inputs, trace, how)
+        if found is not None:
+            return found, 1
+        seen = run(self.model, inputs)
+        found = _run(self.model, inputs, seen, how)
+        if found is None:
+            raise ModelError("the model does other things in each of two runs on the same inputs: nothing to calibrate")
+        return found, 2 if trace is None else 3
+
+    def balanced(self, found: _Found, batch: tuple[Inputs, Any, LossLike]) -> _Found:
+        """The same with equal ratios of gradient to weight, from a run of the calibrated model."""
+        before = {path: tensor.detach().clone() for path, tensor in self._held().items() if path in found.changes}
+        self._put(found)
+        values = observe(self.model, *batch).values
+        ratios = {
+            path: math.sqrt(one.gradient / one.second_moment) for path, one in values.items() if one.second_moment
+        }
+        if self.plan is None:
+            with torch.no_grad():
+                for path, copy in before.items():
+                    self._held()[path].copy_(copy)
+        factors = balanced(found.calibrator.trace, found.calibrator.tasks, ratios)
+        lines = tuple(_with_ratio(line, ratios, factors) for line in found.lines)
+        return replace(found, changes=merged(found.changes, factors), lines=lines, forwards=found.forwards + 1)
+
+    def settled(self, found: _Found) -> Calibration:
+        """Writes the changes, and says what they are."""
+        return Calibration(
+            found.lines, self.options.mode, self.options.statistic, forwards=found.forwards, plan=self._put(found)
+        )
+
+    def _put(self, found: _Found) -> Plan | None:
+        if self.plan is not None and self.key is not None:
+            made = _with_factors(self.plan, found.changes)
+            apply(self.model, made, self.key)
+            return made
+        check_changes(self._held(), found.changes)
+        tasks = found.calibrator.tasks.values()
+        lie = {
+            task.weights[0]: spread(found.calibrator.trace, task) for task in tasks if task.weights[0] in found.changes
+        }
+        change_(self.model, found.changes, {path: one for path, one in lie.items() if one is not None})
+        return None
+
+    def _held(self) -> dict[str, Tensor]:
+        return dict(self.model.named_parameters(remove_duplicate=False))
+
+    def _fixed(self) -> Mapping[str, str]:
+        """Parameters that no factor can be told of: the plan draws no numbers for them."""
+        rows = () if self.plan is None else self.plan.kept
+        return {row.path: f"the plan leaves {row.path} as it is" for row in rows}
+
+
+def _run(model: nn.Module, inputs: Inputs, trace: Trace, how: tuple[Options, Mapping[str, str]]) -> Calibrator | None:
+    """The forward pass; None where the model does other things than its trace says."""
+    given = given_tensors(inputs)
+    before = tuple(moments(tensor) for tensor in given)
+    calibrator = Calibrator(trace, *how, lambda number: before[number])
+    held = dict(model.named_parameters(remove_duplicate=False))
+
+    def see(op: Op, output: Tensor) -> None:
+        task = calibrator.task(op)
+        answer = None if task is None else calibrator.answer(task, Measured(output, op.axis))
+        if task is not None and answer is not None and answer.changes:
+            new = _changed(calibrator, task, held)
+            made = next(iter(tensors_in(recorder.again(new) if new else None)), None)
+            if made is not None:
+                output.copy_(made)
+            else:
+                adjust_(output, answer, held.get(task.bias), op.axis)
+        calibrator.remember(op, lambda: moments(output))
+
+    recorder = Recorder(model, Watcher(), given, see)
+    with prepared(model, given, recorder), torch.no_grad():
+        try:
+            forward(model, inputs, recorder)
+        except ModelError as error:
+            if isinstance(error.__cause__, OtherwiseError):
+                return None
+            raise
+    return calibrator
+
+
+def _changed(calibrator: Calibrator, task: Task, held: Mapping[str, Tensor]) -> dict[int, Tensor]:
+    """Where units are set one by one: the op's parameters as they will be, for it to be computed again with them.
+
+    Their rounding is then known to what follows, and does not add up over the layers. Empty where the op sees something
+    that is made of a parameter: what it gives is then scaled instead, as where it sees a view of one.
+    """
+    if calibrator.options.mode != "channel" or any(use.steps for use in task.op.uses if use.path in task.paths):
+        return {}
+    lies = spread(calibrator.trace, task)
+    changes = calibrator.changes
+    return {
+        id(held[path]): changed(held[path], changes[path], lies if path in task.weights else None)
+        for path in task.paths
+    }
+
+
+def _with_ratio(line: Line, ratios: Mapping[str, float], factors: Mapping[str, float]) -> Line:
+    path = line.paths[0]
+    if path not in factors or not line.factors:
+        return line
+    return replace(line, factors=tuple(one * factors[path] for one in line.factors), ratio=ratios[path])
+
+
+def _with_factors(plan: Plan, changes: Mapping[str, Change]) -> Plan:
+    """The plan with the factors of a calibration; what is drawn as 0 needs none."""
+    rows = (
+        replace(row, factor=row.factor * float(changes[row.path].scale))
+        if row.path in changes and not isinstance(row.law, Zeros)
+        else row
+        for row in plan.rows
+    )
+    return replace(plan, rows=tuple(rows))
+
+
+def _target(model: nn.Module, batches: Sequence[tuple[Any, Any]]) -> Any:
+    targets = [target for _, target in batches]
+    if any(target is None for target in targets):
+        return None
+    return joined([as_inputs(model, (target,)) for target in targets]).args[0]
+
+
+def _check_values(model: nn.Module) -> None:
+    empty = [path for path, tensor in model.named_parameters() if is_abstract(tensor)]
+    if empty:
+        raise ValueError(
+            f"parameter {empty[0]!r} is on the meta device and has no values: calibration measures what the model "
+            "computes, so materialize it first (fanwise.torch.materialize)"
+        )
+
+
+def _checked_key(plan: Plan | None, key: KeyLike | None, options: Options) -> Key | None:
+    if plan is None and key is None:
+        return None
+    if plan is None or key is None:
+        missing = "plan" if plan is None else "key"
+        raise ValueError(f"{missing} = None: plan and key go together, the key says which numbers the plan draws")
+    if options.mode == "channel":
+        raise ValueError(
+            "plan= in mode 'channel': a plan has one factor a parameter, units and biases cannot be told by it; "
+            "use mode='layer', or apply the plan and calibrate without it"
+        )
+    return as_key(key)
