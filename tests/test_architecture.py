@@ -31,7 +31,7 @@ FRAMEWORKS = {"torch", "jax", "keras", "tensorflow", "flax", "equinox", "scipy"}
 ADAPTERS = {
     "torch": {"torch"},
     "tensorflow": {"tensorflow"},
-    "keras": {"keras", "jax", "tensorflow", "torch"},  # Keras and what it computes with
+    "keras": {"keras", "jax", "tensorflow", "torch", "scipy"},  # Keras, and what it computes with
 }
 """The frameworks that a room may import: its own."""
 HEAVY = {"rich", "jinja2", "typer", "matplotlib", "multiprocessing"}
