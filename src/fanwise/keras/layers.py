@@ -170,7 +170,8 @@ def _recurrent(layer: Any, own: Mapping[str, Any]) -> Described | None:
     found = [cell_parts(cell) for cell in cells]
     if any(parts is None for parts in found):
         return Described("recurrent", tuple(Part(v, "operand") for v in layer.trainable_variables), -1, {"cell": "own"})
-    detail = {"cell": _cell_name(cells[0]), "gates": GATES[_kind(cells[0], GATES)]}
+    names = {_cell_name(cell) for cell in cells}
+    detail = {"cell": names.pop(), "gates": GATES[_kind(cells[0], GATES)]} if len(names) == 1 else {"cell": "several"}
     return Described("recurrent", tuple(part for parts in found for part in parts or ()), -1, detail)
 
 

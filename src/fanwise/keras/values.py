@@ -27,20 +27,20 @@ class Measured:
 
 
 def second_moment(tensor: Any) -> float:
-    """E x^2 over a tensor, in double precision; NaN where it is empty or a symbol."""
+    """E x^2 over a tensor, summed in double precision; NaN where it is empty or a symbol."""
     values = numbers(tensor)
-    return float(np.square(values).mean()) if values.size else math.nan
+    return float(np.square(values).mean(dtype=np.float64)) if values.size else math.nan
 
 
 def numbers(tensor: Any) -> Array:
-    """The values of a tensor in double precision; complex ones by their size; none where it is a symbol."""
+    """The values of a tensor in float32 or better; complex ones by their size; none where it is a symbol."""
     try:
         array = as_array(tensor)
     except Exception:  # each backend raises its own error for a symbol
         return np.zeros(0)
     if array.dtype.kind == "c":
         array = np.abs(array)
-    return np.asarray(array, np.float64)
+    return array if array.dtype in (np.float32, np.float64) else np.asarray(array, np.float64)
 
 
 @dataclass
