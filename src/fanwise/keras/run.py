@@ -94,13 +94,24 @@ def given_tensors(inputs: Inputs) -> list[Any]:
 
 
 @contextmanager
-def prepared(model: Any, recorder: Recorder, kinds: Sequence[type] | None = None) -> Iterator[None]:
-    """The context of a run: variables that it changes are put back, and layers, functions and operators are followed."""
+def prepared(
+    model: Any, recorder: Recorder, kinds: Sequence[type] | None = None, *, stateless: bool = False
+) -> Iterator[None]:
+    """The context of a run: variables that it changes are put back, and layers, functions and operators are followed.
+
+    Args:
+        model: what is run.
+        recorder: what is told.
+        kinds: classes of the tensors whose operators are followed, the backend's own by default.
+        stateless: whether the run is in a scope in which no variable changes.
+    """
     with ExitStack() as stack:
-        stack.callback(recorder.writes.restore)
-        for variable in model.variables:
-            if id(variable) not in {id(held) for held in recorder.variables.values()}:
-                recorder.writes.keep(variable)
+        if not stateless:
+            stack.callback(recorder.writes.restore)
+            held = {id(variable) for variable in recorder.variables.values()}
+            for variable in model.variables:
+                if id(variable) not in held:
+                    recorder.writes.keep(variable)
         chosen = tuple(kinds or {type(keras.ops.zeros((1,)))})
         stack.enter_context(followed(recorder, model, chosen))
         yield

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from fanwise.check.measuring import MOST, stride_prime_to
 from fanwise.check.observation import NAN, Values
 from fanwise.laws.layout import Fused, Layout
 from fanwise.torch.storage import is_abstract, is_strided
-from fanwise.torch.taps import MOST, fetched, in_memory, sampled, stride_prime_to
+from fanwise.torch.taps import fetched, in_memory, sampled
 from fanwise.trace import Trace
 
 WIDE = 64
