@@ -190,5 +190,3 @@ def _twins(arrays: Mapping[str, Array], values: Mapping[str, Values]) -> dict[st
 def _bytes(array: Array) -> bytes:
     """What two parameters are compared by: their size, and a sample of their values."""
     return str(array.size).encode() + np.ascontiguousarray(sampled(array)).tobytes()
-
-

@@ -28,7 +28,7 @@ from fanwise.plan.plan import Plan
 from fanwise.stream.arguments import checked_choice, checked_count
 
 
-def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
+def check(
     model: Any,
     batch: Any = None,
     loss: LossLike = None,

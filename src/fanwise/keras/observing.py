@@ -114,7 +114,8 @@ def _unwatched(recorder: Recorder) -> Any:
 def _differentiated(model: Any, inputs: Inputs, judge: Judge, seen: _Seen) -> tuple[dict[int, float], dict[str, float]]:
     """Gradients on JAX, of another run."""
     shapes = {
-        place: (shape_of(tensor), keras.backend.standardize_dtype(tensor.dtype)) for place, tensor in seen.tensors.items()
+        place: (shape_of(tensor), keras.backend.standardize_dtype(tensor.dtype))
+        for place, tensor in seen.tensors.items()
     }
     held = Recorder(model, Watcher(), ()).variables
     trained = {path: variable for path, variable in held.items() if variable.trainable}
@@ -148,5 +149,3 @@ def _array(tensor: Any) -> Array:
 def _signal(numbers: Mapping[int, Mapping[str, float]], gradients: Mapping[int, float], place: int) -> Signal:
     found = dict(numbers.get(place, {}))
     return Signal(**found, **({"gradient": gradients[place]} if place in gradients else {}))
-
-
