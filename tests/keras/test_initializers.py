@@ -194,6 +194,14 @@ def test_axes_of_an_einsum_decide_the_fans():
     assert abs(np.corrcoef(key.ravel(), value.ravel())[0, 1]) < 5 / math.sqrt(query.size)
 
 
+def test_the_shape_of_a_variable_is_a_shape():
+    layer = keras.layers.Dense(4, name="d")
+    layer.build((None, 3))  # on TensorFlow its shape is no tuple
+    assert array(initializers.HeNormal(seed=0)(layer.kernel.shape)).shape == (3, 4)
+    with pytest.raises(TypeError, match="None"):
+        initializers.HeNormal(seed=0)(keras.Input((3,)).shape)
+
+
 # Streams.
 
 

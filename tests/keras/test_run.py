@@ -123,7 +123,9 @@ def test_a_fused_activation_is_an_op_of_its_own(activation, kind, detail):
     assert kinds(trace) == ["linear", kind]
     assert {key: trace.ops[1].detail[key] for key in detail} == detail
     assert seen[kind] == pytest.approx(np.square(values).mean(), rel=1e-5)
-    assert seen["linear"] == pytest.approx(np.square(noise(3, 4) @ fwk.read(model, list(variables(model))[0])).mean())
+    assert seen["linear"] == pytest.approx(
+        np.square(noise(3, 4) @ fwk.read(model, next(iter(variables(model))))).mean()
+    )
     assert vars(layer).get("activation") is before
 
 
@@ -258,6 +260,20 @@ def test_mixed_precision_keeps_float32_variables():
     assert fwk.verify(model, fwk.manifest(fwk.apply(model, plan, 0), plan, 0)) == ()
 
 
+class Doubled(layers.Dense):
+    """A dense layer that computes something else."""
+
+    def call(self, x):
+        return 2 * ops.matmul(x, self.kernel) + self.bias
+
+
+def test_a_subclass_with_a_call_of_its_own_is_followed_through_it():
+    model = keras.Sequential([keras.Input((4,)), Doubled(8, name="d")])
+    trace = traced(model, noise(3, 4))
+    assert kinds(trace) == ["linear", "elementwise", "shift"]
+    assert trace.unused == ()
+
+
 # What is refused.
 
 
@@ -286,7 +302,7 @@ def test_an_error_names_the_layer_and_leaves_nothing_behind():
     add, names = keras.ops.add, set(vars(model.a))
     operator = type(keras.ops.zeros((1,))).__add__
     with pytest.raises(
-        fwk.ModelError, match="could not be run on these inputs: RuntimeError in layer .* last op Dense"
+        fwk.ModelError, match=r"could not be run on these inputs: RuntimeError in layer .* last op Dense"
     ):
         traced(model, noise(2, 4))
     assert keras.ops.add is add

@@ -1,4 +1,4 @@
-"""Every model of the zoo: all parameters explained, nothing unseen, nothing left behind, every plan applied and verified."""
+"""Every model of the zoo: all parameters explained, nothing left behind, every plan applied and verified."""
 
 import numpy as np
 import pytest

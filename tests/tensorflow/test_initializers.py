@@ -1,6 +1,7 @@
 """The initializers in every place where TensorFlow calls one."""
 
 import copy
+import json
 import math
 import pickle
 
@@ -157,6 +158,14 @@ def test_configurations_copies_and_pickles():
     init = fwt.xavier_initializer(False)
     for other in (fwt.Law.from_config(init.get_config()), pickle.loads(pickle.dumps(init)), copy.deepcopy(init)):
         assert np.array_equal(other(SHAPE).numpy(), init.law(SHAPE, key=init.seed))
+
+
+def test_a_configuration_holds_the_layout_and_the_key():
+    layout = Layout.conv_transpose("kernel kernel out in", stride=2)
+    init = fwt.Law("he_normal", layout, seed=Key(3, "net"), dtype="float16")
+    other = fwt.Law.from_config(json.loads(json.dumps(init.get_config())))
+    assert (other.law, other.layout, other.dtype) == (init.law, layout, tf.float16)
+    assert np.array_equal(other((4, 4, 8, 8)).numpy(), init((4, 4, 8, 8)).numpy())
 
 
 # What it refuses.

@@ -81,7 +81,8 @@ def _kurtosis(some: Array) -> float:
     if size == 0:
         return NAN
     squares = np.square(centred / size)
-    return float(np.square(squares).mean() / squares.mean() ** 2)
+    fourth, second = float(np.square(squares).mean()), float(squares.mean())
+    return fourth / (second * second)
 
 
 def _histogram(some: Array, largest: float) -> tuple[int, ...]:
@@ -157,7 +158,8 @@ def _overlap(units: Array) -> float:
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     cosines = rows @ rows.T
     np.fill_diagonal(cosines, 0.0)
-    return float(np.sqrt(np.square(cosines).sum() * (width / (count * (count - 1)))))
+    total = float(np.square(cosines).sum())
+    return math.sqrt(total * width / (count * (count - 1)))
 
 
 def _blocks(values: Array, layout: Layout | None) -> tuple[float, ...]:

@@ -27,9 +27,9 @@ def apply(
 ) -> Any:
     """Fills a model's parameters by the laws of a plan.
 
-    Element i of a parameter is a function of the seed, the parameter's path and i alone: the same bits on every backend,
-    and in whatever layout JAX holds it, where each device draws its own part. Parameters without a law, and all other variables, stay as
-    they are.
+    Element i of a parameter is a function of the seed, the parameter's path and i alone: the same bits on every
+    backend, and in whatever layout JAX holds it, where each device draws its own part. Parameters without a law, and
+    all other variables, stay as they are.
 
     Args:
         model: any built Keras model.

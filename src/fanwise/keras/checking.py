@@ -44,14 +44,15 @@ def check(
     """Judges a model before its first training step.
 
     The model is run forward and backward, layer by layer, as `run` does, and left as it was. It runs for inference, but
-    batch norms take the batch's own statistics. One run takes the memory of a training step; on JAX the model runs twice.
+    batch norms take the batch's own statistics. One run takes the memory of a training step; on JAX the model runs
+    twice.
 
     Args:
-        model: a built Keras model, judged as it is found; or a function without arguments that builds one, called once a
-            seed.
+        model: a built Keras model, judged as it is found; or a function without arguments that builds one, called once
+            a seed.
         batch: what the model is called with, as for `plan`; with a loss a tuple (inputs, target).
-        loss: name of a loss of keras.losses, an instance of one, or a function of target and output. None: a random projection of
-            the output, which gives gradients but no loss to judge.
+        loss: name of a loss of keras.losses, an instance of one, or a function of target and output. None: a random
+            projection of the output, which gives gradients but no loss to judge.
         optimizer: what will train it, as in ``"adam:1e-3"``; None leaves the rules on updates out.
         plan: what the weights should be. They are compared with it; with more than one seed, the runs after the first
             take the plan's numbers under other seeds.

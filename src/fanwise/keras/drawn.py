@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import keras
 
-from fanwise.keras.placing import float_dtype, placed
+from fanwise.keras.placing import float_dtype, placed, static_shape
 from fanwise.keras.seeds import checked_seed, root_of, seed_config, variable_path
-from fanwise.stream.box import Box, Shape, checked_shape
+from fanwise.stream.box import Box, Shape
 from fanwise.stream.calls import Streams
 from fanwise.stream.formats import Array
 from fanwise.stream.key import Key
@@ -66,7 +66,7 @@ class Drawn(keras.initializers.Initializer):
             ValueError: a shape that the law does not fit, or a scale that the dtype cannot hold.
             MemoryError: more bytes than this machine has.
         """
-        sizes, name = checked_shape(shape), float_dtype(dtype)
+        sizes, name = static_shape(shape), float_dtype(dtype)
         place = Place(sizes, name, self._key())
         return placed(partial(self._draw, place), sizes, name, layout)
 

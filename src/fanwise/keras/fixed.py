@@ -9,11 +9,11 @@ import keras
 import numpy as np
 
 from fanwise.keras.drawn import STREAM, checked_config
-from fanwise.keras.placing import any_dtype, placed, plain_number
+from fanwise.keras.placing import any_dtype, placed, plain_number, static_shape
 from fanwise.laws.structured import Identity as IdentityLaw
 from fanwise.stream import fill
 from fanwise.stream.arguments import checked_choice, checked_number
-from fanwise.stream.box import Box, Shape, checked_shape
+from fanwise.stream.box import Box, Shape
 from fanwise.stream.formats import FORMATS, Array, as_format
 
 SIDES = ("real", "imag")
@@ -38,7 +38,7 @@ class Fixed(keras.initializers.Initializer):
             TypeError: a shape, dtype or layout of the wrong kind.
             ValueError: a shape that does not fit, or values that the dtype cannot hold.
         """
-        sizes, name = checked_shape(shape), any_dtype(dtype)
+        sizes, name = static_shape(shape), any_dtype(dtype)
         return placed(partial(self._values, sizes, name), sizes, name, layout)
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What the functions of Keras' backends mean, by name: those that layers without an entry, and models between layers, call."""
+"""What the functions of Keras' backends mean, by name: those that layers without an entry call, and models."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -51,8 +51,8 @@ JOINS = _words("concatenate stack hstack vstack append dstack")
 POINTWISE = _words(
     """
     power square sqrt rsqrt reciprocal abs absolute negative clip log log1p log2 log10 exp expm1 exp2 sign cos maximum
-    minimum where floor ceil round mod floor_divide tril triu nan_to_num erfinv cosh sinh arctan arcsin arccos true_divide
-    divide divide_no_nan
+    minimum where floor ceil round mod floor_divide tril triu nan_to_num erfinv cosh sinh arctan arcsin arccos divide
+    true_divide divide_no_nan
     """
 )
 SOFTMAXES = _words("softmax log_softmax sparsemax")
@@ -191,25 +191,33 @@ def _einsum(a: Arguments) -> Call | None:
     if not isinstance(equation, str) or len(operands) != 2 or "->" not in equation:
         return None
     held = [a.holds(value) for value in operands]
-    if held[0] is not None and held[1] is not None:
-        return None
-    if held[0] is None and held[1] is None:
+    if held == [None, None]:
         return _einsum_of_data(a.name, equation, operands)
     which = 0 if held[0] is not None else 1
     part, data = held[which], operands[1 - which]
+    return (
+        None
+        if part is None or held[1 - which] is not None
+        else _einsum_of_weight(a.name, equation, part, (which, data))
+    )
+
+
+def _einsum_of_weight(name: str, equation: str, part: Part, place: tuple[int, Any]) -> Call | None:
+    """A product of data and of a variable, which is one operand or the other."""
+    which, data = place
     try:
         layout = Layout.einsum(equation, operand=which)
-    except ValueError:
+    except ValueError:  # a label that stands in neither of the others
         return None
-    if part is None or len(layout.axes) != len(part.variable.shape):
+    if len(layout.axes) != len(part.variable.shape):
         return None
     if "in" not in layout.axes:
-        return Call("scale", a.name, (data,), (replace(part, role="scale"),))
+        return Call("scale", name, (data,), (replace(part, role="scale"),))
     result = equation.replace(" ", "").partition("->")[2].replace("...", ".")
     term = equation.replace(" ", "").partition("->")[0].split(",")[which]
     places = [result.index(label) for label, role in zip(term, layout.axes, strict=True) if role == "out"]
     axis = max(places) - len(result) if places else -1
-    return Call("linear", a.name, (data,), (replace(part, role="weight", layout=layout),), axis)
+    return Call("linear", name, (data,), (replace(part, role="weight", layout=layout),), axis)
 
 
 def _einsum_of_data(name: str, equation: str, operands: Sequence[Any]) -> Call:

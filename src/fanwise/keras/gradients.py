@@ -1,4 +1,4 @@
-"""Gradients of a loss at what each op gave and at each parameter: by TensorFlow's tape, PyTorch's graph, or taps on JAX."""
+"""Gradients of a loss at what each op gave and at each parameter: by a tape, by PyTorch's graph, or by taps on JAX."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext

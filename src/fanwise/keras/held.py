@@ -22,7 +22,8 @@ def check_model(model: Any) -> None:
         raise TypeError(f"model = {type(model).__name__}: expected a keras.Model or a layer")
     if not model.built:
         raise ValueError(
-            f"the model {model.name!r} is not built and has no weights yet: call it on a batch, or model.build(input_shape)"
+            f"the model {model.name!r} is not built and has no weights yet: call it on a batch, or use "
+            "model.build(input_shape)"
         )
 
 
@@ -35,9 +36,9 @@ def layers_of(model: Any) -> tuple[Any, ...]:
 def variables(model: Any) -> dict[str, Any]:
     """The variables that can be trained, by path; those of frozen layers too, but not the statistics of norms.
 
-    A path is Keras' own, with the numbers that Keras gives to unnamed layers counted anew within the model: they go by how many
-    such layers the process has made, and a path must mean the same in the next one. Where two variables have one path,
-    the later ones get "#2" and so on.
+    A path is Keras' own, with the numbers that Keras gives to unnamed layers counted anew within the model: they go by
+    how many such layers the process has made, and a path must mean the same in the next one. Where two variables have
+    one path, the later ones get "#2" and so on.
 
     Raises:
         TypeError: not a Keras model or layer.
@@ -153,7 +154,7 @@ def is_tensor(value: Any) -> bool:
 
 def is_float(tensor: Any) -> bool:
     """Whether a tensor holds floating-point numbers."""
-    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype))
+    return bool(keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)))
 
 
 def shape_of(tensor: Any) -> tuple[int, ...]:

@@ -19,9 +19,9 @@ def as_inputs(model: Any, inputs: Any = None) -> Inputs:
 
     Args:
         model: a built Keras model or layer.
-        inputs: an array or tensor, or a list or mapping of them, which the model takes as its one argument; `Inputs` for
-            more arguments; None for a functional model whose inputs are all of floating point: 32 examples of normal numbers,
-            with 16 for an unknown length.
+        inputs: an array or tensor, or a list or mapping of them, which the model takes as its one argument; `Inputs`
+            for more arguments; None for a functional model whose inputs are all of floating point: 32 examples of
+            normal numbers, with 16 for an unknown length.
 
     Raises:
         TypeError: something that holds no tensors.

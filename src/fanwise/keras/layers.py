@@ -1,11 +1,11 @@
 """What Keras' layers mean: for each kind, the ops it is, the variables they use and in which layout.
 
-One entry a class in `_READERS`. A layer without an entry, or with a variable that its entry does not know, is followed through
-the functions that it calls.
+One entry a class in `_READERS`. A layer without an entry, or with a variable that its entry does not know, is followed
+through the functions that it calls.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -18,8 +18,9 @@ from fanwise.laws.layout import Layout
 Reader = Callable[[Any, Mapping[str, Any]], "Described | None"]
 
 
+@dataclass(frozen=True)
 class Described:
-    """An entry's answer: the call without its data, and whether the layer's activation is to be taken apart.
+    """An entry's answer.
 
     Args:
         kind: as in `Call`.
@@ -29,21 +30,15 @@ class Described:
         fused: whether the layer applies `layer.activation` at its end.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        parts: tuple[Part, ...] = (),
-        axis: int = -1,
-        detail: Mapping[str, Any] | None = None,
-        *,
-        fused: bool = False,
-    ) -> None:
-        self.call = Call(kind, "", (), parts, axis, dict(detail or {}))
-        self.fused = fused
+    kind: str
+    parts: tuple[Part, ...] = ()
+    axis: int = -1
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    fused: bool = False
 
     def of(self, layer: Any, data: Sequence[Any]) -> Call:
-        """The call on some data."""
-        return replace(self.call, name=type(layer).__name__, data=tuple(data))
+        """The call of a layer on some data."""
+        return Call(self.kind, type(layer).__name__, tuple(data), self.parts, self.axis, self.detail)
 
 
 def described(layer: Any, named: Mapping[str, Any]) -> Described | None:
@@ -55,19 +50,14 @@ def described(layer: Any, named: Mapping[str, Any]) -> Described | None:
     """
     if isinstance(layer, layers.ReversibleEmbedding) and named.get("reverse"):
         return _reversed(layer, own_variables(layer))
-    for kind in type(layer).__mro__:
+    kinds: tuple[Any, ...] = type(layer).__mro__
+    for kind in kinds:
         if kind in _READERS:
             reader, known = _READERS[kind]
             own = own_variables(layer)
-            return reader(layer, own) if set(own) <= known and _calls_as(layer, kind) else None
+            same = type(layer).call is kind.call  # a subclass with a call of its own computes something else
+            return reader(layer, own) if set(own) <= known and same else None
     return None
-
-
-def _calls_as(layer: Any, kind: type) -> bool:
-    """Whether a layer computes what its kind does: a subclass with a call of its own does not."""
-    return type(layer).call is kind.__dict__.get("call", type(layer).call) or any(
-        type(layer).call is vars(base).get("call") for base in kind.__mro__
-    )
 
 
 def _dense(layer: Any, own: Mapping[str, Any]) -> Described:

@@ -129,5 +129,5 @@ def main_output(outputs: Any) -> Any:
 
 
 def _signs(shape: tuple[int, ...]) -> Any:
-    """Random signs, the same at every call: a projection whose gradient has the size of that of a mean over the batch."""
+    """Random signs, the same at every call: the gradient has the size of that of a mean over the batch."""
     return np.sign(fill.uniform(Key(0, "check.probe"), shape, bound=1.0)).astype(np.float32)

@@ -16,6 +16,7 @@ from fanwise.keras.recorder import Recorder
 from fanwise.keras.run import (
     Inputs,
     ModelError,
+    check_backend,
     forward,
     given_tensors,
     main_outputs,
@@ -32,8 +33,8 @@ from fanwise.visiting import Watcher
 def observe(model: Any, inputs: Inputs, judge: Judge, *, backward: bool = True) -> Observation:
     """Runs a model once, forward and backward, and measures every op and every parameter.
 
-    The model runs as in `fanwise.keras.run` and is left as it was. Memory: what a training step takes. On JAX the model is run
-    twice, once for the numbers and once under differentiation.
+    The model runs as in `fanwise.keras.run` and is left as it was. Memory: what a training step takes. On JAX the model
+    is run twice, once for the numbers and once under differentiation.
 
     Args:
         model: any built Keras model.
@@ -47,6 +48,7 @@ def observe(model: Any, inputs: Inputs, judge: Judge, *, backward: bool = True) 
         ModelError: the model, its loss or its backward pass raised an error.
     """
     check_model(model)
+    check_backend()
     inputs = on_backend(inputs)
     seen = _Seen(model, inputs, judge, backward=backward and keras.config.backend() != "jax")
     gradients, reached = seen.gradients, seen.reached
@@ -79,7 +81,7 @@ class _Seen:
         with prepared(model, recorder, tensor_kinds()):
             with recording:
                 outputs = forward(model, inputs, recorder)
-                with _unwatched(recorder):
+                with recorder.working():
                     value = judge.value(outputs)
             self.trace: Trace = recognised(recorder.trace(main_outputs(outputs)))
             self.values = {path: np.array(as_array(held.value)) for path, held in recorder.variables.items()}
@@ -106,11 +108,6 @@ class _Seen:
         self.reached = {p: m for p, m in zip(trained, rest, strict=True) if m is not None}
 
 
-def _unwatched(recorder: Recorder) -> Any:
-    """The context in which nothing is recorded."""
-    return recorder._working()
-
-
 def _differentiated(model: Any, inputs: Inputs, judge: Judge, seen: _Seen) -> tuple[dict[int, float], dict[str, float]]:
     """Gradients on JAX, of another run."""
     shapes = {
@@ -124,7 +121,7 @@ def _differentiated(model: Any, inputs: Inputs, judge: Judge, seen: _Seen) -> tu
         recorder = Recorder(model, Watcher(), given_tensors(inputs), tap=lambda op, output: tap(op.index, output))
         with prepared(model, recorder, tensor_kinds(), stateless=True):
             outputs = forward(model, inputs, recorder)
-            with _unwatched(recorder):
+            with recorder.working():
                 return judge.value(outputs)
 
     try:

@@ -1,12 +1,12 @@
 """NumPy's numbers as tensors of the backend, whole or sharded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from fanwise.stream.box import Box, Shape
+from fanwise.stream.box import Box, Shape, checked_shape
 from fanwise.stream.formats import FORMATS, Array
 
 WHOLE = ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
@@ -46,6 +46,17 @@ def any_dtype(dtype: Any) -> str:
     if name not in WHOLE:
         raise TypeError(f"dtype = {dtype!r}: expected bool, an integer type, or one of {', '.join(FORMATS)}")
     return name
+
+
+def static_shape(shape: Any) -> Shape:
+    """A shape as integers; TensorFlow's own counts too.
+
+    Raises:
+        TypeError: no shape, or one that is not fully known.
+        ValueError: a negative entry, or 2**63 elements and more.
+    """
+    own = isinstance(shape, Iterable) and not isinstance(shape, (str, bytes, Sequence, np.ndarray))
+    return checked_shape(tuple(shape) if own else shape)
 
 
 def placed(draw: Draw, shape: Shape, dtype: str, layout: Any) -> Any:

@@ -19,8 +19,8 @@ from fanwise.trace import Trace
 def plan(model: Any, inputs: Any = None, recipe: str | Recipe = "unit") -> Plan:
     """A law for every parameter of a model, from what the model does with some inputs.
 
-    The model is run layer by layer, and left as it was. What feeds each op is measured on the values that the plan itself
-    would put there. Parameters that no op used are listed, not guessed.
+    The model is run layer by layer, and left as it was. What feeds each op is measured on the values that the plan
+    itself would put there. Parameters that no op used are listed, not guessed.
 
     Args:
         model: any built Keras model, on any backend.

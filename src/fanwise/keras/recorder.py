@@ -118,10 +118,10 @@ class Recorder:
 
     def layer(self, layer: Any, execute: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Records one call of a layer and executes it."""
-        with self._inside(layer), self._working():
+        with self._inside(layer), self.working():
             found = described(layer, named)
             if found is None and not is_separable(layer):
-                with self._watching():
+                with self.watching():
                     return execute(*args, **named)
             if found is None:
                 return self._separable(layer, args)
@@ -139,7 +139,7 @@ class Recorder:
             return self._operation(call, execute)
         with _without_activation(layer):
             output = self._operation(call, execute)
-        with self._watching():
+        with self.watching():
             return activation(output)
 
     def _separable(self, layer: Any, args: tuple[Any, ...]) -> Any:
@@ -151,7 +151,7 @@ class Recorder:
         activation = layer.activation
         if activation is None or activation is keras.activations.linear:
             return output
-        with self._watching():
+        with self.watching():
             return activation(output)
 
     def _passed(self, call: Call, output: Any) -> Any:
@@ -166,7 +166,7 @@ class Recorder:
 
     def function(self, name: str, execute: Callable[[], Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """Records one call of a function and executes it."""
-        with self._working():
+        with self.working():
             a = Arguments(name, args, named, self._holds)
             traced = any(self._source(value) is not None for value in a.values)
             held = a.held
@@ -384,7 +384,8 @@ class Recorder:
             self._current.pop()
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
+    def working(self) -> Iterator[None]:
+        """The context in which nothing is recorded."""
         before, self._busy = self._busy, True
         try:
             yield
@@ -392,7 +393,8 @@ class Recorder:
             self._busy = before
 
     @contextmanager
-    def _watching(self) -> Iterator[None]:
+    def watching(self) -> Iterator[None]:
+        """The context in which calls are recorded again."""
         before, self._busy = self._busy, False
         try:
             yield

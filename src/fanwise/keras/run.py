@@ -18,6 +18,9 @@ from fanwise.visiting import Visitor, Watcher
 __all__ = ["Inputs", "ModelError", "Visitor", "Watcher", "run"]
 
 
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
 class ModelError(RuntimeError):
     """The model could not be run; the message names the layer and the op."""
 
@@ -40,9 +43,9 @@ def run(model: Any, inputs: Inputs, visitor: Visitor | None = None) -> Trace:
 
     Nothing is left behind: variables, layers, functions and operators are as before. The model runs for inference, so
     that no dropout hides a parameter, but batch norms take the batch's own statistics. A layer of Keras is one op, or
-    two where it applies an activation; what a model or a layer of one's own does between is followed through Keras' functions
-    and the operators of tensors. What neither sees, such as a call of the backend itself, is an op "other" named
-    "unseen", which reads the op before it.
+    two where it applies an activation; what a model or a layer of one's own does between is followed through Keras'
+    functions and the operators of tensors. What neither sees, such as a call of the backend itself, is an op "other"
+    named "unseen", which reads the op before it.
 
     Args:
         model: any built Keras model or layer.
@@ -64,11 +67,22 @@ def run(model: Any, inputs: Inputs, visitor: Visitor | None = None) -> Trace:
         [('linear', 'a'), ('activation', 'a')]
     """
     check_model(model)
+    check_backend()
     inputs = on_backend(inputs)
     recorder = Recorder(model, visitor or Watcher(), given_tensors(inputs))
     with prepared(model, recorder), without_gradients():
         outputs = forward(model, inputs, recorder)
         return recognised(recorder.trace(main_outputs(outputs)))
+
+
+def check_backend() -> None:
+    """Refuses what Keras computes with where its tensors cannot be followed.
+
+    Raises:
+        ValueError: another backend than TensorFlow, JAX and PyTorch.
+    """
+    if keras.config.backend() not in BACKENDS:
+        raise ValueError(f"Keras computes with {keras.config.backend()}: expected one of {', '.join(BACKENDS)}")
 
 
 def on_backend(inputs: Inputs) -> Inputs:

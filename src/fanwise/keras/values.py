@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
 import numpy as np
 
 from fanwise.keras.held import as_array
@@ -69,8 +68,3 @@ class Writes:
 
 def _equal(variable: Any, values: Array) -> bool:
     return np.array(as_array(variable.value)).tobytes() == values.tobytes()
-
-
-def is_symbolic(value: Any) -> bool:
-    """Whether a value is one of Keras' symbols."""
-    return isinstance(value, keras.KerasTensor)

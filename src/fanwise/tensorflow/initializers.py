@@ -21,6 +21,7 @@ from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
 from fanwise.laws.initializers import from_config, initializer, to_config
 from fanwise.laws.layout import Layout
+from fanwise.plan.toml import layout_config, layout_of, plain
 from fanwise.stream.arguments import checked_choice, checked_number
 from fanwise.stream.box import Box, Shape, checked_shape
 from fanwise.stream.calls import Streams
@@ -120,12 +121,17 @@ class Law:
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs; the seed as it is, also where it was drawn."""
-        return {"law": to_config(self.law), "seed": self.seed, "dtype": self.dtype.name}
+        root = self._streams.root
+        seed = root.seed if root == Key(root.seed) else {"seed": root.seed, "path": root.path, "domain": root.domain}
+        layout = plain(layout_config(self.layout))
+        return {"law": plain(to_config(self.law)), "layout": layout, "seed": seed, "dtype": self.dtype.name}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Law":
-        """The initializer that `get_config` described, its layout left out."""
-        return cls(from_config(config["law"]), seed=config["seed"], dtype=config["dtype"])
+        """The initializer that `get_config` described."""
+        layout = None if config["layout"] is None else layout_of(config["layout"])
+        seed = Key(**config["seed"]) if isinstance(config["seed"], Mapping) else config["seed"]
+        return cls(from_config(config["law"]), layout, seed=seed, dtype=config["dtype"])
 
     def __repr__(self) -> str:
         return f"Law({self.law!r}, seed={self.seed}, dtype={self.dtype.name!r})"
