@@ -120,7 +120,7 @@ def _repeated(units: Array) -> float:
     if width > 2 * WIDE:
         units = units[:, :: stride_prime_to(units.shape, width // WIDE)]
     different = {unit.tobytes() for unit in units + 0.0}  # + 0.0 makes -0.0 and 0.0 the same bytes
-    return 1 - len(different) / count
+    return 1 - len(different) / len(units)
 
 
 def _least_overlap(values: Array, layout: Layout | None) -> float:
