@@ -26,10 +26,14 @@ FLOORS = [
     "reference",
     "lab",
 ]
-FLOORS += ["torch", "cli"]
+FLOORS += ["torch", "tensorflow", "keras", "cli"]
 """Each room may import the rooms before it."""
 FRAMEWORKS = {"torch", "jax", "keras", "tensorflow", "flax", "equinox", "scipy"}
-ADAPTERS = {"torch": {"torch"}}
+ADAPTERS = {
+    "torch": {"torch"},
+    "tensorflow": {"tensorflow"},
+    "keras": {"keras", "jax", "tensorflow", "torch", "scipy"},  # Keras, and what it computes with
+}
 """The frameworks that a room may import: its own."""
 HEAVY = {"rich", "jinja2", "typer", "matplotlib", "multiprocessing"}
 

@@ -243,7 +243,13 @@ def _law(value: Any) -> Initializer | None:
     return from_config({"name": value} if isinstance(value, str) else value)
 
 
-def _layout(value: Any) -> Layout:
+def layout_of(value: Any) -> Layout:
+    """The layout that `layout_config` described.
+
+    Raises:
+        TypeError: a value of the wrong kind.
+        ValueError: an unknown key or role, or a number out of range.
+    """
     if isinstance(value, str):
         value = {"axes": value}
     if not isinstance(value, dict) or not isinstance(value.get("axes"), str):
@@ -320,7 +326,7 @@ def _cut_error(error: Exception) -> Exception:
 
 
 _READERS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
-    {"law": _law, "layout": _layout, "shape": lambda value: tuple(_listed(value, MOST_AXES)), "aliases": _names}
+    {"law": _law, "layout": layout_of, "shape": lambda value: tuple(_listed(value, MOST_AXES)), "aliases": _names}
 )
 _LAYOUT_KEYS = ("axes", "groups", "grouped", "stride", "transposed", "fused")
 

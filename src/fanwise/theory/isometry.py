@@ -36,8 +36,8 @@ def jacobian_variance(f: NonlinearityLike, depth: int, *, q: float = 1.0, orthog
         0.036
 
     References:
-        Pennington, Schoenholz and Ganguli, "Resurrecting the sigmoid in deep learning through dynamical isometry: theory
-        and practice", 2017; the same, "The emergence of spectral universality in deep networks", 2018.
+        Pennington, Schoenholz and Ganguli, "Resurrecting the sigmoid in deep learning through dynamical isometry:
+        theory and practice", 2017; the same, "The emergence of spectral universality in deep networks", 2018.
     """
     known, layers = as_nonlinearity(f), checked_count(depth, name="depth")
     unit = Unit(known, checked_number(q, name="q", low=0.0))

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fanwise.plan.fitting import chosen_rows
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import Row
 from fanwise.stream.key import KeyLike, as_key
 from fanwise.torch.drawing import check_numbers, check_row, draw_row_
-from fanwise.torch.fitting import check_fits, chosen_rows
+from fanwise.torch.fitting import check_fits
 from fanwise.torch.held import check_model, parameters
 from fanwise.torch.normed import refresh_
 from fanwise.torch.overlap import check_apart

@@ -6,18 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from fanwise.plan.plan import Plan
-from fanwise.plan.planner import Decision, Planner
+from fanwise.plan.planner import Planner
 from fanwise.plan.recipes import Recipe
 from fanwise.plan.registry import recipe as as_recipe
-from fanwise.plan.row import Row
+from fanwise.plan.settling import rows_of, settled
 from fanwise.theory.propagation import propagate
 from fanwise.torch.held import dtype_name
 from fanwise.torch.inputs import as_inputs
 from fanwise.torch.run import Inputs, run
 from fanwise.trace import Trace
-
-PASSES = 3
-"""At most so many runs until the tables that are heads too have settled."""
 
 
 def plan(model: nn.Module, inputs: Any = None, recipe: str | Recipe = "unit") -> Plan:
@@ -49,7 +46,7 @@ def plan(model: nn.Module, inputs: Any = None, recipe: str | Recipe = "unit") ->
     chosen = as_recipe(recipe)
     planner = decide(model, given, run(model, given), chosen)
     version = torch.__version__.partition("+")[0]
-    return Plan(_rows(planner), chosen.name, f"torch {version}", inputs_text(inputs, given))
+    return Plan(rows_of(planner), chosen.name, f"torch {version}", inputs_text(inputs, given))
 
 
 def inputs_text(asked: Any, given: Inputs) -> str:
@@ -70,22 +67,14 @@ def decide(model: nn.Module, inputs: Inputs, trace: Trace, recipe: Recipe) -> Pl
     """Runs the recipe over the model: on real values where it has some, by theory where it has none."""
     real = not any(tensor.is_meta for tensor in model.parameters())
     found = _constants(model) if real else None
-    heads: dict[str, float] = {}
-    for _ in range(PASSES):
-        planner = Planner(trace, recipe, found, heads)
+
+    def execute(planner: Planner) -> None:
         if real:
             run(model, inputs, planner)
         else:
             propagate(trace, planner)
-        planner.finish()
-        if not _moved(heads, planner.measured_heads):
-            break
-        heads = planner.measured_heads
-    return planner
 
-
-def _moved(before: dict[str, float], now: dict[str, float]) -> bool:
-    return any(abs(value / before.get(path, 1.0) - 1) > 0.02 for path, value in now.items())
+    return settled(trace, recipe, found, execute)
 
 
 def _constants(model: nn.Module) -> dict[str, float]:
@@ -98,27 +87,3 @@ def _is_constant(tensor: Tensor) -> bool:
     if tensor.numel() == 0 or (tensor.dim() > 1 and min(tensor.shape) > 1) or tensor.is_complex():
         return False
     return bool((tensor == tensor.flatten()[0]).all())
-
-
-def _rows(planner: Planner) -> list[Row]:
-    return [_row(planner.decisions[path]) for path in planner.cases]
-
-
-def _row(decision: Decision) -> Row:
-    case, choice = decision.case, decision.choice
-    parameter = case.parameter
-    return Row(
-        path=parameter.path,
-        shape=parameter.shape,
-        dtype=parameter.dtype,
-        law=choice.law,
-        layout=case.layout,
-        role=case.role,
-        op="" if case.op is None else case.op.kind,
-        reason=choice.reason,
-        source=choice.source,
-        aliases=parameter.aliases,
-        fed=decision.fed,
-        gives=choice.gives,
-        guess=choice.guess,
-    )

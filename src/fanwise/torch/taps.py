@@ -6,38 +6,15 @@ turn. All numbers go to the host together, in one copy a device.
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import count
 
 import torch
 from torch import Tensor
 
+from fanwise.check.measuring import BOUNDED, CELLS, COMPARED, EXAMPLES, FEATURES, LIMITS, MOST, stride_prime_to
 from fanwise.check.observation import Signal
 from fanwise.torch.names import WRITES
 from fanwise.torch.storage import is_abstract, is_strided
-from fanwise.trace import INPUT, KEEPING, WEIGHT_KINDS, Op
-
-MOST = 1 << 16
-"""Values of a tensor that are looked at: the second moment of that many independent ones errs by 0.6 %."""
-EXAMPLES, FEATURES = 16, 1024
-"""Examples that are compared with one another, and how many values of each."""
-SATURATION = 0.05
-"""A value is saturated where the slope is below this share of the steepest, as in `fanwise.lab`."""
-LIMITS = {
-    "tanh": (-math.sqrt(1 - SATURATION), math.sqrt(1 - SATURATION)),
-    "sigmoid": ((1 - math.sqrt(1 - SATURATION)) / 2, (1 + math.sqrt(1 - SATURATION)) / 2),
-    "hardtanh": (-1.0, 1.0),
-    "hardsigmoid": (0.0, 1.0),
-    "relu6": (-math.inf, 6.0),
-    "softsign": (math.sqrt(SATURATION) - 1, 1 - math.sqrt(SATURATION)),
-}
-"""Outputs beyond which each bounded nonlinearity is saturated: tanh' = 1 - y^2, sigmoid' = y (1 - y), softsign' =
-(1 - |y|)^2."""
-CELLS = {"lstm": "tanh", "gru": "tanh", "rnn_tanh": "tanh", "rnn_relu": "relu"}
-"""The nonlinearity that bounds what a recurrent cell gives."""
-BOUNDED = ("tanh", "sigmoid", "hardtanh", "hardsigmoid", "softsign")
-"""Nonlinearities whose units fall silent on a slope, or are saturated, but have no dead side."""
-COMPARED = (*WEIGHT_KINDS, "add", "norm", "activation", "pool", "reduce", "concat")
-"""Kinds after which the examples of a batch are compared."""
+from fanwise.trace import INPUT, KEEPING, Op
 
 
 class Taps:
@@ -175,11 +152,6 @@ def in_memory(tensor: Tensor) -> Tensor:
     steps = tensor.stride()
     order = sorted(range(tensor.dim()), key=lambda axis: -steps[axis])
     return tensor.permute(order).flatten()
-
-
-def stride_prime_to(shape: Sequence[int], wanted: int) -> int:
-    """The least stride from `wanted` on that has no factor in common with any of the sizes."""
-    return next(stride for stride in count(max(wanted, 1)) if all(math.gcd(stride, size) == 1 for size in shape))
 
 
 def likeness(tensor: Tensor) -> Tensor:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from fanwise.check.measuring import MOST, stride_prime_to
 from fanwise.check.observation import NAN, Values
+from fanwise.check.weighing import unit_layout
 from fanwise.laws.layout import Fused, Layout
 from fanwise.torch.storage import is_abstract, is_strided
-from fanwise.torch.taps import MOST, fetched, in_memory, sampled, stride_prime_to
+from fanwise.torch.taps import fetched, in_memory, sampled
 from fanwise.trace import Trace
 
 WIDE = 64
@@ -60,20 +62,12 @@ def weigh(tensors: Mapping[str, Tensor], trace: Trace, gradients: Mapping[str, T
     """
     held = {parameter.path: tensors[parameter.path] for parameter in trace.parameters}
     held = {path: tensor for path, tensor in held.items() if not is_abstract(tensor) and is_strided(tensor)}
-    layouts = {path: _layout(trace, path) for path in held}
+    layouts = {path: unit_layout(trace, path) for path in held}
     values = _weighed([taken(path, tensor, layouts[path]) for path, tensor in held.items()], held)
     moments = _gradient_moments(gradients)
     return {
         path: replace(one, reached=path in moments, gradient=moments.get(path, NAN)) for path, one in values.items()
     }
-
-
-def _layout(trace: Trace, path: str) -> Layout | None:
-    """That of the axes of a map, or of the gates of a bias."""
-    found = next((use.layout for _, use in trace.uses[path] if use.layout is not None), None)
-    gated = (op.detail.get("gates", 1) for op, use in trace.uses[path] if use.role in ("bias", "state_bias"))
-    gates = next((count for count in gated if count > 1), 1)
-    return Layout(("out",), fused=Fused(0, (), gates)) if found is None and gates > 1 else found
 
 
 def _weighed(found: Sequence[Taken], tensors: Mapping[str, Tensor]) -> dict[str, Values]:

@@ -1,0 +1,92 @@
+"""Gradients of a loss at what each op gave and at each parameter: by a tape, by PyTorch's graph, or by taps on JAX."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import keras
+import numpy as np
+
+from fanwise.stream.formats import Array
+
+
+class Tape:
+    """What a backward pass needs: a context for the forward pass, and the gradients after it.
+
+    TensorFlow and PyTorch alone; JAX has no tape.
+    """
+
+    def __init__(self) -> None:
+        self._tape: Any = None
+        if keras.config.backend() == "tensorflow":
+            import tensorflow as tf  # noqa: PLC0415  (only where TensorFlow is the backend)
+
+            self._tape = tf.GradientTape(persistent=False)
+
+    def recording(self) -> AbstractContextManager[Any]:
+        """The context of the forward pass and the loss."""
+        if self._tape is not None:
+            found: AbstractContextManager[Any] = self._tape
+            return found
+        import torch  # noqa: PLC0415  (only where PyTorch is the backend)
+
+        return torch.enable_grad() if keras.config.backend() == "torch" else nullcontext()
+
+    def gradients(self, loss: Any, tensors: Sequence[Any], variables: Sequence[Any]) -> list[Array | None]:
+        """The gradient at each tensor and then at each variable; None where none came."""
+        if self._tape is not None:
+            import tensorflow as tf  # noqa: PLC0415  (only where TensorFlow is the backend)
+
+            found = self._tape.gradient(loss, [*tensors, *(variable.value for variable in variables)])
+            return [None if one is None else tf.convert_to_tensor(one).numpy() for one in found]
+        return _of_torch(loss, [*tensors, *(variable.value for variable in variables)])
+
+
+def _of_torch(loss: Any, sources: Sequence[Any]) -> list[Array | None]:
+    import torch  # noqa: PLC0415  (only where PyTorch is the backend)
+
+    wanted = [i for i, source in enumerate(sources) if source.requires_grad]
+    found: list[Array | None] = [None] * len(sources)
+    if not wanted or not loss.requires_grad:
+        return found
+    for i, gradient in zip(
+        wanted, torch.autograd.grad(loss, [sources[i] for i in wanted], allow_unused=True), strict=True
+    ):
+        found[i] = None if gradient is None else keras.ops.convert_to_numpy(gradient.to_dense())
+    return found
+
+
+def by_taps(
+    forward: Callable[[Callable[[int, Any], Any]], Any], shapes: Mapping[int, tuple[Any, str]], variables: Sequence[Any]
+) -> tuple[dict[int, Array], list[Array]]:
+    """Gradients on JAX: zeros are added to what each op gives, and the loss is differentiated by them.
+
+    Args:
+        forward: runs the model with a function that is given an op's number and its output, and returns the output to
+            go on with; gives the loss.
+        shapes: shape and dtype of what each op gives, by its number.
+        variables: the parameters.
+
+    Returns:
+        The gradient at each op, by number, and at each variable.
+    """
+    import jax  # noqa: PLC0415  (only where JAX is the backend)
+    import jax.numpy as jnp  # noqa: PLC0415
+
+    def loss(taps: dict[int, Any], values: list[Any]) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+            return forward(lambda index, output: output + taps[index] if index in taps else output)
+
+    taps = {index: jnp.zeros(shape, dtype) for index, (shape, dtype) in shapes.items()}
+    found = jax.jit(jax.grad(loss, argnums=(0, 1)))(taps, [variable.value for variable in variables])
+    return {index: np.asarray(one) for index, one in found[0].items()}, [np.asarray(one) for one in found[1]]
+
+
+def tensor_kinds() -> tuple[type, ...]:
+    """Classes of the tensors whose operators are followed while a loss is differentiated."""
+    kinds: list[type] = [type(keras.ops.zeros((1,)))]
+    if keras.config.backend() == "jax":
+        import jax  # noqa: PLC0415  (only where JAX is the backend)
+
+        kinds.append(jax.core.Tracer)
+    return tuple(kinds)

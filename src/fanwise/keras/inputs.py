@@ -1,0 +1,64 @@
+"""The inputs of a run: a batch, or what the shapes of a functional model say."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from fanwise.keras.held import is_tensor, tensors_in
+from fanwise.keras.run import Inputs, given_tensors, on_backend
+from fanwise.stream import fill
+from fanwise.stream.key import Key
+
+BATCH = 32
+"""Examples that are drawn where no batch was given."""
+
+
+def as_inputs(model: Any, inputs: Any = None) -> Inputs:
+    """What the model's call takes, on the backend.
+
+    Args:
+        model: a built Keras model or layer.
+        inputs: an array or tensor, or a list or mapping of them, which the model takes as its one argument; `Inputs`
+            for more arguments; None for a functional model whose inputs are all of floating point: 32 examples of
+            normal numbers, with 16 for an unknown length.
+
+    Raises:
+        TypeError: something that holds no tensors.
+        ValueError: None for a model that does not say what it takes, or that takes integers.
+    """
+    if isinstance(inputs, Inputs):
+        return on_backend(inputs)
+    found = on_backend(Inputs((_drawn(model) if inputs is None else inputs,)))
+    if not given_tensors(found):
+        raise TypeError(f"inputs = {type(inputs).__name__}: expected arrays, or lists or mappings of them")
+    return found
+
+
+def _drawn(model: Any) -> Any:
+    symbols = model.inputs if isinstance(model, keras.Model) and model.inputs is not None else None
+    if not symbols:
+        raise ValueError(f"inputs = None: {model.name!r} does not say what it takes: give a batch")
+    if not all(keras.backend.is_float_dtype(symbol.dtype) for symbol in symbols):
+        raise ValueError(f"inputs = None: {model.name!r} takes integers, whose range no model says: give a batch")
+    if not isinstance(model, keras.Sequential) and isinstance(model.input, Mapping):
+        return {name: _batch(symbol) for name, symbol in model.input.items()}
+    batches = [_batch(symbol) for symbol in symbols]
+    return batches[0] if len(batches) == 1 else batches
+
+
+def _batch(symbol: Any) -> Any:
+    shape = tuple(BATCH if axis == 0 else 16 if size is None else size for axis, size in enumerate(symbol.shape))
+    return fill.normal(Key(0, f"inputs/{symbol.name}"), shape)
+
+
+def inputs_text(inputs: Inputs) -> str:
+    """The inputs in words: their shapes and dtypes."""
+    named = dict(inputs.kwargs or {})
+    texts = [_text(tensor) for tensor in tensors_in(list(inputs.args))]
+    return "; ".join([*texts, *(f"{name}={_text(value)}" for name, value in named.items() if is_tensor(value))])
+
+
+def _text(tensor: Any) -> str:
+    sizes = ",".join(str(int(size)) for size in tensor.shape)
+    return f"{sizes}:{keras.backend.standardize_dtype(tensor.dtype)}"

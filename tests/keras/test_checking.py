@@ -1,0 +1,139 @@
+"""`check`: gradients against a backward pass written in NumPy, sick models found, nothing left behind."""
+
+import math
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras", reason="keras is not installed: pip install 'fanwise[keras]'")
+
+from keras import layers  # noqa: E402
+
+import fanwise.keras as fwk  # noqa: E402
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(64, 32)).astype("float32")
+Y = RNG.integers(0, 10, 64)
+CROSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def deep(activation="relu", depth=4, **options):
+    hidden = [layers.Dense(64, activation, name=f"d{i}", **options) for i in range(depth)]
+    return keras.Sequential([keras.Input((32,)), *hidden, layers.Dense(10, name="head", **options)], name="m")
+
+
+def codes(report):
+    return {finding.code for finding in report.findings}
+
+
+def test_gradients_are_those_of_a_backward_pass_by_hand():
+    model = deep(depth=1)
+    seen = fwk.check(model, (X, Y), CROSS).observations[0]
+    w, v = (fwk.read(model, f"m/{name}/kernel").astype(np.float64) for name in ("d0", "head"))
+    z = X @ w
+    h = np.maximum(z, 0)
+    logits = h @ v
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    p[np.arange(64), Y] -= 1
+    at_logits = p / 64
+    at_h = at_logits @ v.T
+    at_z = at_h * (z > 0)
+    for signal, gradient in zip(seen.signals, (at_z, at_h, at_logits), strict=True):
+        assert signal.gradient == pytest.approx(np.square(gradient).mean(), rel=1e-4)
+    for path, gradient in {"m/d0/kernel": X.T @ at_z, "m/head/kernel": h.T @ at_logits}.items():
+        assert seen.values[path].gradient == pytest.approx(np.square(gradient).mean(), rel=1e-4)
+    assert seen.loss.value == pytest.approx(-np.log(p[np.arange(64), Y] + 1).mean(), rel=1e-4)
+    assert (seen.loss.chance, seen.loss.classes) == (math.log(10), 10)
+
+
+def test_signals_are_those_of_the_layers():
+    model = deep(depth=1)
+    seen = fwk.check(model, X).observations[0]
+    w = fwk.read(model, "m/d0/kernel")
+    z = X @ w
+    assert seen.signals[0].second_moment == pytest.approx(np.square(z).mean(), rel=1e-5)
+    assert seen.signals[1].zeros == pytest.approx((z <= 0).mean())
+    assert seen.inputs[0].second_moment == pytest.approx(np.square(X).mean(), rel=1e-5)
+    assert seen.loss.probe
+    assert seen.values["m/d0/kernel"].second_moment == pytest.approx(np.square(w).mean(), rel=1e-5)
+
+
+def test_a_planned_model_is_healthy():
+    model = deep(depth=12)
+    fwk.apply(model, fwk.plan(model, X), 0)
+    report = fwk.check(model, (X, Y), CROSS)
+    assert report.ok
+    assert codes(report) == set()
+    assert report.framework.startswith("keras 3.")
+    assert report.framework.endswith(f"({keras.config.backend()})")
+
+
+def constant(value):
+    return keras.initializers.Constant(value)
+
+
+SICK = {
+    "LOS001": (lambda: scaled_head(30.0), (X, Y)),
+    "FWD001": (lambda: deep(depth=12, kernel_initializer=keras.initializers.RandomNormal(0, 0.01, seed=0)), (X, Y)),
+    "CON001": (lambda: deep(kernel_initializer=constant(0.1)), (X, Y)),
+}
+
+
+def scaled_head(factor):
+    model = deep()
+    fwk.apply(model, fwk.plan(model, X), 0)
+    fwk.write(model, "m/head/kernel", factor * fwk.read(model, "m/head/kernel"))
+    return model
+
+
+@pytest.mark.parametrize("code", SICK)
+def test_sick_models_are_found(code):
+    make, batch = SICK[code]
+    report = fwk.check(make(), batch, CROSS)
+    assert code in codes(report), str(report)
+
+
+def test_nothing_is_left_behind():
+    model = keras.Sequential(
+        [
+            keras.Input((32,)),
+            layers.Dense(8, "relu"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.5),
+            layers.Dense(10),
+        ]
+    )
+    before = [keras.ops.convert_to_numpy(v.value).copy() for v in model.variables]
+    plan = fwk.plan(model, X)
+    fwk.check(model, (X, Y), CROSS, plan=plan, seeds=2)
+    after = [keras.ops.convert_to_numpy(v.value) for v in model.variables]
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(before, after, strict=True))
+
+
+def test_a_function_is_built_once_a_seed():
+    report = fwk.check(deep, (X, Y), CROSS, seeds=2)
+    assert [seen.seed for seen in report.observations] == [0, 1]
+    first, second = (seen.values["m/d0/kernel"] for seen in report.observations)
+    assert first.second_moment != second.second_moment
+
+
+def test_without_a_backward_pass():
+    report = fwk.check(deep(), X, backward=False)
+    assert any("backward pass was left out" in note for note in report.notes)
+    assert all(math.isnan(signal.gradient) for signal in report.observations[0].signals)
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "arguments"),
+    [
+        (ValueError, "expected a tuple", {"batch": X, "loss": "mse"}),
+        (ValueError, r"expected a loss of keras\.losses", {"batch": (X, Y), "loss": "no_such_loss"}),
+        (TypeError, "a class: expected an instance", {"batch": (X, Y), "loss": keras.losses.MeanSquaredError}),
+        (TypeError, "loss = 3", {"batch": (X, Y), "loss": 3}),
+        (ValueError, "seeds = 0", {"batch": X, "seeds": 0}),
+        (ValueError, "fail_on", {"batch": X, "fail_on": "never"}),
+    ],
+)
+def test_bad_arguments_are_refused(error, match, arguments):
+    with pytest.raises(error, match=match):
+        fwk.check(deep(), **arguments)
