@@ -25,10 +25,10 @@ FLOORS = [
     "reference",
     "lab",
 ]
-FLOORS += ["torch", "cli"]
+FLOORS += ["torch", "jax", "cli"]
 """Each room may import the rooms before it."""
 FRAMEWORKS = {"torch", "jax", "keras", "tensorflow", "flax", "equinox", "scipy"}
-ADAPTERS = {"torch": {"torch"}}
+ADAPTERS = {"torch": {"torch"}, "jax": {"jax", "flax", "equinox"}}
 """The frameworks that a room may import: its own."""
 HEAVY = {"rich", "jinja2", "typer", "matplotlib", "multiprocessing"}
 

@@ -1,0 +1,91 @@
+"""Products and sums of integers wider than 32 bits, of uint32 arrays: they need no 64-bit mode of JAX.
+
+JAX has an operation for the high word of a product; where an older one lacks it, it is made of 16-bit halves.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+Wide: TypeAlias = tuple[Array, Array]
+"""64-bit integers: their low words and their high words."""
+
+HALF = 0xFFFF
+
+
+def u32(value: int) -> np.uint32:
+    """A constant: the low word of an integer."""
+    return np.uint32(value & 0xFFFFFFFF)
+
+
+def mulhi_by_halves(left: Array, right: Array) -> Array:
+    """The high word of the 64-bit product of uint32 numbers, from products of 16-bit halves."""
+    low, high = left & HALF, left >> 16
+    other_low, other_high = right & HALF, right >> 16
+    inner = low * other_high + (low * other_low >> 16)  # at most (2^16 - 1) 2^16: no carry is lost
+    outer = high * other_low + (inner & HALF)
+    return high * other_high + (inner >> 16) + (outer >> 16)
+
+
+_mulhi: Callable[[Any, Any], Array]
+try:
+    from jax.lax import mulhi as _mulhi
+except ImportError:  # an older JAX
+    _mulhi = mulhi_by_halves
+
+
+def mulhi(left: Array | np.uint32, right: Array | np.uint32) -> Array:
+    """The high word of the 64-bit product of uint32 numbers."""
+    product: Array = _mulhi(*jnp.broadcast_arrays(left, right))
+    return product
+
+
+def mulhi_signed(left: Array, right: Array) -> Array:
+    """floor(left * right / 2^32) of int32 numbers."""
+    a, b = as_unsigned(left), as_unsigned(right)
+    below = jnp.where(left < 0, b, 0) + jnp.where(right < 0, a, 0)
+    return as_signed(mulhi(a, b) - below)
+
+
+def as_unsigned(value: Array) -> Array:
+    """The bits of int32 or float32 numbers."""
+    return lax.bitcast_convert_type(value, jnp.uint32)
+
+
+def as_signed(value: Array) -> Array:
+    """The int32 numbers of these bits."""
+    return lax.bitcast_convert_type(value, jnp.int32)
+
+
+def add(left: Wide, right: Wide) -> Wide:
+    """Sum of 64-bit numbers, modulo 2^64."""
+    low = left[0] + right[0]
+    return low, left[1] + right[1] + (low < left[0]).astype(jnp.uint32)
+
+
+def rotated(value: Wide, bits: int) -> Wide:
+    """64-bit numbers rotated to the right by 1 to 63 bits."""
+    low, high = value if bits < 32 else value[::-1]
+    step = bits % 32
+    if step == 0:
+        return low, high
+    return (low >> step) | (high << 32 - step), (high >> step) | (low << 32 - step)
+
+
+def exclusive(left: Wide, right: Wide) -> Wide:
+    """Bits in one of the two, not in both."""
+    return left[0] ^ right[0], left[1] ^ right[1]
+
+
+def is_traced(value: object) -> bool:
+    """Whether a value is known only when the program runs."""
+    return isinstance(value, jax.core.Tracer)
+
+
+def inside_trace() -> bool:
+    """Whether a function is being traced here: what is computed from constants becomes part of its program."""
+    return is_traced(lax.full((), 0))
