@@ -158,7 +158,7 @@ def test_laws_that_no_program_computes_are_drawn_on_the_host():
 def test_arguments_of_the_wrong_kind():
     with pytest.raises(TypeError, match="expected an initializer of fanwise"):
         draw("he_normal", KEY, (3, 4))
-    with pytest.raises(TypeError, match="expected a fanwise.Layout"):
+    with pytest.raises(TypeError, match=r"expected a fanwise\.Layout"):
         draw(fanwise.he_normal, KEY, (3, 4), layout="in out")
     with pytest.raises(TypeError, match="out_sharding"):
         draw(fanwise.he_normal, KEY, (3, 4), out_sharding="x")

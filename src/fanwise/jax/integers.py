@@ -1,10 +1,10 @@
 """Products and sums of integers wider than 32 bits, of uint32 arrays: they need no 64-bit mode of JAX.
 
-JAX has an operation for the high word of a product; where an older one lacks it, it is made of 16-bit halves.
+Products are made of 16-bit halves: JAX's own operation for their high word (`jax.lax.mulhi`, 0.10) does not compile
+where the array is partitioned.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jax import Array, lax
 Wide: TypeAlias = tuple[Array, Array]
 """64-bit integers: their low words and their high words."""
 
-HALF = 0xFFFF
+HALF, SIXTEEN = np.uint32(0xFFFF), np.uint32(16)
 
 
 def u32(value: int) -> np.uint32:
@@ -22,25 +22,13 @@ def u32(value: int) -> np.uint32:
     return np.uint32(value & 0xFFFFFFFF)
 
 
-def mulhi_by_halves(left: Array, right: Array) -> Array:
-    """The high word of the 64-bit product of uint32 numbers, from products of 16-bit halves."""
-    low, high = left & HALF, left >> 16
-    other_low, other_high = right & HALF, right >> 16
-    inner = low * other_high + (low * other_low >> 16)  # at most (2^16 - 1) 2^16: no carry is lost
-    outer = high * other_low + (inner & HALF)
-    return high * other_high + (inner >> 16) + (outer >> 16)
-
-
-_mulhi: Callable[[Any, Any], Array]
-try:
-    from jax.lax import mulhi as _mulhi
-except ImportError:  # an older JAX
-    _mulhi = mulhi_by_halves
-
-
 def mulhi(left: Array | np.uint32, right: Array | np.uint32) -> Array:
-    """The high word of the 64-bit product of uint32 numbers."""
-    product: Array = _mulhi(*jnp.broadcast_arrays(left, right))
+    """The high word of the 64-bit product of uint32 numbers, one of which at least is an array."""
+    low, high = left & HALF, left >> SIXTEEN
+    other_low, other_high = right & HALF, right >> SIXTEEN
+    inner = low * other_high + (low * other_low >> SIXTEEN)  # at most (2^16 - 1) 2^16: no carry is lost
+    outer = high * other_low + (inner & HALF)
+    product: Array = high * other_high + (inner >> SIXTEEN) + (outer >> SIXTEEN)
     return product
 
 

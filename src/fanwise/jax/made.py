@@ -20,6 +20,7 @@ from fanwise.laws.base import checked_layout_shape
 from fanwise.laws.elementwise import Normal, TruncatedNormal, Uniform
 from fanwise.laws.layout import Layout
 from fanwise.laws.structured import Orthogonal
+from fanwise.stream.arguments import checked_number
 from fanwise.stream.box import Shape, ShapeLike, checked_shape
 
 Axes: TypeAlias = int | Sequence[int]

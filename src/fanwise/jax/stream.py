@@ -10,7 +10,9 @@ docs/stream-v1.md is the definition.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +55,7 @@ def words(stream: Array, shape: Shape, box: Box | None = None, iota: Iota | None
     return jnp.where(lane < 2, jnp.where(odd, lanes[1], lanes[0]), jnp.where(odd, lanes[3], lanes[2]))
 
 
+@partial(jax.jit, inline=True)
 def philox4x32(counter: tuple[Array, Array, Array, Array], key: tuple[Array, Array]) -> tuple[Array, ...]:
     """Philox4x32-10.
 
@@ -92,8 +95,6 @@ def _flat_index(shape: Shape, box: Box, iota: Iota) -> Wide:
 
 # From words to integers
 
-_COLUMNS: NDArray[np.int32] = np.array(TABLE, np.int32).T.copy()
-
 
 def integers(drawn: Array, scaled: Scaled) -> Array:
     """The integers of the law's own map, int32."""
@@ -107,20 +108,29 @@ def uniform_integers(drawn: Array) -> Array:
     return as_signed((drawn ^ SIGN) | 1)
 
 
+@partial(jax.jit, inline=True)
 def normal_integers(drawn: Array) -> Array:
     """Standard normal values in units of 2**-28: docs/stream-v1.md, section 5."""
     tail = (drawn << 1) | 1
     row = lax.clz(tail)
     y = as_signed(((tail << row) << 1) ^ SIGN)
-    index = row.astype(jnp.int32)
-    value = _coefficient(7, index)
+    bits = [(row & np.uint32(1 << bit)) != 0 for bit in range(5)]
+    value = _coefficient(7, bits)
     for degree in range(6, -1, -1):
-        value = mulhi_signed(value, y) + _coefficient(degree, index)
+        value = mulhi_signed(value, y) + _coefficient(degree, bits)
     return jnp.where(drawn >= SIGN, -value, value)
 
 
-def _coefficient(degree: int, row: Array) -> Array:
-    return jnp.asarray(_COLUMNS[degree]).at[row].get(mode="promise_in_bounds")
+def _coefficient(degree: int, bits: Sequence[Array]) -> Array:
+    """The table's coefficient for a row, chosen bit by bit.
+
+    A lookup by index would be fewer operations, but compilers put what the index is made of into each of eight lookups.
+    """
+    level: list[Any] = [np.int32(row[degree]) for row in TABLE]
+    for bit in bits:
+        level = [jnp.where(bit, odd, even) for even, odd in zip(level[::2], level[1::2], strict=True)]
+    chosen: Array = level[0]
+    return chosen
 
 
 def _kept_cells(drawn: Array, cells: TruncatedFixed) -> Array:
