@@ -13,6 +13,7 @@ from fanwise.laws.elementwise import Constant, Normal
 from fanwise.patterns import THROUGH
 from fanwise.plan.recipes import Choice, Feed, Recipe
 from fanwise.plan.roles import MAPS, Case, cases, fan_in_of
+from fanwise.plan.row import Row
 from fanwise.trace import INPUT, Op, Trace, Use
 from fanwise.visiting import Moment
 
@@ -210,6 +211,36 @@ class Planner:
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:
         if op.key in self._wanted:
             self._moments[op.key] = moment()
+
+
+def heads_moved(before: Mapping[str, float], now: Mapping[str, float]) -> bool:
+    """Whether what feeds the tables that are heads too has changed by more than 2 % since the pass before."""
+    return any(abs(value / before.get(path, 1.0) - 1) > 0.02 for path, value in now.items())
+
+
+def rows(planner: Planner) -> list[Row]:
+    """The rows of a plan, once a planner has finished, in the model's order."""
+    return [_row(planner.decisions[path]) for path in planner.cases]
+
+
+def _row(decision: Decision) -> Row:
+    case, choice = decision.case, decision.choice
+    parameter = case.parameter
+    return Row(
+        path=parameter.path,
+        shape=parameter.shape,
+        dtype=parameter.dtype,
+        law=choice.law,
+        layout=case.layout,
+        role=case.role,
+        op="" if case.op is None else case.op.kind,
+        reason=choice.reason,
+        source=choice.source,
+        aliases=parameter.aliases,
+        fed=decision.fed,
+        gives=choice.gives,
+        guess=choice.guess,
+    )
 
 
 def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from fanwise.plan.plan import Plan
-from fanwise.plan.planner import Decision, Planner
+from fanwise.plan.planner import Planner, heads_moved, rows
 from fanwise.plan.recipes import Recipe
 from fanwise.plan.registry import recipe as as_recipe
-from fanwise.plan.row import Row
 from fanwise.theory.propagation import propagate
 from fanwise.torch.held import dtype_name
 from fanwise.torch.inputs import as_inputs
@@ -49,7 +48,7 @@ def plan(model: nn.Module, inputs: Any = None, recipe: str | Recipe = "unit") ->
     chosen = as_recipe(recipe)
     planner = decide(model, given, run(model, given), chosen)
     version = torch.__version__.partition("+")[0]
-    return Plan(_rows(planner), chosen.name, f"torch {version}", inputs_text(inputs, given))
+    return Plan(rows(planner), chosen.name, f"torch {version}", inputs_text(inputs, given))
 
 
 def inputs_text(asked: Any, given: Inputs) -> str:
@@ -78,14 +77,10 @@ def decide(model: nn.Module, inputs: Inputs, trace: Trace, recipe: Recipe) -> Pl
         else:
             propagate(trace, planner)
         planner.finish()
-        if not _moved(heads, planner.measured_heads):
+        if not heads_moved(heads, planner.measured_heads):
             break
         heads = planner.measured_heads
     return planner
-
-
-def _moved(before: dict[str, float], now: dict[str, float]) -> bool:
-    return any(abs(value / before.get(path, 1.0) - 1) > 0.02 for path, value in now.items())
 
 
 def _constants(model: nn.Module) -> dict[str, float]:
@@ -98,27 +93,3 @@ def _is_constant(tensor: Tensor) -> bool:
     if tensor.numel() == 0 or (tensor.dim() > 1 and min(tensor.shape) > 1) or tensor.is_complex():
         return False
     return bool((tensor == tensor.flatten()[0]).all())
-
-
-def _rows(planner: Planner) -> list[Row]:
-    return [_row(planner.decisions[path]) for path in planner.cases]
-
-
-def _row(decision: Decision) -> Row:
-    case, choice = decision.case, decision.choice
-    parameter = case.parameter
-    return Row(
-        path=parameter.path,
-        shape=parameter.shape,
-        dtype=parameter.dtype,
-        law=choice.law,
-        layout=case.layout,
-        role=case.role,
-        op="" if case.op is None else case.op.kind,
-        reason=choice.reason,
-        source=choice.source,
-        aliases=parameter.aliases,
-        fed=decision.fed,
-        gives=choice.gives,
-        guess=choice.guess,
-    )
