@@ -34,9 +34,9 @@ def apply(
 ) -> Any:
     """The model with parameters drawn by the laws of a plan; the one that is given stays as it is.
 
-    Element i of a parameter is a function of the seed, the parameter's path and i alone: not of devices, shards or of what
-    else the model holds; its dtype only rounds it. A tied parameter is drawn once. Parameters without a law stay as they
-    are. Arrays keep their shardings; where there are shapes alone, those that they name.
+    Element i of a parameter is a function of the seed, the parameter's path and i alone: not of devices, shards or of
+    what else the model holds; its dtype only rounds it. A tied parameter is drawn once. Parameters without a law stay
+    as they are. Arrays keep their shardings; where there are shapes alone, those that they name.
 
     Args:
         model: as for `fanwise.jax.plan`; its arrays may be shapes, as `jax.eval_shape` gives them.

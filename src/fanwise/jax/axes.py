@@ -129,9 +129,21 @@ def layout_in_storage(layout: Layout, axes: Axes | None, shape: Shape) -> Layout
         if any(other not in (role, "stack") for other in found):
             return None
         if len(found) > 1 and found[0] == "stack" != role and "stack" not in found[1:] and layout.groups == 1:
-            fused = Fused(axis, (), axes.sizes[[f for f in factors if axes.sizes[f] != 1][0]])
+            fused = Fused(axis, (), axes.sizes[next(f for f in factors if axes.sizes[f] != 1)])
         roles.append(role if found else _role_of_one(layout, axes, axis))
     return _checked(layout, tuple(roles), fused, shape)
+
+
+def stacked_layout(axes: Axes | None, shape: Shape) -> Layout | None:
+    """Of a vector that is one of several in a parameter, as the biases of layers that a scan goes through."""
+    if axes is None or not shape:
+        return None
+    shown = {factor for factors in axes.array for factor in factors}
+    roles = tuple(
+        "stack" if size != 1 and shown.isdisjoint(factors) else "out"
+        for size, factors in zip(shape, axes.storage, strict=True)
+    )
+    return Layout(roles) if "stack" in roles and "out" in roles else None
 
 
 def _role_of_one(layout: Layout, axes: Axes, axis: int) -> str:

@@ -30,11 +30,19 @@ RECORDED = 2
 def entered(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
     """Interprets a loop or a branch."""
     handler = {"scan": _scan, "while": _while, "cond": _branch}[equation.primitive.name]
-    call, looping = recorder.call, recorder.looping
+    call = recorder.call
+    recorder.loops += 1
     try:
         return handler(recorder, equation, values)
     finally:
-        recorder.call, recorder.looping = call, looping
+        recorder.call = call
+        recorder.loops -= 1
+
+
+def _count(recorder: "Recorder", number: int) -> None:
+    """Ops of the outermost loop are told apart by its steps."""
+    if recorder.loops == 1:
+        recorder.call = number
 
 
 def _scan(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
@@ -47,8 +55,7 @@ def _scan(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) -> 
     traced = RECORDED if over_time else length
     kept: list[list[Value]] = []
     for number, index in enumerate(order):
-        recorder.call = number if not recorder.looping else recorder.call
-        recorder.looping = True
+        _count(recorder, number)
         given = [_row(value, index) for value in rows]
         state = [replace(value, state=True) for value in carry] if over_time else carry
         if number < traced:
@@ -124,7 +131,7 @@ def _while(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) ->
     number = 0
     while _goes_on(recorder, params["cond_jaxpr"], [*of_test, *state], number):
         if number < RECORDED:
-            recorder.call = number if not recorder.looping else recorder.call
+            _count(recorder, number)
             state = [recorder.settled(value) for value in recorder.closed(params["body_jaxpr"], [*of_body, *state])]
         else:
             state = _on_numbers(recorder, params["body_jaxpr"], [*of_body, *state], state)

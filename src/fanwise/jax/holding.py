@@ -106,9 +106,7 @@ def _broadcast(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
 
 
 def _sliced(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
-    values, shape, _ = target
-    starts = step.params["start_indices"]
-    return _parted(one, axes, starts, shape)
+    return _parted(one, axes, step.params["start_indices"], target[1])
 
 
 def _dynamically_sliced(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
@@ -119,7 +117,7 @@ def _dynamically_sliced(one: Shown, axes: Axes, step: Step, target: Any) -> Show
 
 
 def _split(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
-    values, shape, place = target
+    _, shape, place = target
     axis, sizes = int(step.params["axis"]), [int(size) for size in step.params["sizes"]]
     starts = [0] * len(shape)
     starts[axis] = sum(sizes[:place])

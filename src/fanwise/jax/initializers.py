@@ -122,7 +122,7 @@ def from_law(law: Law, layout: Layout | None = None, dtype: Any = None) -> Drawn
         TypeError: an argument of the wrong kind.
 
     Example:
-        >>> import fanwise
+        >>> import fanwise, jax
         >>> experts = from_law(fanwise.he_normal, fanwise.Layout.dense("stack in out"))
         >>> w = experts(jax.random.key(0), (16, 256, 512))
         >>> round(float(w.std() * (256 / 2) ** 0.5), 2)
@@ -147,6 +147,7 @@ def uniform(scale: Any = 1e-2, dtype: Any = None) -> Drawn:
         ValueError: a scale that is negative or not finite.
 
     Example:
+        >>> import jax
         >>> w = uniform(10.0)(jax.random.key(0), (1000,))
         >>> bool((w >= 0).all()), bool((w < 10).all())
         (True, True)
@@ -182,6 +183,7 @@ def truncated_normal(stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, u
         ValueError: a stddev that is negative or not finite, or bounds without a normal number between them.
 
     Example:
+        >>> import jax
         >>> w = truncated_normal(5.0)(jax.random.key(0), (100, 100))
         >>> bool((abs(w) <= 10).all()), round(float(w.std()), 1)
         (True, 4.4)
@@ -216,6 +218,7 @@ def variance_scaling(
         ValueError: a scale that is negative or not finite, an unknown mode or distribution, an axis named twice.
 
     Example:
+        >>> import jax
         >>> w = variance_scaling(2.0, "fan_in", "normal")(jax.random.key(0), (400, 300))
         >>> round(float(w.std() * 200**0.5), 2)
         1.0
@@ -307,6 +310,7 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Or
         ValueError: a scale that is negative or not finite; when called, fewer than 2 axes.
 
     Example:
+        >>> import jax, jax.numpy as jnp
         >>> q = orthogonal()(jax.random.key(0), (3, 3))
         >>> bool(jnp.allclose(q @ q.T, jnp.eye(3), atol=1e-6))
         True

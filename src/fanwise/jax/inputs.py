@@ -31,8 +31,8 @@ def as_inputs(inputs: Any, *, abstract: bool = False) -> Inputs:
     """What an `inputs` argument means.
 
     Args:
-        inputs: `Inputs`; an array, or a shape as `jax.eval_shape` gives it; a tuple of positional arguments; a mapping of
-            named ones; or words.
+        inputs: `Inputs`; an array, or a shape as `jax.eval_shape` gives it; a tuple of positional arguments; a mapping
+            of named ones; or words.
         abstract: words become shapes without numbers.
 
     Raises:
@@ -54,8 +54,8 @@ def as_inputs(inputs: Any, *, abstract: bool = False) -> Inputs:
     if isinstance(inputs, Mapping) and all(isinstance(name, str) for name in inputs):
         return Inputs((), dict(inputs))
     raise TypeError(
-        f"inputs = {type(inputs).__name__}: expected an array, a tuple of arguments, a mapping of named ones, or a text "
-        f"such as '32,784'"
+        f"inputs = {type(inputs).__name__}: expected an array, a tuple of arguments, a mapping of named ones, or a "
+        f"text such as '32,784'"
     )
 
 

@@ -114,7 +114,7 @@ def _of_linen(module: Any, variables: Any) -> Model:
         raise TypeError(f"variables = {type(variables).__name__}: expected what module.init returns")
     alone = "params" not in variables
     held = {"params": variables} if alone else dict(variables)
-    state = {name: values for name, values in held.items() if name != "params"}
+    state = _with_values({name: values for name, values in held.items() if name != "params"})
 
     def call(tree: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
         rngs = {name: jax.random.key(0) for name in ("dropout", "params")}
@@ -145,7 +145,7 @@ def _of_tree(
 
     return Model(
         name,
-        lambda values, args, kwargs: call(whole(values), args, kwargs),
+        lambda values, args, kwargs: call(_with_values(whole(values)), args, kwargs),
         MappingProxyType({path: leaves[place] for path, place in named if owners[path] == path}),
         _aliases(owners),
         lambda values: rebuild(whole(values)),
@@ -162,13 +162,30 @@ def _of_nnx(nnx: ModuleType, module: Any) -> Model:
         pairs = [(path, variable.replace(values[".".join(map(str, path))])) for path, variable in flat]
         return nnx.merge(graph, nnx.from_flat_state(pairs), rest, copy=True)
 
+    def call(values: Mapping[str, Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        pairs = [(path, variable.replace(values[".".join(map(str, path))])) for path, variable in flat]
+        return nnx.merge(graph, nnx.from_flat_state(pairs), _with_values(rest), copy=True)(*args, **named)
+
     return Model(
         type(module).__name__,
-        lambda values, args, named: whole(values)(*args, **named),
+        call,
         MappingProxyType(arrays),
         MappingProxyType({}),
         whole,
     )
+
+
+def _with_values(tree: Any) -> Any:
+    """A state of shapes alone (running averages, counters, keys) with the values that it usually starts with."""
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: _value_of(leaf, _dotted(path)), tree)
+
+
+def _value_of(leaf: Any, name: str) -> Any:
+    if not isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0), leaf.shape)
+    return (jnp.ones if "var" in name.split(".") else jnp.zeros)(leaf.shape, leaf.dtype)
 
 
 def _is_parameter(leaf: Any) -> bool:

@@ -26,13 +26,13 @@ PASSES = 3
 def plan(model: Any, inputs: Any, recipe: str | Recipe = "unit") -> Plan:
     """A law for every parameter of a model, from what the model does with some inputs.
 
-    The model is traced and interpreted op by op. What feeds each op is measured on the values that the plan itself would
-    put there; where the parameters or the inputs are shapes alone, it is derived by theory. Parameters that no op used
-    are listed, not guessed.
+    The model is traced and interpreted op by op. What feeds each op is measured on the values that the plan itself
+    would put there; where the parameters or the inputs are shapes alone, it is derived by theory. Parameters that no op
+    used are listed, not guessed.
 
     Args:
-        model: ``(function, params)`` with ``function(params, *inputs)``, ``(linen module, variables)``, an nnx module or
-            an Equinox module; with arrays, or with shapes as `jax.eval_shape` gives them.
+        model: ``(function, params)`` with ``function(params, *inputs)``, ``(linen module, variables)``, an nnx module
+            or an Equinox module; with arrays, or with shapes as `jax.eval_shape` gives them.
         inputs: an array, a tuple of arguments, a mapping of named ones, or words such as ``"32,224,224,3"`` or
             ``"8,128:int32[0,50257)"``.
         recipe: its name, or a `Recipe`.

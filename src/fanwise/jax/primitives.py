@@ -28,7 +28,7 @@ CALLS: Mapping[str, str] = MappingProxyType(
 VIEWS = frozenset(
     """
     reshape transpose squeeze expand_dims broadcast_in_dim convert_element_type copy copy_p reduce_precision rev
-    stop_gradient sharding_constraint mesh_cast reshard name real_to_complex pvary pcast device_put pad
+    stop_gradient sharding_constraint mesh_cast reshard name real_to_complex pvary pcast pad
     """.split()  # noqa: SIM905
 )
 """Primitives whose output holds the values of their first input, moved or repeated."""
@@ -183,18 +183,21 @@ def _binary(role: str, step: Step, values: Sequence[Value]) -> Call | None:
         return Call(role, data, tuple(Part(place, role) for place in held))
     if held:
         return None
-    minus = {"minus": 1} if step.name == "sub" else {}
+    kind = "elementwise" if step.name == "div" else "add" if role == "shift" else "mul"
     if len(data) == 2:
-        if step.name == "sub" and values[0].reduced and values[1].reduced:
-            return Call("elementwise", data)  # E x^2 - (E x)^2: one statistic
-        return Call("add" if role == "shift" else "elementwise" if step.name == "div" else "mul", data, (), -1, minus)
+        one_statistic = step.name == "sub" and _of_one_size(values)  # E x^2 - (E x)^2
+        detail = {"minus": 1} if step.name == "sub" and not one_statistic else {}
+        return Call("elementwise" if one_statistic else kind, data, (), -1, detail)
     number = values[1 - data[0]].number if data else None
-    if number is not None:
-        reflected = step.name == "div" and data[0] == 1
-        return Call("elementwise", data, (), -1, {} if reflected else {"constant": number})
-    if step.name == "div":
-        return Call("elementwise", data)
-    return Call("add" if role == "shift" else "mul", data, (), -1, {})
+    if number is None:
+        return Call(kind, data)
+    reflected = step.name == "div" and data[0] == 1
+    return Call("elementwise", data, (), -1, {} if reflected else {"constant": number})
+
+
+def _of_one_size(values: Sequence[Value]) -> bool:
+    """Whether two values are statistics over the same axes."""
+    return values[0].reduced and values[1].reduced and values[0].extent == values[1].extent
 
 
 def _extreme(step: Step, values: Sequence[Value]) -> Call | None:

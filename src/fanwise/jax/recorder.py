@@ -15,7 +15,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from fanwise.jax import shapes
-from fanwise.jax.axes import layout_in_storage
+from fanwise.jax.axes import layout_in_storage, stacked_layout
 from fanwise.jax.calls import Call, Part, Step, plain_step, step_of
 from fanwise.jax.control import LOOPS, entered
 from fanwise.jax.cuts import Cuts, pruned
@@ -34,8 +34,11 @@ ALONE = ("activation", "elementwise", "add", "mul")
 """Kinds that work on each value alone, so that they can be replayed on values of another size."""
 
 PRODUCTS = ("dot_general", "conv_general_dilated", "ragged_dot_general")
-HARMLESS = ("reduce", "scatter", "select_and_scatter", "sort", "cum", "argm", "custom_")
-"""Beginnings of the names of primitives whose programs only say how two numbers are combined."""
+PASSED = ("device_put", "optimization_barrier")
+"""Primitives that give what they are given."""
+
+COMBINING = ("reduce", "scatter", "select_and_scatter", "sort", "cum", "argm")
+"""Beginnings of the names of primitives whose programs only say how numbers are combined."""
 
 
 class Recorder:
@@ -59,7 +62,7 @@ class Recorder:
         self.outputs: list[Value] = []
         self.unseen: list[str] = []
         self.call = 0
-        self.looping = False
+        self.loops = 0
         self.last = "none"
         self._parameters, self._leaves = parameters, leaves
         self._visitor, self._taps = visitor, taps
@@ -103,6 +106,8 @@ class Recorder:
             return self.closed(equation.params[CALLS[name]], values)
         if name in LOOPS:
             return entered(self, equation, [self.settled(value) for value in values])
+        if name in PASSED:
+            return list(values)
         step = step_of(equation)
         self.last = name
         if all(value.is_constant for value in values):
@@ -117,14 +122,18 @@ class Recorder:
     def _settled_equation(self, step: Step, values: Sequence[Value]) -> list[Value]:
         if not any(value.is_data for value in values) and not self._acts_alone(step, values):
             return [derived(step, values, place) for place in range(len(step.outs))]
-        if step.name in VIEWS and values[0].is_data:
+        if values[0].is_data and step.name in VIEWS:
             return [self._view(step, values, 0)]
-        if step.name in SELECTIONS and values[0].is_data:
+        if values[0].is_data and step.name in SELECTIONS:
             return [self._selected(step, values, place) for place in range(len(step.outs))]
         if step.name == "gather" and values[0].held is not None and describe(step, values).kind != "embedding":
             return [derived(step, values, 0)]
-        if not any(bool(_is_float(form[1])) for form in step.outs):
+        if not any(_is_float(form[1]) for form in step.outs):
             return self._answers(step, values)
+        return self._arithmetic(step, values)
+
+    def _arithmetic(self, step: Step, values: Sequence[Value]) -> list[Value]:
+        """What gives new numbers: an op, unless it belongs to the one before or the one after."""
         mean = self._mean(step, values)
         if mean is not None:
             return [mean]
@@ -137,7 +146,7 @@ class Recorder:
         if step.name not in ("div", "mul") or len(values) != 2 or values[0].op is None or values[0].op < 0:
             return None
         op, number = self.ops[values[0].op], values[1].number
-        if op.name != "reduce_sum" or number is None or values[0] is not self.outputs[op.index]:
+        if op.name != "reduce_sum" or number is None or values[0].size != op.size:
             return None
         self.ops[op.index] = replace(op, name="mean")
         made = replace(values[0], data=step.first(values[0].data, values[1].data), samples={})
@@ -145,7 +154,7 @@ class Recorder:
         return made
 
     def _acts_alone(self, step: Step, values: Sequence[Value]) -> bool:
-        """Whether a function of parameters and constants is an op of the model: rows of a table, a map of a constant."""
+        """Whether a function of parameters and constants is an op of the model: a table's rows, a map of a constant."""
         held = [value for value in values if value.held is not None]
         if step.name in PRODUCTS:
             return len(held) == 1
@@ -240,7 +249,10 @@ class Recorder:
         self, step: Step, values: Sequence[Value], call: Call, *, reads: tuple[tuple[int, ...], ...] | None = None
     ) -> list[Value]:
         """Carries out one op of the model, shows it to the visitor, and returns its outputs."""
-        call = _with_roles(call, values)
+        if _holds_program(step.params) and not step.name.startswith(COMBINING):
+            self.unseen.append(f"{step.name}: the program inside it was not entered")
+        call = self._in_order(_with_roles(call, values), values)
+        self._tell_keys(step, values)
         places = sorted(call.data, key=lambda place: values[place].is_constant)
         read = [self._as_data(values[place]) for place in places]
         sources = [value for value in read if value.is_data]
@@ -254,6 +266,34 @@ class Recorder:
         self._stand_in(laws, op, values, arrays)
         made = step(*arrays)
         return self._closed(op, step, (values, read), made)
+
+    def _in_order(self, call: Call, values: Sequence[Value]) -> Call:
+        """A product with the weights of a softmax on its left, whichever side the program has them on."""
+        if call.kind != "matmul" or len(call.data) != 2 or not self._from_softmax(values[call.data[1]]):
+            return call
+        if self._from_softmax(values[call.data[0]]):
+            return call
+        turned = {"l": "r", "r": "l"}
+        sides = tuple(turned.get(side, side) for side in call.detail["sides"])
+        return replace(call, data=call.data[::-1], detail={**call.detail, "sides": sides})
+
+    def _from_softmax(self, value: Value) -> bool:
+        index = -1 if value.op is None else value.op
+        while index >= 0 and self.ops[index].kind in ("elementwise", "dropout", "slice") and self.ops[index].inputs:
+            index = self.ops[index].inputs[0]
+        return index >= 0 and self.ops[index].kind == "softmax"
+
+    def _tell_keys(self, step: Step, values: Sequence[Value]) -> None:
+        """A softmax over scores is over the keys: they are the right operand of the product that the scores are."""
+        if step.name != "reduce_max" or not values[0].sides or values[0].op is None:
+            return
+        over = {values[0].sides[axis] for axis in step.params["axes"]}
+        index = values[0].op
+        while index >= 0 and self.ops[index].kind != "matmul" and self.ops[index].inputs:
+            index = self.ops[index].inputs[0]
+        if over == {"l"} and index >= 0 and self.ops[index].kind == "matmul":
+            op = self.ops[index]
+            self.ops[index] = replace(op, inputs=op.inputs[::-1], reads=op.reads[::-1])
 
     def _opened(self, step: Step, call: Call, values: Sequence[Value], sources: Sequence[Value]) -> Op:
         uses = tuple(use for part in call.parts for use in self._uses(values[part.place], part))
@@ -275,8 +315,11 @@ class Recorder:
     def _use(self, held: Held, which: int, part: Part, value: Value) -> Use:
         shown = held.shown[which]
         role, layout = shown.side or part.role, None
+        shape = self._parameters[shown.path].shape
         if part.layout is not None and not shown.side:
-            layout = layout_in_storage(part.layout, shown.axes, self._parameters[shown.path].shape)
+            layout = layout_in_storage(part.layout, shown.axes, shape)
+        elif part.role in ("shift", "scale"):
+            layout = stacked_layout(shown.axes, shape)
         if which == 0:
             self._cuts.see(shown.path, shown.parts)
         return Use(shown.path, role, layout, held.steps, self._ratio(held, shown.path))
@@ -365,6 +408,7 @@ class Recorder:
             op=op.index,
             chain=self._chain(op, form[0], read),
             sides=sides if op.kind in ("matmul", "add", *FOLLOWED, "mul") else (),
+            extent=math.prod(form[0]),
             reduced=op.kind == "reduce" or (elementwise and bool(moving) and all(value.reduced for value in moving)),
             state=bool(moving) and all(value.state for value in read),
         )
@@ -473,6 +517,12 @@ def _replay(step: Step, call: Call, values: Sequence[Value]) -> Callable[..., An
         return np.asarray(step.first(*filled), np.float64)
 
     return replay
+
+
+def _holds_program(params: Mapping[str, Any]) -> bool:
+    """Whether a primitive carries out a program of its own."""
+    each = [one for value in params.values() for one in (value if isinstance(value, tuple) else (value,))]
+    return any(isinstance(one, Jaxpr | ClosedJaxpr) for one in each)
 
 
 def _is_difference(op: Op) -> bool:

@@ -86,8 +86,8 @@ def run(model: Any, inputs: Inputs, visitor: Visitor | None = None) -> Trace:
     a loop over time. `Trace.unseen` says what was not looked into.
 
     Args:
-        model: ``(function, params)`` with ``function(params, *inputs)``, ``(linen module, variables)``, an nnx module or
-            an Equinox module. Where its arrays or the inputs are shapes alone, nothing is computed.
+        model: ``(function, params)`` with ``function(params, *inputs)``, ``(linen module, variables)``, an nnx module
+            or an Equinox module. Where its arrays or the inputs are shapes alone, nothing is computed.
         inputs: what it is called with.
         visitor: what is shown each op.
 

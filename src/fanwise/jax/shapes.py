@@ -1,7 +1,7 @@
 """Elementwise functions recognised by their values: a GELU is one however its program is written.
 
-As a model is traced, every elementwise operation is also carried out on a few sample points, as a function of each array
-that it is made of. What agrees with a known nonlinearity at all points is one.
+As a model is traced, every elementwise operation is also carried out on a few sample points, as a function of each
+array that it is made of. What agrees with a known nonlinearity at all points is one.
 """
 
 from collections.abc import Mapping, Sequence

@@ -110,6 +110,7 @@ class Value:
         samples: the elementwise functions of other arrays that it is (`fanwise.jax.shapes`).
         sides: of a product of two arrays of data: which factor each axis comes from, "l", "r" or "b".
         reduced: it is made value by value of sums or means.
+        extent: how many numbers its op gave, before they were repeated.
         state: it is made of the state of a loop over time alone.
         pending: a statistic and a parameter whose product it is, not yet an op of its own.
     """
@@ -124,6 +125,7 @@ class Value:
     samples: Mapping[int, Any] = field(default_factory=dict, repr=False)
     sides: tuple[str, ...] = ()
     reduced: bool = False
+    extent: int = 0
     state: bool = False
     pending: "tuple[Value, Value] | None" = None
 
