@@ -44,8 +44,8 @@ def _can_be_cut(layout: Layout, axis: int) -> bool:
     return layout.groups == 1 and layout.fused is None and layout.axes[axis] in ("in", "out")
 
 
-def pruned(trace: Trace, absorbed: frozenset[int]) -> Trace:
-    """The trace without the ops that others stand for and that nothing reads any more."""
+def kept_ops(trace: Trace, absorbed: frozenset[int]) -> tuple[int, ...]:
+    """The ops that stay once those are gone that others stand for and that nothing reads any more."""
     readers = [0] * len(trace.ops)
     for op in trace.ops:
         for source in set(op.inputs) - {INPUT}:
@@ -56,9 +56,13 @@ def pruned(trace: Trace, absorbed: frozenset[int]) -> Trace:
             gone.add(op.index)
             for source in set(op.inputs) - {INPUT}:
                 readers[source] -= 1
-    kept = [op for op in trace.ops if op.index not in gone]
-    number = {op.index: place for place, op in enumerate(kept)} | {INPUT: INPUT}
-    ops = tuple(_renumbered(op, number) for op in kept)
+    return tuple(op.index for op in trace.ops if op.index not in gone)
+
+
+def pruned(trace: Trace, kept: tuple[int, ...]) -> Trace:
+    """The trace of these ops alone."""
+    number = {index: place for place, index in enumerate(kept)} | {INPUT: INPUT}
+    ops = tuple(_renumbered(trace.ops[index], number) for index in kept)
     return replace(trace, ops=ops, outputs=tuple(number[index] for index in trace.outputs))
 
 

@@ -97,6 +97,15 @@ def as_model(model: Any) -> Model:
     raise TypeError(f"model = {type(model).__name__}: {FORMS}")
 
 
+def is_model(model: Any) -> bool:
+    """Whether `as_model` takes it."""
+    try:
+        as_model(model)
+    except TypeError:
+        return False
+    return True
+
+
 def _loaded(name: str) -> ModuleType | None:
     """A library that the user has imported: without it no model is one of its own."""
     return sys.modules.get(name)

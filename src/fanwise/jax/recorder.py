@@ -18,7 +18,7 @@ from fanwise.jax import shapes
 from fanwise.jax.axes import layout_in_storage, stacked_layout
 from fanwise.jax.calls import Call, Part, Step, plain_step, step_of
 from fanwise.jax.control import LOOPS, entered
-from fanwise.jax.cuts import Cuts, pruned
+from fanwise.jax.cuts import Cuts, kept_ops, pruned
 from fanwise.jax.holding import FACTORS, derived
 from fanwise.jax.primitives import CALLS, ELEMENTWISE, SELECTIONS, VIEWS, describe
 from fanwise.jax.values import Chain, Held, Measured, Value, constant, followed, given_numbers, measured
@@ -61,6 +61,8 @@ class Recorder:
         self.ops: list[Op] = []
         self.outputs: list[Value] = []
         self.unseen: list[str] = []
+        self.kept: tuple[int, ...] = ()
+        self.shares: dict[int, float] = {}
         self.call = 0
         self.loops = 0
         self.last = "none"
@@ -77,7 +79,8 @@ class Recorder:
         ends = tuple(dict.fromkeys(value.op for value in outputs if value.op is not None and value.op >= 0))
         ops = tuple(self._cuts.told(op) for op in self.ops)
         whole = Trace(ops, tuple(self._parameters.values()), ends, tuple(dict.fromkeys(self.unseen)))
-        return pruned(whole, frozenset(self._absorbed))
+        self.kept = kept_ops(whole, frozenset(self._absorbed))
+        return pruned(whole, self.kept)
 
     # Programs
 
@@ -149,6 +152,7 @@ class Recorder:
         if op.name != "reduce_sum" or number is None or values[0].size != op.size:
             return None
         self.ops[op.index] = replace(op, name="mean")
+        self.shares[op.index] = number if step.name == "div" else 1 / number if number else 1.0
         made = replace(values[0], data=step.first(values[0].data, values[1].data), samples={})
         self.outputs[op.index] = made
         return made
