@@ -49,8 +49,17 @@ def step_of(equation: JaxprEqn) -> Step:
         made = primitive.bind(*arrays, **primitive.get_bind_params(equation.params))
         return list(made) if primitive.multiple_results else [made]
 
-    outs = tuple((tuple(out.aval.shape), out.aval.dtype) for out in equation.outvars)
-    return Step(primitive.name, function, outs, equation.params)
+    return Step(primitive.name, function, forms_of(equation.outvars), equation.params)
+
+
+def forms_of(atoms: Sequence[Any]) -> tuple[Form, ...]:
+    """Shape and dtype of each variable."""
+    return tuple((tuple(atom.aval.shape), atom.aval.dtype) for atom in atoms)
+
+
+def literal(atom: Any) -> np.ndarray[Any, Any]:
+    """The value of a number that stands in a jaxpr."""
+    return np.asarray(atom.val, atom.aval.dtype)
 
 
 def plain_step(name: str, function: Callable[..., Any], like: jax.ShapeDtypeStruct | Any) -> Step:

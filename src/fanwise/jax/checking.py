@@ -41,8 +41,8 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
     The model's program is interpreted op by op, forward, and again for the gradients; nothing of the model changes.
 
     Args:
-        model: as for `fanwise.jax.plan`, judged as it is found; or a function of a JAX key that makes one, called once a
-            seed.
+        model: as for `fanwise.jax.plan`, judged as it is found; or a function of a JAX key that makes one, called once
+            a seed.
         batch: inputs as for `fanwise.jax.plan`. Where a `loss` is given, the last element of a tuple, or a mapping's
             "target" or "labels", is what the loss compares with; a batch without one gets targets that are drawn.
         loss: "cross_entropy", "binary_cross_entropy_with_logits", "mse_loss", or a function of output and target that

@@ -14,9 +14,9 @@ import numpy as np
 from jax.core import eval_jaxpr
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from fanwise.jax.calls import Call, Step
+from fanwise.jax.calls import Call, Step, forms_of
 from fanwise.jax.holding import taken
-from fanwise.jax.values import Value, followed
+from fanwise.jax.values import Value, followed, of_form
 from fanwise.trace import INPUT
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _scan(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) -> 
         kept.append(made[carries:])
     if params["reverse"]:
         kept.reverse()
-    outs = [(tuple(out.aval.shape), out.aval.dtype) for out in equation.outvars]
+    outs = forms_of(equation.outvars)
     stacked = [_stacked(recorder, [row[i] for row in kept], form) for i, form in enumerate(outs[carries:])]
     return [*(carry or [Value(*form) for form in outs[:carries]]), *stacked]
 
@@ -116,7 +116,7 @@ def _stacked(recorder: "Recorder", rows: Sequence[Value], form: tuple[tuple[int,
     sources = [value for value in rows if value.is_data]
     if not sources or not sources[0].is_float:
         first = sources[0] if sources else rows[0]
-        return Value(*form, data=data, op=first.op if first.op == INPUT else None, given=first.given)
+        return of_form(form, data=data, op=first.op if first.op == INPUT else None, given=first.given)
     distinct = [value for place, value in enumerate(sources) if value.op not in {one.op for one in sources[:place]}]
     step = Step("concatenate", lambda *_: [data], (form,))
     call = Call("concat", tuple(range(len(distinct))))

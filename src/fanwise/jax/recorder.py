@@ -6,7 +6,7 @@ that it shows.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +14,14 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from fanwise.jax import shapes
+from fanwise.jax import naming, shapes
 from fanwise.jax.axes import layout_in_storage, stacked_layout
-from fanwise.jax.calls import Call, Part, Step, plain_step, step_of
+from fanwise.jax.calls import Call, Part, Step, literal, plain_step, step_of
 from fanwise.jax.control import LOOPS, entered
 from fanwise.jax.cuts import Cuts, kept_ops, pruned
 from fanwise.jax.holding import FACTORS, derived
-from fanwise.jax.primitives import CALLS, ELEMENTWISE, SELECTIONS, VIEWS, describe
-from fanwise.jax.values import Chain, Held, Measured, Value, constant, followed, given_numbers, measured
+from fanwise.jax.primitives import CALLS, SELECTIONS, VIEWS, describe
+from fanwise.jax.values import Chain, Held, Measured, Value, constant, followed, given_numbers, measured, of_form
 from fanwise.laws.base import Initializer
 from fanwise.stream.key import Key
 from fanwise.trace import INPUT, WEIGHT_KINDS, Op, Parameter, Trace, Use
@@ -29,9 +29,6 @@ from fanwise.visiting import Visitor
 
 FOLLOWED = ("activation", "shift", "scale", "elementwise", "dropout")
 """Kinds through which the features of a weight op are followed: they keep each value at its place."""
-
-ALONE = ("activation", "elementwise", "add", "mul")
-"""Kinds that work on each value alone, so that they can be replayed on values of another size."""
 
 PRODUCTS = ("dot_general", "conv_general_dilated", "ragged_dot_general")
 PASSED = ("device_put", "optimization_barrier")
@@ -89,7 +86,7 @@ class Recorder:
         known: dict[Any, Value] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *values], strict=True))
 
         def read(atom: Any) -> Value:
-            return constant(np.asarray(atom.val, atom.aval.dtype)) if isinstance(atom, Literal) else known[atom]
+            return constant(literal(atom)) if isinstance(atom, Literal) else known[atom]
 
         for equation in jaxpr.eqns:
             made = self.equation(equation, [read(atom) for atom in equation.invars])
@@ -109,16 +106,16 @@ class Recorder:
             return self.closed(equation.params[CALLS[name]], values)
         if name in LOOPS:
             return entered(self, equation, [self.settled(value) for value in values])
-        if name in PASSED:
-            return list(values)
-        step = step_of(equation)
         self.last = name
+        return list(values) if name in PASSED else self._stepped(step_of(equation), values)
+
+    def _stepped(self, step: Step, values: Sequence[Value]) -> list[Value]:
         if all(value.is_constant for value in values):
             return self._constants(step, values)
         pending = [value for value in values if value.pending is not None]
-        if pending and name in VIEWS:
+        if pending and step.name in VIEWS:
             return [self._viewed_pending(step, values)]
-        if pending and name == "mul" and any(value.is_data for value in values):
+        if pending and step.name == "mul" and any(value.is_data for value in values):
             return [self._normalised(values)]
         return self._settled_equation(step, [self.settled(value) for value in values])
 
@@ -140,7 +137,7 @@ class Recorder:
         mean = self._mean(step, values)
         if mean is not None:
             return [mean]
-        if step.name == "mul" and _is_statistic_times_parameter(values):
+        if step.name == "mul" and naming.is_statistic_times_parameter(values):
             return [self._postponed(step, values)]
         return self.operation(step, values, describe(step, values))
 
@@ -171,7 +168,7 @@ class Recorder:
     def _constants(self, step: Step, values: Sequence[Value]) -> list[Value]:
         made = step(*(value.data for value in values))
         state = any(value.state for value in values)
-        return [Value(*form, data=data, state=state) for form, data in zip(step.outs, made, strict=True)]
+        return [of_form(form, data=data, state=state) for form, data in zip(step.outs, made, strict=True)]
 
     def _answers(self, step: Step, values: Sequence[Value]) -> list[Value]:
         """Integers and truth values: made of the model's inputs alone they count as those."""
@@ -180,7 +177,7 @@ class Recorder:
         given = all(value.op == INPUT for value in sources)
         samples = shapes.sampled(step, values)
         return [
-            Value(*form, data=data, op=INPUT if given else None, given=sources[0].given, samples=samples)
+            of_form(form, data=data, op=INPUT if given else None, given=sources[0].given, samples=samples)
             for form, data in zip(step.outs, made, strict=True)
         ]
 
@@ -196,7 +193,7 @@ class Recorder:
 
         kept = step.name in ("convert_element_type", "copy", "stop_gradient", "name", "reduce_precision")
         chain = value.chain if kept else followed(value, again, shape)
-        sides = _moved_sides(value.sides, step, shape)
+        sides = naming.moved_sides(value.sides, step, shape)
         samples = shapes.sampled(step, values) if kept else {}
         return replace(
             value, shape=shape, dtype=dtype, data=data, chain=chain, sides=sides, samples=samples, pending=None
@@ -220,14 +217,14 @@ class Recorder:
 
     def _postponed(self, step: Step, values: Sequence[Value]) -> Value:
         statistic, parameter = sorted(values, key=lambda value: value.held is not None)
-        return Value(*step.outs[0], pending=(statistic, parameter))
+        return of_form(step.outs[0], pending=(statistic, parameter))
 
     def _viewed_pending(self, step: Step, values: Sequence[Value]) -> Value:
         pair = values[0].pending
         if pair is None:
             return self._view(step, [self.settled(value) for value in values], 0)
         statistic, parameter = self._view(step, [pair[0]], 0), derived(step, [pair[1]], 0)
-        return Value(*step.outs[0], pending=(statistic, parameter))
+        return of_form(step.outs[0], pending=(statistic, parameter))
 
     def settled(self, value: Value) -> Value:
         """The value, once a product that was postponed is an op."""
@@ -253,16 +250,16 @@ class Recorder:
         self, step: Step, values: Sequence[Value], call: Call, *, reads: tuple[tuple[int, ...], ...] | None = None
     ) -> list[Value]:
         """Carries out one op of the model, shows it to the visitor, and returns its outputs."""
-        if _holds_program(step.params) and not step.name.startswith(COMBINING):
+        if naming.holds_program(step.params) and not step.name.startswith(COMBINING):
             self.unseen.append(f"{step.name}: the program inside it was not entered")
-        call = self._in_order(_with_roles(call, values), values)
+        call = self._in_order(naming.with_roles(call, values), values)
         self._tell_keys(step, values)
         places = sorted(call.data, key=lambda place: values[place].is_constant)
         read = [self._as_data(values[place]) for place in places]
         sources = [value for value in read if value.is_data]
         op = self._opened(step, call, values, sources)
         shown = tuple(value.shape for value in sources) if reads is None else reads
-        op = replace(op, reads=shown, replay=_replay(step, call, values))
+        op = replace(op, reads=shown, replay=naming.replay_of_call(step, call, values))
         laws = self._visitor.before(op, Measured(tuple(replace(value, data=self.numbers(value)) for value in read)))
         arrays = [self.numbers(value) for value in values]
         for place, value in zip(places, read, strict=True):
@@ -378,7 +375,7 @@ class Recorder:
         values, read = inputs
         first = next(place for place, form in enumerate(step.outs) if _is_float(form[1]))
         samples = shapes.sampled(step, values)
-        op, roots = self._named(replace(op, shape=step.outs[first][0]), step, samples)
+        op, roots = naming.named(self.ops, replace(op, shape=step.outs[first][0]), step, samples)
         self.ops.append(op)
         factor = self._visitor.after(op, lambda: measured(made[first]))
         data = list(made)
@@ -399,15 +396,15 @@ class Recorder:
     def _output(self, op: Op, form: Any, data: Any, inputs: tuple[Sequence[Value], Sequence[Value]]) -> Value:
         """One output of an op."""
         if not _is_float(form[1]):
-            return Value(*form, data=data)
+            return of_form(form, data=data)
         _, read = inputs
         moving = [value for value in read if value.is_data]
         sides = tuple(op.detail.get("sides", ())) or next(
             (value.sides for value in moving if value.sides and value.shape == form[0]), ()
         )
         elementwise = op.kind in ("elementwise", "mul", "scale", "shift")
-        return Value(
-            *form,
+        return of_form(
+            form,
             data=data,
             op=op.index,
             chain=self._chain(op, form[0], read),
@@ -416,56 +413,6 @@ class Recorder:
             reduced=op.kind == "reduce" or (elementwise and bool(moving) and all(value.reduced for value in moving)),
             state=bool(moving) and all(value.state for value in read),
         )
-
-    def _named(self, op: Op, step: Step, samples: Mapping[int, shapes.Sample]) -> tuple[Op, tuple[int, ...]]:
-        """The op, with what it ends named where it is written out, and the ops that it then stands for."""
-        softmax = self._softmax(op)
-        if softmax is not None:
-            return softmax
-        found = None if op.uses or (op.kind == "activation" and len(samples) < 2) else shapes.recognised(step, samples)
-        if found is None:
-            return op, ()
-        sample, detail = found
-        root = sample.root
-        if root.reduced or root.op is None:
-            return op, ()
-        told = {"given": (root.given,)} if root.op == INPUT else {}
-        named = replace(
-            op,
-            kind="activation",
-            name=str(detail["nonlinearity"]),
-            inputs=(root.op,),
-            reads=(root.shape,),
-            detail={**detail, **told},
-            replay=shapes.replay_of(detail),
-        )
-        return named, sample.ops
-
-    def _softmax(self, op: Op) -> tuple[Op, tuple[int, ...]] | None:
-        """exp(x - max x) / sum exp(x - max x)."""
-        if op.name != "div" or len(op.inputs) != 2 or min(op.inputs) < 0:
-            return None
-        top, below = (self.ops[i] for i in op.inputs)
-        if top.name != "exp" or below.name != "reduce_sum" or below.inputs != (top.index,):
-            return None
-        first, gone = top, [top.index, below.index]
-        while first.inputs[0] >= 0 and _is_difference(self.ops[first.inputs[0]]):
-            first = self.ops[first.inputs[0]]
-            gone += [first.index, *self._statistic(first.inputs[1])]
-        given = {"given": first.detail["given"][:1]} if "given" in first.detail else {}
-        named = replace(
-            op, kind="softmax", name="softmax", inputs=first.inputs[:1], reads=first.reads[:1], detail=given
-        )
-        return named, tuple(gone)
-
-    def _statistic(self, index: int) -> list[int]:
-        found = []
-        while index >= 0 and self.ops[index].kind in ("reduce", "elementwise") and len(self.ops[index].inputs) == 1:
-            found.append(index)
-            if self.ops[index].kind == "reduce":
-                break
-            index = self.ops[index].inputs[0]
-        return found
 
     def _chain(self, op: Op, shape: tuple[int, ...], read: Sequence[Value]) -> Chain | None:
         """Features are counted from each weight op, through what keeps its shape."""
@@ -486,57 +433,6 @@ class Recorder:
         maps = all(self.ops[chain.root].kind != "embedding" for chain in chains)
         same = (first.shape, first.axis) == (second.shape, second.axis)
         return replace(first, peers=(second.root,)) if maps and same else None
-
-
-def _with_roles(call: Call, values: Sequence[Value]) -> Call:
-    """A map of the state of a loop over time is a recurrent one."""
-    data = [values[place] for place in call.data]
-    if call.kind != "linear" or not data or not all(value.state for value in data):
-        return call
-    parts = tuple(replace(part, role="recurrent") if part.role == "weight" else part for part in call.parts)
-    return replace(call, parts=parts)
-
-
-def _is_statistic_times_parameter(values: Sequence[Value]) -> bool:
-    held = [value for value in values if value.held is not None]
-    return len(held) == 1 and any(value.reduced for value in values if value.is_data)
-
-
-def _replay(step: Step, call: Call, values: Sequence[Value]) -> Callable[..., Any] | None:
-    """The op as a function of NumPy arrays of one axis, where numbers alone have a say beside its inputs."""
-    numbers = [value.number for value in values]
-    others = [place for place in range(len(values)) if numbers[place] is None]
-    if call.kind not in ALONE or call.parts or others != list(call.data) or step.name not in ELEMENTWISE:
-        return None
-    if any(not values[place].is_data for place in others):
-        return None
-
-    def replay(*arrays: Any) -> Any:
-        like = jax.numpy.asarray(arrays[0], jax.numpy.float32)
-        given = dict(zip(others, arrays, strict=True))
-        filled = [
-            jax.numpy.asarray(given[place], jax.numpy.float32) if number is None else jax.numpy.full_like(like, number)
-            for place, number in enumerate(numbers)
-        ]
-        return np.asarray(step.first(*filled), np.float64)
-
-    return replay
-
-
-def _holds_program(params: Mapping[str, Any]) -> bool:
-    """Whether a primitive carries out a program of its own."""
-    each = [one for value in params.values() for one in (value if isinstance(value, tuple) else (value,))]
-    return any(isinstance(one, Jaxpr | ClosedJaxpr) for one in each)
-
-
-def _is_difference(op: Op) -> bool:
-    return op.detail.get("minus") == 1 and len(op.inputs) == 2
-
-
-def _moved_sides(sides: tuple[str, ...], step: Step, shape: tuple[int, ...]) -> tuple[str, ...]:
-    if step.name == "transpose" and sides:
-        return tuple(sides[axis] for axis in step.params["permutation"])
-    return sides if len(sides) == len(shape) and step.name != "reshape" else ()
 
 
 def _like(array: Any, shadow: Any) -> Any:

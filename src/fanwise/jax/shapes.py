@@ -24,8 +24,9 @@ ROOTS = 10
 CLOSE = 2e-5
 """Relative to the largest value: what rounding to float32 and the usual approximations of erf leave."""
 
-NAMED = ("relu", "relu6", "tanh", "sigmoid", "gelu", "gelu_tanh", "quick_gelu", "silu", "elu(1)", "selu", "softplus")
-NAMED += ("relu_squared",)
+NAMED: tuple[str, ...] = ("relu", "relu6", "relu_squared", "tanh", "sigmoid", "gelu", "gelu_tanh", "quick_gelu", "silu")
+NAMED += ("elu(1)", "selu", "softplus")
+"""Names of nonlinearities that the laws know."""
 ENDS = frozenset(
     {"mul", "select_n", "max", "min", "clamp", "add", "sub", "div", "log", "log1p", "square", "integer_pow"}
 )
@@ -92,7 +93,7 @@ def recognised(step: Step, samples: Mapping[int, Sample]) -> tuple[Sample, dict[
     """The nonlinearity that an operation ends, as a function of the latest array of which it is one."""
     if step.name not in ENDS:
         return None
-    for sample in reversed(samples.values()):
+    for sample in reversed(list(samples.values())):
         found = _named(sample)
         if found is not None:
             return sample, found

@@ -160,6 +160,11 @@ class Value:
         return float(values.flat[0]) if values.size and (values == values.flat[0]).all() else None
 
 
+def of_form(form: tuple[Shape, Any], **known: Any) -> Value:
+    """A value of this shape and dtype, of which more is known."""
+    return Value(form[0], form[1], **known)
+
+
 def constant(data: Any) -> Value:
     """A value that is neither data nor made of parameters."""
     array = data if isinstance(data, jax.Array) else np.asarray(data)
