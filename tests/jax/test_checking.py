@@ -33,7 +33,7 @@ def weights(factor=1.0, head=0.3):
 
 def codes(report):
     return {finding.code for finding in report.findings} | {
-        one.code for finding in report.findings for one in finding.folded
+        one.code for finding in report.findings for one in finding.follows
     }
 
 
@@ -121,24 +121,19 @@ BREAKS = {
     "all weights three times too large": (lambda: weights(3.0), {"FWD002"}),
     "all weights a third": (lambda: weights(0.33), {"FWD001"}),
     "a loud head": (lambda: weights(head=40.0), {"LOS001"}),
-    "zero weights": (lambda: weights() | {"w3": jnp.zeros((WIDTH, WIDTH))}, {"WGT001", "FWD003", "SYM001"}),
-    "equal units": (lambda: weights() | {"w2": jnp.tile(normal(WIDTH, 1), (1, WIDTH)) * 0.2}, {"SYM001", "SYM002"}),
-    "dead units": (lambda: weights() | {"b4": jnp.full(WIDTH, -30.0)}, {"ACT001", "DEA001", "FWD003"}),
-    "not a number": (lambda: weights() | {"w5": weights()["w5"].at[3, 4].set(jnp.nan)}, {"NUM001", "NAN001"}),
+    "zero weights": (lambda: weights() | {"w3": jnp.zeros((WIDTH, WIDTH))}, {"ZER001"}),
+    "equal units": (lambda: weights() | {"w2": jnp.tile(normal(WIDTH, 1), (1, WIDTH)) * 0.2}, {"EQU001"}),
+    "dead units": (lambda: weights() | {"b4": jnp.full(WIDTH, -30.0)}, {"DEA001"}),
+    "not a number": (lambda: weights() | {"w5": weights()["w5"].at[3, 4].set(jnp.nan)}, {"NAN001"}),
 }
 
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_planted_breaks_are_found(name):
-    make, _ = BREAKS[name]
-    report = judged(make())
-    assert any(finding.severity in ("error", "warning") for finding in report.findings), str(report)
-
-
-@pytest.mark.parametrize("name", ["all weights three times too large", "all weights a third", "a loud head"])
-def test_the_cause_is_named(name):
     make, expected = BREAKS[name]
-    assert codes(judged(make())) & expected, codes(judged(make()))
+    report = judged(make())
+    assert not report.ok
+    assert expected <= codes(report)
 
 
 @pytest.mark.slow
@@ -215,7 +210,7 @@ def test_what_cannot_be_checked():
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), weights())
     with pytest.raises(ModelError, match="materialize it first"):
         check((network, shapes), normal(32, WIDTH))
-    with pytest.raises(TypeError, match="expected .function, params."):
+    with pytest.raises(TypeError, match=r"expected \(function, params\)"):
         check(3, normal(32, WIDTH))
     with pytest.raises(TypeError, match="expected a model"):
         check(lambda key: key, normal(32, WIDTH))

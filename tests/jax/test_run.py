@@ -220,6 +220,17 @@ def test_norms_written_by_hand(norm):
     ]
 
 
+def test_a_batch_norm_by_running_statistics():
+    linen = pytest.importorskip("flax.linen", reason="flax is not installed")
+    model = linen.Sequential([linen.Dense(6), linen.BatchNorm(use_running_average=True), linen.relu])
+    x = normal(4, 5)
+    variables = model.init(jax.random.key(0), x)
+    trace = run((model, variables), Inputs((x,)))
+    assert kinds(trace) == ["linear", "shift", "elementwise", "norm", "scale", "shift", "activation"]
+    assert trace.ops[3].detail["norm"] == "batch_norm"
+    assert trace.unused == ()
+
+
 def test_moments_of_a_norm_with_its_scale_reordered_are_those_of_the_model():
     params = {"scale": normal(16), "shift": normal(16)}
     x = normal(4, 16)
@@ -375,8 +386,8 @@ def _state(model):
 def test_what_is_no_model():
     linen = pytest.importorskip("flax.linen", reason="flax is not installed")
     for model, message in (
-        (3, "expected .function, params."),
-        ({"w": jnp.ones(3)}, "expected .function, params."),
+        (3, r"expected \(function, params\)"),
+        ({"w": jnp.ones(3)}, r"expected \(function, params\)"),
         (linen.Dense(3), "without its variables"),
         ((linen.Dense(3), 5), "expected what module.init returns"),
     ):

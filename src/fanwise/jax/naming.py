@@ -30,7 +30,8 @@ def with_roles(call: Call, values: Sequence[Value]) -> Call:
 def is_statistic_times_parameter(values: Sequence[Value]) -> bool:
     """Whether a product is that of a statistic and of a parameter, as in a norm whose scale is multiplied in first."""
     held = [value for value in values if value.held is not None]
-    return len(held) == 1 and any(value.reduced for value in values if value.is_data)
+    others = [value for value in values if value.held is None and value.pending is None]
+    return len(held) == 1 and any(value.inverse or (value.is_data and value.reduced) for value in others)
 
 
 def replay_of_call(step: Step, call: Call, values: Sequence[Value]) -> Callable[..., Any] | None:

@@ -117,7 +117,10 @@ class Recorder:
             return [self._viewed_pending(step, values)]
         if pending and step.name == "mul" and any(value.is_data for value in values):
             return [self._normalised(values)]
-        return self._settled_equation(step, [self.settled(value) for value in values])
+        settled = [self.settled(value) for value in values]
+        if step.name == "mul" and naming.is_statistic_times_parameter(settled):
+            return [self._postponed(step, settled)]
+        return self._settled_equation(step, settled)
 
     def _settled_equation(self, step: Step, values: Sequence[Value]) -> list[Value]:
         if not any(value.is_data for value in values) and not self._acts_alone(step, values):
@@ -137,8 +140,6 @@ class Recorder:
         mean = self._mean(step, values)
         if mean is not None:
             return [mean]
-        if step.name == "mul" and naming.is_statistic_times_parameter(values):
-            return [self._postponed(step, values)]
         return self.operation(step, values, describe(step, values))
 
     def _mean(self, step: Step, values: Sequence[Value]) -> Value | None:
@@ -168,7 +169,10 @@ class Recorder:
     def _constants(self, step: Step, values: Sequence[Value]) -> list[Value]:
         made = step(*(value.data for value in values))
         state = any(value.state for value in values)
-        return [of_form(form, data=data, state=state) for form, data in zip(step.outs, made, strict=True)]
+        inverse = step.name == "rsqrt" or (step.name in VIEWS and values[0].inverse)
+        return [
+            of_form(form, data=data, state=state, inverse=inverse) for form, data in zip(step.outs, made, strict=True)
+        ]
 
     def _answers(self, step: Step, values: Sequence[Value]) -> list[Value]:
         """Integers and truth values: made of the model's inputs alone they count as those."""
@@ -223,14 +227,18 @@ class Recorder:
         pair = values[0].pending
         if pair is None:
             return self._view(step, [self.settled(value) for value in values], 0)
-        statistic, parameter = self._view(step, [pair[0]], 0), derived(step, [pair[1]], 0)
+        parameter = derived(step, [pair[1]], 0)
+        statistic = self._view(step, [pair[0]], 0) if pair[0].is_data else self._constants(step, [pair[0]])[0]
         return of_form(step.outs[0], pending=(statistic, parameter))
 
     def settled(self, value: Value) -> Value:
         """The value, once a product that was postponed is an op."""
         if value.pending is None:
             return value
-        return self._times(*value.pending)
+        statistic, parameter = value.pending
+        if statistic.is_data:
+            return self._times(statistic, parameter)
+        return derived(plain_step("mul", lambda a, b: a * b, value), [statistic, parameter], 0)
 
     def _normalised(self, values: Sequence[Value]) -> Value:
         """Y (s w), as (y s) w: the statistic normalises, the parameter scales."""
@@ -238,7 +246,14 @@ class Recorder:
         if product.pending is None or source.pending is not None:
             return self._times(*(self.settled(value) for value in values))
         statistic, parameter = product.pending
-        return self._times(self._times(source, statistic), parameter)
+        return self._times(self._divided(source, statistic), parameter)
+
+    def _divided(self, source: Value, statistic: Value) -> Value:
+        """A batch norm by running statistics divides by constants."""
+        if statistic.is_data:
+            return self._times(source, statistic)
+        step = plain_step("mul", lambda a, b: a * b, source)
+        return self.operation(step, [source, statistic], Call("norm", (0,), (), -1, {"norm": "batch_norm"}))[0]
 
     def _times(self, left: Value, right: Value) -> Value:
         step = plain_step("mul", lambda a, b: a * b, left)

@@ -112,6 +112,7 @@ class Value:
         reduced: it is made value by value of sums or means.
         extent: how many numbers its op gave, before they were repeated.
         state: it is made of the state of a loop over time alone.
+        inverse: it is a constant one over a root, such as that of a running variance.
         pending: a statistic and a parameter whose product it is, not yet an op of its own.
     """
 
@@ -127,6 +128,7 @@ class Value:
     reduced: bool = False
     extent: int = 0
     state: bool = False
+    inverse: bool = False
     pending: "tuple[Value, Value] | None" = None
 
     @property
