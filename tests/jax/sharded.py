@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 import fanwise
 from fanwise import Blocks, Box, Layout
-from fanwise.jax import draw, fanwise_key
+from fanwise.jax import apply, draw, fanwise_key, materialize, plan
 
 KEY = jax.random.key(5)
 COMMUNICATION = (
@@ -100,6 +100,22 @@ def matrices():
     return float(np.abs(np.asarray(made) - expected).max())
 
 
+def materialized():
+    """A planned model whose parameters go to their own shardings."""
+    shapes = {"in": jax.ShapeDtypeStruct((64, 128), np.float32), "out": jax.ShapeDtypeStruct((128, 8), np.float32)}
+    model = (lambda params, x: jax.nn.relu(x @ params["in"]) @ params["out"], shapes)
+    made = plan(model, "4,64")
+    places = {"in": NamedSharding(mesh(8), P(None, "x")), "out": NamedSharding(mesh(8), P("x"))}
+    _, sharded = materialize(model, made, 3, places)
+    _, by_function = materialize(model, made, 3, lambda path, shape: places[path])
+    _, whole = materialize(model, made, 3)
+    moved = apply((model[0], sharded), made, 4)[1]
+    kept = all(moved[path].sharding.is_equivalent_to(places[path], 2) for path in shapes)
+    same = all(np.array_equal(one[path], whole[path]) for path in shapes for one in (sharded, by_function))
+    shards = {path: sharded[path].addressable_shards[0].data.shape for path in shapes}
+    return {"same": same, "kept": kept, "shards": shards}
+
+
 if __name__ == "__main__":
     found = {
         f"{devices} {spec} {case}": program(devices, spec, case)
@@ -108,4 +124,13 @@ if __name__ == "__main__":
             + [(8, spec, case) for case in CASES for spec in SPECS if (spec, case) != ("whole", "normal")]
         )
     }
-    json.dump({"programs": found, "explicit": explicit(), "uneven": uneven(), "orthogonal": matrices()}, sys.stdout)
+    json.dump(
+        {
+            "programs": found,
+            "explicit": explicit(),
+            "uneven": uneven(),
+            "orthogonal": matrices(),
+            "model": materialized(),
+        },
+        sys.stdout,
+    )

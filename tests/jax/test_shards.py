@@ -49,5 +49,9 @@ def test_uneven_shards_by_their_boxes(found):
     assert found["uneven"]
 
 
+def test_a_model_goes_where_it_belongs(found):
+    assert found["model"] == {"same": True, "kept": True, "shards": {"in": [64, 16], "out": [16, 8]}}
+
+
 def test_orthogonal_matrices_agree_to_their_tolerance(found):
     assert found["orthogonal"] < 16 * 8 * 2.0**-24

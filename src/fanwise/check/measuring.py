@@ -235,8 +235,8 @@ def _repeated(units: F64) -> float:
         return 0.0
     if width > 2 * WIDE:
         units = units[:, :: stride_prime_to(units.shape, width // WIDE)]
-    different = {unit.tobytes() for unit in np.asarray(units + 0.0)}  # + 0.0 makes -0.0 and 0.0 the same bytes
-    return 1 - len(different) / number
+    different: set[bytes] = {unit.tobytes() for unit in units + 0.0}  # + 0.0 makes -0.0 and 0.0 the same bytes
+    return 1.0 - len(different) / int(number)
 
 
 def _least_overlap(values: Array, layout: Layout | None) -> float:

@@ -49,24 +49,19 @@ def as_signed(value: Array) -> Array:
     return lax.bitcast_convert_type(value, jnp.int32)
 
 
-def add(left: Wide, right: Wide) -> Wide:
-    """Sum of 64-bit numbers, modulo 2^64."""
-    low = left[0] + right[0]
-    return low, left[1] + right[1] + (low < left[0]).astype(jnp.uint32)
+def wide_sum(left: Array, right: Array) -> Array:
+    """Sums of 64-bit numbers modulo 2^64: the low words in the first row, the high ones in the second."""
+    added = left + right
+    carry = (added[:1] < left[:1]).astype(jnp.uint32)
+    return added + jnp.concatenate([jnp.zeros_like(carry), carry])
 
 
-def rotated(value: Wide, bits: int) -> Wide:
-    """64-bit numbers rotated to the right by 1 to 63 bits."""
-    low, high = value if bits < 32 else value[::-1]
+def rotated(value: Array, bits: int) -> Array:
+    """64-bit numbers, in rows as for `wide_sum`, rotated to the right by 1 to 63 bits."""
+    other = value[::-1]
+    low, high = (value, other) if bits < 32 else (other, value)
     step = bits % 32
-    if step == 0:
-        return low, high
-    return (low >> step) | (high << 32 - step), (high >> step) | (low << 32 - step)
-
-
-def exclusive(left: Wide, right: Wide) -> Wide:
-    """Bits in one of the two, not in both."""
-    return left[0] ^ right[0], left[1] ^ right[1]
+    return low if step == 0 else (low >> np.uint32(step)) | (high << np.uint32(32 - step))
 
 
 def is_traced(value: object) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 from jax import Array, lax
 from numpy.typing import NDArray
 
-from fanwise.jax.integers import Wide, add, exclusive, is_traced, rotated
+from fanwise.jax.integers import is_traced, rotated, wide_sum
 from fanwise.stream.key import SPEC, Key
 
 JaxKey: TypeAlias = Array | NDArray[np.uint32] | Key
@@ -163,7 +163,11 @@ _SIGMA = (
 )
 """RFC 7693, section 2.7: the order of the message's words in rounds 0 to 9; rounds 10 and 11 are 0 and 1 again."""
 
-_SCHEDULE = np.array((*_SIGMA, *_SIGMA[:2]), np.int32)
+_SCHEDULE = np.array((*_SIGMA, *_SIGMA[:2]), np.int32).reshape(24, 4, 2)
+"""For each of 24 half rounds (the columns, then the diagonals, of 12 rounds) and each of 4 lanes: two message words."""
+_TURN = np.array([row * 4 + (lane + row) % 4 for row in range(4) for lane in range(4)], np.int32)
+_TURNS = np.array((_TURN, np.argsort(_TURN)), np.int32)
+"""After the columns the rows are turned, so that diagonals stand in columns; after those they are turned back."""
 _FIRST = 0x01010000 ^ DIGEST  # parameters: a digest of 16 bytes, no key, no tree
 
 
@@ -183,50 +187,34 @@ def _digest(parts: tuple[bytes, Array, bytes]) -> Array:
     state = _constants((_IV[0] ^ _FIRST, *_IV[1:]))
     for number in range(blocks):
         count = min((number + 1) * BLOCK, size)
-        state = _compressed(state, words[number], count, last=number == blocks - 1)
-    return jnp.stack([state[0][0], state[1][0], state[0][1], state[1][1]])
+        state = _compressed(state, words[number].T, count, last=number == blocks - 1)
+    return state[:, :2].T.reshape(-1)
 
 
 def _bytes(part: bytes | Array) -> Array:
     return part if isinstance(part, Array) else jnp.asarray(np.frombuffer(part, np.uint8), jnp.uint32)
 
 
-def _constants(values: Sequence[int]) -> Wide:
-    table = np.array(values, np.uint64)
-    return jnp.asarray(table & np.uint64(0xFFFFFFFF), jnp.uint32), jnp.asarray(table >> np.uint64(32), jnp.uint32)
+def _constants(values: Sequence[int]) -> Array:
+    """64-bit words as an array of two rows, the low words and the high ones."""
+    return jnp.asarray([[value & 0xFFFFFFFF for value in values], [value >> 32 for value in values]], jnp.uint32)
 
 
-def _compressed(state: Wide, words: Array, count: int, *, last: bool) -> Wide:
-    """The state after one block, of shape (8,) each; `words` has shape (16, 2): low and high."""
+def _compressed(state: Array, words: Array, count: int, *, last: bool) -> Array:
+    """The state, (2, 8), after one block of sixteen words, (2, 16)."""
     flags = (0, 0, 0, 0, count, 0, 0xFFFFFFFFFFFFFFFF if last else 0, 0)
-    below = exclusive(_constants(_IV), _constants(flags))
-    rows = tuple((part[0][i : i + 4], part[1][i : i + 4]) for part in (state, below) for i in (0, 4))
-    mixed = lax.fori_loop(0, len(_SCHEDULE), partial(_round, words), rows)
-    a, b, c, d = mixed
-    top, bottom = exclusive(a, c), exclusive(b, d)
-    joined = tuple(jnp.concatenate([top[i], bottom[i]]) for i in range(2))
-    return exclusive(state, (joined[0], joined[1]))
+    rows = jnp.concatenate([state, _constants(_IV) ^ _constants(flags)], 1)
+    mixed = lax.fori_loop(0, len(_SCHEDULE), partial(_half_round, words), rows)
+    return state ^ mixed[:, :8] ^ mixed[:, 8:]
 
 
-def _round(words: Array, number: Array, rows: tuple[Wide, ...]) -> tuple[Wide, ...]:
-    """Columns and then diagonals of the 4 x 4 matrix of 64-bit words, four of them at a time."""
-    order = jnp.asarray(_SCHEDULE)[number]
-    chosen = words[order]
-    columns = _mixed(rows, (chosen[0:8:2], chosen[1:8:2]))
-    diagonals = _mixed(_turned(columns, 1), (chosen[8::2], chosen[9::2]))
-    return _turned(diagonals, -1)
-
-
-def _turned(rows: tuple[Wide, ...], way: int) -> tuple[Wide, ...]:
-    return tuple((jnp.roll(low, -way * i), jnp.roll(high, -way * i)) for i, (low, high) in enumerate(rows))
-
-
-def _mixed(rows: tuple[Wide, ...], words: tuple[Array, Array]) -> tuple[Wide, ...]:
-    """The function G of RFC 7693, section 3.1."""
-    a, b, c, d = rows
-    for word, (first, second) in zip(words, ((32, 24), (16, 63)), strict=True):
-        a = add(add(a, b), (word[:, 0], word[:, 1]))
-        d = rotated(exclusive(d, a), first)
-        c = add(c, d)
-        b = rotated(exclusive(b, c), second)
-    return a, b, c, d
+def _half_round(words: Array, number: Array, rows: Array) -> Array:
+    """The function G of RFC 7693, section 3.1, on the four columns of the 4 x 4 matrix of words; then it is turned."""
+    chosen = words[:, jnp.asarray(_SCHEDULE)[number]]
+    a, b, c, d = (rows[:, i : i + 4] for i in (0, 4, 8, 12))
+    for which, (first, second) in enumerate(((32, 24), (16, 63))):
+        a = wide_sum(wide_sum(a, b), chosen[:, :, which])
+        d = rotated(d ^ a, first)
+        c = wide_sum(c, d)
+        b = rotated(b ^ c, second)
+    return jnp.concatenate([a, b, c, d], 1)[:, jnp.asarray(_TURNS)[number % 2]]

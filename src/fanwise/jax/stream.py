@@ -99,8 +99,10 @@ def _flat_index(shape: Shape, box: Box, iota: Iota) -> Wide:
 def integers(drawn: Array, scaled: Scaled) -> Array:
     """The integers of the law's own map, int32."""
     if isinstance(scaled.integer, TruncatedFixed):
-        return normal_integers(_kept_cells(drawn, scaled.integer))
-    return normal_integers(drawn) if scaled.integer is normal_fixed else uniform_integers(drawn)
+        drawn = _kept_cells(drawn, scaled.integer)
+    is_uniform = scaled.integer is not normal_fixed and not isinstance(scaled.integer, TruncatedFixed)
+    made: Array = uniform_integers(drawn) if is_uniform else normal_integers(drawn)
+    return made
 
 
 def uniform_integers(drawn: Array) -> Array:
@@ -201,7 +203,8 @@ def _product_in_halves(whole: Array, unit: float) -> Array:
     mantissa, exponent = math.frexp(unit)
     upper = math.ldexp(math.floor(math.ldexp(mantissa, 22)), exponent - 22)
     exact = whole.astype(jnp.float64)
-    return exact * jnp.float64(upper) + exact * jnp.float64(unit - upper)
+    product: Array = exact * jnp.float64(upper) + exact * jnp.float64(unit - upper)
+    return product
 
 
 def rounded(made: Array, form: Format) -> Array:
