@@ -26,11 +26,12 @@ FLOORS = [
     "reference",
     "lab",
 ]
-FLOORS += ["torch", "tensorflow", "keras", "cli"]
+FLOORS += ["torch", "jax", "tensorflow", "keras", "cli"]
 """Each room may import the rooms before it."""
 FRAMEWORKS = {"torch", "jax", "keras", "tensorflow", "flax", "equinox", "scipy"}
 ADAPTERS = {
     "torch": {"torch"},
+    "jax": {"jax", "flax", "equinox"},
     "tensorflow": {"tensorflow"},
     "keras": {"keras", "jax", "tensorflow", "torch", "scipy"},  # Keras, and what it computes with
 }

@@ -157,11 +157,13 @@ class Trace:
         ops: in order of execution.
         parameters: every parameter, used or not, in the model's order.
         outputs: the ops whose results the model returns.
+        unseen: in words, what an adapter could not look into, or did not.
     """
 
     ops: tuple[Op, ...]
     parameters: tuple[Parameter, ...]
     outputs: tuple[int, ...] = ()
+    unseen: tuple[str, ...] = ()
 
     @cached_property
     def by_path(self) -> Mapping[str, Parameter]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from fanwise.check.findings import Finding, Fix, and_more, counted
 from fanwise.check.subject import Map, Optimizer, Subject
-from fanwise.trace import Op
+from fanwise.trace import Op, Use
 
 MINORITY = 0.5
 """Share of frozen maps below which freezing looks like an accident: a frozen trunk is most of its model."""
@@ -153,7 +153,9 @@ def _unused(subject: Subject) -> Iterator[Finding]:
 
 
 def _shared(subject: Subject) -> Iterator[Finding]:
-    calls = {path: len({op.index for op, _ in uses}) for path, uses in subject.trace.uses.items()}
+    calls = {
+        path: len({op.index for op, use in uses if not _is_of_stack(use)}) for path, uses in subject.trace.uses.items()
+    }
     shared = [one for one in subject.maps if calls.get(one.path, 0) > 1]
     shared = list({one.path: one for one in shared}.values())
     if shared:
@@ -168,6 +170,11 @@ def _shared(subject: Subject) -> Iterator[Finding]:
             evidence={"weights": len(shared)},
             design=True,
         )
+
+
+def _is_of_stack(use: Use) -> bool:
+    """Whether an op may use one matrix of a stack, and another op the next, as where layers are scanned."""
+    return use.layout is not None and "stack" in use.layout.axes
 
 
 def _large_update(subject: Subject) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ def float_dtype(dtype: Any) -> str:
     if name == "float64" and keras.config.backend() == "jax":
         import jax  # noqa: PLC0415  (only where JAX is the backend)
 
-        if not jax.config.read("jax_enable_x64"):  # type: ignore[no-untyped-call]
+        if not jax.config.read("jax_enable_x64"):
             raise ValueError("dtype = 'float64': JAX stores float32 unless jax.config.update('jax_enable_x64', True)")
     return name
 

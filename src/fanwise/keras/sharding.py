@@ -32,7 +32,7 @@ def sharded(draw: Draw, shape: Shape, layout: Any) -> jax.Array:
         return draw(Box(starts, tuple(stop - start for start, stop in zip(starts, stops, strict=True))))
 
     array = jax.make_array_from_callback(shape, concrete, part)
-    return array if wanted is concrete else jax.sharding.reshard(array, wanted)  # type: ignore[no-untyped-call]
+    return array if wanted is concrete else jax.sharding.reshard(array, wanted)
 
 
 def _on_devices(sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:

@@ -1,6 +1,6 @@
 """Laws made of laws: blocks side by side, and sub-pixel copies."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -81,6 +81,42 @@ class Blocks(Initializer):
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         boxes = self.boxes(shape)
         return mixture([(box.size, law._moments(box.shape, layout)) for law, box in zip(self.laws, boxes, strict=True)])
+
+
+@dataclass(frozen=True)
+class Part:
+    """One map of a parameter and the law that fills it.
+
+    Args:
+        law: not `Blocks`.
+        box: the part of the parameter.
+        layout: roles of its axes, nothing fused; None where none was given.
+    """
+
+    law: Initializer
+    box: Box
+    layout: Layout | None
+
+
+def law_parts(law: Initializer, shape: Shape, layout: Layout | None) -> tuple[Part, ...]:
+    """Every map that a law fills, blocks taken apart: together they are the whole parameter.
+
+    Args:
+        law: any.
+        shape: one that fits the layout and the law.
+        layout: roles of the axes, None where none is given.
+    """
+    found = (inner for box, own in law._parts(shape, layout) for inner in _inner_parts(Part(law, box, own)))
+    return tuple(part for part in found if part.box.size)
+
+
+def _inner_parts(part: Part) -> Iterator[Part]:
+    if not isinstance(part.law, Blocks):
+        yield part
+        return
+    for law, box in zip(part.law.laws, part.law.boxes(part.box.shape), strict=True):
+        start = tuple(a + b for a, b in zip(part.box.start, box.start, strict=True))
+        yield from _inner_parts(Part(law, Box(start, box.shape), part.layout))
 
 
 @dataclass(frozen=True)

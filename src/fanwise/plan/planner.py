@@ -18,6 +18,8 @@ from fanwise.visiting import Moment
 
 UNFED = ("recurrent", "output", "bias", "state_bias", "operand")
 """Uses that are fed by nothing that can be measured before the op."""
+LOUD_SCORES = 1.001
+"""Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
 STATE = 0.1
 """Second moment assumed for the state of a recurrent cell that feeds the next layer: it is hidden in one op."""
 
@@ -163,7 +165,8 @@ class Planner:
     def _scores(self, case: Case) -> float:
         if case.op is None or (case.part != "query" and "query" not in case.blocks):
             return 1.0
-        return max(score_std(self._trace, case.op), 1.0)  # quieter ones may be added to others
+        found = score_std(self._trace, case.op)
+        return found if found > LOUD_SCORES else 1.0  # quieter ones may be added to others
 
     def _value(self, path: str) -> float | None:
         return None if self._found is None else self._found.get(path)

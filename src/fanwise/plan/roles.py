@@ -161,7 +161,7 @@ class _Reader:
         if use.role in ("bias", "state_bias"):
             return self._bias_role(op, use)
         if use.role == "shift":
-            return self._shift_role(parameter, op)
+            return self._shift_role(parameter, op, use)
         return self._simple_role(op, use)
 
     def _simple_role(self, op: Op, use: Use) -> str:
@@ -206,17 +206,17 @@ class _Reader:
             return "other"
         return "head_bias" if op.index in self._heads else "bias"
 
-    def _shift_role(self, parameter: Parameter, op: Op) -> str:
+    def _shift_role(self, parameter: Parameter, op: Op, use: Use) -> str:
         if op.kind == "norm":
             return "norm_shift"
         source = next(iter(self._trace.feeds(op)), None)
         if source is not None and (source.kind == "norm" or (source.kind == "scale" and self._follows_norm(source))):
-            return "norm_shift" if _is_vector(parameter) else "position"
+            return "norm_shift" if _is_vector(parameter, use) else "position"
         if _feeds_scores(self._trace, op):
             return "relative"
         if _sets_a_time_scale(self._trace, op):
             return "other"
-        if not _is_vector(parameter) and not _fills_features(self._trace, source, parameter):
+        if not _is_vector(parameter, use) and not _fills_features(self._trace, source, parameter, use):
             return "position"
         return "head_bias" if source is not None and source.index in self._heads else "bias"
 
@@ -286,17 +286,20 @@ def _sets_a_time_scale(trace: Trace, op: Op) -> bool:
     return any(reader.kind in ("mul", "scale", "elementwise") for reader in trace.follows(found))
 
 
-def _fills_features(trace: Trace, source: Op | None, parameter: Parameter) -> bool:
+def _fills_features(trace: Trace, source: Op | None, parameter: Parameter, added: Use) -> bool:
     """Whether a parameter holds one number for each feature that a map gives, in whatever shape."""
     for use in () if source is None else source.used("weight"):
         if use.layout is not None:
             made = use.layout.extent(trace.by_path[use.path].shape, "out")
-            return math.prod(parameter.shape) == made
+            stack = 1 if added.layout is None else added.layout.extent(parameter.shape, "stack")
+            return math.prod(parameter.shape) == made * stack
     return False
 
 
-def _is_vector(parameter: Parameter) -> bool:
-    return sum(extent > 1 for extent in parameter.shape) <= 1
+def _is_vector(parameter: Parameter, use: Use) -> bool:
+    """Whether it holds one number for each feature; a stack of such vectors, one for each layer, does too."""
+    roles = use.layout.axes if use.layout is not None else ("out",) * len(parameter.shape)
+    return sum(extent > 1 for extent, role in zip(parameter.shape, roles, strict=True) if role != "stack") <= 1
 
 
 def _feeds_scores(trace: Trace, op: Op) -> bool:

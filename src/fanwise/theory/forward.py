@@ -454,8 +454,8 @@ def probed(here: Here) -> Rows | None:
         return None
     given = [(float(rows[HERE].mean()), float(rows[HERE].std())) for rows in here.sources]
     mean, size = here.op.probe(given)
-    if not (math.isfinite(mean) and math.isfinite(size)):
-        return None
+    if not (math.isfinite(mean) and math.isfinite(size)):  # a mask that hides scores leaves the others as they are
+        return here.first if here.op.kind in ("add", "elementwise") else None
     rows = here.first - here.first[HERE].mean()
     spread = math.sqrt(second(rows[HERE]))
     rows = rows / spread if spread > 0 else normal_rows(Likeness(1.0), "probe", here.op.index)

@@ -1,0 +1,218 @@
+"""`check` for models of JAX: what it measures, healthy models, planted breaks."""
+
+import math
+
+import numpy as np
+import pytest
+
+jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanwise[jax]'")
+
+import jax.numpy as jnp  # noqa: E402
+
+from fanwise.check.weighing import values_of  # noqa: E402
+from fanwise.jax import Inputs, ModelError, apply, check, plan  # noqa: E402
+from fanwise.jax.observing import observe  # noqa: E402
+
+from .zoo import ZOO, normal  # noqa: E402
+
+DEPTH, WIDTH, CLASSES = 8, 64, 10
+LABELS = jnp.arange(32) % CLASSES
+
+
+def network(params, x):
+    for i in range(DEPTH):
+        x = jax.nn.relu(x @ params[f"w{i}"] + params[f"b{i}"])
+    return x @ params["head"]
+
+
+def weights(factor=1.0, head=0.3):
+    made = {f"w{i}": factor * math.sqrt(2 / WIDTH) * normal(WIDTH, WIDTH, seed=i) for i in range(DEPTH)}
+    made |= {f"b{i}": jnp.zeros(WIDTH) for i in range(DEPTH)}
+    return made | {"head": head / math.sqrt(WIDTH) * normal(WIDTH, CLASSES, seed=99)}
+
+
+def codes(report):
+    return {finding.code for finding in report.findings} | {
+        one.code for finding in report.findings for one in finding.follows
+    }
+
+
+def judged(params, **options):
+    return check((network, params), (normal(32, WIDTH, seed=7), LABELS), "cross_entropy", **options)
+
+
+# What is measured.
+
+
+@pytest.fixture(scope="module")
+def seen():
+    return observe((network, weights()), Inputs((normal(32, WIDTH, seed=7),)), LABELS, "cross_entropy")
+
+
+def test_the_loss_and_the_gradients_of_parameters_are_jaxs(seen):
+    def loss(params):
+        logs = jax.nn.log_softmax(network(params, normal(32, WIDTH, seed=7)))
+        return -logs[jnp.arange(32), LABELS].mean()
+
+    value, gradients = jax.value_and_grad(loss)(weights())
+    assert seen.loss.value == pytest.approx(float(value), rel=1e-5)
+    assert (seen.loss.classes, seen.loss.chance) == (CLASSES, pytest.approx(math.log(CLASSES)))
+    for path, gradient in gradients.items():
+        assert seen.values[path].gradient == pytest.approx(float(jnp.square(gradient).mean()), rel=1e-4), path
+        assert seen.values[path].reached
+
+
+def test_gradients_at_the_ops_are_those_of_their_outputs(seen):
+    params, x = weights(), normal(32, WIDTH, seed=7)
+    hidden = jax.nn.relu(x @ params["w0"] + params["b0"])
+
+    def rest(h):
+        for i in range(1, DEPTH):
+            h = jax.nn.relu(h @ params[f"w{i}"] + params[f"b{i}"])
+        logs = jax.nn.log_softmax(h @ params["head"])
+        return -logs[jnp.arange(32), LABELS].mean()
+
+    first = next(op for op in seen.trace.ops if op.kind == "activation")
+    signal = seen.signals[first.index]
+    assert signal.gradient == pytest.approx(float(jnp.square(jax.grad(rest)(hidden)).mean()), rel=1e-4)
+    assert signal.second_moment == pytest.approx(float(jnp.square(hidden).mean()), rel=1e-5)
+    assert signal.zeros == pytest.approx(float((hidden == 0).mean()))
+    assert signal.silent == pytest.approx(float((hidden == 0).all(0).mean()))
+
+
+def test_a_mean_has_the_gradient_of_the_mean():
+    x = normal(8, 5, 6)
+    seen = observe((lambda p, x: x.mean(1) @ p["w"], {"w": normal(6, 3)}), Inputs((x,)))
+    mean = next(op for op in seen.trace.ops if op.name == "mean")
+    after = next(op for op in seen.trace.ops if op.kind == "linear")
+    signs_times_w = seen.signals[mean.index].gradient
+    assert seen.signals[mean.index].second_moment == pytest.approx(float(jnp.square(x.mean(1)).mean()), rel=1e-5)
+    assert signs_times_w == pytest.approx(
+        seen.signals[after.index].gradient * 3 * float(jnp.square(normal(6, 3)).mean()), rel=0.5
+    )
+
+
+def test_statistics_of_parameters():
+    values = np.random.default_rng(0).normal(0, 0.1, (300, 200)).astype(np.float32)
+    found = values_of(values)
+    assert found.std == pytest.approx(values.std(), rel=1e-5)
+    assert found.kurtosis == pytest.approx(3, abs=5 * math.sqrt(24 / values.size))
+    assert found.overlap == pytest.approx(1, abs=0.1)
+    assert values_of(np.linalg.qr(values)[0].T).overlap == pytest.approx(0, abs=1e-5)
+    doubled = np.concatenate([values[:100], values[:100]])
+    assert values_of(doubled).repeated == pytest.approx(0.5)
+    broken = values.copy()
+    broken[0, 0] = np.nan
+    assert values_of(broken).infinite == pytest.approx(1 / values.size)
+
+
+# Healthy and broken models.
+
+
+def test_a_healthy_network_is_healthy():
+    report = judged(weights(), optimizer="adam:1e-3")
+    assert report.ok
+    assert not codes(report) - {"TWI001"}
+    assert report.framework == f"jax {jax.__version__}"
+    assert "network" in str(report)
+
+
+BREAKS = {
+    "all weights three times too large": (lambda: weights(3.0), {"FWD002"}),
+    "all weights a third": (lambda: weights(0.33), {"FWD001"}),
+    "a loud head": (lambda: weights(head=40.0), {"LOS001"}),
+    "zero weights": (lambda: weights() | {"w3": jnp.zeros((WIDTH, WIDTH))}, {"ZER001"}),
+    "equal units": (lambda: weights() | {"w2": jnp.tile(normal(WIDTH, 1), (1, WIDTH)) * 0.2}, {"EQU001"}),
+    "dead units": (lambda: weights() | {"b4": jnp.full(WIDTH, -30.0)}, {"DEA001"}),
+    "not a number": (lambda: weights() | {"w5": weights()["w5"].at[3, 4].set(jnp.nan)}, {"NAN001"}),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_planted_breaks_are_found(name):
+    make, expected = BREAKS[name]
+    report = judged(make())
+    assert not report.ok
+    assert expected <= codes(report)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["linen convolutions", "linen resnet", "linen transformer", "nnx net", "equinox net"])
+def test_planned_models_are_healthy(name):
+    model, inputs = ZOO[name].build()
+    report = check(apply(model, plan(model, inputs), key=0), inputs)
+    assert report.ok, str(report)
+
+
+def test_a_scanned_weight_is_not_used_twice():
+    model, inputs = ZOO["scanned layers"].build()
+    assert "TWI001" not in codes(check(apply(model, plan(model, inputs), key=0), inputs))
+
+
+# Ways to ask.
+
+
+def test_a_function_that_makes_models_is_called_once_a_seed():
+    def make(key):
+        keys = jax.random.split(key, DEPTH + 1)
+        made = {f"w{i}": math.sqrt(2 / WIDTH) * jax.random.normal(keys[i], (WIDTH, WIDTH)) for i in range(DEPTH)}
+        made |= {f"b{i}": jnp.zeros(WIDTH) for i in range(DEPTH)}
+        return network, made | {"head": 0.05 * jax.random.normal(keys[-1], (WIDTH, CLASSES))}
+
+    report = check(make, (normal(32, WIDTH), LABELS), "cross_entropy", seeds=2)
+    assert [one.seed for one in report.observations] == [0, 1]
+    assert report.ok
+
+
+def test_weights_are_compared_with_a_plan():
+    params = weights()
+    planned = plan((network, params), (normal(32, WIDTH, seed=7),))
+    report = judged(params | {"w4": 20 * params["w4"]}, plan=planned, seeds=1)
+    assert not report.ok or report.findings
+
+
+def test_losses():
+    x, y = normal(32, WIDTH, seed=7), LABELS
+    own = check((lambda p, x, y: {"loss": jnp.square(network(p, x)[:, 0] - y).mean()}, weights()), (x, y))
+    assert own.observations[0].loss.name == "the model's own"
+    probe = check((network, weights()), x)
+    assert probe.observations[0].loss.probe
+    drawn = check((network, weights()), x, "cross_entropy")
+    assert drawn.observations[0].loss.drawn
+    squared = check((network, weights()), (x, normal(32, CLASSES)), "mse_loss").observations[0].loss
+    assert squared.chance == pytest.approx(float(jnp.square(normal(32, CLASSES)).mean()), rel=1e-5)
+
+    def mine(output, target):
+        return -jax.nn.log_softmax(output)[jnp.arange(32), target].mean()
+
+    found = check((network, weights()), (x, y), mine).observations[0].loss
+    assert (found.name, found.classes) == ("mine", CLASSES)
+    assert not check((network, weights()), (x, y), mine, backward=False).observations[0].backward
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"loss": "hinge"}, ValueError, "cross_entropy"),
+        ({"loss": 3}, TypeError, "name of a loss"),
+        ({"seeds": 0}, ValueError, "seeds"),
+        ({"optimizer": "adam"}, ValueError, "learning rate"),
+        ({"fail_on": "never"}, ValueError, "fail_on"),
+        ({"select": ["XYZ"]}, ValueError, "XYZ"),
+    ],
+)
+def test_bad_arguments(options, error, message):
+    with pytest.raises(error, match=message):
+        check((network, weights()), (normal(32, WIDTH), LABELS), **{"loss": "cross_entropy", **options})
+
+
+def test_what_cannot_be_checked():
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), weights())
+    with pytest.raises(ModelError, match="materialize it first"):
+        check((network, shapes), normal(32, WIDTH))
+    with pytest.raises(TypeError, match=r"expected \(function, params\)"):
+        check(3, normal(32, WIDTH))
+    with pytest.raises(TypeError, match="expected a model"):
+        check(lambda key: key, normal(32, WIDTH))
+    with pytest.raises(ModelError, match="expected one number"):
+        check((network, weights()), (normal(32, WIDTH), LABELS), lambda output, target: output)
