@@ -19,6 +19,7 @@ import fanwise  # noqa: E402
 from fanwise import Key, Layout  # noqa: E402
 from fanwise.keras import initializers  # noqa: E402
 from fanwise.keras.drawn import Drawn  # noqa: E402
+from fanwise.keras.versions import check_version  # noqa: E402
 
 THEIRS = keras.initializers
 NAMES = [name for name in dir(THEIRS) if not name.startswith("_")]
@@ -295,6 +296,11 @@ def test_a_key_is_a_seed():
     copied = initializers.HeNormal.from_config(json.loads(json.dumps(init.get_config())))
     assert copied.seed == Key(3, "encoder")
     assert np.array_equal(array(copied((9, 9))), array(init((9, 9))))
+
+
+def test_an_old_keras_is_refused():
+    with pytest.raises(ImportError, match=r"fanwise\.keras needs Keras 3\.15 or later, this is 2\.15\.0"):
+        check_version("2.15.0")
 
 
 # Configurations.
