@@ -363,8 +363,14 @@ def test_a_file_of_a_later_stream_is_refused(tmp_path):
         keras.saving.load_model(later)
 
 
+def test_an_initializer_in_words():
+    assert repr(initializers.HeNormal(seed=3)) == "HeNormal(seed=3)"
+    assert repr(initializers.Constant(0.5)) == "Constant(value=0.5)"
+    assert repr(initializers.Zeros()) == "Zeros()"
+
+
 def test_unknown_keys_are_refused():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'scala'"):
+    with pytest.raises(TypeError, match="HeNormal has no parameter 'scala': it takes seed, input_axes, output_axes"):
         initializers.HeNormal.from_config({"scala": 2.0})
 
 
