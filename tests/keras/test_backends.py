@@ -53,6 +53,7 @@ def test_every_backend_draws_the_same_bits():
 def test_the_tests_pass_on(backend):
     if backend == os.environ.get("KERAS_BACKEND"):
         return  # this process runs them
-    ignored = [f"--ignore={HERE / Path(__file__).name}", "-p", "no:cacheprovider", "-q"]
-    result = run(backend, "-m", "pytest", *ignored, str(HERE), "src/fanwise/keras")
+    options = [f"--ignore={HERE / Path(__file__).name}", "-p", "no:cacheprovider", "-q", "-m", "not slow"]
+    options += ["-W", "ignore:Module already imported"]  # of an editable installation
+    result = run(backend, "-m", "pytest", *options, str(HERE), "src/fanwise/keras")
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]

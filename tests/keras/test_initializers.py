@@ -19,6 +19,7 @@ import fanwise  # noqa: E402
 from fanwise import Key, Layout  # noqa: E402
 from fanwise.keras import initializers  # noqa: E402
 from fanwise.keras.drawn import Drawn  # noqa: E402
+from fanwise.keras.versions import check_version  # noqa: E402
 
 THEIRS = keras.initializers
 NAMES = [name for name in dir(THEIRS) if not name.startswith("_")]
@@ -297,6 +298,11 @@ def test_a_key_is_a_seed():
     assert np.array_equal(array(copied((9, 9))), array(init((9, 9))))
 
 
+def test_an_old_keras_is_refused():
+    with pytest.raises(ImportError, match=r"fanwise\.keras needs Keras 3\.15 or later, this is 2\.15\.0"):
+        check_version("2.15.0")
+
+
 # Configurations.
 
 
@@ -357,8 +363,14 @@ def test_a_file_of_a_later_stream_is_refused(tmp_path):
         keras.saving.load_model(later)
 
 
+def test_an_initializer_in_words():
+    assert repr(initializers.HeNormal(seed=3)) == "HeNormal(seed=3)"
+    assert repr(initializers.Constant(0.5)) == "Constant(value=0.5)"
+    assert repr(initializers.Zeros()) == "Zeros()"
+
+
 def test_unknown_keys_are_refused():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'scala'"):
+    with pytest.raises(TypeError, match="HeNormal has no parameter 'scala': it takes seed, input_axes, output_axes"):
         initializers.HeNormal.from_config({"scala": 2.0})
 
 

@@ -232,5 +232,5 @@ def test_names_of_tensorflow_1_say_where_they_went():
         _ = fwt.get_variable
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = fwt.nonsense
-    with pytest.raises(ImportError, match=r"needs TensorFlow 2\.8 or later, this is 1\.15\.5"):
+    with pytest.raises(ImportError, match=r"needs TensorFlow 2\.16 or later, this is 1\.15\.5"):
         check_version("1.15.5")

@@ -1,5 +1,6 @@
 """What all initializers of `fanwise.keras.initializers` share: the call, the stream, the configuration."""
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,6 +79,9 @@ class Drawn(keras.initializers.Initializer):
     def _parameters(self) -> dict[str, Any]:
         """Arguments of the constructor, the seed apart, as plain values."""
 
+    def __repr__(self) -> str:
+        return described(type(self), {**self._parameters(), "seed": self.seed})
+
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor as plain values, and the version of the stream.
 
@@ -103,6 +107,12 @@ class Drawn(keras.initializers.Initializer):
         return self._streams.of(path) if path else self._streams.next()
 
 
+def described(cls: type, parameters: Mapping[str, Any]) -> str:
+    """An initializer in words: its class and its arguments, those that are None left out."""
+    given = (f"{name}={value!r}" for name, value in parameters.items() if value is not None)
+    return f"{cls.__name__}({', '.join(given)})"
+
+
 def checked_config(config: Mapping[str, Any], cls: type) -> dict[str, Any]:
     """The arguments that a configuration holds.
 
@@ -113,6 +123,10 @@ def checked_config(config: Mapping[str, Any], cls: type) -> dict[str, Any]:
     if not isinstance(config, Mapping):
         raise TypeError(f"config = {config!r}: expected a mapping, as get_config returns it")
     arguments = dict(config)
+    known = list(inspect.signature(cls).parameters)
+    unknown = [name for name in arguments if name not in (*known, "stream")]
+    if unknown:
+        raise TypeError(f"{cls.__name__} has no parameter {unknown[0]!r}: it takes {', '.join(known) or 'none'}")
     version = arguments.pop("stream", STREAM)
     if version != STREAM or isinstance(version, bool):
         raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 
-from fanwise.keras.drawn import STREAM, checked_config
+from fanwise.keras.drawn import STREAM, checked_config, described
 from fanwise.keras.placing import any_dtype, placed, plain_number, static_shape
 from fanwise.laws.structured import Identity as IdentityLaw
 from fanwise.stream import fill
@@ -47,6 +47,9 @@ class Fixed(keras.initializers.Initializer):
 
     def _parameters(self) -> dict[str, Any]:
         return {}
+
+    def __repr__(self) -> str:
+        return described(type(self), self._parameters())
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor as plain values, and the version of the stream."""

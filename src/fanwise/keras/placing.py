@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from fanwise.keras.versions import backend
 from fanwise.stream.box import Box, Shape, checked_shape
 from fanwise.stream.formats import FORMATS, Array
 
@@ -26,7 +27,7 @@ def float_dtype(dtype: Any) -> str:
     name = keras.config.floatx() if dtype is None else _name(dtype)
     if name not in FORMATS:
         raise TypeError(f"dtype = {dtype!r}: expected one of {', '.join(FORMATS)}")
-    if name == "float64" and keras.config.backend() == "jax":
+    if name == "float64" and backend() == "jax":
         import jax  # noqa: PLC0415  (only where JAX is the backend)
 
         if not jax.config.read("jax_enable_x64"):
@@ -75,8 +76,8 @@ def placed(draw: Draw, shape: Shape, dtype: str, layout: Any) -> Any:
     """
     if layout is None:
         return keras.ops.convert_to_tensor(draw(Box.whole(shape)), dtype)
-    if keras.config.backend() != "jax":
-        raise ValueError(f"layout = {layout!r}: the {keras.config.backend()} backend of Keras has no layouts, JAX has")
+    if backend() != "jax":
+        raise ValueError(f"layout = {layout!r}: the {backend()} backend of Keras has no layouts, JAX has")
     from fanwise.keras.sharding import sharded  # noqa: PLC0415  (only where JAX is the backend)
 
     return sharded(draw, shape, layout)

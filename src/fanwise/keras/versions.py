@@ -2,7 +2,8 @@
 
 import keras
 
-OLDEST = (3, 8)
+OLDEST = (3, 15)
+"""The version whose layers and functions all that stands here was written for, and tested with."""
 
 
 def check_version(version: str | None = None) -> None:
@@ -17,9 +18,15 @@ def check_version(version: str | None = None) -> None:
         raise ImportError(f"fanwise.keras needs Keras {oldest} or later, this is {found}: pip install -U keras")
 
 
+def backend() -> str:
+    """What Keras computes with."""
+    name: str = keras.config.backend()
+    return name
+
+
 def framework() -> str:
     """Keras, its version and what it computes with."""
-    return f"keras {keras.__version__} ({keras.config.backend()})"
+    return f"keras {keras.__version__} ({backend()})"
 
 
 check_version()

@@ -53,12 +53,12 @@ def check_row(row: Row, dtype: str) -> None:
     """
     try:
         form = as_format(dtype)
-        if row.law is not None and not holds(row.law, MatrixLaw) and 0 not in row.shape:
-            row_values(row, Key(0), dtype, Box((0,) * len(row.shape), (1,) * len(row.shape)))
         if row.law is not None:
             moments = row.law.moments(row.shape, layout=row.layout)
             reach = max(-moments.low, moments.high) * row.factor
             if reach > form.largest:
                 raise ValueError(f"values reach {reach:.4g}, more than {form.name} can hold ({form.largest:.4g})")
+        if row.law is not None and not holds(row.law, MatrixLaw) and 0 not in row.shape:
+            row_values(row, Key(0), dtype, Box((0,) * len(row.shape), (1,) * len(row.shape)))
     except (TypeError, ValueError) as error:
         raise placed(error, f"parameter {row.path!r}") from error

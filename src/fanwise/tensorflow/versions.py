@@ -9,7 +9,7 @@ import tensorflow as tf
 P = ParamSpec("P")
 R = TypeVar("R")
 
-OLDEST = (2, 8)
+OLDEST = (2, 16)
 """The first version whose operations on integers all that stands here was written for."""
 
 MOVED: Mapping[str, str] = MappingProxyType(
