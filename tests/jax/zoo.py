@@ -25,11 +25,11 @@ class Specimen:
 
     Attributes:
         build: gives the model, in a form that fanwise takes, and its inputs.
-        joins: how many residual connections it has; None where the gates of a cell are sums too.
+        joins: how many residual connections it has.
     """
 
     build: Callable[[], tuple[Any, tuple[Any, ...]]]
-    joins: int | None = 0
+    joins: int = 0
 
 
 def normal(*shape: int, seed: int = 0) -> Any:
@@ -293,16 +293,14 @@ ZOO = {
     "linen transformer": Specimen(lambda: of_linen(Transformer(scanned=False), tokens(BATCH, LENGTH)), joins=6),
     "linen scanned transformer": Specimen(lambda: of_linen(Transformer(), tokens(BATCH, LENGTH)), joins=6),
     "linen tied": Specimen(lambda: of_linen(Tied(), tokens(BATCH, LENGTH)), joins=2),
-    "linen lstm": Specimen(
-        lambda: of_linen(Recurrent(linen.OptimizedLSTMCell(WIDTH)), normal(BATCH, LENGTH, 16)), joins=None
-    ),
-    "linen gru": Specimen(lambda: of_linen(Recurrent(linen.GRUCell(WIDTH)), normal(BATCH, LENGTH, 16)), joins=None),
+    "linen lstm": Specimen(lambda: of_linen(Recurrent(linen.OptimizedLSTMCell(WIDTH)), normal(BATCH, LENGTH, 16))),
+    "linen gru": Specimen(lambda: of_linen(Recurrent(linen.GRUCell(WIDTH)), normal(BATCH, LENGTH, 16))),
     "linen experts": Specimen(lambda: of_linen(Experts(), normal(BATCH, WIDTH)), joins=1),
     "nnx net": Specimen(lambda: (NnxNet(nnx.Rngs(0)), (normal(BATCH, WIDTH),))),
     "nnx vision transformer": Specimen(lambda: (NnxTransformer(nnx.Rngs(0)), (IMAGES,)), joins=4),
     "equinox net": Specimen(equinox_net),
     "equinox attention": Specimen(equinox_attention),
     "scanned layers": Specimen(scanned_layers, joins=3),
-    "recurrent function": Specimen(plain_recurrent, joins=None),
+    "recurrent function": Specimen(plain_recurrent),
     "branches and loops": Specimen(branching),
 }

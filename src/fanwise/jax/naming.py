@@ -14,6 +14,9 @@ from fanwise.jax.primitives import ELEMENTWISE
 from fanwise.jax.values import Value
 from fanwise.trace import INPUT, Op
 
+SUMMED = ("reduce_sum", "psum", "psum_invariant")
+"""Sums over axes; where `vmap` gives an axis its name, a sum over the name is one."""
+
 ALONE = ("activation", "elementwise", "add", "mul")
 """Kinds that work on each value alone, so that they can be replayed on values of another size."""
 
@@ -25,6 +28,11 @@ def with_roles(call: Call, values: Sequence[Value]) -> Call:
         return call
     parts = tuple(replace(part, role="recurrent") if part.role == "weight" else part for part in call.parts)
     return replace(call, parts=parts)
+
+
+def within_a_cell(call: Call) -> Call:
+    """A sum in a cell that is applied over and over is part of its gating, no residual."""
+    return replace(call, kind="elementwise") if call.kind == "add" else call
 
 
 def is_statistic_times_parameter(values: Sequence[Value]) -> bool:
@@ -70,9 +78,9 @@ def moved_sides(sides: tuple[str, ...], step: Step, shape: tuple[int, ...]) -> t
 
 def named(ops: Sequence[Op], op: Op, step: Step, samples: Mapping[int, shapes.Sample]) -> tuple[Op, tuple[int, ...]]:
     """The op, with what it ends named where it is written out, and the ops that it then stands for."""
-    softmax = _softmax(ops, op)
-    if softmax is not None:
-        return softmax
+    whole = _softmax(ops, op) or _whole_sum(ops, op)
+    if whole is not None:
+        return whole
     found = None if op.uses or (op.kind == "activation" and len(samples) < 2) else shapes.recognised(step, samples)
     if found is None:
         return op, ()
@@ -107,6 +115,14 @@ def _softmax(ops: Sequence[Op], op: Op) -> tuple[Op, tuple[int, ...]] | None:
     given = {"given": first.detail["given"][:1]} if "given" in first.detail else {}
     named = replace(op, kind="softmax", name="softmax", inputs=first.inputs[:1], reads=first.reads[:1], detail=given)
     return named, tuple(gone)
+
+
+def _whole_sum(ops: Sequence[Op], op: Op) -> tuple[Op, tuple[int, ...]] | None:
+    """A sum of sums is one over more axes: `vmap` makes two of one that runs over the batch too."""
+    before = ops[op.inputs[0]] if op.kind == "reduce" and op.inputs and op.inputs[0] >= 0 else None
+    if before is None or op.name not in SUMMED or before.kind != "reduce" or before.name not in (*SUMMED, "mean"):
+        return None
+    return replace(op, inputs=before.inputs, reads=before.reads, detail=before.detail), (before.index,)
 
 
 def _statistic(ops: Sequence[Op], index: int) -> list[int]:
