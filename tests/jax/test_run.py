@@ -336,6 +336,7 @@ def test_one_array_in_two_places_is_one_parameter():
     assert [(one.path, one.aliases) for one in found] == [("a", ("b",)), ("c", ())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_every_parameter_of_the_zoo_is_explained(name):
     specimen = ZOO[name]
