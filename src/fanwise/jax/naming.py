@@ -78,9 +78,9 @@ def moved_sides(sides: tuple[str, ...], step: Step, shape: tuple[int, ...]) -> t
 
 def named(ops: Sequence[Op], op: Op, step: Step, samples: Mapping[int, shapes.Sample]) -> tuple[Op, tuple[int, ...]]:
     """The op, with what it ends named where it is written out, and the ops that it then stands for."""
-    whole = _softmax(ops, op) or _whole_sum(ops, op)
-    if whole is not None:
-        return whole
+    softmax = _softmax(ops, op)
+    if softmax is not None:
+        return softmax
     found = None if op.uses or (op.kind == "activation" and len(samples) < 2) else shapes.recognised(step, samples)
     if found is None:
         return op, ()
@@ -115,14 +115,6 @@ def _softmax(ops: Sequence[Op], op: Op) -> tuple[Op, tuple[int, ...]] | None:
     given = {"given": first.detail["given"][:1]} if "given" in first.detail else {}
     named = replace(op, kind="softmax", name="softmax", inputs=first.inputs[:1], reads=first.reads[:1], detail=given)
     return named, tuple(gone)
-
-
-def _whole_sum(ops: Sequence[Op], op: Op) -> tuple[Op, tuple[int, ...]] | None:
-    """A sum of sums is one over more axes: `vmap` makes two of one that runs over the batch too."""
-    before = ops[op.inputs[0]] if op.kind == "reduce" and op.inputs and op.inputs[0] >= 0 else None
-    if before is None or op.name not in SUMMED or before.kind != "reduce" or before.name not in (*SUMMED, "mean"):
-        return None
-    return replace(op, inputs=before.inputs, reads=before.reads, detail=before.detail), (before.index,)
 
 
 def _statistic(ops: Sequence[Op], index: int) -> list[int]:

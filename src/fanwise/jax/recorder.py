@@ -18,7 +18,7 @@ from fanwise.jax import naming, shapes
 from fanwise.jax.axes import layout_in_storage, stacked_layout
 from fanwise.jax.calls import Call, Part, Step, literal, plain_step, step_of
 from fanwise.jax.control import LOOPS, entered
-from fanwise.jax.cuts import Cuts, kept_ops, pruned
+from fanwise.jax.cuts import Cuts, kept_ops, pruned, with_whole_sums
 from fanwise.jax.holding import FACTORS, derived
 from fanwise.jax.primitives import CALLS, SELECTIONS, VIEWS, describe
 from fanwise.jax.values import Chain, Held, Measured, Value, constant, followed, given_numbers, measured, of_form
@@ -77,7 +77,8 @@ class Recorder:
         ends = tuple(dict.fromkeys(value.op for value in outputs if value.op is not None and value.op >= 0))
         ops = tuple(self._cuts.told(op) for op in self.ops)
         whole = Trace(ops, tuple(self._parameters.values()), ends, tuple(dict.fromkeys(self.unseen)))
-        self.kept = kept_ops(whole, frozenset(self._absorbed))
+        whole, inner = with_whole_sums(whole)
+        self.kept = kept_ops(whole, inner | self._absorbed)
         return pruned(whole, self.kept)
 
     # Programs
@@ -347,7 +348,7 @@ class Recorder:
     def _is_normalised(self, held: Held, path: str) -> bool:
         """Whether the size of a parameter has no effect on what is made of it: twice as large, it gives the same."""
         leaf = _numbers_of(self._leaves[path])
-        if not set(held.steps) & set(naming.SUMMED) or len(held.shown) > 1 or leaf is None or self._taps is not None:
+        if not set(held.steps) & set(naming.SUMMED) or leaf is None or self._taps is not None:
             return False
         once, twice = (np.asarray(held.make({path: factor * leaf}), np.float64) for factor in (1, 2))
         return bool(np.abs(once).max() > 0 and np.abs(twice - once).max() <= 0.01 * np.abs(once).max())
