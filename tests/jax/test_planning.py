@@ -18,6 +18,7 @@ from fanwise.visiting import Watcher  # noqa: E402
 from .zoo import ZOO, nnx, normal  # noqa: E402
 
 every = pytest.mark.parametrize("name", ZOO)
+pytestmark = pytest.mark.slow
 MAPS = ("weight", "head", "branch_end", "recurrent")
 
 

@@ -25,11 +25,11 @@ class Specimen:
 
     Attributes:
         build: gives the model, in a form that fanwise takes, and its inputs.
-        joins: how many residual connections it has; None where the gates of a cell are sums too.
+        joins: how many residual connections it has.
     """
 
     build: Callable[[], tuple[Any, tuple[Any, ...]]]
-    joins: int | None = 0
+    joins: int = 0
 
 
 def normal(*shape: int, seed: int = 0) -> Any:
@@ -151,7 +151,36 @@ class Experts(linen.Module):
         return linen.Dense(CLASSES)(linen.LayerNorm()(x))
 
 
+class WeightNormed(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        x = linen.relu(linen.WeightNorm(linen.Dense(32))(x))
+        return linen.Dense(CLASSES)(x)
+
+
 # Flax nnx
+
+
+class NnxLayer(nnx.Module):
+    def __init__(self, rngs):
+        self.norm = nnx.LayerNorm(WIDTH, rngs=rngs)
+        self.linear = nnx.Linear(WIDTH, WIDTH, rngs=rngs)
+
+    def __call__(self, x):
+        return x + jax.nn.gelu(self.linear(self.norm(x)))
+
+
+class NnxScanned(nnx.Module):
+    """Layers made by `nnx.vmap` and gone through by `nnx.scan`."""
+
+    def __init__(self, rngs):
+        make = nnx.vmap(NnxLayer, in_axes=(0,), out_axes=0)
+        self.layers = nnx.split_rngs(splits=3)(make)(rngs)
+        self.head = nnx.Linear(WIDTH, CLASSES, rngs=rngs)
+
+    def __call__(self, x):
+        step = nnx.scan(lambda x, layer: layer(x), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        return self.head(step(x, self.layers))
 
 
 class NnxBlock(nnx.Module):
@@ -225,7 +254,93 @@ def equinox_attention():
     return (lambda module, x: jax.vmap(module)(x, x, x), layer), (normal(BATCH, LENGTH, WIDTH),)
 
 
+class EquinoxCell(equinox.Module):
+    cell: Any
+    head: Any
+
+    def __init__(self, key):
+        self.cell = equinox.nn.GRUCell(16, WIDTH, key=key)
+        self.head = equinox.nn.Linear(WIDTH, CLASSES, key=key)
+
+    def __call__(self, x):
+        h, _ = lax.scan(lambda h, row: (self.cell(row, h), None), jnp.zeros(WIDTH), x)
+        return self.head(h)
+
+
+def equinox_cell():
+    net = EquinoxCell(jax.random.key(0))
+    return (lambda module, x: jax.vmap(module)(x), net), (normal(BATCH, LENGTH, 16),)
+
+
+class EquinoxNormed(equinox.Module):
+    convolution: Any
+    norm: Any
+    head: Any
+
+    def __init__(self, key):
+        self.convolution = equinox.nn.Conv2d(3, 8, 3, key=key)
+        self.norm = equinox.nn.BatchNorm(8, "batch", mode="batch")
+        self.head = equinox.nn.Linear(8, CLASSES, key=key)
+
+    def __call__(self, x, state):
+        x, state = self.norm(self.convolution(x), state)
+        return self.head(jax.nn.relu(x).mean((1, 2))), state
+
+
+def equinox_normed():
+    net, state = equinox.nn.make_with_state(EquinoxNormed)(jax.random.key(0))
+
+    def call(module, x, state):
+        mapped = jax.vmap(module, axis_name="batch", in_axes=(0, None), out_axes=(0, None))
+        return mapped(x, state)[0]
+
+    return (call, net), (normal(BATCH, 3, 9, 9), state)
+
+
 # Plain functions
+
+
+def rotary():
+    """Attention with rotary positions by `jax.nn.dot_product_attention`, causal."""
+
+    def turned(t):
+        angles = jnp.arange(t.shape[1])[:, None] / 10000 ** (jnp.arange(4) / 4)
+        a, b = jnp.split(t, 2, -1)
+        c, s = jnp.cos(angles)[None, :, None], jnp.sin(angles)[None, :, None]
+        return jnp.concatenate([a * c - b * s, a * s + b * c], -1)
+
+    def network(params, x):
+        q, k, v = ((x @ params[name]).reshape(*x.shape[:2], HEADS, -1) for name in "qkv")
+        made = jax.nn.dot_product_attention(turned(q), turned(k), v, is_causal=True)
+        return (x + made.reshape(x.shape) @ params["o"]) @ params["head"]
+
+    params = {name: 0.2 * normal(WIDTH, WIDTH, seed=i) for i, name in enumerate("qkvo")}
+    return (network, params | {"head": normal(WIDTH, CLASSES)}), (normal(2, 6, WIDTH),)
+
+
+def layer_scaled():
+    """Residual branches behind small learned factors."""
+
+    def network(params, x):
+        for i in range(3):
+            x = x + params[f"gate{i}"] * (jax.nn.gelu(x @ params[f"in{i}"]) @ params[f"out{i}"])
+        return x @ params["head"]
+
+    params = {f"gate{i}": jnp.full(WIDTH, 1e-4) for i in range(3)} | {"head": normal(WIDTH, CLASSES)}
+    params |= {f"in{i}": normal(WIDTH, 64) for i in range(3)} | {f"out{i}": normal(64, WIDTH) for i in range(3)}
+    return (network, params), (normal(BATCH, WIDTH),)
+
+
+def standardised():
+    """A convolution in one dimension whose weights are standardised before they are used."""
+
+    def network(params, x):
+        w = params["w"]
+        w = (w - w.mean((0, 1))) / jnp.sqrt(w.var((0, 1)) + 1e-5)
+        h = lax.conv_general_dilated(x, w, (2,), "SAME", dimension_numbers=("NHC", "HIO", "NHC"))
+        return jax.nn.relu(h).mean(1) @ params["head"]
+
+    return (network, {"w": normal(5, 8, 16), "head": normal(16, CLASSES)}), (normal(BATCH, LENGTH, 8),)
 
 
 def scanned_layers():
@@ -293,16 +408,21 @@ ZOO = {
     "linen transformer": Specimen(lambda: of_linen(Transformer(scanned=False), tokens(BATCH, LENGTH)), joins=6),
     "linen scanned transformer": Specimen(lambda: of_linen(Transformer(), tokens(BATCH, LENGTH)), joins=6),
     "linen tied": Specimen(lambda: of_linen(Tied(), tokens(BATCH, LENGTH)), joins=2),
-    "linen lstm": Specimen(
-        lambda: of_linen(Recurrent(linen.OptimizedLSTMCell(WIDTH)), normal(BATCH, LENGTH, 16)), joins=None
-    ),
-    "linen gru": Specimen(lambda: of_linen(Recurrent(linen.GRUCell(WIDTH)), normal(BATCH, LENGTH, 16)), joins=None),
+    "linen lstm": Specimen(lambda: of_linen(Recurrent(linen.OptimizedLSTMCell(WIDTH)), normal(BATCH, LENGTH, 16))),
+    "linen gru": Specimen(lambda: of_linen(Recurrent(linen.GRUCell(WIDTH)), normal(BATCH, LENGTH, 16))),
     "linen experts": Specimen(lambda: of_linen(Experts(), normal(BATCH, WIDTH)), joins=1),
+    "linen weight norm": Specimen(lambda: of_linen(WeightNormed(), normal(BATCH, WIDTH))),
     "nnx net": Specimen(lambda: (NnxNet(nnx.Rngs(0)), (normal(BATCH, WIDTH),))),
+    "nnx scanned layers": Specimen(lambda: (NnxScanned(nnx.Rngs(0)), (normal(BATCH, WIDTH),)), joins=3),
     "nnx vision transformer": Specimen(lambda: (NnxTransformer(nnx.Rngs(0)), (IMAGES,)), joins=4),
     "equinox net": Specimen(equinox_net),
     "equinox attention": Specimen(equinox_attention),
+    "equinox gru": Specimen(equinox_cell),
+    "equinox batch norm": Specimen(equinox_normed),
+    "rotary attention": Specimen(rotary, joins=1),
+    "layer scale": Specimen(layer_scaled, joins=3),
+    "standardised convolution": Specimen(standardised),
     "scanned layers": Specimen(scanned_layers, joins=3),
-    "recurrent function": Specimen(plain_recurrent, joins=None),
+    "recurrent function": Specimen(plain_recurrent),
     "branches and loops": Specimen(branching),
 }

@@ -119,6 +119,21 @@ def test_windows_at_the_border_are_counted(size, window, step, apart, begin):
     assert padding.backward(turned, (1, 4, out), (window,)).share == pytest.approx(ahead.share)
 
 
+def test_paddings_in_words_and_pairs_are_those_in_numbers():
+    """SAME of an even stride pads (window - stride) // 2 before; lax pads a dilated input by window - 1 - padding."""
+    size, window, step, begin = 8, 4, 2, 1
+    shapes = {"shape": (1, size // step, 4), "reads": [(1, size, 4)], "stride": (step,), "dilation": 1}
+    told = [op(0, "conv", [INPUT], **shapes, padding=given) for given in (begin, "same", ((begin, begin),))]
+    first, *others = (padding.forward(one, (1, size, 4), (window,)) for one in told)
+    assert all(one.share == first.share for one in others)
+    shapes = {"shape": (1, size, 4), "reads": [(1, size // step, 4)], "stride": (step,), "dilation": 1}
+    pair = window - 1 - begin
+    told = [op(0, "conv_transpose", [INPUT], **shapes, padding=given) for given in (begin, "same", ((pair, pair),))]
+    first, *others = (padding.forward(one, (1, size // step, 4), (window,)) for one in told)
+    assert all(one.share == first.share for one in others)
+    assert first.share < 1
+
+
 def test_two_convolutions_read_the_middle_more_often():
     """On a line of n places, windows of 3: the second reads the ends of the first less often; counted one by one."""
     n, detail = 6, {"stride": (1,), "padding": 1, "dilation": 1}

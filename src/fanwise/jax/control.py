@@ -30,12 +30,12 @@ RECORDED = 2
 def entered(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
     """Interprets a loop or a branch."""
     handler = {"scan": _scan, "while": _while, "cond": _branch}[equation.primitive.name]
-    call = recorder.call
+    call, over_time = recorder.call, recorder.over_time
     recorder.loops += 1
     try:
         return handler(recorder, equation, values)
     finally:
-        recorder.call = call
+        recorder.call, recorder.over_time = call, over_time
         recorder.loops -= 1
 
 
@@ -52,6 +52,7 @@ def _scan(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) -> 
     fixed, carry, rows = values[:consts], list(values[consts : consts + carries]), values[consts + carries :]
     order = range(length - 1, -1, -1) if params["reverse"] else range(length)
     over_time = _is_over_time(fixed, rows)
+    recorder.over_time = recorder.over_time or over_time
     traced = RECORDED if over_time else length
     kept: list[list[Value]] = []
     for number, index in enumerate(order):

@@ -1,11 +1,15 @@
 """What is told once a whole trace is there: parameters that are used in parts, and ops that others stand for."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
 from fanwise.laws.layout import Fused, Layout
 from fanwise.trace import INPUT, Op, Parameter, Trace, Use
+
+SUMS = frozenset({"reduce_sum", "psum", "psum_invariant", "mean"})
+"""Sums over axes; where `vmap` gives an axis its name, a sum over the name is one."""
 
 
 class Cuts:
@@ -42,6 +46,20 @@ class Cuts:
 
 def _can_be_cut(layout: Layout, axis: int) -> bool:
     return layout.groups == 1 and layout.fused is None and layout.axes[axis] in ("in", "out")
+
+
+def with_whole_sums(trace: Trace) -> tuple[Trace, frozenset[int]]:
+    """Sums of sums that nothing else reads as one sum, as `vmap` makes of one over the batch, and those that go."""
+    read = Counter(source for op in trace.ops for source in set(op.inputs))
+    gone: dict[int, Op] = {}
+    ops: list[Op] = []
+    for op in trace.ops:
+        before = ops[op.inputs[0]] if op.kind == "reduce" and op.inputs and op.inputs[0] >= 0 else op
+        if before is not op and {op.name, before.name} <= SUMS and read[before.index] == 1 and not before.uses:
+            gone[before.index] = before
+            op = replace(op, inputs=before.inputs, reads=before.reads, detail=before.detail)  # noqa: PLW2901
+        ops.append(op)
+    return replace(trace, ops=tuple(ops)), frozenset(gone)
 
 
 def kept_ops(trace: Trace, absorbed: frozenset[int]) -> tuple[int, ...]:

@@ -54,7 +54,8 @@ def derived(step: Step, values: Sequence[Value], place: int) -> Value:
     if is_view and values[0].held is not None:
         shown = tuple(_viewed(one, step, values, (shape, place)) for one in first.shown)
         return Value(shape, dtype, held=Held(shown, first.steps, make))
-    steps = (*first.steps, STEPS.get(step.name, step.name))
+    earlier = dict.fromkeys(name for _, held in sources for name in held.steps)
+    steps = (*earlier, STEPS.get(step.name, step.name))
     return Value(shape, dtype, held=Held(_merged(step, sources, shape), steps, make))
 
 

@@ -14,6 +14,9 @@ from fanwise.jax.primitives import ELEMENTWISE
 from fanwise.jax.values import Value
 from fanwise.trace import INPUT, Op
 
+SUMMED = ("reduce_sum", "psum", "psum_invariant")
+"""Sums over axes; where `vmap` gives an axis its name, a sum over the name is one."""
+
 ALONE = ("activation", "elementwise", "add", "mul")
 """Kinds that work on each value alone, so that they can be replayed on values of another size."""
 
@@ -25,6 +28,11 @@ def with_roles(call: Call, values: Sequence[Value]) -> Call:
         return call
     parts = tuple(replace(part, role="recurrent") if part.role == "weight" else part for part in call.parts)
     return replace(call, parts=parts)
+
+
+def within_a_cell(call: Call) -> Call:
+    """A sum in a cell that is applied over and over is part of its gating, no residual."""
+    return replace(call, kind="elementwise") if call.kind == "add" else call
 
 
 def is_statistic_times_parameter(values: Sequence[Value]) -> bool:

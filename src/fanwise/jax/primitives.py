@@ -54,7 +54,7 @@ ELEMENTWISE = frozenset(
 REDUCTIONS = frozenset(
     """
     reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce argmax argmin cumsum cumprod cummax cummin
-    cumlogsumexp
+    cumlogsumexp psum pmax pmin psum_invariant
     """.split()  # noqa: SIM905
 )
 WRITES = frozenset(

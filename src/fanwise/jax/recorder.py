@@ -18,7 +18,7 @@ from fanwise.jax import naming, shapes
 from fanwise.jax.axes import layout_in_storage, stacked_layout
 from fanwise.jax.calls import Call, Part, Step, literal, plain_step, step_of
 from fanwise.jax.control import LOOPS, entered
-from fanwise.jax.cuts import Cuts, kept_ops, pruned
+from fanwise.jax.cuts import Cuts, kept_ops, pruned, with_whole_sums
 from fanwise.jax.holding import FACTORS, derived
 from fanwise.jax.primitives import CALLS, SELECTIONS, VIEWS, describe
 from fanwise.jax.values import Chain, Held, Measured, Value, constant, followed, given_numbers, measured, of_form
@@ -62,6 +62,7 @@ class Recorder:
         self.shares: dict[int, float] = {}
         self.call = 0
         self.loops = 0
+        self.over_time = False
         self.last = "none"
         self._parameters, self._leaves = parameters, leaves
         self._visitor, self._taps = visitor, taps
@@ -76,7 +77,8 @@ class Recorder:
         ends = tuple(dict.fromkeys(value.op for value in outputs if value.op is not None and value.op >= 0))
         ops = tuple(self._cuts.told(op) for op in self.ops)
         whole = Trace(ops, tuple(self._parameters.values()), ends, tuple(dict.fromkeys(self.unseen)))
-        self.kept = kept_ops(whole, frozenset(self._absorbed))
+        whole, inner = with_whole_sums(whole)
+        self.kept = kept_ops(whole, inner | self._absorbed)
         return pruned(whole, self.kept)
 
     # Programs
@@ -147,7 +149,7 @@ class Recorder:
         if step.name not in ("div", "mul") or len(values) != 2 or values[0].op is None or values[0].op < 0:
             return None
         op, number = self.ops[values[0].op], values[1].number
-        if op.name != "reduce_sum" or number is None or values[0].size != op.size:
+        if op.name not in naming.SUMMED or number is None or values[0].size != op.size:
             return None
         self.ops[op.index] = replace(op, name="mean")
         self.shares[op.index] = number if step.name == "div" else 1 / number if number else 1.0
@@ -268,6 +270,8 @@ class Recorder:
         if naming.holds_program(step.params) and not step.name.startswith(COMBINING):
             self.unseen.append(f"{step.name}: the program inside it was not entered")
         call = self._in_order(naming.with_roles(call, values), values)
+        if self.over_time:
+            call = naming.within_a_cell(call)
         self._tell_keys(step, values)
         places = sorted(call.data, key=lambda place: values[place].is_constant)
         read = [self._as_data(values[place]) for place in places]
@@ -338,7 +342,16 @@ class Recorder:
             layout = stacked_layout(shown.axes, shape)
         if which == 0:
             self._cuts.see(shown.path, shown.parts)
-        return Use(shown.path, role, layout, held.steps, self._ratio(held, shown.path))
+        steps = (*held.steps, "normalize") if self._is_normalised(held, shown.path) else held.steps
+        return Use(shown.path, role, layout, steps, self._ratio(held, shown.path))
+
+    def _is_normalised(self, held: Held, path: str) -> bool:
+        """Whether the size of a parameter has no effect on what is made of it: twice as large, it gives the same."""
+        leaf = _numbers_of(self._leaves[path])
+        if not set(held.steps) & set(naming.SUMMED) or leaf is None or self._taps is not None:
+            return False
+        once, twice = (np.asarray(held.make({path: factor * leaf}), np.float64) for factor in (1, 2))
+        return bool(np.abs(once).max() > 0 and np.abs(twice - once).max() <= 0.01 * np.abs(once).max())
 
     def _ratio(self, held: Held, path: str) -> float:
         """By what the std of a weight exceeds that of the parameter which alone it is made of, by constant factors."""
@@ -433,7 +446,7 @@ class Recorder:
         """Features are counted from each weight op, through what keeps its shape."""
         if op.kind in WEIGHT_KINDS and shape:
             return Chain(op.index, shape, op.axis)
-        if op.kind == "add":
+        if op.name in ("add", "add_any") and len(op.inputs) == 2:
             return self._chain_of_sum(read)
         if op.kind not in FOLLOWED or not read or read[0].shape != shape:
             return None

@@ -6,7 +6,7 @@ spread over each spatial axis; profiles of the axes are taken to multiply.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -78,7 +78,8 @@ def forward(op: Op, read: Shape, kernel: Shape, profile: Profile = ()) -> Passag
         Nothing changes for anything but a convolution.
 
     Example:
-        >>> op = Op(0, "conv", "conv1d", "", 0, 0, (-1,), shape=(1, 1, 5), detail={"stride": (1,), "padding": 1})
+        >>> detail = {"stride": (1,), "padding": 1}
+        >>> op = Op(0, "conv", "conv1d", "", 0, 0, (-1,), shape=(1, 1, 5), axis=-2, detail=detail)
         >>> round(forward(op, (1, 1, 5), (3,)).share, 4)      # 13 of 15 taps
         0.8667
     """
@@ -96,13 +97,13 @@ def axes_of(op: Op, read: Shape, kernel: Shape) -> tuple[Axis, ...]:
     if op.kind not in ("conv", "conv_transpose") or not dims or min(len(read), len(op.shape)) <= dims:
         return ()
     each = {name: _each(op.detail.get(name, 1), dims) for name in ("stride", "dilation")}
+    first = -dims if op.axis < -1 else -dims - 1  # channels stand before the window's axes, or last
     found = []
     for i, window in enumerate(kernel):
-        before, after = read[i - dims], op.shape[i - dims]
+        before, after = read[first + i], op.shape[first + i]
         few, many = (before, after) if op.kind == "conv_transpose" else (after, before)
-        apart = each["dilation"][i]
-        begin = _begin(op.detail.get("padding", 0), i, (window - 1) * apart, dims)
-        found.append(Axis(few, many, window, each["stride"][i], apart, begin))
+        axis = Axis(few, many, window, each["stride"][i], each["dilation"][i], 0)
+        found.append(replace(axis, begin=_begin(op, axis, i, dims)))
     return tuple(found)
 
 
@@ -160,11 +161,16 @@ def _resized(one: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     return np.asarray(found / (found.mean() or 1.0))
 
 
-def _begin(padding: object, axis: int, reach: int, dims: int) -> int:
-    """Zeros before the first value along an axis."""
+def _begin(op: Op, axis: Axis, place: int, dims: int) -> int:
+    """Zeros before the first fine place: a number, a word, or pairs as those of `lax.conv_general_dilated`."""
+    padding, reach = op.detail.get("padding", 0), (axis.window - 1) * axis.apart
     if isinstance(padding, str):
-        return reach // 2 if padding == "same" else 0
-    return _each(padding, dims)[axis]
+        total = max((axis.few - 1) * axis.step + reach + 1 - axis.many, 0)
+        return {"same": total // 2, "causal": reach}.get(padding.lower(), 0)
+    if isinstance(padding, Sequence) and len(padding) == dims and all(isinstance(pair, Sequence) for pair in padding):
+        low = int(padding[place][0])
+        return reach - low if op.kind == "conv_transpose" else low
+    return _each(padding, dims)[place]
 
 
 def _each(value: object, dims: int) -> tuple[int, ...]:

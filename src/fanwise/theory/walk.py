@@ -133,9 +133,9 @@ class Walk:
         return self.profiles.get(index, ())
 
     def spatial(self, index: int) -> Shape:
-        """The sizes of the axes behind that of the features."""
-        axis = self.trace.axes[index]
-        return self.trace.ops[index].shape[axis + 1 :] if axis < -1 else ()
+        """The sizes of the axes behind that of the features; where it is the last, of those between it and the first."""
+        axis, shape = self.trace.axes[index], self.trace.ops[index].shape
+        return shape[axis + 1 :] if axis < -1 else shape[1:-1]
 
     def _kept_profile(self, here: Here) -> Profile:
         """That of what was read: functions of each value, norms and pools keep the places."""
