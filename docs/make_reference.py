@@ -39,7 +39,7 @@ def nonlinearities() -> str:
         moments = gaussian_moments(entry.example)
         values = (moments.mean, moments.second_moment, gain(entry.example), gain(entry.example, kind="variance"))
         chi = moments.slope_second_moment / moments.second_moment
-        numbers = [f"{value + 0.0:.9f}" for value in (*values, gain(entry.example, kind="backward"), chi)]
+        numbers = [f"{round(value, 9) + 0.0:.9f}" for value in (*values, gain(entry.example, kind="backward"), chi)]
         rows.append((f"`{entry.example}`", f"`{entry.formula}`", *numbers, entry.source))
     columns = ("name", "f(x)", "E f", "E f²", "gain", "gain, variance", "gain, backward", "χ", "source")
     text = "z is a standard normal: gain 1/√E f², of the variance 1/std f, backward 1/√E f'², χ = E f'² / E f².\n\n"

@@ -80,6 +80,28 @@ def test_gradients_at_the_ops_are_those_of_their_outputs(seen):
     assert signal.silent == pytest.approx(float((hidden == 0).all(0).mean()))
 
 
+def test_gradients_find_their_parameters_in_any_order():
+    params = {"z": normal(6, 5), "a": normal(5, 4), "m": {"w": normal(4, 3), "b": normal(3)}}
+    x = normal(8, 6)
+
+    def forward(p, x):
+        return jnp.tanh(jnp.tanh(x @ p["z"]) @ p["a"]) @ p["m"]["w"] + p["m"]["b"]
+
+    class Unsorted:  # a pytree whose leaves are not in the order of their names
+        def __init__(self, **held):
+            self.held = held
+
+    jax.tree_util.register_pytree_with_keys(
+        Unsorted,
+        lambda one: ([(jax.tree_util.DictKey(key), value) for key, value in one.held.items()], tuple(one.held)),
+        lambda names, values: Unsorted(**dict(zip(names, values, strict=True))),
+    )
+    seen = observe((lambda p, x: forward(p.held, x), Unsorted(**params)), Inputs((x,)), normal(8, 3), "mse_loss")
+    gradients = jax.grad(lambda p: jnp.square(forward(p, x) - normal(8, 3)).mean())(params)
+    for path, gradient in {"z": gradients["z"], "a": gradients["a"], "m.w": gradients["m"]["w"]}.items():
+        assert seen.values[path].gradient == pytest.approx(float(jnp.square(gradient).mean()), rel=1e-4)
+
+
 def test_a_mean_has_the_gradient_of_the_mean():
     x = normal(8, 5, 6)
     seen = observe((lambda p, x: x.mean(1) @ p["w"], {"w": normal(6, 3)}), Inputs((x,)))

@@ -299,6 +299,28 @@ def test_flax_linen_takes_them():
     assert not params["bias"].any()
 
 
+def test_they_work_in_layers_that_flax_scans_under_jit():
+    linen = pytest.importorskip("flax.linen", reason="flax is not installed")
+
+    class Layer(linen.Module):
+        @linen.compact
+        def __call__(self, x, _):
+            return linen.Dense(8, kernel_init=ours.he_normal(), bias_init=ours.zeros)(x), None
+
+    layers = linen.scan(linen.remat(Layer), variable_axes={"params": 0}, split_rngs={"params": True}, length=3)
+    params = jax.jit(lambda key: layers().init(key, jnp.ones((2, 8)), None))(KEY)["params"]["Dense_0"]
+    assert params["kernel"].shape == (3, 8, 8)
+    assert bool((params["kernel"][0] != params["kernel"][1]).all())
+
+
+@pytest.mark.parametrize("name", ["orthogonal", "delta_orthogonal", "he_normal"])
+def test_keys_can_be_mapped_over(name):
+    keys, init, shape = jax.random.split(KEY, 3), made(name), shape_for(name)
+    mapped = jax.vmap(lambda key: init(key, shape))(keys)
+    expected = np.stack([init(key, shape) for key in keys])
+    assert np.abs(mapped - expected).max() <= (0 if name == "he_normal" else 16 * math.sqrt(20) * 2.0**-24)
+
+
 def test_flax_nnx_takes_them():
     nnx = pytest.importorskip("flax.nnx", reason="flax is not installed")
     init = ours.from_law(fanwise.he_normal, Layout.conv("kernel kernel in out"))

@@ -204,8 +204,8 @@ def _compressed(state: Array, words: Array, count: int, *, last: bool) -> Array:
     """The state, (2, 8), after one block of sixteen words, (2, 16)."""
     flags = (0, 0, 0, 0, count, 0, 0xFFFFFFFFFFFFFFFF if last else 0, 0)
     rows = jnp.concatenate([state, _constants(_IV) ^ _constants(flags)], 1)
-    mixed = lax.fori_loop(0, len(_SCHEDULE), partial(_half_round, words), rows)
-    return jnp.asarray(state ^ mixed[:, :8] ^ mixed[:, 8:])
+    mixed: Array = lax.fori_loop(0, len(_SCHEDULE), partial(_half_round, words), rows)
+    return state ^ mixed[:, :8] ^ mixed[:, 8:]
 
 
 def _half_round(words: Array, number: Array, rows: Array) -> Array:

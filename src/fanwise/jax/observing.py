@@ -45,7 +45,7 @@ def observe(
     made = interpreted(program, recorder, program.values())
     outputs = _outputs(program, [recorder.numbers(value) for value in made])
     scored = scorer(outputs, target, loss) if backward else None
-    learned = _Learned() if scored is None else _gradients(program, recorder.outputs, scored)
+    learned = _Learned() if scored is None else _gradients(program, recorder, scored)
     loss_told = None if scored is None or learned.value is None else told(scored, outputs, learned.value)
     return _observation(program, (recorder, made), learned, loss_told)
 
@@ -68,9 +68,9 @@ def _outputs(program: Program, arrays: Sequence[Any]) -> Any:
     return tree_unflatten(program.structure, [jnp.asarray(array) for array in arrays])
 
 
-def _gradients(program: Program, seen: Sequence[Value], scored: Scorer) -> _Learned:
+def _gradients(program: Program, seen: Recorder, scored: Scorer) -> _Learned:
     """The loss, and its gradients with respect to zeros added at every op and to every parameter."""
-    zeros = [jnp.zeros(value.shape, value.dtype) for value in seen]
+    zeros = [jnp.zeros(op.shape, value.dtype) for op, value in zip(seen.ops, seen.outputs, strict=True)]
 
     def value_of(leaves: dict[str, Any], taps: list[Any]) -> Any:
         recorder = _recorder(program, leaves, taps)

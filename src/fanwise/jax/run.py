@@ -70,7 +70,8 @@ class Program:
             leaves: in place of the model's own parameters.
         """
         arrays = self.model.leaves if leaves is None else leaves
-        held = [parameter_value(path, None if self.is_abstract else leaf, leaf) for path, leaf in arrays.items()]
+        ordered = {path: arrays[path] for path in self.model.leaves}  # gradients sort the paths of what they are given
+        held = [parameter_value(path, None if self.is_abstract else leaf, leaf) for path, leaf in ordered.items()]
         return [*held, *(self._input(number, array) for number, array in enumerate(self.given))]
 
     def _input(self, number: int, array: Any) -> Value:
