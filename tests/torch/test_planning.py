@@ -220,3 +220,15 @@ def test_unknown_recipes_and_inputs_are_refused():
         fwt.plan(model)
     with pytest.raises(fwt.ModelError, match=r"could not be run .* in module '0'"):
         fwt.plan(model, "4,783")
+
+
+def test_a_row_says_what_its_op_should_give_by_theory():
+    """Of normal weights of std 0.02, std^2 fan_in of what feeds a map comes out; a table gives its own moment."""
+    inner = nn.Linear(64, 128, bias=False), nn.ReLU(), nn.Linear(128, 64)
+    rows = fwt.plan(
+        nn.Sequential(nn.Embedding(50, 64), *inner, nn.ReLU(), nn.Linear(64, 5)), "8,16:int64[0,50)", "gpt2"
+    )
+    assert rows["0.weight"].gives == pytest.approx(0.02**2)
+    for path, fan_in in (("1.weight", 64), ("3.weight", 128)):
+        assert rows[path].gives == pytest.approx(0.02**2 * fan_in * rows[path].fed, rel=0.01)
+    assert rows["3.bias"].gives is None

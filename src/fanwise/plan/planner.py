@@ -38,6 +38,17 @@ class Decision:
     choice: Choice
     fed: float | None = None
 
+    @property
+    def gives(self) -> float | None:
+        """Second moment that the op should give: as the rule says, or by theory from what feeds it; None for no map."""
+        law, case = self.choice.law, self.case
+        if self.choice.gives is not None or law is None or case.derived or case.transformed:
+            return self.choice.gives
+        moments = law.moments(case.parameter.shape, layout=case.layout)
+        if case.op is not None and case.op.kind == "embedding":
+            return float(f"{moments.mean**2 + moments.std**2:.3g}")
+        return None if self.fed is None else float(f"{moments.std**2 * fan_in_of(case) * self.fed:.3g}")
+
 
 class Planner:
     """A visitor of a run or of a propagation.

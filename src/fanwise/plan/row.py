@@ -42,7 +42,7 @@ class Row:
         order: the axis order in which its elements are counted: "storage" or "canonical" (see `canonical_axes`).
         aliases: other names of the same storage.
         fed: second moment of what feeds the op, measured or derived; None where nobody knows.
-        gives: second moment that the op should give; None where nobody knows.
+        gives: second moment that the op should give, by the rule or by theory; None where nobody knows.
         guess: the law stands on an assumption, neither measured nor derived.
         factor: what the values drawn are multiplied by: a calibration's result.
 

@@ -57,6 +57,6 @@ def _row(decision: Decision) -> Row:
         source=choice.source,
         aliases=parameter.aliases,
         fed=decision.fed,
-        gives=choice.gives,
+        gives=decision.gives,
         guess=choice.guess,
     )

@@ -133,7 +133,7 @@ class Walk:
         return self.profiles.get(index, ())
 
     def spatial(self, index: int) -> Shape:
-        """The sizes of the axes behind that of the features; where it is the last, of those between it and the first."""
+        """The sizes of the axes behind that of the features; where it is last, of those between it and the first."""
         axis, shape = self.trace.axes[index], self.trace.ops[index].shape
         return shape[axis + 1 :] if axis < -1 else shape[1:-1]
 
