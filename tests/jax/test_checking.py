@@ -193,6 +193,7 @@ def test_weights_are_compared_with_a_plan():
     assert not report.ok or report.findings
 
 
+@pytest.mark.slow
 def test_losses():
     x, y = normal(32, WIDTH, seed=7), LABELS
     own = check((lambda p, x, y: {"loss": jnp.square(network(p, x)[:, 0] - y).mean()}, weights()), (x, y))
