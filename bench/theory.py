@@ -9,6 +9,7 @@ what was measured.
 """
 
 import argparse
+import math
 import statistics
 import time
 import warnings
@@ -60,35 +61,51 @@ def report(model: Model, start: str, seeds: int, *, full: bool) -> tuple[list[fl
         [[one.gradients[op.index] for op in ops] for one in said],
     )
     backward = [error for error, op in zip(backward, ops, strict=True) if op.index not in trace.outputs]
-    print(_line(model.name, start, forward, backward, said[0], len(trace.ops), statistics.median(seconds)))
+    numbers = statistics.median(seconds), noise([[run.signals[op.index].second_moment for op in ops] for run in runs])
+    print(_line(model.name, start, (forward, backward), said[0], len(trace.ops), numbers))
     if full:
         for op, *numbers in zip(ops, forward, [*backward, float("nan")], strict=False):
             print(f"      {op.module or op.name:24} {op.kind:16} {numbers[0]:8.3f} {numbers[1]:8.3f}")
     return forward, backward
 
 
+def noise(measured: Sequence[Sequence[float]]) -> float:
+    """Median relative standard error of what was measured, over the ops: below it, no prediction can be judged."""
+    found = [statistics.stdev(one) / statistics.fmean(one) for one in zip(*measured, strict=True) if any(one)]
+    return statistics.median(found) / len(measured) ** 0.5
+
+
 def _line(
-    name: str, start: str, forward: list[float], backward: list[float], said: Propagation, ops: int, seconds: float
+    name: str,
+    start: str,
+    errors: tuple[list[float], list[float]],
+    said: Propagation,
+    ops: int,
+    numbers: tuple[float, float],
 ) -> str:
-    cells = [statistics.median(forward), max(forward), statistics.median(backward), max(backward)]
-    numbers = "  ".join(f"{100 * cell:7.1f} %" for cell in cells)
-    return f"{name:20} {start:8} {numbers}  {len(said.unruled):3}/{ops:<4} {len(said.measured):3}  {seconds:6.2f} s"
+    known = [
+        [error for error in one if not math.isnan(error)] for one in errors
+    ]  # NaN where nothing was measured but 0
+    cells = [f"{100 * cell:7.1f} %" for one in known for cell in (statistics.median(one), max(one))]
+    unruled = f"{len(said.unruled):3}/{ops:<4} {len(said.measured):3}"
+    return f"{name:20} {start:8} {'  '.join(cells)}  {100 * numbers[1]:5.1f} %  {unruled}  {numbers[0]:5.2f} s"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--list", action="store_true", help="every weight op")
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    print(f"{'model':20} {'start':8} {'forward: median, largest':>22}  {'backward: median, largest':>22}  no rule  run")
+    heads = ("forward", "largest", "backward", "largest")
+    print(f"{'model':20} {'start':8} {'  '.join(f'{head:>9}' for head in heads)}    noise  no rule  run  time")
     forward, backward = [], []
     for model in MODELS:
         for start in ("torch", "unit") if options.only in model.name else ():
             found = report(model, start, options.seeds, full=options.list)
-            forward += found[0]
-            backward += found[1]
+            forward += [error for error in found[0] if not math.isnan(error)]
+            backward += [error for error in found[1] if not math.isnan(error)]
     print(f"all: forward {100 * statistics.median(forward):.1f} %, backward {100 * statistics.median(backward):.1f} %")
 
 

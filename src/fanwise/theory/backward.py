@@ -325,7 +325,18 @@ def _projected(walk: Walk, here: Here, gradient: Rows, signal: Rows) -> Rows:
     examples = max(here.op.shape[0], 1) if "batch" in name else 1
     product = likeness(gradient * signal)
     lost = moments.average(places, examples) + product.average(places, examples)
-    return reshaped(gradient, moments.minus(min(lost, moments.here)))
+    left = reshaped(gradient, moments.minus(min(lost, moments.here)))
+    return left * math.sqrt(1 + _scatter_of_channels(walk, here, signal, (places, examples)))
+
+
+def _scatter_of_channels(walk: Walk, here: Here, signal: Rows, sizes: tuple[float, float]) -> float:
+    """Relative variance of the variances of the channels, each of which is divided by its own: E 1/v = (1 + this) / E v.
+
+    A channel is a random combination of its inputs: its variance scatters as the mean of so many squares as there are
+    independent places and features.
+    """
+    squares = likeness(np.square(signal) - 1)
+    return max(squares.average(*sizes), 0.0) + 2 / max(walk.features(here.op), 1)
 
 
 # Sizes
