@@ -330,7 +330,7 @@ def _projected(walk: Walk, here: Here, gradient: Rows, signal: Rows) -> Rows:
 
 
 def _scatter_of_channels(walk: Walk, here: Here, signal: Rows, sizes: tuple[float, float]) -> float:
-    """Relative variance of the variances of the channels, each of which is divided by its own: E 1/v = (1 + this) / E v.
+    """Relative variance of the variances of the channels, each of which divides by its own: E 1/v = (1 + this) / E v.
 
     A channel is a random combination of its inputs: its variance scatters as the mean of so many squares as there are
     independent places and features.
