@@ -76,8 +76,11 @@ def test_an_empty_report_is_a_page():
 
 def test_charts_show_what_was_measured_beside_what_was_expected(broken):
     forward, backward = blocks(broken, LineChart)
-    assert [series.name for series in forward.series] == ["measured", "expected"]
+    assert [series.name for series in forward.series] == ["measured", "expected", "theory"]
+    assert [series.name for series in backward.series] == ["gradient", "theory"]
     assert forward.series[1].dashed
+    assert forward.series[2].y == tuple(layer.predicted for layer in broken.layers)
+    assert backward.series[1].y == tuple(layer.predicted_gradient for layer in broken.layers)
     assert forward.series[0].y == tuple(layer.rms for layer in broken.layers)
     assert backward.series[0].y == tuple(layer.gradient for layer in broken.layers)
     assert forward.x.names == tuple(layer.name for layer in broken.layers)
