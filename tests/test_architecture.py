@@ -17,6 +17,7 @@ FLOORS = [
     "laws",
     "report",
     "trace",
+    "cuts",
     "visiting",
     "patterns",
     "theory",

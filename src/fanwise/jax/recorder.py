@@ -14,13 +14,14 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
+from fanwise.cuts import Cuts
 from fanwise.jax import naming, shapes
 from fanwise.jax.axes import layout_in_storage, stacked_layout
 from fanwise.jax.calls import Call, Part, Step, literal, plain_step, step_of
 from fanwise.jax.control import LOOPS, entered
-from fanwise.jax.cuts import Cuts, kept_ops, pruned, with_whole_sums
 from fanwise.jax.holding import FACTORS, derived
 from fanwise.jax.primitives import CALLS, SELECTIONS, VIEWS, describe
+from fanwise.jax.pruning import kept_ops, pruned, with_whole_sums
 from fanwise.jax.values import Chain, Held, Measured, Value, constant, followed, given_numbers, measured, of_form
 from fanwise.laws.base import Initializer
 from fanwise.stream.key import Key

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from fanwise.cuts import Cuts
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
 from fanwise.stream.box import Shape
@@ -27,7 +28,7 @@ from fanwise.torch.places import Places
 from fanwise.torch.restore import Writes
 from fanwise.torch.shadow import Chain, runs_of_features
 from fanwise.torch.storage import is_abstract
-from fanwise.torch.stored import Cuts, layout_in_storage
+from fanwise.torch.stored import layout_in_storage
 from fanwise.torch.substitute import (
     ALONE,
     BATCH_NORM_ARGUMENTS,

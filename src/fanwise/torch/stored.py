@@ -1,14 +1,12 @@
 """A layout that an op tells in the axes of the tensor that it was given, in the axes of the parameter behind it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 from torch import Tensor
 
 from fanwise.laws.layout import Fused, Layout
 from fanwise.torch.held import Axes, Held
-from fanwise.trace import Op, Parameter, Use
 
 
 def layout_in_storage(layout: Layout, held: Held, which: int, shapes: tuple[Sequence[int], Tensor]) -> Layout | None:
@@ -34,42 +32,6 @@ def layout_in_storage(layout: Layout, held: Held, which: int, shapes: tuple[Sequ
     fused = fused or _stacked(layout, cover, view.shape)
     fused = None if layout.groups != 1 else fused
     return _checked(replace(layout, axes=roles, fused=fused), shape)
-
-
-class Cuts:
-    """The parts in which parameters are used, each alone: where they are seen together, they tell the maps apart.
-
-    Args:
-        parameters: of the model, by path.
-    """
-
-    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
-        self._parameters = parameters
-        self._edges: dict[tuple[str, int], set[int]] = {}
-
-    def see(self, path: str, parts: Iterable[tuple[int, int, int]]) -> None:
-        """Remembers a use of parts of a parameter, each as axis, first and count."""
-        for axis, first, count in parts:
-            self._edges.setdefault((path, axis), set()).update((first, first + count))
-
-    def told(self, op: Op) -> Op:
-        """The op with the cuts in the layouts of its uses."""
-        if not any(use.path == path for use in op.uses for path, _ in self._edges):
-            return op
-        return replace(op, uses=tuple(self._cut(use) for use in op.uses))
-
-    def _cut(self, use: Use) -> Use:
-        for (path, axis), edges in self._edges.items():
-            if path == use.path and use.layout is not None and _can_be_cut(use.layout, axis):
-                whole = self._parameters[path].shape[axis]
-                places = sorted({0, whole, *(edge for edge in edges if edge < whole)})
-                sizes = tuple(end - start for start, end in pairwise(places))
-                return replace(use, layout=replace(use.layout, fused=Fused(axis, sizes)))
-        return use
-
-
-def _can_be_cut(layout: Layout, axis: int) -> bool:
-    return layout.groups == 1 and layout.fused is None and layout.axes[axis] in ("in", "out")
 
 
 def _covered(axes: Axes, view: Sequence[int], shape: Sequence[int]) -> list[list[int]]:

@@ -1,51 +1,13 @@
 """What is told once a whole trace is there: parameters that are used in parts, and ops that others stand for."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from itertools import pairwise
 
-from fanwise.laws.layout import Fused, Layout
-from fanwise.trace import INPUT, Op, Parameter, Trace, Use
+from fanwise.trace import INPUT, Op, Trace
 
 SUMS = frozenset({"reduce_sum", "psum", "psum_invariant", "mean"})
 """Sums over axes; where `vmap` gives an axis its name, a sum over the name is one."""
-
-
-class Cuts:
-    """The parts in which parameters are used, each alone: where they are seen together, they tell the maps apart.
-
-    Args:
-        parameters: of the model, by path.
-    """
-
-    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
-        self._parameters = parameters
-        self._edges: dict[tuple[str, int], set[int]] = {}
-
-    def see(self, path: str, parts: Iterable[tuple[int, int, int]]) -> None:
-        """Remembers a use of parts of a parameter, each as axis, first and count."""
-        for axis, first, count in parts:
-            self._edges.setdefault((path, axis), set()).update((first, first + count))
-
-    def told(self, op: Op) -> Op:
-        """The op with the cuts in the layouts of its uses."""
-        if not any(use.path == path for use in op.uses for path, _ in self._edges):
-            return op
-        return replace(op, uses=tuple(self._cut(use) for use in op.uses))
-
-    def _cut(self, use: Use) -> Use:
-        for (path, axis), edges in self._edges.items():
-            if path == use.path and use.layout is not None and _can_be_cut(use.layout, axis):
-                whole = self._parameters[path].shape[axis]
-                places = sorted({0, whole, *(edge for edge in edges if edge < whole)})
-                sizes = tuple(end - start for start, end in pairwise(places))
-                return replace(use, layout=replace(use.layout, fused=Fused(axis, sizes)))
-        return use
-
-
-def _can_be_cut(layout: Layout, axis: int) -> bool:
-    return layout.groups == 1 and layout.fused is None and layout.axes[axis] in ("in", "out")
 
 
 def with_whole_sums(trace: Trace) -> tuple[Trace, frozenset[int]]:
