@@ -1,4 +1,4 @@
-"""What is told once a whole trace is there: parameters that are used in parts, and ops that others stand for."""
+"""What goes once a whole trace of a program is there: ops that others stand for, sums of sums, what nothing reads."""
 
 from collections import Counter
 from collections.abc import Mapping
