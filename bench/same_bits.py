@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -188,15 +189,21 @@ def found_by(framework: str, environment: Mapping[str, str], names: list[str]) -
 
 
 def everywhere(names: list[str]) -> dict[str, Digests]:
-    """Places and their digests, of all that is installed."""
-    found: dict[str, Digests] = {}
+    """Places and their digests, of all that is installed; as many processes at a time as there are cores, four at most.
+
+    Raises:
+        RuntimeError: a process failed.
+    """
+    present = []
     for framework, packages, environment in PROCESSES:
         absent = [package for package in packages if find_spec(package) is None]
         if absent:
             print(f"left out: {framework} {environment or ''}: {', '.join(absent)} is not installed")
         else:
-            found |= found_by(framework, environment, names)
-    return found
+            present.append((framework, environment, names))
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
+        found = pool.map(found_by, *zip(*present, strict=True))
+    return {place: one for places in found for place, one in places.items()}
 
 
 def differing(found: Mapping[str, Digests], case: str) -> dict[str, str]:

@@ -45,12 +45,12 @@ STREAMS = tuple(f"{layer}.{kind}" for layer in (0, 2, 4) for kind in ("weight", 
 
 
 def test_every_framework_draws_one_digest():
-    laws = "truncated_normal,glorot_uniform,he_normal"
+    laws = "truncated_normal,glorot_uniform"
     command = [sys.executable, str(SCRIPT), "--laws", laws]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line for line in done.stdout.splitlines() if "one digest in" in line]
-    assert len(rows) == 3 * 3
+    assert len(rows) == 3 * 2
     places = {int(line.split()[-2]) for line in rows}
     assert places <= {12, 13, 14}  # not all laws are in torch's init, and the kernel may be absent
     assert "left out" not in done.stdout
