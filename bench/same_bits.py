@@ -1,6 +1,6 @@
 """The same bits everywhere: one SHA-256 for every law and dtype, wherever its numbers are drawn.
 
-    python bench/same_bits.py                          # about a minute and a half
+    python bench/same_bits.py                          # a few minutes on two cores
     python bench/same_bits.py --laws normal,he_normal  # these alone
 
 For one seed, path and shape, every law of the registry that draws element by element is drawn by the NumPy definition;
