@@ -180,7 +180,7 @@ def _under_sharding(make: Any, words: Array, sharding: jax.sharding.Sharding | N
     if sharding is None:
         made: Array = make(words)
     elif isinstance(sharding, NamedSharding) and AxisType.Explicit in sharding.mesh.axis_types:
-        made = jax.sharding.auto_axes(make, out_sharding=sharding.spec)(words)
+        made = jax.sharding.auto_axes(make, out_sharding=sharding)(words)
     else:
         made = lax.with_sharding_constraint(make(words), sharding)
     return made
