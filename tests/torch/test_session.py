@@ -21,7 +21,7 @@ def recorded(command: str) -> str:
 
 
 def printed(*command: str) -> str:
-    environment = os.environ | {"COLUMNS": "118", "PYTHONIOENCODING": "utf-8"}
+    environment = os.environ | {"COLUMNS": "124", "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(
         command, check=False, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=120
     ).stdout.rstrip()
