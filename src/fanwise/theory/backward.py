@@ -378,7 +378,7 @@ def _pool(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     elif "max" in here.op.name:
         yield Share(here.op.inputs[0], _of_largest(here, gradient, (count, here.op.size * count / read)))
     else:
-        yield Share(here.op.inputs[0], _of_average(gradient, count, walk.places(here.op.index)))
+        yield Share(here.op.inputs[0], _of_average(here, gradient, (count, walk.places(here.op.index))))
 
 
 def _of_largest(here: Here, gradient: Rows, sizes: tuple[float, float]) -> Rows:
@@ -390,13 +390,13 @@ def _of_largest(here: Here, gradient: Rows, sizes: tuple[float, float]) -> Rows:
     return math.sqrt(repeated) * values
 
 
-def _of_average(gradient: Rows, count: float, places: int) -> Rows:
+def _of_average(here: Here, gradient: Rows, sizes: tuple[float, int]) -> Rows:
     """Each value gets its share of the gradient of its window; those of one window get the same."""
-    own = likeness(gradient)
+    (count, places), own = sizes, likeness(gradient)
     together = (count - 1) / max(count * places - 1, 1.0)
     alike = together * own.here + (1 - together) * own.elsewhere
     moments = Likeness(own.here, alike, own.another) * count**-2
-    return normal_rows(moments, "average", round(1e6 * own.here), round(count))
+    return normal_rows(moments, "back", here.op.index)
 
 
 def _reduce(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
@@ -411,7 +411,7 @@ def _reduce(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
         yield Share(here.op.inputs[0], share * gradient)
     else:
         places = walk.places(here.op.index) if len(here.op.shape) > 2 else 1
-        yield Share(here.op.inputs[0], share * count * _of_average(gradient, count, places))
+        yield Share(here.op.inputs[0], share * count * _of_average(here, gradient, (count, places)))
 
 
 def _nothing(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:

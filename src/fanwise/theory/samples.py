@@ -94,6 +94,8 @@ def independent(*name: object) -> Rows:
 
 def reshaped(rows: Rows, moments: Likeness) -> Rows:
     """The same sample with other second moments, each row a combination of the rows that were."""
+    if not np.isfinite(rows).all():  # a signal that has overflowed has no second moments to change
+        return rows
     before, after = _factors(likeness(rows)), _factors(moments)
     return np.asarray(after @ np.linalg.pinv(before, rcond=1e-9) @ rows)
 

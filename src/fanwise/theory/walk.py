@@ -214,7 +214,8 @@ class Walk:
             limit of large width, with these covariances.
         """
         before = self.passes.setdefault(path, [])
-        left = normal_rows(likeness(rows), *name) if not before else _conditioned(rows, before, name)
+        finite = all(np.isfinite(entered).all() for entered in (rows, *(one.entered for one in before)))
+        left = _conditioned(rows, before, name) if before and finite else normal_rows(likeness(rows), *name)
         self.passes[path] = [*before[1 - USES :], _Pass(rows, left)]
         return left
 
