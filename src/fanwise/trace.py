@@ -199,18 +199,11 @@ class Trace:
     @cached_property
     def axes(self) -> tuple[int, ...]:
         """For each op, the axis of its features: after a convolution that of its channels, until a map comes."""
-        found: list[int] = []
+        found: list[tuple[Shape, int]] = []
         for op in self.ops:
-            found.append(self._axis(op, found))
-        return tuple(found)
-
-    def _axis(self, op: Op, before: Sequence[int]) -> int:
-        source = op.inputs[0] if op.inputs else INPUT
-        if op.axis != -1 or op.kind not in KEEPING or source == INPUT:
-            return op.axis
-        shape, axis = self.ops[source].shape, before[source]
-        kept = len(shape) == len(op.shape) > 0 and (op.kind == "concat" or shape[axis] == op.shape[axis])
-        return axis if kept else op.axis
+            before = found[op.inputs[0]] if op.inputs and op.inputs[0] >= 0 else None
+            found.append((op.shape, feature_axis(op, op.shape, before)))
+        return tuple(axis for _, axis in found)
 
     @cached_property
     def joins(self) -> tuple[Join, ...]:
@@ -259,6 +252,21 @@ class Trace:
             if here != stop:
                 stack.extend(self.ops[here].inputs)
         return found
+
+
+def feature_axis(op: Op, shape: Shape, before: tuple[Shape, int] | None) -> int:
+    """The axis of an op's features: after a convolution that of its channels, until a map comes or a view turns it.
+
+    Args:
+        op: the op.
+        shape: of what it gave.
+        before: shape and axis of what it reads first; None for the model's inputs.
+    """
+    if op.axis != -1 or op.kind not in KEEPING or before is None:
+        return op.axis
+    read, axis = before
+    kept = len(read) == len(shape) > 0 and (op.kind == "concat" or read[axis] == shape[axis])
+    return axis if kept else op.axis
 
 
 def _walk(op: Op, step: Callable[[Op], tuple[Op, ...]], kinds: tuple[str, ...], through: tuple[str, ...]) -> Op | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fanwise.check.observation import Signal
 from fanwise.stream.formats import Array
-from fanwise.trace import INPUT, KEEPING, WEIGHT_KINDS, Op
+from fanwise.trace import INPUT, WEIGHT_KINDS, Op, feature_axis
 
 MOST = 1 << 16
 """Values of an array that are looked at: the second moment of that many independent ones errs by 0.6 %."""
@@ -46,21 +46,12 @@ class Signals:
 
     def of(self, op: Op, array: Array) -> dict[str, float]:
         """The numbers of a `Signal`, its gradient left out, by name."""
-        axis = self._axis(op, array.shape)
+        axis = feature_axis(op, array.shape, self._axes.get(op.inputs[0] if op.inputs else INPUT))
         self._axes[op.index] = array.shape, axis
         found = numbers_of(array, compared=op.kind in COMPARED)
         if op.kind in ("activation", "recurrent") and array.size:
             found |= _activation(op, array, axis)
         return found
-
-    def _axis(self, op: Op, shape: tuple[int, ...]) -> int:
-        """The axis of the features: after a convolution that of its channels, until a map comes or a view turns it."""
-        source = op.inputs[0] if op.inputs else INPUT
-        if op.axis != -1 or op.kind not in KEEPING or source == INPUT or source not in self._axes:
-            return op.axis
-        before, axis = self._axes[source]
-        kept = len(before) == len(shape) > 0 and (op.kind == "concat" or before[axis] == shape[axis])
-        return axis if kept else op.axis
 
 
 def numbers_of(array: Array, *, compared: bool) -> dict[str, float]:

@@ -14,7 +14,7 @@ from fanwise.check.measuring import BOUNDED, CELLS, COMPARED, EXAMPLES, FEATURES
 from fanwise.check.observation import Signal
 from fanwise.torch.names import WRITES
 from fanwise.torch.storage import is_abstract, is_strided
-from fanwise.trace import INPUT, KEEPING, Op
+from fanwise.trace import INPUT, Op, feature_axis
 
 
 class Taps:
@@ -28,7 +28,10 @@ class Taps:
 
     def see(self, op: Op, output: Tensor) -> None:
         """Measures what an op gave; follows its gradient from here back."""
-        self._features[op.index] = output.shape, self._axis(op, output.shape)
+        self._features[op.index] = (
+            output.shape,
+            feature_axis(op, output.shape, self._features.get(op.inputs[0] if op.inputs else INPUT)),
+        )
         self.measure(op.index, output, compared=op.kind in COMPARED)
         if op.kind in ("activation", "recurrent"):
             self._activation(op, output)
@@ -66,15 +69,6 @@ class Taps:
         """Takes the hooks off."""
         while self._removers:
             self._removers.pop()()
-
-    def _axis(self, op: Op, shape: torch.Size) -> int:
-        """The axis of the features: after a convolution that of its channels, until a map comes or a view turns it."""
-        source = op.inputs[0] if op.inputs else INPUT
-        if op.axis != -1 or op.kind not in KEEPING or source == INPUT:
-            return op.axis
-        before, axis = self._features[source]
-        kept = len(before) == len(shape) > 0 and (op.kind == "concat" or before[axis] == shape[axis])
-        return axis if kept else op.axis
 
     def _put(self, place: int, name: str, number: Tensor) -> None:
         self._slots.append((place, name))
