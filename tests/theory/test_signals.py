@@ -301,3 +301,26 @@ def test_zeros_stay_zeros():
     found = said(ops, {"v": Zeros()}, gradients={1: 1.0}, v=(WIDTH, WIDTH))
     assert found.second_moments == (0.0, 0.0)
     assert math.isnan(found.gradients[0])
+
+
+@pytest.mark.parametrize(("window", "step"), [(4, 2), (2, 2), (3, 1), (6, 3), (5, 2)])
+def test_places_of_a_transposed_convolution_share_the_taps_of_their_phase_alone(window, step):
+    """A signal of ones through weights of variance 1: what two places have in common is the taps that both read."""
+    rng = np.random.default_rng(0)
+    places, inits = 60, 4000
+    kernels = rng.normal(size=(inits, window))
+    out = np.zeros((inits, places))
+    for source in range(-window, places // step + window):
+        for tap in range(window):
+            if 0 <= source * step + tap < places:
+                out[:, source * step + tap] += kernels[:, tap]
+    detail = {"stride": (step,), "padding": 0}
+    few = places // step
+    made = Op(0, "conv_transpose", "t", "", 0, 0, (-1,), shape=(1, 1, step * few), axis=-2, detail=detail)
+    found = padding.forward(made, (1, 1, few), (window,))
+    measured = out.mean(1) ** 2 / (out**2).mean(1).mean()
+    error = 5 * measured.std() / math.sqrt(inits)
+    border = 2 * window / places  # windows that stand over the border, of which the infinite signal has none
+    assert found.alike == pytest.approx(measured.mean(), abs=error + border * measured.mean())
+    if step > 1:
+        assert found.alike * step != pytest.approx(measured.mean(), abs=error + border * measured.mean())  # the mutant

@@ -147,8 +147,7 @@ def _along(axis: Axis, even: NDArray[np.float64], *, to_fine: bool) -> tuple[flo
     mean = float(after.mean()) if size else 0.0
     if not mean:
         return 0.0, 0.0, np.ones(size)
-    at_once = axis.step if to_fine else 1  # taps that two fine places share, where strides leave gaps
-    return mean / whole, min(pairs * at_once / mean, 1.0), after / mean
+    return mean / whole, min(pairs / mean, 1.0), after / mean
 
 
 def _resized(one: NDArray[np.float64], size: int) -> NDArray[np.float64]:
