@@ -27,7 +27,7 @@ FLOORS = [
     "reference",
     "lab",
 ]
-FLOORS += ["torch", "jax", "tensorflow", "keras", "cli"]
+FLOORS += ["targets", "torch", "jax", "tensorflow", "keras", "console", "cli"]
 """Each room may import the rooms before it."""
 FRAMEWORKS = {"torch", "jax", "keras", "tensorflow", "flax", "equinox", "scipy"}
 ADAPTERS = {

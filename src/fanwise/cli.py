@@ -1,30 +1,19 @@
 """The command line: parsing only. Every command imports what it needs when it runs."""
 
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fanwise import console
 from fanwise._version import __version__
 
 if TYPE_CHECKING:
-    from fanwise.check.findings import Severity
-    from fanwise.check.report import Report
-    from fanwise.lab.demo import Order
-    from fanwise.lab.pages import Results
-    from fanwise.report.terminal import Item
-
-FINDINGS = 1
-"""Exit code for findings at or above --fail-on; 0 is clean."""
-USAGE_ERROR = 2
-"""Exit code for arguments that cannot be."""
-MODEL_ERROR = 3
-"""Exit code for a model that could not be run."""
+    from fanwise.targets.asked import Asked
+    from fanwise.targets.commands import Commands
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -66,7 +55,8 @@ Data = Annotated[
     typer.Option(metavar="FILE.PY:NAME", help="A batch, a function that returns one, or a loader: its first batch."),
 ]
 Loss = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Of torch.nn.functional, as cross_entropy; or file.py:function.")
+    str | None,
+    typer.Option(metavar="NAME", help="As cross_entropy: of torch.nn.functional or keras.losses; or file.py:function."),
 ]
 Optimizer = Annotated[str | None, typer.Option(help="What will train it, such as adam:1e-3.")]
 Seeds = Annotated[int, typer.Option(help="How often a factory is built and run.")]
@@ -122,15 +112,15 @@ def demo(  # noqa: PLR0913  (one parameter an option)
     """Train one small network from many starts, and show what each start does and why."""
     from fanwise.lab import demo as room  # noqa: PLC0415
 
-    with _usage_errors():
+    with console.usage_errors():
         recipe = room.recipe_for(depth, epochs=epochs, learning_rate=learning_rate, clip=clip)
         network = room.Network(depth, width, nonlinearity.value)
         order = room.order_of(network, recipe, data=data, seeds=seeds, names=start or (), scale=scale)
         workers = room.checked_processes(processes)
-        _check_writable(html)
-    results = _with_progress(order, workers)
-    _show(room.summary(results), room.jsonable(results), json=json)
-    _write_report(results, html)
+        console.check_writable(html)
+    results = console.with_progress(order, workers)
+    console.show(room.summary(results), room.jsonable(results), json=json)
+    console.write_report(results, html)
 
 
 @app.command()
@@ -141,9 +131,9 @@ def gain(
     """Print a nonlinearity's gains: the factor on the std of the weights that keeps a deep network's scale."""
     from fanwise import reference  # noqa: PLC0415
 
-    with _usage_errors():
+    with console.usage_errors():
         item, values = reference.gain_page(name)
-    _show(item, values, json=json)
+    console.show(item, values, json=json)
 
 
 @app.command()
@@ -158,10 +148,10 @@ def theory(
     svg: Annotated[Path | None, typer.Option(help="Draw the charts: .svg, .png or .pdf (needs matplotlib).")] = None,
 ) -> None:
     """Print what mean-field theory says of a nonlinearity in a deep network: gains, stability, depth scales, maps."""
-    with _usage_errors():
+    with console.usage_errors():
         for option, path in {"--html": html, "--svg": svg}.items():
             if path is not None:
-                _check_writable(path, option)
+                console.check_writable(path, option)
         from fanwise.theory import pages  # noqa: PLC0415
 
         document, values = pages.theory_page(name, sigma_b=sigma_b, depth=depth, width=width)
@@ -173,7 +163,7 @@ def theory(
             from fanwise.report.html import write_html  # noqa: PLC0415
 
             typer.echo(f"report: {write_html(document, html)}", err=True)
-    _show(document, values, json=json)
+    console.show(document, values, json=json)
 
 
 @app.command(name="list")
@@ -191,7 +181,7 @@ def list_(
         Registry.rules: reference.rules_page,
     }
     item, values = pages[registry]()
-    _show(item, values, json=json)
+    console.show(item, values, json=json)
 
 
 @app.command()
@@ -206,18 +196,20 @@ def plan(
     full: Annotated[bool, typer.Option("--full", help="One line a parameter, repeated blocks not folded.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Print the law of every parameter of a PyTorch model, and why."""
-    with _usage_errors(), _model_errors():
+    """Print the law of every parameter of a model of PyTorch, JAX or Keras, and why."""
+    with console.usage_errors(), console.model_errors():
         if toml is not None:
-            _check_writable(toml, "--toml")
-        from fanwise.torch import commands  # noqa: PLC0415
+            console.check_writable(toml, "--toml")
+        from fanwise.plan.jsonable import jsonable  # noqa: PLC0415
 
-        made, *others = commands.planned(target, inputs, [recipe] if against is None else [recipe, against], meta=meta)
+        with _asked("planning", {"target": target, "inputs": inputs}, meta=meta) as (found, commands, _):
+            recipes = [recipe] if against is None else [recipe, against]
+            made, *others = commands.planned(found, recipes, meta=meta)
         change = others[0].diff(made) if others else None
         if toml is not None:
             toml.write_text(made.to_toml(), encoding="utf-8")
-    item = made.table(full=full, width=_width()) if change is None else change.table(full=full)
-    _show(item, commands.jsonable(made, change), json=json)
+    item = made.table(full=full, width=console.width()) if change is None else change.table(full=full)
+    console.show(item, jsonable(made, change), json=json)
 
 
 @app.command()
@@ -239,29 +231,28 @@ def check(  # noqa: PLR0913  (one parameter an option)
     html: Annotated[Path | None, typer.Option(help="Write the report as a page.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Every layer, and what follows from each finding.")] = False,
 ) -> None:
-    """Check a PyTorch model at step zero: where it is unhealthy, why, and what mends it.
+    """Check a model of PyTorch, JAX or Keras at step zero: where it is unhealthy, why, and what mends it.
 
     Exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong arguments, 3 the model could not be run.
     """
-    with _usage_errors(), _model_errors():
+    with console.usage_errors(), console.model_errors():
         files = {"--sarif": sarif, "--html": html, "--baseline": baseline if write_baseline else None}
         for option, path in files.items():
             if path is not None:
-                _check_writable(path, option)
+                console.check_writable(path, option)
         if write_baseline and baseline is None:
             raise ValueError("--write-baseline needs a file: --baseline FILE")
-        known = None if baseline is None or write_baseline else _known(baseline)
-        from fanwise.torch.check_commands import Order, checked  # noqa: PLC0415
-
-        chosen = (_codes(select), _codes(ignore), _severity(fail_on))
-        order = Order(target, data, inputs, loss, optimizer, seeds, *chosen)
-        with _while_it_takes("checking") as progress:
-            report = checked(order, progress)
-        found = _finished(report, known, baseline if write_baseline else None)
-        _write_files(found, sarif, html)
-    _show_report(found, json=json, full=full)
+        known = None if baseline is None or write_baseline else console.known(baseline)
+        what = {"target": target, "data": data, "inputs": inputs, "loss": loss, "optimizer": optimizer, "seeds": seeds}
+        chosen: dict[str, Any] = {"select": console.codes(select), "ignore": console.codes(ignore)}
+        chosen["fail_on"] = console.severity(fail_on.value)
+        with _asked("checking", what | chosen) as (asked, commands, progress):
+            report = commands.checked(asked, progress)
+        found = console.finished(report, known, baseline if write_baseline else None)
+        console.write_files(found, sarif, html)
+    console.show_report(found, json=json, full=full)
     if not found.ok and fail_on is not FailOn.never and not write_baseline:
-        raise typer.Exit(FINDINGS)
+        raise typer.Exit(console.FINDINGS)
 
 
 @app.command()
@@ -272,9 +263,9 @@ def explain(
     """Explain a rule of check: what it looks at, why that matters, what mends it, and how often it is wrong."""
     from fanwise import reference  # noqa: PLC0415
 
-    with _usage_errors():
+    with console.usage_errors():
         item, values = reference.rule_page(code)
-    _show(item, values, json=json)
+    console.show(item, values, json=json)
 
 
 @app.command()
@@ -291,20 +282,19 @@ def fix(
     recipe: Recipe = "unit",
     diff: Annotated[bool, typer.Option("--diff", help="Say that nothing is to be written; nothing ever is.")] = False,
 ) -> None:
-    """Print what would mend a model: laws before and after, and PyTorch code to paste. No file is changed."""
-    with _usage_errors(), _model_errors():
-        from fanwise.torch.check_commands import Order, fixed  # noqa: PLC0415
-
-        order = Order(target, data, inputs, loss, optimizer, seeds, _codes(select), _codes(ignore))
-        with _while_it_takes("checking") as progress:
-            report, mending = fixed(order, recipe, progress)
-    _show(mending.document(width=_width()), None, json=False)
+    """Print what would mend a model: laws before and after, and code to paste. No file is changed."""
+    with console.usage_errors(), console.model_errors():
+        chosen = {"select": console.codes(select), "ignore": console.codes(ignore)}
+        what = {"target": target, "data": data, "inputs": inputs, "loss": loss, "optimizer": optimizer, "seeds": seeds}
+        with _asked("checking", what | chosen) as (asked, commands, progress):
+            report, mending = commands.fixed(asked, recipe, progress)
+    console.show(mending.document(width=console.width()), None, json=False)
     if mending.code:
         typer.echo(f"\n{mending.code}", nl=False)
     if not diff:
         typer.echo("fanwise: no file was changed: paste the code behind the line that makes the model", err=True)
     if report.findings and not mending and not report.ok:
-        raise typer.Exit(FINDINGS)
+        raise typer.Exit(console.FINDINGS)
 
 
 @app.command()
@@ -317,170 +307,46 @@ def calibrate(
     mode: Annotated[str, typer.Option(help="layer: each op as a whole; channel: each unit.")] = "layer",
     gain_after: Annotated[bool, typer.Option("--gain-after", help="Targets hold after activations.")] = False,
     balance: Annotated[bool, typer.Option("--balance", help="Equal ratios of gradient to weight.")] = False,
-    write: Annotated[Path | None, typer.Option(help="Write the calibrated weights: .safetensors.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="Write the weights: .safetensors; .weights.h5 or .keras of Keras.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Scale a PyTorch model's weights on data in one forward pass, built from seed 0, and show by how much."""
-    with _usage_errors(), _model_errors():
+    """Scale a model's weights on data in one forward pass, built from seed 0, and show by how much."""
+    with console.usage_errors(), console.model_errors():
         if write is not None:
-            _check_writable(write, "--write")
-        from fanwise.torch import calibrate_commands as commands  # noqa: PLC0415
-        from fanwise.torch.check_commands import Order  # noqa: PLC0415
+            console.check_writable(write, "--write")
+        from fanwise.calibrate.jsonable import jsonable  # noqa: PLC0415
 
         options = {"mode": mode, "gain_after": gain_after, "balance": balance}
-        found = commands.calibrated(Order(target, data, inputs, loss), options)
-        if write is not None:
-            commands.write_weights(found, write)
-    _show(found.result.table(width=_width()), commands.jsonable(found.result), json=json)
+        what = {"target": target, "data": data, "inputs": inputs, "loss": loss}
+        with _asked("calibrating", what) as (asked, commands, _):
+            if write is not None and not write.name.endswith(commands.WEIGHTS):
+                ends = " or ".join(commands.WEIGHTS)
+                raise ValueError(f"--write {str(write)!r}: expected a name that ends in {ends}")
+            model, result = commands.calibrated(asked, options)
+            if write is not None:
+                commands.write_weights(model, write)
+    console.show(result.table(width=console.width()), jsonable(result), json=json)
 
 
 @contextmanager
-def _usage_errors() -> Iterator[None]:
-    """Turns what the arguments got wrong into one line and exit code 2."""
-    try:
-        yield
-    except (ValueError, TypeError, ArithmeticError, OSError, ImportError) as error:
-        typer.echo(f"fanwise: error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(USAGE_ERROR) from None
+def _asked(
+    doing: str, order: Mapping[str, Any], *, meta: bool = False
+) -> "Iterator[tuple[Asked, Commands, Callable[[str], None]]]":
+    """An order with its files loaded, the commands of its framework, and what is told of their progress.
 
+    What the target's code prints while it is loaded, built and run goes to stderr: stdout is for what was asked for.
+    """
+    from fanwise.targets.asked import asked  # noqa: PLC0415
+    from fanwise.targets.commands import commands  # noqa: PLC0415
+    from fanwise.targets.names import prints_on_stderr  # noqa: PLC0415
+    from fanwise.targets.order import Order  # noqa: PLC0415
 
-@contextmanager
-def _model_errors() -> Iterator[None]:
-    """Turns a model that does not run into one line and exit code 3."""
-    try:
-        yield
-    except RuntimeError as error:
-        typer.echo(f"fanwise: error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(MODEL_ERROR) from None
-
-
-def _width() -> int:
-    from rich.console import Console  # noqa: PLC0415
-
-    return Console().width
-
-
-def _check_writable(path: Path, option: str = "--html") -> None:
-    """Refuses a path that cannot be written before the work begins, not after it."""
-    if path.is_dir():
-        raise ValueError(f"{option} {str(path)!r} is a folder: expected a file")
-    if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-        raise ValueError(f"{option} {str(path)!r}: its folder does not exist or cannot be written")
-
-
-def _with_progress(order: "Order", workers: int) -> "Results":
-    """Runs the demo under a progress bar on stderr, which is off where that is no terminal."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("training", total=len(order.jobs))
-        return order.run(processes=workers, on_job=lambda: progress.advance(task))
-
-
-@contextmanager
-def _while_it_takes(doing: str) -> Iterator[Callable[[str], None]]:
-    """Says on stderr what is being done, from the first second on; nothing where that is no terminal."""
-    from threading import Timer  # noqa: PLC0415
-
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda text: None
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"))
-    bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
-    task = bar.add_task(doing, total=None)
-    late = Timer(1.0, bar.start)
-    late.start()
-    try:
-        yield lambda text: bar.update(task, description=text)
-    finally:
-        late.cancel()
-        late.join()
-        if bar.live.is_started:
-            bar.stop()
-
-
-def _codes(text: str | None) -> tuple[str, ...]:
-    """Codes with commas or spaces between them."""
-    return tuple((text or "").replace(",", " ").upper().split())
-
-
-def _severity(fail_on: FailOn) -> "Severity":
-    """From which severity on a report is not ok; the gravest where nothing is to fail."""
-    from fanwise.check.findings import SEVERITIES  # noqa: PLC0415
-
-    return next((severity for severity in SEVERITIES if severity == fail_on.value), SEVERITIES[0])
-
-
-def _known(baseline: Path) -> frozenset[tuple[str, str]]:
-    from fanwise.check.baseline import from_baseline  # noqa: PLC0415
-
-    if not baseline.is_file():
-        raise ValueError(f"--baseline {str(baseline)!r}: no such file, --write-baseline makes one")
-    try:
-        return from_baseline(baseline.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"--baseline {str(baseline)!r}: {error}") from None
-
-
-def _finished(report: "Report", known: frozenset[tuple[str, str]] | None, written: Path | None) -> "Report":
-    """The report without what is known, or with its findings written down as known."""
-    from fanwise.check.baseline import to_baseline, without  # noqa: PLC0415
-
-    if written is not None:
-        written.write_text(to_baseline(report), encoding="utf-8")
-        typer.echo(f"baseline: {written}", err=True)
-    return report if known is None else without(report, known)
-
-
-def _write_files(report: "Report", sarif: Path | None, html: Path | None) -> None:
-    if sarif is not None:
-        sarif.write_text(report.to_sarif(), encoding="utf-8")
-        typer.echo(f"sarif: {sarif}", err=True)
-    if html is not None:
-        typer.echo(f"report: {report.html(html)}", err=True)
-
-
-def _show_report(report: "Report", *, json: bool, full: bool) -> None:
-    """Prints a check's report to stdout."""
-    if json:
-        sys.stdout.write(report.to_json())
-        return
-    from rich.console import Console  # noqa: PLC0415
-
-    from fanwise.check.table import document  # noqa: PLC0415
-    from fanwise.report.terminal import render  # noqa: PLC0415
-
-    console = Console()
-    render(document(report, full=full, width=console.width), console)
-
-
-def _show(item: "Item", values: object, *, json: bool) -> None:
-    """Prints a report to stdout, or the values behind it as JSON."""
-    if json:
-        from fanwise.report.jsonable import to_json  # noqa: PLC0415
-
-        sys.stdout.write(to_json(values))
-        return
-    from rich.console import Console  # noqa: PLC0415
-
-    from fanwise.report.terminal import render  # noqa: PLC0415
-
-    render(item, Console())
-
-
-def _write_report(results: "Results", path: Path) -> None:
-    from fanwise.lab.pages import document  # noqa: PLC0415
-    from fanwise.report.html import write_html  # noqa: PLC0415
-
-    written = write_html(document(results), path)
-    typer.echo(f"report: {written}", err=True)
+    wanted = Order(**order)
+    with prints_on_stderr(), console.while_it_takes(doing) as progress:
+        found = asked(wanted, meta=meta)
+        yield found, commands(found.framework), progress
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ from fanwise.laws.base import Initializer
 from fanwise.trace import Op
 
 
+class ModelError(RuntimeError):
+    """A model could not be run; the message says where: in which module or layer, at which op."""
+
+
 class Moment(Protocol):
     """Second moments of what an op reads, computed when they are asked for."""
 

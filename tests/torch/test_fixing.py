@@ -291,7 +291,7 @@ def test_the_table_folds_and_gives_reasons_once():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((net(), [finding("0.weight")], "64,784"), TypeError, "report = list: expected what fanwise.torch.check"),
+        ((net(), [finding("0.weight")], "64,784"), TypeError, "report = list: expected what check returns"),
         ((net(), report(finding("1.weight")), "64,784"), ValueError, "the report is on another model: no parameter"),
         ((3, report(finding("1.weight")), "64,784"), TypeError, "expected a torch.nn.Module"),
     ],

@@ -16,13 +16,9 @@ from fanwise.jax.recorder import Recorder
 from fanwise.jax.values import Value
 from fanwise.patterns import recognised
 from fanwise.trace import INPUT, Parameter, Trace
-from fanwise.visiting import Visitor, Watcher
+from fanwise.visiting import ModelError, Visitor, Watcher
 
 __all__ = ["Inputs", "ModelError", "Program", "Visitor", "Watcher", "run"]
-
-
-class ModelError(RuntimeError):
-    """The model could not be run; the message says where."""
 
 
 @dataclass(frozen=True)

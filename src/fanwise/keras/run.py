@@ -13,16 +13,12 @@ from fanwise.keras.patching import followed
 from fanwise.keras.recorder import Recorder
 from fanwise.patterns import recognised
 from fanwise.trace import Trace
-from fanwise.visiting import Visitor, Watcher
+from fanwise.visiting import ModelError, Visitor, Watcher
 
 __all__ = ["Inputs", "ModelError", "Visitor", "Watcher", "run"]
 
 
 BACKENDS = ("tensorflow", "jax", "torch")
-
-
-class ModelError(RuntimeError):
-    """The model could not be run; the message names the layer and the op."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A plan: a law for every parameter of a model, as a value that is printed, edited, compared and saved."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -135,6 +135,21 @@ class Plan:
         chosen = {row.path: asked[pattern] for pattern, rows in matches.items() for row in rows}
         rows = (row.edited(chosen[row.path], reason) if row.path in chosen else row for row in self.rows)
         return replace(self, rows=tuple(rows))
+
+    def only(self, names: Iterable[str]) -> "Plan":
+        """The plan with laws for these parameters alone; it leaves the others as they are found.
+
+        Args:
+            names: paths or aliases.
+
+        Raises:
+            KeyError: a name that is none of a parameter.
+        """
+        meant = {self[name].path for name in names}
+        left = "as it was found"
+        return replace(
+            self, rows=[row if row.path in meant or row.law is None else row.edited(None, left) for row in self.rows]
+        )
 
     def diff(self, other: "Plan") -> Diff:
         """What changes from this plan to another one.

@@ -1,65 +1,136 @@
-"""What the command line does with PyTorch models."""
+"""What the command line does with PyTorch models: see `fanwise.targets.commands.Commands`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from fanwise.laws.initializers import to_config
-from fanwise.plan.diff import Change, Diff
+import torch
+from torch import Tensor, nn
+
+from fanwise.calibrate.result import Calibration
+from fanwise.check.mending import Mending
+from fanwise.check.observation import Place
+from fanwise.check.report import Report
 from fanwise.plan.plan import Plan
 from fanwise.plan.registry import recipe as as_recipe
-from fanwise.plan.row import Row
+from fanwise.targets.asked import Asked
+from fanwise.torch.batches import LossLike
+from fanwise.torch.calibrating import calibrate
+from fanwise.torch.checking import check
+from fanwise.torch.fixing import fix
 from fanwise.torch.planning import plan
-from fanwise.torch.targets import build, prints_on_stderr
+from fanwise.torch.sources import constructed
+from fanwise.torch.targets import Factory, factory
+from fanwise.torch.weights_file import check_weights
+
+WEIGHTS = (".safetensors",)
 
 
-def planned(target: str, inputs: str | None, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
-    """Plans of a target's model, which is built once: with these inputs, its factory's own, or its configuration's.
+def planned(found: Asked, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
+    """Plans of a target's model, with these inputs, its factory's own, or its configuration's."""
+    chosen = [as_recipe(name) for name in recipes]  # told before a model is built
+    model, own = factory(found.order.target, found.modules).build(meta=meta)
+    inputs = own if found.order.inputs is None else found.order.inputs
+    return tuple(plan(model, inputs, recipe) for recipe in chosen)
 
-    What the target's code prints goes to stderr.
+
+def checked(found: Asked, progress: Callable[[str], None] | None = None) -> Report:
+    """The report on a target's model, or on a file of weights.
+
+    Raises:
+        ImportError, ModelError, OSError, TypeError, ValueError: as `targets.build`, `check` and `check_weights`.
+    """
+    order = found.order
+    if order.of_weights:
+        return check_weights(order.target, select=order.select, ignore=order.ignore, fail_on=order.fail_on)
+    return _checked(found, _prepared(found), progress)
+
+
+def fixed(found: Asked, recipe: str = "unit", progress: Callable[[str], None] | None = None) -> tuple[Report, Mending]:
+    """A report, and what would mend what it found, on a model built from seed 0.
+
+    Raises:
+        ImportError, ModelError, OSError, TypeError, ValueError: as `checked` and `fix`.
+    """
+    if found.order.of_weights:
+        raise ValueError(f"target {found.order.target!r}: a file of weights has no model that could be planned")
+    chosen = as_recipe(recipe)  # told before a model is built
+    ready = _prepared(found)
+    report = _checked(found, ready, progress)
+    torch.manual_seed(0)
+    return report, fix(ready.model(), report, ready.batch, loss=ready.loss, recipe=chosen)
+
+
+def calibrated(found: Asked, options: Mapping[str, Any]) -> tuple[nn.Module, Calibration]:
+    """A target's model, built from seed 0 and calibrated.
+
+    Raises:
+        ImportError, ModelError, OSError, TypeError, ValueError: as `targets.build` and `calibrate`.
+    """
+    if found.order.of_weights:
+        raise ValueError(f"target {found.order.target!r}: a file of weights has no model that could be run")
+    ready = _prepared(found)
+    torch.manual_seed(0)
+    model = ready.model()
+    return model, calibrate(model, ready.batch, loss=ready.loss, **options)
+
+
+def write_weights(model: nn.Module, path: Path) -> None:
+    """Writes a model's parameters and buffers to a .safetensors file; tied ones once.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from safetensors.torch import save_model  # noqa: PLC0415
+
+    save_model(model, str(path))
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a check runs on.
 
     Args:
-        target: see `fanwise.torch.targets.build`.
-        inputs: a spec.
-        recipes: names of recipes, one for each plan.
-        meta: build the model without memory.
+        factory: of the target.
+        batch: None for the model's own.
+        loss: as `check` takes it.
     """
-    chosen = [as_recipe(name) for name in recipes]  # told before a model is built
-    with prints_on_stderr():
-        model, own = build(target, meta=meta)
-        return tuple(plan(model, own if inputs is None else inputs, found) for found in chosen)
+
+    factory: Factory
+    batch: Any
+    loss: LossLike
+
+    def model(self) -> nn.Module:
+        """A model of the target."""
+        return self.factory.build()[0]
 
 
-def jsonable(made: Plan, against: Diff | None = None) -> dict[str, Any]:
-    """A plan, and what differs from another one, as plain values."""
-    values: dict[str, Any] = {
-        "recipe": made.recipe,
-        "framework": made.framework,
-        "inputs": made.inputs,
-        "parameters": [_values(row) for row in made.rows],
-    }
-    return values if against is None else values | {"against": [_difference(change) for change in against.changes]}
+def _prepared(found: Asked) -> _Prepared:
+    """The target's factory, the batch and the loss; it is called ahead where the batch could come with the model."""
+    made = factory(found.order.target, found.modules)
+    batch = found.batch(lambda: made.build()[1] if made.paired else None, lambda value: isinstance(value, Tensor))
+    return _Prepared(made, batch, found.loss())
 
 
-def _values(row: Row) -> dict[str, Any]:
-    return {
-        "path": row.path,
-        "aliases": list(row.aliases),
-        "shape": list(row.shape),
-        "dtype": row.dtype,
-        "role": row.role,
-        "op": row.op,
-        "law": None if row.law is None else to_config(row.law),
-        "std": row.std,
-        "fans": [[fans.fan_in, fans.fan_out] for fans in row.fans],
-        "fed": row.fed,
-        "gives": row.gives,
-        "guess": row.guess,
-        "reason": row.reason,
-        "source": row.source,
-    }
+def _checked(found: Asked, ready: _Prepared, progress: Callable[[str], None] | None) -> Report:
+    places: dict[str, Place] = {}
 
+    def build() -> nn.Module:
+        model = ready.model()
+        places.update(constructed(model, ready.factory.place))
+        return model
 
-def _difference(change: Change) -> dict[str, Any]:
-    """What another plan says of a parameter; None for the law of one that it leaves as it is."""
-    law = None if change.before is None or change.before.law is None else to_config(change.before.law)
-    return {"path": change.path, "fields": list(change.fields), "law": law, "std_ratio": change.std_ratio}
+    order = found.order
+    report = check(
+        build() if ready.factory.ready else build,
+        ready.batch,
+        ready.loss,
+        optimizer=order.optimizer,
+        seeds=order.seeds,
+        select=order.select,
+        ignore=order.ignore,
+        fail_on=order.fail_on,
+        progress=progress,
+    )
+    return replace(report, places=places)

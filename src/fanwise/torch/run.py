@@ -16,13 +16,9 @@ from fanwise.torch.recorder import Recorder
 from fanwise.torch.restore import unchanged
 from fanwise.torch.substitute import second_moment
 from fanwise.trace import Trace
-from fanwise.visiting import Visitor, Watcher
+from fanwise.visiting import ModelError, Visitor, Watcher
 
 __all__ = ["Inputs", "ModelError", "Visitor", "Watcher", "parameters", "run", "second_moment"]
-
-
-class ModelError(RuntimeError):
-    """The model could not be run; the message names the module and the op."""
 
 
 @dataclass(frozen=True)

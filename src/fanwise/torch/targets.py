@@ -1,27 +1,17 @@
 """TARGET of the command line: a factory in a file or a package, or a transformers configuration."""
 
-import importlib
-import importlib.util
-import inspect
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 
 from fanwise.check.observation import Place
-from fanwise.torch.run import ModelError
+from fanwise.targets.names import FORMS, guarded, is_configuration, named, without_arguments
 from fanwise.torch.sources import function_place
-
-FORMS = "expected file.py:factory, package.module:factory, hf:ConfigClass(name=value, ...) or a config.json"
-NAME_FORMS = "expected file.py:name or package.module:name"
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -53,7 +43,7 @@ class Factory:
             TypeError: it makes no module.
         """
         with torch.device("meta") if meta else nullcontext():
-            made = _guarded(f"target {self.target!r}", self.make)
+            made = guarded(f"target {self.target!r}", self.make)
         model, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
         if not isinstance(model, nn.Module):
             raise TypeError(
@@ -105,144 +95,5 @@ def factory(target: str, modules: Mapping[str, ModuleType] | None = None) -> Fac
         return Factory(target, configured(target), paired=False)
     value = named(target, modules)
     ready = isinstance(value, nn.Module) or not callable(value)
-    make = (lambda: value) if ready else _callable(f"target {target!r}", value)
+    make = (lambda: value) if ready else without_arguments(f"target {target!r}", value)
     return Factory(target, make, ready, place=None if ready else function_place(value))
-
-
-def is_configuration(target: str) -> bool:
-    """Whether a target is a configuration of transformers, not a name in a file or package."""
-    return target.startswith("hf:") or target.endswith(".json")
-
-
-def loaded(targets: Mapping[str, str]) -> dict[str, ModuleType]:
-    """The files and packages in which names stand, each loaded once.
-
-    Args:
-        targets: names such as ``"train.py:batch"``, by what each is, such as "--data".
-
-    Raises:
-        ModelError: a file or package raised an error of its own.
-        ValueError: a name of no known form, or in a file or package that does not exist.
-    """
-    modules: dict[str, ModuleType] = {}
-    for what, target in targets.items():
-        place, _ = _parted(target, what)
-        if place not in modules:
-            modules[place] = _module(f"{what} {target!r}", place)
-    return modules
-
-
-def named(target: str, modules: Mapping[str, ModuleType] | None = None, *, what: str = "target") -> Any:
-    """What a name such as ``"train.py:batch"`` stands for.
-
-    Args:
-        target: the name.
-        modules: files and packages that were loaded already (`loaded`).
-        what: what it is, for messages.
-
-    Raises:
-        ModelError: the file or package raised an error of its own.
-        ValueError: a name of no known form, or one that does not exist.
-    """
-    place, name = _parted(target, what)
-    module = (loaded({what: target}) if modules is None else modules)[place]
-    if name not in vars(module):
-        made = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise ValueError(
-            f"{what} {target!r}: {place} has no {name!r}; it has {', '.join(made[:12]) or 'nothing to call'}"
-        )
-    return vars(module)[name]
-
-
-def called(target: str, value: Callable[[], _T], *, what: str = "target") -> _T:
-    """What a function without arguments returns.
-
-    Raises:
-        ModelError: it raised an error of its own.
-        ValueError: it takes arguments.
-    """
-    told = f"{what} {target!r}"
-    return _guarded(told, _callable(told, value))
-
-
-@contextmanager
-def prints_on_stderr() -> Iterator[None]:
-    """A target's code may print while it is loaded, built and run; stdout is for what was asked for."""
-    with redirect_stdout(sys.stderr):
-        yield
-
-
-def _parted(target: str, what: str) -> tuple[str, str]:
-    """File or package, and name."""
-    place, _, name = target.rpartition(":")
-    if not place or not name.isidentifier():
-        raise ValueError(f"{what} {target!r}: {FORMS if what == 'target' else NAME_FORMS}")
-    return place, name
-
-
-def _guarded(told: str, call: Callable[[], _T]) -> _T:
-    """What foreign code returns; what it raises, or its exit, says where it comes from."""
-    try:
-        return call()
-    except (Exception, SystemExit) as error:
-        raise ModelError(f"{told} cannot be built: {type(error).__name__}: {error}") from error
-
-
-def _module(told: str, place: str) -> ModuleType:
-    return _from_file(told, Path(place)) if place.endswith(".py") else _from_package(told, place)
-
-
-def _callable(told: str, value: Callable[[], _T]) -> Callable[[], _T]:
-    """The function, once it can be called without arguments."""
-    try:
-        inspect.signature(value).bind()
-    except TypeError as error:
-        raise ValueError(f"{told}: expected a factory that takes no arguments, {error}") from None
-    except ValueError:  # built-in, without a signature
-        pass
-    return value
-
-
-def _from_package(told: str, name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise ValueError(f"{told}: {FORMS}")
-    _look_up_first(Path.cwd())
-    try:
-        return _guarded(told, lambda: importlib.import_module(name))
-    except ModelError as error:
-        missing = error.__cause__
-        if isinstance(missing, ModuleNotFoundError) and f"{name}.".startswith(f"{missing.name}."):
-            raise ValueError(f"{told}: no module {missing.name!r}") from None
-        raise
-
-
-def _from_file(told: str, path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ValueError(f"{told}: no file {str(path)!r}")
-    name = path.stem if path.stem not in sys.modules else f"fanwise target {path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{told}: {str(path)!r} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    load = spec.loader.exec_module
-    _look_up_first(path.absolute().parent)
-    with _registered(name, module):
-        _guarded(told, lambda: load(module))
-    return module
-
-
-def _look_up_first(folder: Path) -> None:
-    """Puts a folder in front of the search path, to stay: factories import when they are called, too."""
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-
-
-@contextmanager
-def _registered(name: str, module: ModuleType) -> Iterator[None]:
-    """Makes a module known under its name, which dataclasses and pickles in it need; not one that fails to load."""
-    sys.modules[name] = module
-    try:
-        yield
-    except BaseException:
-        del sys.modules[name]
-        raise

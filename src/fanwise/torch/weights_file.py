@@ -22,7 +22,6 @@ from fanwise.torch.held import dtype_name
 from fanwise.torch.weighing import values_of
 from fanwise.trace import Parameter
 
-SUFFIX = ".safetensors"
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """Last names of what a model keeps beside its parameters."""
 FEWEST = 16

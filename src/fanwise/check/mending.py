@@ -1,0 +1,223 @@
+"""What the findings of a check would have drawn anew: as a plan, a table and code."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fanwise.check.findings import Finding, Fix
+from fanwise.check.report import Report
+from fanwise.plan.folding import fold
+from fanwise.plan.formula import formula, short
+from fanwise.plan.plan import Plan, nearest
+from fanwise.plan.row import Row
+from fanwise.plan.table import counted, table_width
+from fanwise.report.document import Column, Document, Section, Table, Text
+from fanwise.report.document import Row as Line
+
+COLUMNS = (
+    Column("parameter", help="Its path; in braces what a repeated structure counts, with how many there are."),
+    Column("found", help="The law recognised in its values."),
+    Column("new law", help="What it would be drawn from."),
+    Column("std found", align="right"),
+    Column("new std", align="right"),
+    Column("why", align="right", help="Which of the reasons below."),
+)
+
+LEAVING = ("new law", "found")
+"""The columns that a narrow terminal goes without, in this order: the stds say the same."""
+_NUMBER = re.compile(r"(?<![\w²])\d+(\.\d+)?(e[-+]?\d+)?(?=²|\))")
+"""The number in a formula such as N(0, 0.05²) or U(±0.1)."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One parameter that would be drawn anew.
+
+    Args:
+        path: of it.
+        found: the law recognised in its values, in words.
+        law: the law that it would get, in words.
+        before: std of its values.
+        after: std of the new ones.
+        reason: why this law.
+    """
+
+    path: str
+    found: str
+    law: str
+    before: float
+    after: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Mending:
+    """What mends a model; false where nothing can be drawn anew.
+
+    Args:
+        plan: a row for every parameter, with a law for those that are drawn anew alone: `apply` it.
+        rows: what changes.
+        unsafe: fixes that are no new draw, or that would overwrite what looks trained: in words, for you to decide.
+        code: the same as code to paste behind the line that makes ``model``; "" without rows.
+    """
+
+    plan: Plan
+    rows: tuple[Change, ...] = ()
+    unsafe: tuple[str, ...] = ()
+    code: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    @property
+    def table(self) -> Document:
+        """What changes, as a report."""
+        return self.document()
+
+    def document(self, *, width: int | None = None) -> Document:
+        """The same.
+
+        Args:
+            width: letters in a line; columns for which there is no room are left out. None shows all.
+        """
+        return _document(self, width)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What an adapter knows of a model that is to be mended.
+
+    Args:
+        plan: of the whole model; made where anything can be drawn anew.
+        found: the law recognised in a parameter's values, in words, "" where nothing can be told; and their std.
+        code: the rows that have a law, as code to paste.
+    """
+
+    plan: Callable[[], Plan]
+    found: Callable[[Row], tuple[str, float]]
+    code: Callable[[Plan], str]
+
+
+def mending(report: Report, adapter: Adapter) -> Mending:
+    """What would mend the findings of a report by drawing parameters anew: those that its safe fixes name, no other.
+
+    Raises:
+        TypeError: no report.
+        ValueError: a report on another model.
+    """
+    if not isinstance(report, Report):
+        raise TypeError(f"report = {type(report).__name__}: expected what check returns")
+    fixes = [found.fix for found in _found(report.findings) if found.fix is not None]
+    paths = {path for one in fixes if one.safe for path in one.paths}
+    if not paths:
+        return Mending(Plan(()), (), _unsafe(fixes))
+    made = _restricted(adapter.plan(), paths)
+    rows = tuple(_change(row, *adapter.found(row)) for row in made if row.law is not None)
+    return Mending(made, rows, _unsafe(fixes), adapter.code(made))
+
+
+def drawn_again(made: Plan, package: str) -> str:
+    """Code that draws the rows of a plan that have a law again, with an adapter: it needs ``model`` and ``batch``.
+
+    Args:
+        made: the plan; its laws are those of its recipe.
+        package: the adapter, such as "fanwise.jax".
+
+    Returns:
+        Lines of Python; "" without rows.
+    """
+    paths = [row.path for row in made if row.law is not None]
+    if not paths:
+        return ""
+    count = f"{len(paths)} parameter" + "s" * (len(paths) > 1)
+    lines = (
+        f"from {package} import apply, plan",
+        "",
+        f"# Draws {count} of `model` again by recipe {made.recipe!r}; `batch` is what it is called with.",
+        "again = [",
+        *(f"    {json.dumps(path)}," for path in paths),
+        "]",
+        f"model = apply(model, plan(model, batch, {json.dumps(made.recipe)}).only(again), key=0)",
+        "",
+    )
+    return "\n".join(lines)
+
+
+def _found(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings and what follows from them, without what is by design."""
+    return (one for finding in findings for one in finding.walk() if not one.design)
+
+
+def _unsafe(fixes: Sequence[Fix]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.text for one in fixes if not (one.safe and one.paths)))
+
+
+def _restricted(whole: Plan, paths: Iterable[str]) -> Plan:
+    """The plan with laws for these paths alone."""
+    wanted = sorted(paths)
+    unknown = next((path for path in wanted if path not in whole), None)
+    if unknown is not None:
+        near = nearest(unknown, {name: row for row in whole for name in row.names})
+        raise ValueError(f"the report is on another model: no parameter {unknown!r}{near}")
+    return whole.only(wanted)
+
+
+def _change(row: Row, found: str, before: float) -> Change:
+    reason = " ".join(filter(None, (row.reason, f"({row.source})" if row.source else "")))
+    after = math.nan if row.std is None else row.std
+    return Change(row.path, found, formula(row), before, after, reason)
+
+
+def _document(mending: Mending, width: int | None) -> Document:
+    rows = mending.rows
+    reasons = {reason: number for number, reason in enumerate(dict.fromkeys(row.reason for row in rows), 1)}
+    folds = fold([row.path for row in rows], [_said(row) for row in rows])
+    lines = tuple(_line(counted(item), [rows[i] for i in item.members], reasons) for item in folds)
+    count = f"{len(rows)} parameter" + "s" * (len(rows) != 1)
+    table = _fitted(Table(COLUMNS, lines), width)
+    what = (table, Text(f"{count} would be drawn anew.")) if rows else ()
+    sections = (
+        Section("What changes", what),
+        Section("Why", tuple(Text(f"{number} {reason}") for reason, number in reasons.items())),
+        Section("For you to decide", tuple(Text(f"- {text}") for text in mending.unsafe)),
+    )
+    filled = tuple(section for section in sections if section.blocks)
+    title = f"Fix by recipe {mending.plan.recipe!r}" if rows else "Fix"
+    about = ", ".join(filter(None, (mending.plan.framework, mending.plan.inputs)))
+    return Document(title, about, filled or (Section("What changes", (Text("Nothing: no finding has a fix."),)),))
+
+
+def _fitted(table: Table, width: int | None) -> Table:
+    """The table without the columns of `LEAVING` for which there is no room."""
+    shown = table
+    for label in LEAVING:
+        if width is None or table_width(shown) <= width:
+            break
+        keep = [i for i, column in enumerate(shown.columns) if column.label != label]
+        rows = tuple(replace(row, cells=tuple(row.cells[i] for i in keep)) for row in shown.rows)
+        shown = replace(shown, columns=tuple(shown.columns[i] for i in keep), rows=rows)
+    return shown
+
+
+def _said(row: Change) -> tuple[str, ...]:
+    """What the table says of a change but for its path and numbers."""
+    return row.found, _NUMBER.sub("…", row.law), row.reason
+
+
+def _line(name: str, rows: Sequence[Change], reasons: Mapping[str, int]) -> Line:
+    """One line for changes that differ in their numbers alone."""
+    first = rows[0]
+    law = first.law if len({row.law for row in rows}) == 1 else _NUMBER.sub("…", first.law)
+    found = first.found.partition("), ")  # "U(±sqrt(1/fan_in)), torch default"
+    stds = (_span([row.before for row in rows]), _span([row.after for row in rows]))
+    return Line((name, found[0] + found[1][:1], law, *stds, str(reasons[first.reason])))
+
+
+def _span(numbers: Sequence[float]) -> str:
+    """The numbers, or the least and the largest; nothing where one is not known."""
+    if any(math.isnan(number) for number in numbers):
+        return ""
+    low, high = short(min(numbers)), short(max(numbers))
+    return low if low == high else f"{low} to {high}"

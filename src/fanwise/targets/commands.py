@@ -1,0 +1,59 @@
+"""What each adapter does for the command line."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from fanwise.calibrate.result import Calibration
+from fanwise.check.mending import Mending
+from fanwise.check.report import Report
+from fanwise.plan.plan import Plan
+from fanwise.targets.asked import Asked
+
+
+class Commands(Protocol):
+    """The module ``commands`` of an adapter. Each function builds what is asked for, anew."""
+
+    WEIGHTS: tuple[str, ...]
+    """How the names of files end to which it writes weights."""
+
+    def planned(self, found: Asked, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
+        """Plans of a model, which is built once: one for each recipe.
+
+        Args:
+            found: the target, and its inputs.
+            recipes: their names.
+            meta: build the model without memory.
+        """
+        ...
+
+    def checked(self, found: Asked, progress: Callable[[str], None] | None = None) -> Report:
+        """A report on a model; `progress` is told what is being done."""
+        ...
+
+    def fixed(
+        self, found: Asked, recipe: str = "unit", progress: Callable[[str], None] | None = None
+    ) -> tuple[Report, Mending]:
+        """A report on a model, and what mends what it found."""
+        ...
+
+    def calibrated(self, found: Asked, options: Mapping[str, Any]) -> tuple[Any, Calibration]:
+        """A model built from seed 0 and calibrated with these options, and what was done."""
+        ...
+
+    def write_weights(self, model: Any, path: Path) -> None:
+        """Writes a model's weights to a file, by the end of its name."""
+        ...
+
+
+def commands(framework: str) -> Commands:
+    """The commands of an adapter.
+
+    Args:
+        framework: "torch", "jax" or "keras".
+
+    Raises:
+        ImportError: the framework is missing; the message names the extra.
+    """
+    return cast(Commands, importlib.import_module(f"fanwise.{framework}.commands"))
