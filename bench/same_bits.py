@@ -36,7 +36,7 @@ KEY = Key(SEED, PATH)
 SHAPE = (104, 75)
 """Eight shards of thirteen rows, which begin at every place in a block of four words."""
 LAYOUT = Layout.dense("out in")
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16", "float64")
 DEVICES = 8
 DEFINITION = "NumPy definition"
 
@@ -117,7 +117,8 @@ def of_jax(names: list[str]) -> Iterator[tuple[str, Digests]]:
 
     def drawn(law, dtype, *, sharding=None, compiled=False):
         make = partial(draw, law, KEY, SHAPE, layout=LAYOUT, dtype=dtype, out_sharding=sharding)
-        made = jax.jit(make)() if compiled else make()
+        with jax.enable_x64(dtype == "float64"):
+            made = jax.jit(make)() if compiled else make()
         if len(made.addressable_shards) != (1 if sharding is None else DEVICES):
             raise RuntimeError(f"{law!r} lies in {len(made.addressable_shards)} shards, sharding = {sharding}")
         return made
@@ -166,7 +167,7 @@ PROCESSES = (
     ("torch", ("torch",), {}),
     ("jax", ("jax",), SHARDED),
     ("keras", ("keras", "tensorflow"), {"KERAS_BACKEND": "tensorflow"}),
-    ("keras", ("keras", "jax"), {"KERAS_BACKEND": "jax"}),
+    ("keras", ("keras", "jax"), {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}),
     ("keras", ("keras", "torch"), {"KERAS_BACKEND": "torch"}),
     ("tensorflow", ("tensorflow",), {}),
 )
