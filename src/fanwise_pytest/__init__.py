@@ -48,17 +48,12 @@ class InitCheck(pytest.Item):
         Raises:
             UnhealthyError: something grave was found.
         """
-        from fanwise.torch.checking import check  # noqa: PLC0415
-        from fanwise.torch.targets import factory  # noqa: PLC0415
+        from fanwise.targets.asked import asked  # noqa: PLC0415
+        from fanwise.targets.commands import commands  # noqa: PLC0415
+        from fanwise.targets.order import Order  # noqa: PLC0415
 
-        found = factory(self.name)
-        model, batch, loss = _parts(found.make())
-        report = check(
-            model if found.ready else lambda: _parts(found.make())[0],
-            batch,
-            loss,
-            fail_on=self.config.getoption("--init-check-fail-on"),
-        )
+        found = asked(Order(self.name, fail_on=self.config.getoption("--init-check-fail-on")))
+        report = commands(found.framework).examined(found)
         if not report.ok:
             raise UnhealthyError(str(report))
 
@@ -81,12 +76,3 @@ def _without_pytest(trace: TracebackType | None) -> TracebackType | None:
     while here is not None and here.tb_frame.f_code.co_filename != __file__:
         here = here.tb_next
     return here or trace
-
-
-def _parts(made: Any) -> tuple[Any, Any, Any]:
-    """What a factory returned: the model, and the batch and the loss where it gives them."""
-    if not isinstance(made, tuple):
-        return made, None, None
-    if len(made) not in (2, 3):
-        raise ValueError(f"the factory returned {len(made)} things: expected a model, (model, batch) or (.., loss)")
-    return made[0], made[1], made[2] if len(made) == 3 else None

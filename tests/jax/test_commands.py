@@ -10,6 +10,9 @@ jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanw
 
 from fanwise.cli import app  # noqa: E402
 from fanwise.jax import check  # noqa: E402
+from fanwise.targets.asked import asked  # noqa: E402
+from fanwise.targets.commands import commands  # noqa: E402
+from fanwise.targets.order import Order  # noqa: E402
 
 FILE = """
 import equinox as eqx
@@ -73,6 +76,12 @@ array = batch()[0]
 
 def half(output, target):
     return 0.5 * jnp.square(output - jax.nn.one_hot(target, 10)).mean()
+
+def with_everything(key):
+    return build(key), batch(), "cross_entropy"
+
+def linen_with_everything():
+    return linen(jax.random.key(0)), batch(), half
 
 def fails(key):
     raise KeyError("lost")
@@ -169,6 +178,16 @@ def test_fix_prints_code_that_mends_the_model(fanwise):
     labels = jax.numpy.arange(32) % 10
     assert check(names["model"], (names["batch"], labels), "cross_entropy").ok
     assert not check(names["fixed_build"](), (names["batch"], labels), "cross_entropy").ok
+
+
+@pytest.mark.parametrize(("name", "found"), [("with_everything", ["LOS001"]), ("linen_with_everything", [])])
+def test_what_a_factory_makes_is_examined_as_pytest_does(fanwise, name, found):
+    """`fanwise` is asked for as the fixture that writes the file."""
+    order = Order(f"train.py:{name}", fail_on="warning")
+    report = commands("jax").examined(asked(order))
+    del sys.modules["train"]
+    assert [one.code for one in report.findings] == found
+    assert report.ok == (not found)
 
 
 BAD = {

@@ -10,6 +10,9 @@ keras = pytest.importorskip("keras", reason="keras is not installed: pip install
 
 from fanwise.cli import app  # noqa: E402
 from fanwise.keras import check  # noqa: E402
+from fanwise.targets.asked import asked  # noqa: E402
+from fanwise.targets.commands import commands  # noqa: E402
+from fanwise.targets.order import Order  # noqa: E402
 
 FILE = """
 import keras
@@ -42,6 +45,9 @@ def batches():
 
 array = batch()[0]
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+def with_everything():
+    return loud(), batch(), loss
 
 def fails():
     raise KeyError("lost")
@@ -103,6 +109,14 @@ def test_fix_prints_code_that_mends_the_model(fanwise):
     assert not check(names["model"], both, names["loss"]).ok
     exec(out[out.index("from fanwise.keras") :], names)
     assert check(names["model"], both, names["loss"]).ok
+
+
+@pytest.mark.parametrize(("name", "found"), [("with_everything", ["LOS001"]), ("healthy", [])])
+def test_what_a_factory_makes_is_examined_as_pytest_does(fanwise, name, found):
+    """`fanwise` is asked for as the fixture that writes the file."""
+    report = commands("keras").examined(asked(Order(f"train.py:{name}", fail_on="warning")))
+    del sys.modules["train"]
+    assert [one.code for one in report.findings] == found
 
 
 BAD = {

@@ -19,6 +19,7 @@ from fanwise.jax.planning import plan
 from fanwise.plan.plan import Plan
 from fanwise.plan.registry import recipe as as_recipe
 from fanwise.targets.asked import Asked, takes_one
+from fanwise.targets.commands import three
 from fanwise.targets.names import called, guarded
 
 WEIGHTS = (".safetensors",)
@@ -42,6 +43,24 @@ def checked(found: Asked, progress: Callable[[str], None] | None = None) -> Repo
         ImportError, ModelError, TypeError, ValueError: as `check`, and as the target's code does.
     """
     return _checked(_Target(found), _prepared(found), progress)
+
+
+def examined(found: Asked) -> Report:
+    """The report on what a target's factory makes, with the batch and the loss that come with the model."""
+    target, value = _Target(found), found.target()
+
+    def make(key: Any) -> Any:
+        return value(key) if target.takes_key else value() if callable(value) and not is_model(value) else value
+
+    model, batch, loss = _three(make(jax.random.key(0)))
+    again = (lambda key: _three(make(key))[0]) if target.takes_key else model
+    return check(again, batch, loss, fail_on=found.order.fail_on)
+
+
+def _three(made: Any) -> tuple[Any, Any, Any]:
+    """The model, and the batch and the loss where they come with it; a model may be a pair itself."""
+    alone = is_model(made) and not (isinstance(made, tuple) and is_model(made[0]))
+    return (made, None, None) if alone else three(made)
 
 
 def fixed(found: Asked, recipe: str = "unit", progress: Callable[[str], None] | None = None) -> tuple[Report, Mending]:

@@ -18,6 +18,7 @@ from fanwise.keras.planning import plan
 from fanwise.plan.plan import Plan
 from fanwise.plan.registry import recipe as as_recipe
 from fanwise.targets.asked import Asked
+from fanwise.targets.commands import three
 from fanwise.targets.names import called
 
 WEIGHTS = (".weights.h5", ".keras")
@@ -44,6 +45,14 @@ def checked(found: Asked, progress: Callable[[str], None] | None = None) -> Repo
         ImportError, ModelError, TypeError, ValueError: as `check`, and as the target's code does.
     """
     return _checked(found, _prepared(found), progress)
+
+
+def examined(found: Asked) -> Report:
+    """The report on what a target's factory makes, with the batch and the loss that come with the model."""
+    value = found.target()
+    model, batch, loss = three(value if _is_ready(value) else value())
+    again = model if _is_ready(value) else lambda: three(value())[0]
+    return check(again, batch, loss, fail_on=found.order.fail_on)
 
 
 def fixed(found: Asked, recipe: str = "unit", progress: Callable[[str], None] | None = None) -> tuple[Report, Mending]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fanwise.targets.names import called, is_configuration, loaded, named
 from fanwise.targets.order import Order
+from fanwise.visiting import ModelError
 
 FRAMEWORKS: Mapping[str, tuple[str, ...]] = {
     "keras": ("keras",),  # before torch and JAX: its layers are modules of the backend, too
@@ -78,6 +79,7 @@ def asked(order: Order, *, meta: bool = False) -> Asked:
         meta: no model may be built for it: what is not known then is PyTorch.
 
     Raises:
+        ImportError: a file imports a framework that is not installed.
         ModelError: a file, package or factory raised an error of its own.
         TypeError: the target is a model of no known kind.
         ValueError: a name of no known form, or of what does not exist.
@@ -85,8 +87,21 @@ def asked(order: Order, *, meta: bool = False) -> Asked:
     is_named = not (order.of_weights or is_configuration(order.target))
     loss = order.loss if ":" in (order.loss or "") else None
     names = {"target": order.target if is_named else None, "--data": order.data, "--loss": loss}
-    modules = loaded({what: text for what, text in names.items() if text is not None})
+    try:
+        modules = loaded({what: text for what, text in names.items() if text is not None})
+    except ModelError as error:
+        _tell_missing(error)
+        raise
     return Asked(order, modules, _framework(order.target, modules, meta=meta) if is_named else "torch")
+
+
+def _tell_missing(error: ModelError) -> None:
+    """Raises where what failed is the import of a framework, with what installs it."""
+    cause = error.__cause__
+    if isinstance(cause, ModuleNotFoundError):
+        for framework, packages in FRAMEWORKS.items():
+            if cause.name in packages:
+                raise ImportError(f"{error}: python -m pip install 'fanwise[{framework}]'") from error
 
 
 def framework_of(value: Any) -> str | None:

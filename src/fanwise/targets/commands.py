@@ -32,6 +32,10 @@ class Commands(Protocol):
         """A report on a model; `progress` is told what is being done."""
         ...
 
+    def examined(self, found: Asked) -> Report:
+        """A report on what a factory makes: a model, (model, batch) or (model, batch, loss); what it raises goes on."""
+        ...
+
     def fixed(
         self, found: Asked, recipe: str = "unit", progress: Callable[[str], None] | None = None
     ) -> tuple[Report, Mending]:
@@ -45,6 +49,19 @@ class Commands(Protocol):
     def write_weights(self, model: Any, path: Path) -> None:
         """Writes a model's weights to a file, by the end of its name."""
         ...
+
+
+def three(made: Any) -> tuple[Any, Any, Any]:
+    """What a factory made: the model, and the batch and the loss where it gives them.
+
+    Raises:
+        ValueError: more, or fewer.
+    """
+    if not isinstance(made, tuple):
+        return made, None, None
+    if len(made) not in (2, 3):
+        raise ValueError(f"the factory returned {len(made)} things: expected a model, (model, batch) or (.., loss)")
+    return made[0], made[1], made[2] if len(made) == 3 else None
 
 
 def commands(framework: str) -> Commands:

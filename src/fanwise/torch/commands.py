@@ -15,6 +15,7 @@ from fanwise.check.report import Report
 from fanwise.plan.plan import Plan
 from fanwise.plan.registry import recipe as as_recipe
 from fanwise.targets.asked import Asked
+from fanwise.targets.commands import three
 from fanwise.torch.batches import LossLike
 from fanwise.torch.calibrating import calibrate
 from fanwise.torch.checking import check
@@ -45,6 +46,14 @@ def checked(found: Asked, progress: Callable[[str], None] | None = None) -> Repo
     if order.of_weights:
         return check_weights(order.target, select=order.select, ignore=order.ignore, fail_on=order.fail_on)
     return _checked(found, _prepared(found), progress)
+
+
+def examined(found: Asked) -> Report:
+    """The report on what a target's factory makes, with the batch and the loss that come with the model."""
+    make = factory(found.order.target, found.modules)
+    model, batch, loss = three(make.make())
+    again = model if make.ready else lambda: three(make.make())[0]
+    return check(again, batch, loss, fail_on=found.order.fail_on)
 
 
 def fixed(found: Asked, recipe: str = "unit", progress: Callable[[str], None] | None = None) -> tuple[Report, Mending]:
