@@ -12,6 +12,7 @@ if find_spec("jax") is None:
 
 from fanwise.jax import initializers
 from fanwise.jax.applying import apply, materialize, read
+from fanwise.jax.asserting import assert_healthy
 from fanwise.jax.calibrating import calibrate
 from fanwise.jax.checking import check
 from fanwise.jax.drawing import draw
@@ -25,6 +26,7 @@ __all__ = [
     "Inputs",
     "ModelError",
     "apply",
+    "assert_healthy",
     "calibrate",
     "check",
     "draw",

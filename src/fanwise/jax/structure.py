@@ -5,15 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import jax
-import numpy as np
 
-from fanwise.jax.pruning import pruned
+from fanwise.jax.biases import with_biases
 from fanwise.jax.recorder import Recorder
 from fanwise.jax.run import Program, interpreted
-from fanwise.jax.values import LARGEST, Value
+from fanwise.jax.values import Value
 from fanwise.laws.layout import Layout
 from fanwise.patterns import recognised
-from fanwise.trace import WEIGHT_KINDS, Op, Parameter, Trace, Use
+from fanwise.trace import Op, Parameter, Trace, Use
 from fanwise.visiting import Watcher
 
 Form: TypeAlias = tuple[tuple[int, ...], tuple[str, ...]]
@@ -98,12 +97,11 @@ def _structure(recorder: Recorder, outputs: Sequence[Value]) -> Structure:
     raw = recorder.kept
     parts = {(place, path): recorder.parts[raw[place], path] for place, path in _uses(trace)}
     unstacked, slices = _unstacked(trace, parts)
-    pairs = dict(_biased(unstacked, [recorder.outputs[number] for number in raw], raw))
-    joined, kept = _joined(unstacked, pairs)
+    joined = with_biases(unstacked, recorder.outputs, raw)
     return Structure(
-        joined,
-        {raw[place]: op for place, op in zip(kept, joined.ops, strict=True)},
-        {raw[shift]: raw[source] for shift, (source, _) in pairs.items()},
+        joined.trace,
+        dict(zip(joined.numbers, joined.trace.ops, strict=True)),
+        joined.maps,
         slices,
         frozenset(recorder.repeated),
         tuple(form_of(op) for op in recorder.ops),
@@ -174,70 +172,3 @@ def _sliced(parameter: Parameter, stacked: Mapping[str, int]) -> Iterator[Parame
     for index in range(parameter.shape[axis]):
         aliases = (parameter.path, *parameter.aliases)
         yield replace(parameter, path=Slice(parameter.path, axis, index).name, shape=shape, aliases=aliases)
-
-
-# Biases
-
-
-def _biased(trace: Trace, values: Sequence[Value], raw: Sequence[int]) -> Iterator[tuple[int, tuple[int, int]]]:
-    """The shifts that are biases of maps: by the shift's index, the map's and the axis of the features after it."""
-    for op in trace.ops:
-        if op.kind not in WEIGHT_KINDS or op.index in trace.outputs or len(readers := trace.follows(op)) != 1:
-            continue
-        shift = readers[0]
-        axis = _axis_after(values[shift.index], raw[op.index])
-        if axis is not None and _is_bias(trace, op, shift) and shift.shape[axis] == op.shape[op.axis]:
-            yield shift.index, (op.index, axis - len(shift.shape))
-
-
-def _is_bias(trace: Trace, op: Op, shift: Op) -> bool:
-    if shift.kind != "shift" or shift.name not in ("add", "add_any") or shift.inputs != (op.index,):
-        return False
-    layout = next((use.layout for use in op.uses if use.layout is not None), None)
-    if len(shift.uses) != 1 or layout is None or shift.size != op.size:
-        return False
-    weight = trace.by_path[op.uses[0].path].shape
-    outputs = [size for size, role in zip(weight, layout.axes, strict=True) if role == "out"]
-    bias = trace.by_path[shift.uses[0].path].shape
-    features = layout.group_count(weight) if layout.grouped == "in" else 1
-    return bool(np.prod(bias) == np.prod(outputs) * features)
-
-
-def _axis_after(value: Value, root: int) -> int | None:
-    """On which axis of a value the features of an op lie, through the views between; None where it is not one."""
-    chain = value.chain
-    if chain is None or chain.root != root or value.size > LARGEST:
-        return None
-    places = [1] * len(chain.shape)
-    places[chain.axis] = chain.extent
-    shadow: Any = np.broadcast_to(np.arange(chain.extent, dtype=np.int32).reshape(places), chain.shape)
-    for step in chain.steps:
-        shadow = step(shadow)
-    found = np.asarray(shadow)
-    along = [axis for axis in range(found.ndim) if bool((found != found.take([0], axis)).any())]
-    if chain.extent == 1:
-        return chain.axis % len(chain.shape) if not chain.steps else None
-    return along[0] if len(along) == 1 and found.shape == value.shape else None
-
-
-def _joined(trace: Trace, pairs: Mapping[int, tuple[int, int]]) -> tuple[Trace, tuple[int, ...]]:
-    """Maps and their biases as one op each, where the bias is added; and the places of what is left."""
-    at = {source: shift for shift, (source, _) in pairs.items()}
-    ops = [_with_bias(trace, op, *pairs[op.index]) if op.index in pairs else op for op in trace.ops]
-    ops = [replace(op, detail=_detail(op.detail, at)) for op in ops]
-    kept = tuple(op.index for op in ops if op.index not in at)
-    return pruned(replace(trace, ops=tuple(ops)), kept), kept
-
-
-def _with_bias(trace: Trace, shift: Op, source: int, axis: int) -> Op:
-    op = trace.ops[source]
-    bias = replace(shift.uses[0], role="bias", layout=None)
-    return replace(op, index=shift.index, uses=(*op.uses, bias), shape=shift.shape, axis=axis)
-
-
-def _detail(detail: Mapping[str, Any], at: Mapping[int, int]) -> Mapping[str, Any]:
-    """Features are counted from where the bias is added."""
-    if "root" not in detail:
-        return detail
-    peers = tuple(at.get(peer, peer) for peer in detail.get("peers", ()))
-    return {**detail, "root": at.get(detail["root"], detail["root"]), "peers": peers}
