@@ -7,9 +7,11 @@ counts as flagged where any finding is a warning or graver.
     python bench/false_alarms.py                  # three seeds, both halves, about ten minutes on two cores
     python bench/false_alarms.py --seeds 1 --half tuned --only mlp
     python bench/false_alarms.py --write          # and the counts for `fanwise explain`
+    python bench/false_alarms.py --framework jax  # the collection of another framework
 """
 
 import argparse
+import importlib
 import json
 import time
 import warnings
@@ -19,21 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from check_breaks import BROKEN
-from check_models import HEALTHY
-from fresh_breaks import FRESH_BROKEN
-from fresh_models import FRESH_HEALTHY
-from last_breaks import LAST_BROKEN
-from last_models import LAST_HEALTHY
-
 from fanwise.check.findings import Finding, at_least
 from fanwise.check.rules import RULES
-from fanwise.torch import check
 
 RATES = Path(__file__).parent.parent / "src/fanwise/check/false_alarms.json"
 HALVES = ("tuned", "held out")
-ALL_HEALTHY = {**HEALTHY, **FRESH_HEALTHY, **LAST_HEALTHY}
-ALL_BROKEN = {**BROKEN, **FRESH_BROKEN, **LAST_BROKEN}
+COLLECTIONS: Mapping[str, str] = {"torch": "torch_collection", "jax": "jax_breaks"}
+"""The module of each framework's collection: HEALTHY, BROKEN, the names HELD_OUT, and the framework's `check`."""
 
 SEEN_AS: Mapping[str, tuple[str, ...]] = {
     "zeros": ("zeros",),
@@ -100,26 +94,21 @@ class Judged:
         return first.kind in SEEN_AS[self.planted] and there
 
 
-def half_of(name: str) -> str:
-    """The half of the collection that a model belongs to."""
-    return HALVES[name in LAST_HEALTHY or name in LAST_BROKEN]
-
-
-def judged(subject: Any, seeds: int) -> Judged:
-    """Checks one model of the collection."""
-    start = time.perf_counter()
+def judged(subject: Any, collection: Any, seeds: int) -> Judged:
+    """Checks one model of a collection."""
+    start, is_broken = time.perf_counter(), subject.name in collection.BROKEN
     try:
-        found = check(subject.build, subject.batch(), subject.loss, seeds=seeds).findings
+        found = collection.check(subject.build, subject.batch(), subject.loss, seeds=seeds).findings
     except Exception as error:  # counted as an alarm on a healthy model, and as a miss on a broken one
-        severity = "info" if subject.name in ALL_BROKEN else "error"
-        found = (Finding("FAILED", severity, f"{type(error).__name__}: {error}"),)
-    planted, place = (subject.planted, subject.place) if subject.name in ALL_BROKEN else ("", None)
-    return Judged(subject.name, half_of(subject.name), found, planted, place, time.perf_counter() - start)
+        found = (Finding("FAILED", "info" if is_broken else "error", f"{type(error).__name__}: {error}"),)
+    planted, place = (subject.planted, subject.place) if is_broken else ("", None)
+    half = HALVES[subject.name in collection.HELD_OUT]
+    return Judged(subject.name, half, found, planted, place, time.perf_counter() - start)
 
 
 def show(results: Sequence[Judged]) -> None:
     """The counts, by half and by rule, and every model that was judged wrong."""
-    for half in HALVES:
+    for half in [half for half in HALVES if any(one.half == half for one in results)]:
         healthy = [one for one in results if one.half == half and not one.planted]
         broken = [one for one in results if one.half == half and one.planted]
         flagged, missed = [one for one in healthy if one.alarms], [one for one in broken if not one.alarms]
@@ -174,14 +163,16 @@ def main() -> None:
     """Checks the whole collection."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--framework", choices=COLLECTIONS, default="torch")
     parser.add_argument("--half", choices=HALVES)
     parser.add_argument("--only", default="", help="models whose names contain this")
     parser.add_argument("--write", action="store_true", help="write the counts for fanwise explain")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    subjects = [one for one in (*ALL_HEALTHY.values(), *ALL_BROKEN.values()) if asked.only in one.name]
-    subjects = [one for one in subjects if asked.half in (None, half_of(one.name))]
-    results = [judged(one, asked.seeds) for one in subjects]
+    collection = importlib.import_module(COLLECTIONS[asked.framework])
+    subjects = [one for one in (*collection.HEALTHY.values(), *collection.BROKEN.values()) if asked.only in one.name]
+    subjects = [one for one in subjects if asked.half in (None, HALVES[one.name in collection.HELD_OUT])]
+    results = [judged(one, collection, asked.seeds) for one in subjects]
     show(results)
     print(f"\n{len(results)} models, {asked.seeds} seeds each: {sum(one.seconds for one in results):.0f} s")
     if asked.write:

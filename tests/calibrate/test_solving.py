@@ -34,6 +34,22 @@ def test_the_root_is_that_of_brent(function, target):
     assert factor_for(statistic, target) == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_statistic_that_is_rounded_is_solved_to_its_rounding():
+    """Secants of float32 noise lead back and forth; the nearest of them is the solution."""
+    x = np.random.default_rng(0).standard_normal(16384).astype(np.float32)
+    seen = []
+
+    def statistic(factor):
+        seen.append(factor)
+        scaled = np.float32(factor) * x
+        return float(np.float32(np.sqrt(np.mean(np.square(scaled / (1 + np.exp(-scaled)))))))
+
+    found = factor_for(statistic, 1.0)
+    assert found is not None
+    assert statistic(found) == pytest.approx(1, abs=1e-6)
+    assert len(seen) < 12
+
+
 def test_what_cannot_be_reached_is_none():
     assert factor_for(lambda factor: math.tanh(factor), 1.01) is None
     assert factor_for(lambda _: 0.0, 1.0) is None

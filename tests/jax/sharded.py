@@ -77,6 +77,23 @@ def explicit():
     return made
 
 
+def unset():
+    """What is said where a sharding is one of an explicit mesh that is not set: by JAX, and by fanwise."""
+    sharding, said = NamedSharding(mesh(8, AxisType.Explicit), P("x")), {}
+    for name, run, where in (
+        ("eager", lambda f: f, sharding),
+        ("jit", jax.jit, sharding),
+        ("eager spec", lambda f: f, P("x")),
+        ("jit spec", jax.jit, P("x")),
+    ):
+        try:
+            run(lambda key, where=where: draw(fanwise.Normal(0.02), key, SHAPE, out_sharding=where))(KEY)
+            said[name] = ""
+        except ValueError as error:
+            said[name] = str(error)
+    return said
+
+
 def uneven():
     """Rows that eight devices cannot share evenly, each device's own drawn by its box and padded."""
     shape, rows = (10, 6), -(-10 // 8)
@@ -128,6 +145,7 @@ if __name__ == "__main__":
         {
             "programs": found,
             "explicit": explicit(),
+            "unset": unset(),
             "uneven": uneven(),
             "orthogonal": matrices(),
             "model": materialized(),

@@ -10,7 +10,7 @@ jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanw
 import jax.numpy as jnp  # noqa: E402
 
 from fanwise.check.weighing import values_of  # noqa: E402
-from fanwise.jax import Inputs, ModelError, apply, check, plan  # noqa: E402
+from fanwise.jax import Inputs, ModelError, apply, assert_healthy, check, plan  # noqa: E402
 from fanwise.jax.observing import observe  # noqa: E402
 
 from .zoo import ZOO, normal  # noqa: E402
@@ -156,6 +156,95 @@ def test_planted_breaks_are_found(name):
     report = judged(make())
     assert not report.ok
     assert expected <= codes(report)
+
+
+def every(function):
+    """Each weight by a function of itself; biases stay."""
+    return weights() | {name: function(leaf) for name, leaf in weights().items() if leaf.ndim > 1}
+
+
+def drawn(std):
+    return every(lambda leaf: std * normal(*leaf.shape, seed=leaf.shape[1] + int(1e6 * abs(leaf[0, 0]))))
+
+
+def deep(act, cut=-1):
+    """The network with another nonlinearity, or with its graph cut."""
+
+    def run(params, x):
+        for i in range(DEPTH):
+            x = act(x @ params[f"w{i}"] + params[f"b{i}"])
+            x = jax.lax.stop_gradient(x) if i == cut else x
+        return x @ params["head"]
+
+    return run
+
+
+def uniform(leaf):
+    bound = 1 / math.sqrt(leaf.shape[0])
+    return jax.random.uniform(jax.random.key(int(1e6 * abs(leaf[0, 0]))), leaf.shape, minval=-bound, maxval=bound)
+
+
+RELU, XAVIER = deep(jax.nn.relu), 1 / math.sqrt(WIDTH)
+PLANTED = {
+    "zeros": (RELU, lambda: every(jnp.zeros_like)),
+    "constant": (RELU, lambda: every(lambda leaf: jnp.full_like(leaf, 0.01))),
+    "tiny": (RELU, lambda: drawn(0.01)),
+    "huge": (RELU, lambda: drawn(1.0)),
+    "wrong_gain": (RELU, lambda: every(lambda leaf: 2.6 * leaf)),
+    "slip": (RELU, lambda: drawn(2 / math.sqrt(WIDTH))),
+    "default": (RELU, lambda: every(uniform)),
+    "local_shard": (RELU, lambda: drawn(math.sqrt(4 / WIDTH) * math.sqrt(2))),
+    "one_layer_up": (RELU, lambda: weights() | {"w4": 50 * weights()["w4"]}),
+    "one_layer_down": (RELU, lambda: weights() | {"w4": 1e-3 * weights()["w4"]}),
+    "equal_units": (RELU, lambda: weights() | {"w4": jnp.tile(weights()["w4"][:, :1], (1, WIDTH))}),
+    "copies": (RELU, lambda: weights() | {f"w{i}": weights()["w1"] for i in range(2, DEPTH)}),
+    "tied": (RELU, lambda: weights() | dict.fromkeys([f"w{i}" for i in range(1, DEPTH)], weights()["w1"])),
+    "bias": (RELU, lambda: weights() | {f"b{i}": jnp.full(WIDTH, 10.0) for i in range(DEPTH)}),
+    "head": (RELU, lambda: weights(head=40.0)),
+    "nan": (RELU, lambda: weights() | {"w5": weights()["w5"].at[3, 4].set(jnp.nan)}),
+    "detached": (deep(jax.nn.relu, cut=3), weights),
+    "saturated": (deep(jnp.tanh), lambda: drawn(1.0)),
+    "alike": (deep(jax.nn.sigmoid), lambda: drawn(XAVIER)),
+}
+"""One break of each kind, by the kind that names it: the network, and its parameters."""
+ALSO = {"saturated": ("huge", "wrong_gain"), "tiny": ("wrong_gain",), "huge": ("wrong_gain",)}
+"""Kinds that name a break as well."""
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_the_first_cause_is_the_one_that_was_planted(kind):
+    run, make = PLANTED[kind]
+    report = check((run, make()), (normal(64, WIDTH, seed=7), jnp.arange(64) % CLASSES), "cross_entropy")
+    graver = [one for one in report.findings if one.severity != "info"]
+    assert graver[0].kind in (kind, *ALSO.get(kind, ())), str(report)
+
+
+def test_without_a_break_none_of_them_is_named():
+    """The mutant of the test before."""
+    report = check((RELU, weights()), (normal(64, WIDTH, seed=7), jnp.arange(64) % CLASSES), "cross_entropy")
+    assert not [one for one in report.findings if one.severity != "info"], str(report)
+
+
+def test_a_gradient_that_a_factor_makes_zero_is_not_cut_off():
+    """Branches behind learned factors that start at 0 (ReZero): their weights learn once the factors move."""
+
+    def run(params, x):
+        for i in range(DEPTH):
+            x = x + params[f"gate{i}"] * (jax.nn.relu(x @ params[f"w{i}"] + params[f"b{i}"]) @ params[f"w{i}"])
+        return x @ params["head"]
+
+    params = weights() | {f"gate{i}": jnp.zeros(()) for i in range(DEPTH)}
+    seen = observe((run, params), Inputs((normal(32, WIDTH, seed=7),)), LABELS, "cross_entropy")
+    assert (seen.values["w3"].reached, seen.values["w3"].gradient) == (True, 0.0)
+    cut = observe((deep(jax.nn.relu, cut=3), weights()), Inputs((normal(32, WIDTH, seed=7),)), LABELS, "cross_entropy")
+    assert [cut.values[f"w{i}"].reached for i in range(6)] == [False] * 4 + [True] * 2
+
+
+def test_a_check_as_one_line_of_a_test():
+    batch = normal(32, WIDTH, seed=7), LABELS
+    assert assert_healthy((network, weights()), batch, "cross_entropy").ok
+    with pytest.raises(AssertionError, match=r"not healthy at step zero\n(.|\n)*LOS001"):
+        assert_healthy((network, weights(head=40.0)), batch, "cross_entropy")
 
 
 @pytest.mark.slow

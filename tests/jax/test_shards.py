@@ -45,6 +45,13 @@ def test_explicit_meshes(found):
     assert found["explicit"] == {"eager": True, "jit": True}
 
 
+def test_an_explicit_mesh_that_is_not_set_says_what_to_do(found):
+    """Outside of jit its devices are known; inside, JAX knows them from the mesh that is set alone."""
+    said = found["unset"]
+    assert said.pop("eager") == ""
+    assert all("jax.set_mesh" in text for text in said.values()), said
+
+
 def test_uneven_shards_by_their_boxes(found):
     assert found["uneven"]
 

@@ -61,8 +61,9 @@ def moments(array: NDArray[np.generic]) -> Moments:
         return Moments(math.nan, math.nan)
     flat = array.reshape(-1)
     parts = [flat[start : start + CHUNK] for start in range(0, flat.size, CHUNK)]
-    mean = math.fsum(float(part.sum(dtype=np.float64)) for part in parts) / flat.size
-    squares = math.fsum(float(np.square(part.astype(np.float64) - mean).sum()) for part in parts)
+    with np.errstate(invalid="ignore", over="ignore"):  # values that are not finite are no error: the moments say it
+        mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / flat.size
+        squares = sum(float(np.square(part.astype(np.float64) - mean).sum()) for part in parts)
     return Moments(mean, squares / flat.size)
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fanwise.calibrate.balancing import balanced
 from fanwise.calibrate.calibrator import Calibrator, Change, merged
@@ -14,7 +14,9 @@ from fanwise.calibrate.units import Spread, spread
 from fanwise.laws.elementwise import Zeros
 from fanwise.plan.plan import Plan
 from fanwise.stream.key import Key, KeyLike, as_key
-from fanwise.trace import Trace
+
+Seen = TypeVar("Seen")
+"""What an adapter knows of a model before it calibrates it: a trace, and what else it needs."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,7 @@ class Weighed(Protocol):
 
 
 def calibrated(
-    structure: Callable[[], Trace | None],
-    seen: Callable[[], Trace],
-    passed: Callable[[Trace], Calibrator | None],
+    structure: Callable[[], Seen | None], seen: Callable[[], Seen], passed: Callable[[Seen], Calibrator | None]
 ) -> Found | None:
     """One pass, in which every op's factor is found; more where what the model does depends on values.
 

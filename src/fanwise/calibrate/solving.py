@@ -35,6 +35,7 @@ def factor_for(statistic: Callable[[float], float], target: float) -> float | No
         True
     """
     here, error, slope = 0.0, _error(statistic(1.0), target), 1.0
+    best = here, error
     for _ in range(STEPS):
         if not math.isfinite(error) or abs(error) <= CLOSE or abs(here) > FARTHEST:
             break
@@ -44,7 +45,10 @@ def factor_for(statistic: Callable[[float], float], target: float) -> float | No
             break
         slope = min(max((after - error) / (there - here), FLATTEST), STEEPEST)
         here, error = there, after
-    return math.exp(here) if abs(error) <= ENOUGH else None
+        if abs(best[1]) <= ENOUGH and abs(error) >= abs(best[1]):
+            break  # nearer than this the rounding of the statistic leads back and forth
+        best = min(best, (here, error), key=lambda pair: abs(pair[1]))
+    return math.exp(best[0]) if abs(best[1]) <= ENOUGH else None
 
 
 def _error(found: float, target: float) -> float:

@@ -88,3 +88,14 @@ def and_more(count: int, noun: str, *, link: str = "and") -> str:
 def at_least(severity: Severity, floor: Severity) -> bool:
     """Whether a severity is as grave as another, or graver."""
     return SEVERITIES.index(severity) <= SEVERITIES.index(floor)
+
+
+def label(path: str) -> str:
+    """The path of a weight without the name that a layer gives its weight.
+
+    Example:
+        >>> label("encoder.0.weight"), label("Dense_0.kernel"), label("embedding")
+        ('encoder.0', 'Dense_0', 'embedding')
+    """
+    head, _, last = path.rpartition(".")
+    return head if head and last in ("weight", "kernel") else path

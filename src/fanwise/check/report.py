@@ -32,7 +32,7 @@ class Layer:
     Args:
         number: place in the order of execution among the weight ops, from 1.
         op: index of the op in the trace.
-        name: path of its first weight, without ".weight".
+        name: path of its first weight, without ".weight" or ".kernel".
         kind: of the op: "linear", "conv", "embedding" ...
         law: the law recognised in its values, such as "U(±sqrt(1/fan_in)), torch default".
         rms: root mean square of its output, mean over the seeds (in the logarithm).

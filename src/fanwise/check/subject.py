@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import pairwise
 from types import MappingProxyType
 
+from fanwise.check.findings import label
 from fanwise.check.observation import NAN, Observation, Signal, Values
 from fanwise.check.predicting import predicted
 from fanwise.check.recognise import FoundLaw, found_law
@@ -62,8 +63,8 @@ class Map:
 
     @property
     def name(self) -> str:
-        """The path without ".weight"."""
-        return self.path.removesuffix(".weight")
+        """The path without ".weight" or ".kernel"."""
+        return label(self.path)
 
     @property
     def derived(self) -> bool:

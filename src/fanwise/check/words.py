@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fanwise._version import __version__
-from fanwise.check.findings import SEVERITIES, Finding, Severity, counted
+from fanwise.check.findings import SEVERITIES, Finding, Severity, counted, label
 from fanwise.plan.table import count_text
 from fanwise.report.axes import number
 from fanwise.report.document import Card, Column, Tone, Verdict
@@ -266,4 +266,4 @@ def _start(report: "Report") -> str:
     if not wrong:
         return ""
     first = min(wrong, key=lambda finding: math.inf if finding.op is None else finding.op)
-    return first.place.removesuffix(".weight")
+    return label(first.place)

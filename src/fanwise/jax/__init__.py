@@ -1,7 +1,7 @@
 """fanwise for JAX: plain functions, Flax linen and nnx, Equinox.
 
 Plan every parameter of a model, put the plan's numbers into it, whole or in shards, verify them, check it before it
-trains.
+trains, scale its weights on real data.
 `fanwise.jax.initializers` is a drop-in for `jax.nn.initializers`.
 """
 
@@ -12,6 +12,8 @@ if find_spec("jax") is None:
 
 from fanwise.jax import initializers
 from fanwise.jax.applying import apply, materialize, read
+from fanwise.jax.asserting import assert_healthy
+from fanwise.jax.calibrating import calibrate
 from fanwise.jax.checking import check
 from fanwise.jax.drawing import draw
 from fanwise.jax.keys import fanwise_key
@@ -24,6 +26,8 @@ __all__ = [
     "Inputs",
     "ModelError",
     "apply",
+    "assert_healthy",
+    "calibrate",
     "check",
     "draw",
     "fanwise_key",

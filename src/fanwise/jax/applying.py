@@ -60,13 +60,13 @@ def apply(
         >>> params["w"].shape, bool(params["w"].any())
         ((784, 10), True)
     """
-    made, stream = as_model(model), _stream(key)
+    made, stream = as_model(model), as_stream(key)
     check_fits(parameters(made), plan)
     rows = chosen_rows(plan, only, skip_loaded)
     for row in rows:
         _check_numbers(made.leaves[row.path], row)
     drawn = {row.path: _drawn(made.leaves[row.path], row, stream, None) for row in rows}
-    return _formed(model, made.rebuild({**made.leaves, **drawn}))
+    return formed(model, made.rebuild({**made.leaves, **drawn}))
 
 
 def materialize(model: Any, plan: Plan, key: JaxKey | int, shardings: Shardings | None = None) -> Any:
@@ -95,14 +95,14 @@ def materialize(model: Any, plan: Plan, key: JaxKey | int, shardings: Shardings 
         >>> params["w"].shape
         (784, 10)
     """
-    made, stream = as_model(model), _stream(key)
+    made, stream = as_model(model), as_stream(key)
     check_fits(parameters(made), plan)
     place = _placing(shardings, made.leaves)
     rows = [row for row in plan.rows if row.law is not None and _is_shape(made.leaves[row.path])]
     for row in rows:
         _check_numbers(made.leaves[row.path], row)
     drawn = {row.path: _drawn(made.leaves[row.path], row, stream, place(row.path, row.shape)) for row in rows}
-    return _formed(model, made.rebuild({**made.leaves, **drawn}))
+    return formed(model, made.rebuild({**made.leaves, **drawn}))
 
 
 def read(model: Any, path: str) -> NDArray[Any]:
@@ -135,13 +135,14 @@ def values_of(leaf: Any, path: str) -> NDArray[Any]:
     return np.array(leaf)
 
 
-def _formed(model: Any, tree: Any) -> Any:
+def formed(model: Any, tree: Any) -> Any:
     """The result in the form in which the model came: a function and its parameters, or what holds both."""
     is_pair = isinstance(model, tuple) and not (isinstance(tree, tuple) and len(tree) == 2 and tree[0] is model[0])
     return (model[0], tree) if is_pair else tree
 
 
-def _stream(key: JaxKey | int) -> Key:
+def as_stream(key: JaxKey | int) -> Key:
+    """The stream of a whole model."""
     return as_key(key) if isinstance(key, Key | int | np.integer) else fanwise_key(key)
 
 

@@ -30,12 +30,12 @@ RECORDED = 2
 def entered(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
     """Interprets a loop or a branch."""
     handler = {"scan": _scan, "while": _while, "cond": _branch}[equation.primitive.name]
-    call, over_time = recorder.call, recorder.over_time
+    before = recorder.call, recorder.over_time, recorder.repeating
     recorder.loops += 1
     try:
         return handler(recorder, equation, values)
     finally:
-        recorder.call, recorder.over_time = call, over_time
+        recorder.call, recorder.over_time, recorder.repeating = before
         recorder.loops -= 1
 
 
@@ -53,6 +53,7 @@ def _scan(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) -> 
     order = range(length - 1, -1, -1) if params["reverse"] else range(length)
     over_time = _is_over_time(fixed, rows)
     recorder.over_time = recorder.over_time or over_time
+    recorder.repeating = recorder.repeating or over_time
     traced = RECORDED if over_time else length
     kept: list[list[Value]] = []
     for number, index in enumerate(order):
@@ -129,6 +130,7 @@ def _while(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) ->
     tests, steps = int(params["cond_nconsts"]), int(params["body_nconsts"])
     of_test, of_body = values[:tests], values[tests : tests + steps]
     state = list(values[tests + steps :])
+    recorder.repeating = True
     number = 0
     while _goes_on(recorder, params["cond_jaxpr"], [*of_test, *state], number):
         if number < RECORDED:
@@ -144,6 +146,7 @@ def _goes_on(recorder: "Recorder", test: ClosedJaxpr, values: Sequence[Value], n
     """Whether a while loop takes one step more; without numbers it takes one."""
     arrays = [recorder.numbers(value) for value in values]
     if any(array is None for array in arrays):
+        recorder.guessed = True
         if number == 0:
             recorder.unseen.append("while: traced once, without numbers it is not known how often it runs")
         return number == 0
@@ -153,6 +156,7 @@ def _goes_on(recorder: "Recorder", test: ClosedJaxpr, values: Sequence[Value], n
 def _branch(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
     branches = equation.params["branches"]
     index = recorder.numbers(values[0])
+    recorder.guessed = recorder.guessed or index is None
     taken_one = 0 if index is None else int(np.clip(int(index), 0, len(branches) - 1))
     why = "the one that is taken" if index is not None else "without numbers it is not known which is taken"
     recorder.unseen.append(f"cond: branch {taken_one} of {len(branches)} was traced, {why}")

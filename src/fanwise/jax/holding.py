@@ -177,6 +177,14 @@ def taken(value: Value, index: int, step: Step) -> Value:
     held = value.held
     if held is None:
         raise ValueError("expected a value that shows parameters")
-    shown = tuple(one if one.axes is None else replace(one, axes=one.axes.without((0,))) for one in held.shown)
+    shown = tuple(_taken(one, index) for one in held.shown)
     shape, dtype = step.outs[0]
     return Value(shape, dtype, held=Held(shown, held.steps, lambda drawn: step.first(held.make(drawn))))
+
+
+def _taken(one: Shown, index: int) -> Shown:
+    if one.axes is None:
+        return one
+    own = one.axes.storage_axis(0)
+    parts = one.parts if own is None else (*one.parts, (own, index, 1))
+    return replace(one, axes=one.axes.without((0,)), parts=parts)

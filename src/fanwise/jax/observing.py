@@ -1,6 +1,6 @@
 """`observe`: one run of a model, forward and backward, and what it showed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,9 @@ from jax.tree_util import tree_unflatten
 from fanwise.check.measuring import Signals, moment_of, sampled, signal_of
 from fanwise.check.observation import NAN, Loss, Observation, Signal
 from fanwise.check.weighing import weigh
+from fanwise.jax.biases import Joined, with_biases
 from fanwise.jax.losses import LossLike, Scorer, numbers, scorer, told
+from fanwise.jax.reaching import reached
 from fanwise.jax.recorder import Recorder
 from fanwise.jax.run import Inputs, ModelError, Program, interpreted, program_of
 from fanwise.jax.values import Value
@@ -51,12 +53,12 @@ def observe(
 
 
 class _Learned:
-    """What a backward pass gave: the loss, and gradients at the ops and of the parameters; nothing without one."""
+    """What a backward pass gave: the loss, gradients at the ops, E g^2 of parameters that it reached; or nothing."""
 
     def __init__(
-        self, value: float | None = None, taps: Sequence[Any] = (), leaves: Mapping[str, Any] | None = None
+        self, value: float | None = None, taps: Sequence[Any] = (), sizes: Mapping[str, float] | None = None
     ) -> None:
-        self.value, self.taps, self.leaves = value, tuple(taps), dict(leaves or {})
+        self.value, self.taps, self.sizes = value, tuple(taps), dict(sizes or {})
 
 
 def _recorder(program: Program, leaves: Mapping[str, Any] | None, taps: Sequence[Any] | None) -> Recorder:
@@ -84,7 +86,18 @@ def _gradients(program: Program, seen: Recorder, scored: Scorer) -> _Learned:
         raise
     except Exception as error:
         raise ModelError(f"the loss or its backward pass failed: {type(error).__name__}: {error}") from error
-    return _Learned(float(value), taps, leaves)
+    sizes = {path: _moment(gradient) for path, gradient in leaves.items()}
+    if 0 in sizes.values():
+        sizes = _without_cut(sizes, lambda given: value_of(given, zeros), dict(program.model.leaves))
+    return _Learned(float(value), taps, sizes)
+
+
+def _without_cut(
+    sizes: Mapping[str, float], function: Callable[[dict[str, Any]], Any], leaves: dict[str, Any]
+) -> dict[str, float]:
+    """The sizes of the gradients that come to their parameters, zeros among them."""
+    found = reached(function, leaves)
+    return {path: size for path, size in sizes.items() if size != 0 or path in found}
 
 
 def _observation(
@@ -92,18 +105,17 @@ def _observation(
 ) -> Observation:
     recorder, made = seen
     outputs = [made[place] for place in program.outputs]
-    trace = recognised(recorder.trace(outputs))
+    joined = with_biases(recognised(recorder.trace(outputs)), recorder.outputs, recorder.kept)
+    trace = joined.trace
     given = numbers([jnp.asarray(array) for array in program.given])
     floats = [array for array in given if np.issubdtype(array.dtype, np.inexact)]
     places = iter(range(len(floats)))
     arrays = dict(zip(program.model.leaves, numbers(list(program.model.leaves.values())), strict=True))
-    found = {path: _moment(array) for path, array in learned.leaves.items()}
-    reached = {path: size for path, size in found.items() if size != 0}
     first = next((value for value in outputs if value.size > 1), None)
     return Observation(
         trace,
-        _signals(recorder, trace.ops, learned.taps),
-        weigh(arrays, trace, reached),
+        _signals(recorder, joined, learned.taps),
+        weigh(arrays, trace, learned.sizes),
         tuple(signal_of(array) for array in floats),
         loss,
         tuple(next(places) if np.issubdtype(array.dtype, np.inexact) else None for array in given),
@@ -118,10 +130,10 @@ def _moment(gradient: Any) -> float:
     return moment_of(sampled(array)) if array.any() else 0.0
 
 
-def _signals(recorder: Recorder, ops: Sequence[Any], taps: Sequence[Any]) -> tuple[Signal, ...]:
+def _signals(recorder: Recorder, joined: Joined, taps: Sequence[Any]) -> tuple[Signal, ...]:
     """What stood at each op that is kept, in the trace's order."""
     measured, found = Signals(), []
-    for op, raw in zip(ops, recorder.kept, strict=True):
+    for op, raw in zip(joined.trace.ops, joined.numbers, strict=True):
         output = numbers([recorder.outputs[raw].data])[0]
         gradient = numbers([taps[raw]])[0] * recorder.shares.get(raw, 1.0) if taps else None
         size = moment_of(sampled(gradient)) if gradient is not None and gradient.size else NAN

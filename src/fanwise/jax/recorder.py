@@ -6,7 +6,7 @@ that it shows.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from fanwise.cuts import Cuts
 from fanwise.jax import naming, shapes
 from fanwise.jax.axes import layout_in_storage, stacked_layout
 from fanwise.jax.calls import Call, Part, Step, literal, plain_step, step_of
+from fanwise.jax.carried import Carried
 from fanwise.jax.control import LOOPS, entered
 from fanwise.jax.holding import FACTORS, derived
 from fanwise.jax.primitives import CALLS, SELECTIONS, VIEWS, describe
@@ -47,6 +48,7 @@ class Recorder:
         leaves: their arrays.
         visitor: what is shown each op.
         taps: added to the outputs of the ops, one for each, so that gradients can be taken with respect to them.
+        see: is shown each op as it was carried out, and says what its output is when the model goes on.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class Recorder:
         leaves: Mapping[str, Any],
         visitor: Visitor,
         taps: Sequence[Any] | None = None,
+        *,
+        see: Callable[[Carried], Any] | None = None,
     ) -> None:
         self.ops: list[Op] = []
         self.outputs: list[Value] = []
@@ -64,9 +68,13 @@ class Recorder:
         self.call = 0
         self.loops = 0
         self.over_time = False
+        self.repeating = False
+        self.repeated: set[str] = set()
+        self.parts: dict[tuple[int, str], tuple[tuple[int, int, int], ...]] = {}
+        self.guessed = False
         self.last = "none"
         self._parameters, self._leaves = parameters, leaves
-        self._visitor, self._taps = visitor, taps
+        self._visitor, self._taps, self._see = visitor, taps, see
         self._drawn: dict[str, Any] = {}
         self._places: dict[tuple[str, int], int] = {}
         self._read: dict[str, Value] = {}
@@ -343,6 +351,9 @@ class Recorder:
             layout = stacked_layout(shown.axes, shape)
         if which == 0:
             self._cuts.see(shown.path, shown.parts)
+        self.parts[len(self.ops), shown.path] = shown.parts
+        if self.repeating:
+            self.repeated.add(shown.path)
         steps = (*held.steps, "normalize") if self._is_normalised(held, shown.path) else held.steps
         return Use(shown.path, role, layout, steps, self._ratio(held, shown.path))
 
@@ -410,6 +421,8 @@ class Recorder:
         data = list(made)
         if factor is not None and factor != 1:
             data[first] = data[first] * np.asarray(factor, step.outs[first][1])
+        if self._see is not None:
+            data[first] = self._see(Carried(op, step, tuple(values), first, data[first]))
         if self._taps is not None:
             data[first] = data[first] + self._taps[op.index].astype(step.outs[first][1])
         outputs = [

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from fanwise.check.asserting import healthy
 from fanwise.check.findings import Severity
 from fanwise.check.report import Report
 from fanwise.torch.batches import LossLike
@@ -40,7 +41,4 @@ def assert_healthy(
         ...     assert_healthy(lambda: nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)), "32,64")
         >>> test_it_starts_well()
     """
-    report = check(model, batch, loss, fail_on=fail_on, **options)
-    if not report.ok:
-        raise AssertionError(f"the model is not healthy at step zero\n{report}")
-    return report
+    return healthy(check(model, batch, loss, fail_on=fail_on, **options))
