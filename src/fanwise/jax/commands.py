@@ -1,6 +1,6 @@
 """What the command line does with models of JAX: see `fanwise.targets.commands.Commands`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -9,8 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from fanwise.calibrate.result import Calibration
 from fanwise.check.mending import Mending
 from fanwise.check.report import Report
+from fanwise.jax.calibrating import calibrate
 from fanwise.jax.checking import check
 from fanwise.jax.fixing import fix
 from fanwise.jax.losses import LossLike
@@ -68,6 +70,13 @@ def fixed(found: Asked, recipe: str = "unit", progress: Callable[[str], None] | 
     chosen, target, ready = as_recipe(recipe), _Target(found), _prepared(found)
     report = _checked(target, ready, progress)
     return report, fix(target.model(0), report, ready.batch, loss=ready.loss, recipe=chosen)
+
+
+def calibrated(found: Asked, options: Mapping[str, Any]) -> tuple[Any, Calibration]:
+    """A target's model, made from seed 0 and calibrated."""
+    ready = _prepared(found)
+    made: tuple[Any, Calibration] = calibrate(_Target(found).model(0), ready.batch, loss=ready.loss, **options)
+    return made
 
 
 def write_weights(model: Any, path: Path) -> None:
