@@ -1,6 +1,5 @@
 """`calibrate`: weights scaled on real data, in one forward pass."""
 
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,15 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fanwise.calibrate.balancing import balanced
-from fanwise.calibrate.calibrator import Calibrator, Change, OtherwiseError, merged
+from fanwise.calibrate.calibrator import Calibrator, OtherwiseError
+from fanwise.calibrate.finding import Found, calibrated, checked_key, fixed_by, with_factors
 from fanwise.calibrate.options import Options
-from fanwise.calibrate.result import Calibration, Line
+from fanwise.calibrate.result import Calibration
 from fanwise.calibrate.tasks import Task
 from fanwise.calibrate.units import spread
-from fanwise.laws.elementwise import Zeros
 from fanwise.plan.plan import Plan
-from fanwise.stream.key import Key, KeyLike, as_key
+from fanwise.stream.key import Key, KeyLike
 from fanwise.torch.applying import apply
 from fanwise.torch.batches import LossLike, checked_loss, split
 from fanwise.torch.held import check_model
@@ -111,7 +109,7 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
     check_model(model)
     _check_values(model)
     options = Options(mode, statistic, target, head, branches, gain_after, only)
-    source = _Source(model, options, plan, _checked_key(plan, key, options))
+    source = _Source(model, options, plan, checked_key(plan, key, options))
     batches = [split(one, loss) for one in (batch, *more)]
     inputs = joined([as_inputs(model, given) for given, _ in batches])
     with source.kept(everything=balance):
@@ -120,16 +118,6 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
             found = source.balanced(found, (inputs, _target(model, batches), checked_loss(loss)))
         told = inputs_text(None if more else batch, inputs)
         return replace(source.settled(found), model=type(model).__name__, batch=told)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a run found: the decisions, and how often the model was run."""
-
-    calibrator: Calibrator
-    changes: Mapping[str, Change]
-    lines: tuple[Line, ...]
-    forwards: int
 
 
 @dataclass(frozen=True)
@@ -155,69 +143,46 @@ class _Source:
                     tensor.copy_(copy)
             raise
 
-    def calibrated(self, inputs: Inputs) -> _Found:
+    def calibrated(self, inputs: Inputs) -> Found:
         """One pass, in which every op's factor is found; parameters stay as they are, or as the plan has them."""
         if self.plan is not None and self.key is not None:
             apply(self.model, self.plan, self.key)
-        calibrator, forwards = self._run(inputs)
-        changes = {path: change for path, change in calibrator.changes.items() if not change.identity}
-        return _Found(calibrator, changes, tuple(calibrator.lines), forwards)
-
-    def _run(self, inputs: Inputs) -> tuple[Calibrator, int]:
-        """The pass, and how many there were: more where what the model does depends on values."""
-        how = self.options, self._fixed()
-        trace = structure(self.model, inputs)
-        found = None if trace is None else _run(self.model, inputs, trace, how)
-        if found is not None:
-            return found, 1
-        seen = run(self.model, inputs)
-        found = _run(self.model, inputs, seen, how)
+        how = self.options, fixed_by(self.plan)
+        found = calibrated(
+            lambda: structure(self.model, inputs),
+            lambda: run(self.model, inputs),
+            lambda trace: _run(self.model, inputs, trace, how),
+        )
         if found is None:
             raise ModelError("the model does other things in each of two runs on the same inputs: nothing to calibrate")
-        return found, 2 if trace is None else 3
+        return found
 
-    def balanced(self, found: _Found, batch: tuple[Inputs, Any, LossLike]) -> _Found:
+    def balanced(self, found: Found, batch: tuple[Inputs, Any, LossLike]) -> Found:
         """The same with equal ratios of gradient to weight, from a run of the calibrated model."""
         before = {path: tensor.detach().clone() for path, tensor in self._held().items() if path in found.changes}
         self._put(found)
         values = observe(self.model, *batch).values
-        ratios = {
-            path: math.sqrt(one.gradient / one.second_moment) for path, one in values.items() if one.second_moment
-        }
         if self.plan is None:
             with torch.no_grad():
                 for path, copy in before.items():
                     self._held()[path].copy_(copy)
-        factors = balanced(found.calibrator.trace, found.calibrator.tasks, ratios)
-        lines = tuple(_with_ratio(line, ratios, factors) for line in found.lines)
-        return replace(found, changes=merged(found.changes, factors), lines=lines, forwards=found.forwards + 1)
+        return found.balanced(values)
 
-    def settled(self, found: _Found) -> Calibration:
+    def settled(self, found: Found) -> Calibration:
         """Writes the changes, and says what they are."""
-        return Calibration(
-            found.lines, self.options.mode, self.options.statistic, forwards=found.forwards, plan=self._put(found)
-        )
+        return found.settled(self._put(found))
 
-    def _put(self, found: _Found) -> Plan | None:
+    def _put(self, found: Found) -> Plan | None:
         if self.plan is not None and self.key is not None:
-            made = _with_factors(self.plan, found.changes)
+            made = with_factors(self.plan, found.changes)
             apply(self.model, made, self.key)
             return made
         check_changes(self._held(), found.changes)
-        tasks = found.calibrator.tasks.values()
-        lie = {
-            task.weights[0]: spread(found.calibrator.trace, task) for task in tasks if task.weights[0] in found.changes
-        }
-        change_(self.model, found.changes, {path: one for path, one in lie.items() if one is not None})
+        change_(self.model, found.changes, found.spreads)
         return None
 
     def _held(self) -> dict[str, Tensor]:
         return dict(self.model.named_parameters(remove_duplicate=False))
-
-    def _fixed(self) -> Mapping[str, str]:
-        """Parameters that no factor can be told of: the plan draws no numbers for them."""
-        rows = () if self.plan is None else self.plan.kept
-        return {row.path: f"the plan leaves {row.path} as it is" for row in rows}
 
 
 def _run(model: nn.Module, inputs: Inputs, trace: Trace, how: tuple[Options, Mapping[str, str]]) -> Calibrator | None:
@@ -266,24 +231,6 @@ def _changed(calibrator: Calibrator, task: Task, held: Mapping[str, Tensor]) -> 
     }
 
 
-def _with_ratio(line: Line, ratios: Mapping[str, float], factors: Mapping[str, float]) -> Line:
-    path = line.paths[0]
-    if path not in factors or not line.factors:
-        return line
-    return replace(line, factors=tuple(one * factors[path] for one in line.factors), ratio=ratios[path])
-
-
-def _with_factors(plan: Plan, changes: Mapping[str, Change]) -> Plan:
-    """The plan with the factors of a calibration; what is drawn as 0 needs none."""
-    rows = (
-        replace(row, factor=row.factor * float(changes[row.path].scale))
-        if row.path in changes and not isinstance(row.law, Zeros)
-        else row
-        for row in plan.rows
-    )
-    return replace(plan, rows=tuple(rows))
-
-
 def _target(model: nn.Module, batches: Sequence[tuple[Any, Any]]) -> Any:
     targets = [target for _, target in batches]
     if any(target is None for target in targets):
@@ -298,17 +245,3 @@ def _check_values(model: nn.Module) -> None:
             f"parameter {empty[0]!r} is on the meta device and has no values: calibration measures what the model "
             "computes, so materialize it first (fanwise.torch.materialize)"
         )
-
-
-def _checked_key(plan: Plan | None, key: KeyLike | None, options: Options) -> Key | None:
-    if plan is None and key is None:
-        return None
-    if plan is None or key is None:
-        missing = "plan" if plan is None else "key"
-        raise ValueError(f"{missing} = None: plan and key go together, the key says which numbers the plan draws")
-    if options.mode == "channel":
-        raise ValueError(
-            "plan= in mode 'channel': a plan has one factor a parameter, units and biases cannot be told by it; "
-            "use mode='layer', or apply the plan and calibrate without it"
-        )
-    return as_key(key)
