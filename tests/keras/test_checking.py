@@ -137,3 +137,26 @@ def test_without_a_backward_pass():
 def test_bad_arguments_are_refused(error, match, arguments):
     with pytest.raises(error, match=match):
         fwk.check(deep(), **arguments)
+
+
+def test_a_gru_of_two_biases_is_weighed_gate_by_gate():
+    start = keras.Input((6, 8))
+    body = layers.GRU(16, bias_initializer="random_normal", name="body")
+    model = keras.Model(start, layers.Dense(10, name="head")(body(start)))
+    seen = fwk.check(model, np.repeat(X[:, None, :8], 6, axis=1)).observations[0].values
+    bias = fwk.read(model, "body/gru_cell/bias").astype(np.float64)
+    gates = [np.square(bias[:, 16 * i : 16 * (i + 1)]).mean() for i in range(3)]
+    assert seen["body/gru_cell/bias"].blocks == pytest.approx(gates)
+    assert seen["body/gru_cell/bias"].parts == ()
+
+
+@pytest.mark.parametrize("layer", [False, True])
+def test_a_function_with_an_argument_is_replayed(layer):
+    parts = [layers.Dense(64, name="d"), layers.LeakyReLU(0.3)] if layer else [layers.Dense(64, "leaky_relu", name="d")]
+    model = keras.Sequential([keras.Input((32,)), *parts, layers.Dense(10)])
+    trace = fwk.run(model, fwk.Inputs((X,)))
+    z = np.linspace(-2, 2, 9)
+    expected = np.where(z < 0, z * (0.3 if layer else 0.2), z)
+    np.testing.assert_allclose(trace.ops[1].replay(z), expected, rtol=1e-6)
+    assert trace.ops[0].replay is None
+    assert fwk.check(model, (X, Y), CROSS).observations[0].trace.ops[1].kind == "activation"
