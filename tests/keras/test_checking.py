@@ -160,3 +160,35 @@ def test_a_function_with_an_argument_is_replayed(layer):
     np.testing.assert_allclose(trace.ops[1].replay(z), expected, rtol=1e-6)
     assert trace.ops[0].replay is None
     assert fwk.check(model, (X, Y), CROSS).observations[0].trace.ops[1].kind == "activation"
+
+
+class Listed(keras.Model):
+    """Layers of a list, one after the other."""
+
+    def __init__(self, parts):
+        super().__init__(name="listed")
+        self.parts = parts
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+def test_a_list_that_was_multiplied_is_told_from_a_layer_that_is_shared():
+    def model(make):
+        found = Listed([*make(), layers.Dense(10, name="head")])
+        found(X)
+        return found
+
+    multiplied = model(lambda: [layers.Dense(32, "relu", name="d")] * 3)
+    names = {parameter.path: parameter.aliases for parameter in fwk.parameters(multiplied)}
+    assert names["listed/d/kernel"] == ("listed/d[1]/kernel", "listed/d[2]/kernel")
+    assert names["listed/head/kernel"] == ()
+    report = fwk.check(multiplied, (X, Y), CROSS)
+    assert [finding.place for finding in report.findings if finding.kind == "tied"] == ["listed/d/kernel"]
+    apart = model(lambda: [layers.Dense(32, "relu", name=f"d{i}") for i in range(3)])
+    assert "tied" not in {finding.kind for finding in fwk.check(apart, (X, Y), CROSS).findings}
+    start, shared = keras.Input((32,)), layers.Dense(32, "relu", name="d")
+    by_design = keras.Model(start, layers.Dense(10)(shared(shared(start))))
+    assert "tied" not in {finding.kind for finding in fwk.check(by_design, (X, Y), CROSS).findings}

@@ -16,7 +16,7 @@ from fanwise.keras.functions import IGNORED, SELECTIONS, VIEWS, Arguments, descr
 from fanwise.keras.held import (
     component_names,
     is_float,
-    parameter_of,
+    parameters,
     shape_of,
     tensors_in,
     variables,
@@ -112,8 +112,7 @@ class Recorder:
         """What was seen."""
         found = [source.op for tensor in outputs if (source := self._source(tensor)) is not None]
         ends = tuple(op for op in dict.fromkeys(found) if op >= 0)
-        listed = tuple(parameter_of(path, variable) for path, variable in self.variables.items())
-        return Trace(tuple(self._ops), listed, ends)
+        return Trace(tuple(self._ops), parameters(self._model), ends)
 
     # Calls of layers
 
