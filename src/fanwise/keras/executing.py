@@ -21,15 +21,22 @@ class Execution:
         function: what is called.
         args: positional arguments.
         named: named ones.
+        layer: whether it is a layer's own, which takes its variables itself.
     """
 
     function: Callable[..., Any]
     args: tuple[Any, ...] = ()
     named: Mapping[str, Any] = field(default_factory=dict)
+    layer: bool = False
 
     def __call__(self) -> Any:
         """What the call gives."""
         return self.function(*self.args, **self.named)
+
+    def reads(self, variables: Sequence[Any]) -> bool:
+        """Whether it takes these variables as they are, and nothing that was made of them before."""
+        given = {id(value) for value in _leaves([self.args, dict(self.named)])}
+        return self.layer or all(id(variable) in given for variable in variables)
 
     def replay(self, data: Sequence[Any]) -> Callable[..., Any] | None:
         """The function on NumPy arrays in place of `data`; None where other arrays or variables have a say."""

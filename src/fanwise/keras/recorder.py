@@ -1,6 +1,6 @@
 """Records the ops of a Keras model as they are executed: its layers, and the functions that it applies between them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import get_ident
@@ -92,6 +92,7 @@ class Recorder:
         self._thread = get_ident()
         self._busy = False
         self.writes = Writes()
+        self._last: tuple[Call, Execution] | None = None
         for variable in self.variables.values():
             self._hold(variable.value, Part(variable, ""))
         for number, tensor in enumerate(given):
@@ -114,6 +115,24 @@ class Recorder:
         ends = tuple(op for op in dict.fromkeys(found) if op >= 0)
         return Trace(tuple(self._ops), parameters(self._model), ends)
 
+    def again(self, values: Mapping[str, Any]) -> Any:
+        """What the op that was executed last gives with other values of its parameters.
+
+        Args:
+            values: by path.
+
+        Returns:
+            Its first tensor; None without values, and where it reads something that is made of a parameter.
+        """
+        if self._last is None or not values:
+            return None
+        call, execution = self._last
+        if not execution.reads([part.variable for part in call.parts]):
+            return None
+        mapping = [(self.variables[path], _converted(array)) for path, array in values.items()]
+        with keras.StatelessScope(state_mapping=mapping):
+            return next(tensor for tensor in tensors_in(execution()) if is_float(tensor))
+
     # Calls of layers
 
     def layer(self, layer: Any, execute: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -131,7 +150,7 @@ class Recorder:
                 return self._passed(call, execute(*args, **named))
             if isinstance(layer, keras.layers.BatchNormalization):
                 named = {**named, "training": True}
-            return self._executed(layer, call, Execution(execute, args, named), fused=found.fused)
+            return self._executed(layer, call, Execution(execute, args, named, layer=True), fused=found.fused)
 
     def _executed(self, layer: Any, call: Call, execution: Execution, *, fused: bool) -> Any:
         activation = layer.activation if fused else None
@@ -146,7 +165,7 @@ class Recorder:
         """A depthwise convolution and one over the channels, as the two ops that they are."""
         output = args[0]
         for call, execute in separated(layer):
-            output = self._operation(replace(call, data=(output,)), Execution(execute, (output,)))
+            output = self._operation(replace(call, data=(output,)), Execution(execute, (output,), layer=True))
         activation = layer.activation
         if activation is None or activation is keras.activations.linear:
             return output
@@ -252,7 +271,7 @@ class Recorder:
         op = replace(op, replay=execution.replay(call.data) if alone else None)
         for path, law in self._visitor.before(op, Measured(call.data)).items():
             self._put(path, law, op)
-        output = execution()
+        output, self._last = execution(), (call, execution)
         first = next((tensor for tensor in tensors_in(output) if is_float(tensor)), None)
         if first is None:
             return self._passed(call, output) if sources and all(s is not None for s in sources) else output
@@ -416,6 +435,10 @@ def _without_activation(layer: Any) -> Iterator[None]:
             del own["activation"]
         else:
             own["activation"] = before
+
+
+def _converted(array: Any) -> Any:
+    return keras.ops.convert_to_tensor(array, dtype=keras.backend.standardize_dtype(array.dtype))
 
 
 def _swapped(output: Any, old: Any, new: Any) -> Any:
