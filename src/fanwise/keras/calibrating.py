@@ -107,8 +107,8 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
         >>> result = calibrate(model, x)
         >>> len(result.factors), result.forwards
         (2, 1)
-        >>> print(f"{float(keras.ops.std(hidden(x))):.5f} {float(keras.ops.std(model(x))):.3f}")
-        1.00000 0.303
+        >>> print(*(f"{keras.ops.convert_to_numpy(part(x)).std():.4f}" for part in (hidden, model)))
+        1.0000 0.3035
 
     References:
         Mishkin and Matas, "All you need is a good init", 2015; Kraehenbuehl et al., "Data-dependent initializations of
