@@ -192,3 +192,28 @@ def test_a_list_that_was_multiplied_is_told_from_a_layer_that_is_shared():
     start, shared = keras.Input((32,)), layers.Dense(32, "relu", name="d")
     by_design = keras.Model(start, layers.Dense(10)(shared(shared(start))))
     assert "tied" not in {finding.kind for finding in fwk.check(by_design, (X, Y), CROSS).findings}
+
+
+def test_a_batch_may_be_given_in_words():
+    model = deep()
+    assert fwk.check(model, "16,32").batch == "16,32:float32"
+    assert fwk.plan(model, "16,32") == fwk.plan(model, "16,32")
+    words, picture = keras.Input((8,), dtype="int32", name="words"), keras.Input((4, 4, 3), name="picture")
+    left = layers.GlobalAveragePooling1D()(layers.Embedding(50, 16)(words))
+    head = layers.Dense(3)(layers.Concatenate()([left, layers.Flatten()(picture)]))
+    by_name = keras.Model({"words": words, "picture": picture}, head)
+    assert fwk.check(by_name, "words=6,8:int32[0,50); picture=6,4,4,3").observations[0].backward
+    in_order = keras.Model([words, picture], head)
+    assert fwk.plan(in_order, "6,8:int32[0,50); 6,4,4,3").inputs == "6,8:int32; 6,4,4,3:float32"
+    for text, match in {"16,": "cannot be read", "4,8:int32[0,50); picture=4,4,4,3": "name all of them"}.items():
+        with pytest.raises(ValueError, match=match):
+            fwk.plan(in_order, text)
+
+
+def test_assert_healthy_raises_with_the_table():
+    healthy = deep()
+    fwk.apply(healthy, fwk.plan(healthy, X), 0)
+    assert fwk.assert_healthy(healthy, (X, Y), CROSS).ok
+    with pytest.raises(AssertionError, match=r"not healthy at step zero\n(.|\n)*LOS001"):
+        fwk.assert_healthy(scaled_head(30.0), (X, Y), CROSS)
+    assert fwk.assert_healthy(scaled_head(30.0), (X, Y), CROSS, ignore=["LOS001", "OUT001"]).ok

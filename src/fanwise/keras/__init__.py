@@ -12,6 +12,7 @@ if find_spec("keras") is None:
 
 from fanwise.keras import initializers
 from fanwise.keras.applying import apply
+from fanwise.keras.asserting import assert_healthy
 from fanwise.keras.calibrating import calibrate
 from fanwise.keras.checking import check
 from fanwise.keras.held import parameters
@@ -25,6 +26,7 @@ __all__ = [
     "ModelError",
     "Visitor",
     "apply",
+    "assert_healthy",
     "calibrate",
     "check",
     "initializers",
