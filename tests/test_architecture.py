@@ -18,6 +18,7 @@ FLOORS = [
     "report",
     "trace",
     "cuts",
+    "specs",
     "visiting",
     "patterns",
     "theory",

@@ -137,3 +137,83 @@ def test_without_a_backward_pass():
 def test_bad_arguments_are_refused(error, match, arguments):
     with pytest.raises(error, match=match):
         fwk.check(deep(), **arguments)
+
+
+def test_a_gru_of_two_biases_is_weighed_gate_by_gate():
+    start = keras.Input((6, 8))
+    body = layers.GRU(16, bias_initializer="random_normal", name="body")
+    model = keras.Model(start, layers.Dense(10, name="head")(body(start)))
+    seen = fwk.check(model, np.repeat(X[:, None, :8], 6, axis=1)).observations[0].values
+    bias = fwk.read(model, "body/gru_cell/bias").astype(np.float64)
+    gates = [np.square(bias[:, 16 * i : 16 * (i + 1)]).mean() for i in range(3)]
+    assert seen["body/gru_cell/bias"].blocks == pytest.approx(gates)
+    assert seen["body/gru_cell/bias"].parts == ()
+
+
+@pytest.mark.parametrize("layer", [False, True])
+def test_a_function_with_an_argument_is_replayed(layer):
+    parts = [layers.Dense(64, name="d"), layers.LeakyReLU(0.3)] if layer else [layers.Dense(64, "leaky_relu", name="d")]
+    model = keras.Sequential([keras.Input((32,)), *parts, layers.Dense(10)])
+    trace = fwk.run(model, fwk.Inputs((X,)))
+    z = np.linspace(-2, 2, 9)
+    expected = np.where(z < 0, z * (0.3 if layer else 0.2), z)
+    np.testing.assert_allclose(trace.ops[1].replay(z), expected, rtol=1e-6)
+    assert trace.ops[0].replay is None
+    assert fwk.check(model, (X, Y), CROSS).observations[0].trace.ops[1].kind == "activation"
+
+
+class Listed(keras.Model):
+    """Layers of a list, one after the other."""
+
+    def __init__(self, parts):
+        super().__init__(name="listed")
+        self.parts = parts
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+def test_a_list_that_was_multiplied_is_told_from_a_layer_that_is_shared():
+    def model(make):
+        found = Listed([*make(), layers.Dense(10, name="head")])
+        found(X)
+        return found
+
+    multiplied = model(lambda: [layers.Dense(32, "relu", name="d")] * 3)
+    names = {parameter.path: parameter.aliases for parameter in fwk.parameters(multiplied)}
+    assert names["listed/d/kernel"] == ("listed/d[1]/kernel", "listed/d[2]/kernel")
+    assert names["listed/head/kernel"] == ()
+    report = fwk.check(multiplied, (X, Y), CROSS)
+    assert [finding.place for finding in report.findings if finding.kind == "tied"] == ["listed/d/kernel"]
+    apart = model(lambda: [layers.Dense(32, "relu", name=f"d{i}") for i in range(3)])
+    assert "tied" not in {finding.kind for finding in fwk.check(apart, (X, Y), CROSS).findings}
+    start, shared = keras.Input((32,)), layers.Dense(32, "relu", name="d")
+    by_design = keras.Model(start, layers.Dense(10)(shared(shared(start))))
+    assert "tied" not in {finding.kind for finding in fwk.check(by_design, (X, Y), CROSS).findings}
+
+
+def test_a_batch_may_be_given_in_words():
+    model = deep()
+    assert fwk.check(model, "16,32").batch == "16,32:float32"
+    assert fwk.plan(model, "16,32") == fwk.plan(model, "16,32")
+    words, picture = keras.Input((8,), dtype="int32", name="words"), keras.Input((4, 4, 3), name="picture")
+    left = layers.GlobalAveragePooling1D()(layers.Embedding(50, 16)(words))
+    head = layers.Dense(3)(layers.Concatenate()([left, layers.Flatten()(picture)]))
+    by_name = keras.Model({"words": words, "picture": picture}, head)
+    assert fwk.check(by_name, "words=6,8:int32[0,50); picture=6,4,4,3").observations[0].backward
+    in_order = keras.Model([words, picture], head)
+    assert fwk.plan(in_order, "6,8:int32[0,50); 6,4,4,3").inputs == "6,8:int32; 6,4,4,3:float32"
+    for text, match in {"16,": "cannot be read", "4,8:int32[0,50); picture=4,4,4,3": "name all of them"}.items():
+        with pytest.raises(ValueError, match=match):
+            fwk.plan(in_order, text)
+
+
+def test_assert_healthy_raises_with_the_table():
+    healthy = deep()
+    fwk.apply(healthy, fwk.plan(healthy, X), 0)
+    assert fwk.assert_healthy(healthy, (X, Y), CROSS).ok
+    with pytest.raises(AssertionError, match=r"not healthy at step zero\n(.|\n)*LOS001"):
+        fwk.assert_healthy(scaled_head(30.0), (X, Y), CROSS)
+    assert fwk.assert_healthy(scaled_head(30.0), (X, Y), CROSS, ignore=["LOS001", "OUT001"]).ok

@@ -48,6 +48,8 @@ def _of_layout(layout: Layout, shape: Shape, count: int) -> Spread | None:
     axis = layout.axes.index("out")
     if shape[axis] == count:
         return Spread(shape, tuple(count if i == axis else 1 for i in range(len(shape))))
+    if layout.groups == 0 and layout.axes[-2:] == ("in", "out") and shape[-2] * shape[-1] == count:
+        return Spread(shape, (*(1 for _ in shape[:-2]), *shape[-2:]))
     groups = layout.group_count(shape)
     if layout.grouped != "in" or layout.axes[:2] != ("in", "out") or shape[1] * groups != count:
         return None

@@ -77,7 +77,10 @@ def unit_layout(trace: Trace, path: str) -> Layout | None:
     found = next((use.layout for _, use in trace.uses[path] if use.layout is not None), None)
     gated = (op.detail.get("gates", 1) for op, use in trace.uses[path] if use.role in ("bias", "state_bias"))
     gates = next((count for count in gated if count > 1), 1)
-    return Layout(("out",), fused=Fused(0, (), gates)) if found is None and gates > 1 else found
+    if found is not None or gates == 1:
+        return found
+    rest = len(trace.by_path[path].shape) - 1  # Keras' GRU has two biases in one
+    return Layout((*("stack",) * rest, "out"), fused=Fused(rest, (), gates))
 
 
 def _kurtosis(some: Array) -> float:
@@ -100,9 +103,9 @@ def _histogram(some: Array, largest: float) -> tuple[int, ...]:
 def _units(values: Array, layout: Layout | None) -> Array | None:
     """The incoming weights of each unit, (units, weights); None for what is no map."""
     out = _unit_axes(values, layout)
-    if values.ndim < 2 or not out or not values.size:
-        return None
     rest = [axis for axis in range(values.ndim) if axis not in out]
+    if values.ndim < 2 or not out or not rest or not values.size:
+        return None
     count = math.prod(values.shape[axis] for axis in out)
     return values.transpose(*out, *rest).reshape(count, -1)
 

@@ -265,9 +265,9 @@ def _tied(subject: Subject) -> Iterator[Finding]:
 
 
 def _siblings(path: str, aliases: Sequence[str]) -> list[str]:
-    """Other names that differ in an index alone."""
+    """Other names that differ in an index alone, or by a place in a list, as in ``block[1]/kernel``."""
     shape = re.sub(r"\d+", "#", path)
-    return [alias for alias in aliases if re.sub(r"\d+", "#", alias) == shape]
+    return [alias for alias in aliases if re.sub(r"\d+", "#", re.sub(r"\[\d+\]", "", alias)) == shape]
 
 
 def _outliers(subject: Subject) -> Iterator[Finding]:

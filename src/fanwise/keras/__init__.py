@@ -1,7 +1,8 @@
 """fanwise for Keras 3, on TensorFlow, JAX and PyTorch alike.
 
-`plan` a law for every parameter of a model, `apply` the plan's numbers, `verify` them, `check` the model before it
-trains. `fanwise.keras.initializers` is a drop-in for `keras.initializers`, with every law of fanwise besides.
+`plan` a law for every parameter of a model, `apply` the plan's numbers, `verify` them, `calibrate` the weights on real
+data, `check` the model before it trains. `fanwise.keras.initializers` is a drop-in for `keras.initializers`, with every
+law of fanwise besides.
 """
 
 from importlib.util import find_spec
@@ -11,6 +12,8 @@ if find_spec("keras") is None:
 
 from fanwise.keras import initializers
 from fanwise.keras.applying import apply
+from fanwise.keras.asserting import assert_healthy
+from fanwise.keras.calibrating import calibrate
 from fanwise.keras.checking import check
 from fanwise.keras.held import parameters
 from fanwise.keras.manifests import manifest, verify
@@ -23,6 +26,8 @@ __all__ = [
     "ModelError",
     "Visitor",
     "apply",
+    "assert_healthy",
+    "calibrate",
     "check",
     "initializers",
     "manifest",

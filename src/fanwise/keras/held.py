@@ -1,6 +1,7 @@
 """The parameters of a Keras model: its variables, under paths that do not depend on what was built before."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -62,12 +63,51 @@ def parameters(model: Any) -> tuple[Parameter, ...]:
         TypeError: not a Keras model or layer.
         ValueError: a model that was not built.
     """
-    return tuple(parameter_of(path, variable) for path, variable in variables(model).items())
+    held, others = variables(model), aliases(model)
+    return tuple(parameter_of(path, variable, others.get(id(variable), {})) for path, variable in held.items())
 
 
-def parameter_of(path: str, variable: Any) -> Parameter:
-    """What a variable is to a trace."""
-    return Parameter(path, tuple(int(n) for n in variable.shape), dtype_of(variable), (), bool(variable.trainable))
+def parameter_of(path: str, variable: Any, places: Mapping[str, int]) -> Parameter:
+    """What a variable is to a trace.
+
+    Args:
+        path: its path.
+        variable: itself.
+        places: of the layers that it is in, as `aliases` gives them.
+    """
+    shape, trained = tuple(int(n) for n in variable.shape), bool(variable.trainable)
+    return Parameter(path, shape, dtype_of(variable), tuple(_again(path, places)), trained)
+
+
+def aliases(model: Any) -> dict[int, dict[str, int]]:
+    """For each variable of a layer that stands in a list several times: the layer's name, and how often, by identity.
+
+    A layer that is called several times is shared by design; ``[Block()] * 6`` in a model of one's own is a slip.
+    """
+    names, found = component_names(model), dict[int, dict[str, int]]()
+    for owner in layers_of(model):
+        for layer, count in _repeated(owner):
+            for variable in layer.variables:
+                found.setdefault(id(variable), {})[names.get(layer.name, layer.name)] = count
+    return found
+
+
+def _repeated(owner: Any) -> Iterator[tuple[Any, int]]:
+    """The layers that stand several times in a list among a layer's own attributes."""
+    for name, value in vars(owner).items():
+        if isinstance(value, (list, tuple)) and not name.startswith("_"):
+            members = {id(one): one for one in value if isinstance(one, keras.layers.Layer)}
+            counts = Counter(id(one) for one in value)
+            yield from ((one, counts[key]) for key, one in members.items() if counts[key] > 1)
+
+
+def _again(path: str, places: Mapping[str, int]) -> Iterator[str]:
+    """A path's other names: each later place of its layer in the list, as in ``block[1]/kernel``."""
+    for name, count in places.items():
+        parts = path.split("/")
+        if name in parts:
+            where = parts.index(name)
+            yield from ("/".join((*parts[:where], f"{name}[{i}]", *parts[where + 1 :])) for i in range(1, count))
 
 
 def dtype_of(variable: Any) -> str:

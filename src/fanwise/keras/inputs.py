@@ -7,6 +7,7 @@ import keras
 
 from fanwise.keras.held import is_tensor, tensors_in
 from fanwise.keras.run import Inputs, given_tensors, on_backend
+from fanwise.specs import parse, shown
 from fanwise.stream import fill
 from fanwise.stream.key import Key
 
@@ -19,20 +20,34 @@ def as_inputs(model: Any, inputs: Any = None) -> Inputs:
 
     Args:
         model: a built Keras model or layer.
-        inputs: an array or tensor, or a list or mapping of them, which the model takes as its one argument; `Inputs`
-            for more arguments; None for a functional model whose inputs are all of floating point: 32 examples of
-            normal numbers, with 16 for an unknown length.
+        inputs: an array or tensor, or a list or mapping of them, which the model takes as its one argument; words such
+            as ``"32,784"`` or ``"8,128:int32[0,50257)"`` (`fanwise.specs`), several without names for a list, with
+            names for a mapping; `Inputs` for more arguments; None for a functional model whose inputs are all of
+            floating point: 32 examples of normal numbers, with 16 for an unknown length.
 
     Raises:
         TypeError: something that holds no tensors.
-        ValueError: None for a model that does not say what it takes, or that takes integers.
+        ValueError: words that cannot be read, None for a model that does not say what it takes, or that takes integers.
     """
     if isinstance(inputs, Inputs):
         return on_backend(inputs)
+    if isinstance(inputs, str):
+        inputs = _in_words(inputs)
     found = on_backend(Inputs((_drawn(model) if inputs is None else inputs,)))
     if not given_tensors(found):
-        raise TypeError(f"inputs = {type(inputs).__name__}: expected arrays, or lists or mappings of them")
+        raise TypeError(f"inputs = {type(inputs).__name__}: expected arrays, lists or mappings of them, or a text")
     return found
+
+
+def _in_words(text: str) -> Any:
+    """The one argument that words describe."""
+    specs = parse(text, float_dtype=keras.config.floatx())
+    arrays = [spec.drawn(number) for number, spec in enumerate(specs)]
+    if all(spec.name for spec in specs):
+        return {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
+    if any(spec.name for spec in specs):
+        raise ValueError(f"inputs = {shown(text)}: name all of them, for a mapping, or none")
+    return arrays if len(arrays) > 1 else arrays[0]
 
 
 def _drawn(model: Any) -> Any:

@@ -11,6 +11,7 @@ import keras
 from keras.src import backend
 from keras.src import ops as inner_ops
 
+from fanwise.keras.executing import Execution
 from fanwise.keras.held import layers_of
 from fanwise.keras.recorder import Recorder
 
@@ -119,7 +120,7 @@ def _watched(recorder: Recorder, name: str, function: Callable[..., Any]) -> Cal
     def call(*args: Any, **named: Any) -> Any:
         if not recorder.active:
             return function(*args, **named)
-        return recorder.function(name, lambda: function(*args, **named), args, named)
+        return recorder.function(name, Execution(function, args, named))
 
     return call
 
@@ -161,7 +162,8 @@ def _operator(recorder: Recorder, name: str, original: Callable[..., Any]) -> Ca
     def operator(*args: Any) -> Any:
         if not recorder.active:
             return original(*args)
-        given = args[::-1] if turned else args
-        return recorder.function(function, lambda: original(*args), given, {})
+        if turned:
+            return recorder.function(function, Execution(lambda *given: original(*given[::-1]), args[::-1]))
+        return recorder.function(function, Execution(original, args))
 
     return operator

@@ -10,12 +10,13 @@ import keras
 import numpy as np
 
 from fanwise.keras.calls import Call, Part
+from fanwise.keras.executing import ALONE, Execution
 from fanwise.keras.features import applied, runs_of
 from fanwise.keras.functions import IGNORED, SELECTIONS, VIEWS, Arguments, describe
 from fanwise.keras.held import (
     component_names,
     is_float,
-    parameter_of,
+    parameters,
     shape_of,
     tensors_in,
     variables,
@@ -91,6 +92,7 @@ class Recorder:
         self._thread = get_ident()
         self._busy = False
         self.writes = Writes()
+        self._last: tuple[Call, Execution] | None = None
         for variable in self.variables.values():
             self._hold(variable.value, Part(variable, ""))
         for number, tensor in enumerate(given):
@@ -111,8 +113,25 @@ class Recorder:
         """What was seen."""
         found = [source.op for tensor in outputs if (source := self._source(tensor)) is not None]
         ends = tuple(op for op in dict.fromkeys(found) if op >= 0)
-        listed = tuple(parameter_of(path, variable) for path, variable in self.variables.items())
-        return Trace(tuple(self._ops), listed, ends)
+        return Trace(tuple(self._ops), parameters(self._model), ends)
+
+    def again(self, values: Mapping[str, Any]) -> Any:
+        """What the op that was executed last gives with other values of its parameters.
+
+        Args:
+            values: by path.
+
+        Returns:
+            Its first tensor; None without values, and where it reads something that is made of a parameter.
+        """
+        if self._last is None or not values:
+            return None
+        call, execution = self._last
+        if not execution.reads([part.variable for part in call.parts]):
+            return None
+        mapping = [(self.variables[path], _converted(array)) for path, array in values.items()]
+        with keras.StatelessScope(state_mapping=mapping):
+            return next(tensor for tensor in tensors_in(execution()) if is_float(tensor))
 
     # Calls of layers
 
@@ -131,14 +150,14 @@ class Recorder:
                 return self._passed(call, execute(*args, **named))
             if isinstance(layer, keras.layers.BatchNormalization):
                 named = {**named, "training": True}
-            return self._executed(layer, call, lambda: execute(*args, **named), fused=found.fused)
+            return self._executed(layer, call, Execution(execute, args, named, layer=True), fused=found.fused)
 
-    def _executed(self, layer: Any, call: Call, execute: Callable[[], Any], *, fused: bool) -> Any:
+    def _executed(self, layer: Any, call: Call, execution: Execution, *, fused: bool) -> Any:
         activation = layer.activation if fused else None
         if activation is None or activation is keras.activations.linear:
-            return self._operation(call, execute)
+            return self._operation(call, execution)
         with _without_activation(layer):
-            output = self._operation(call, execute)
+            output = self._operation(call, execution)
         with self.watching():
             return activation(output)
 
@@ -146,8 +165,7 @@ class Recorder:
         """A depthwise convolution and one over the channels, as the two ops that they are."""
         output = args[0]
         for call, execute in separated(layer):
-            step = output
-            output = self._operation(replace(call, data=(step,)), lambda run=execute, value=step: run(value))  # type: ignore[misc]
+            output = self._operation(replace(call, data=(output,)), Execution(execute, (output,), layer=True))
         activation = layer.activation
         if activation is None or activation is keras.activations.linear:
             return output
@@ -164,27 +182,27 @@ class Recorder:
 
     # Calls of functions
 
-    def function(self, name: str, execute: Callable[[], Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    def function(self, name: str, execution: Execution) -> Any:
         """Records one call of a function and executes it."""
         with self.working():
-            a = Arguments(name, args, named, self._holds)
+            a = Arguments(name, execution.args, execution.named, self._holds)
             traced = any(self._source(value) is not None for value in a.values)
             held = a.held
             if (not traced and not held) or name in IGNORED:
-                return self._constant(execute())
+                return self._constant(execution())
             if (name in VIEWS or name in SELECTIONS) and not (held and name == "take"):
-                return self._view(a, execute)
+                return self._view(a, execution)
             call = describe(a)
             if call is None:
-                return self._constant(execute())
+                return self._constant(execution())
             if not traced and call.kind not in ("embedding", "linear", "concat"):
-                return self._derived(name, held, execute())
-            return self._operation(call, execute)
+                return self._derived(name, held, execution())
+            return self._operation(call, execution)
 
-    def _view(self, a: Arguments, execute: Callable[[], Any]) -> Any:
+    def _view(self, a: Arguments, execution: Execution) -> Any:
         first = next(value for value in a.values if self._source(value) is not None or self._holds(value) is not None)
         source = self._source(first)
-        output = execute()
+        output = execution()
         if source is None:
             return self._held_view(a, first, output)
         labels = None if source.root is None else self._labels(source, first)
@@ -241,17 +259,19 @@ class Recorder:
 
     # Ops
 
-    def _operation(self, call: Call, execute: Callable[[], Any]) -> Any:
+    def _operation(self, call: Call, execution: Execution) -> Any:
         call = replace(call, data=self._ordered(self._explained(call)))
         sources = [self._source(tensor) for tensor in call.data]
         numbers = tuple(source.given for source in sources if source is not None and source.op == INPUT)
         if numbers:
             call = replace(call, detail={**call.detail, "given": numbers})
         inputs = self._inputs(call)
+        alone = call.kind in ALONE and not call.parts and None not in sources
         op = replace(self._opened(call, inputs), reads=self._reads(call))
+        op = replace(op, replay=execution.replay(call.data) if alone else None)
         for path, law in self._visitor.before(op, Measured(call.data)).items():
             self._put(path, law, op)
-        output = execute()
+        output, self._last = execution(), (call, execution)
         first = next((tensor for tensor in tensors_in(output) if is_float(tensor)), None)
         if first is None:
             return self._passed(call, output) if sources and all(s is not None for s in sources) else output
@@ -415,6 +435,10 @@ def _without_activation(layer: Any) -> Iterator[None]:
             del own["activation"]
         else:
             own["activation"] = before
+
+
+def _converted(array: Any) -> Any:
+    return keras.ops.convert_to_tensor(array, dtype=keras.backend.standardize_dtype(array.dtype))
 
 
 def _swapped(output: Any, old: Any, new: Any) -> Any:
