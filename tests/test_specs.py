@@ -29,6 +29,14 @@ def test_values_are_normal_or_uniform_and_the_same_at_every_call():
     assert parse("0,3")[0].drawn(0).shape == (0, 3)
 
 
+def test_complex_values_have_unit_second_moment():
+    z = parse("200,50:complex64")[0].drawn(0)
+    assert (z.dtype, z.shape) == (np.complex64, (200, 50))
+    squares = np.square(np.abs(z.astype(np.complex128)))  # exponential: as much std as mean
+    assert float(squares.mean()) == pytest.approx(1, abs=5 / np.sqrt(z.size))
+    assert abs(float((z.real * z.imag).mean())) < 5 * 0.5 / np.sqrt(z.size)
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
@@ -36,7 +44,7 @@ def test_values_are_normal_or_uniform_and_the_same_at_every_call():
         ("3 2", "cannot be read"),
         ("2,-3", "cannot be read"),
         ("2,3;", "cannot be read"),
-        ("2:complex64", "expected one of"),
+        ("2:complex32", "expected one of"),
         ("2:int32", "integers need a range"),
         ("2:float32[0,3)", "a range is for integers"),
         ("2:int32[5,5)", "does not fit int32"),

@@ -18,7 +18,9 @@ MOST_ELEMENTS = 1 << 31
 """Elements that one spec may ask for, all its arrays together."""
 
 FLOATS = tuple(FORMATS)
+COMPLEX = ("complex64", "complex128")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
+DTYPES = (*FLOATS, *COMPLEX, *INTEGERS)
 
 _SIZE, _BOUND = r"[0-9]{1,10}", r"-?[0-9]{1,19}"
 _SPEC = re.compile(
@@ -48,7 +50,7 @@ class Spec:
     high: int = 0
 
     def drawn(self, number: int) -> Array:
-        """Its values, the same at every call: standard normal ones, integers uniform in their range.
+        """Its values, the same at every call: normal ones with E |x|^2 = 1, integers uniform in their range.
 
         Args:
             number: of the spec among its kind, which names the stream.
@@ -56,6 +58,9 @@ class Spec:
         key = Key(0, f"inputs.{number}")
         if self.dtype in FLOATS:
             return fill.normal(key, self.shape, dtype=self.dtype)
+        if self.dtype in COMPLEX:
+            planes = fill.normal(key, (*self.shape, 2), std=math.sqrt(0.5))
+            return (planes[..., 0] + 1j * planes[..., 1]).astype(self.dtype)
         generator = np.random.default_rng(key.philox().key[0])
         return generator.integers(self.low, self.high, self.shape, self.dtype)
 
@@ -90,14 +95,14 @@ def _spec(text: str, part: str, usual: str) -> Spec:
     if match is None:
         raise ValueError(f"inputs = {shown(text)}: {shown(part)} cannot be read; {GRAMMAR}")
     shape, dtype = tuple(int(size) for size in match["shape"].split(",")), match["dtype"] or usual
-    if dtype not in (*FLOATS, *INTEGERS):
-        raise ValueError(f"inputs = {shown(text)}: dtype {dtype!r}, expected one of {', '.join((*FLOATS, *INTEGERS))}")
+    if dtype not in DTYPES:
+        raise ValueError(f"inputs = {shown(text)}: dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
     return Spec(match["name"] or "", shape, dtype, *_range(text, match, dtype))
 
 
 def _range(text: str, match: re.Match[str], dtype: str) -> tuple[int, int]:
-    """The range of integers; (0, 0) for floats, which have none."""
-    if dtype in FLOATS:
+    """The range of integers; (0, 0) for other numbers, which have none."""
+    if dtype not in INTEGERS:
         if match["high"]:
             raise ValueError(f"inputs = {shown(text)}: a range is for integers, {dtype} numbers are normal")
         return 0, 0

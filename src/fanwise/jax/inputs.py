@@ -1,7 +1,5 @@
 """What a model is called with: arrays, mappings, or words such as ``"8,128:int32[0,50257)"``."""
 
-import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,21 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fanwise.jax.run import Inputs
-from fanwise.stream.key import Key
-
-GRAMMAR = (
-    "expected [name=]sizes[:dtype] or [name=]sizes:integer dtype[low,high), joined by ';', such as '32,224,224,3' or "
-    "'8,128:int32[0,50257)'"
-)
-MOST_ELEMENTS = 1 << 31
-DTYPES = ("float32", "float64", "float16", "bfloat16", "complex64", "int32", "int64", "uint32", "uint8")
-
-_SIZE, _BOUND = r"[0-9]{1,10}", r"-?[0-9]{1,19}"
-_SPEC = re.compile(
-    rf"(?:(?P<name>[A-Za-z_][A-Za-z_0-9]*)=)?(?P<shape>{_SIZE}(?:,{_SIZE})*)"
-    rf"(?::(?P<dtype>[a-z]+[0-9]*)(?:\[(?P<low>{_BOUND}),(?P<high>{_BOUND})\))?)?"
-)
-_SPACE = re.compile(r"\s*([,;:=\[)])\s*")
+from fanwise.specs import Spec, parse
 
 
 def as_inputs(inputs: Any, *, abstract: bool = False) -> Inputs:
@@ -74,46 +58,11 @@ def _shape_text(value: Any) -> str:
 
 
 def _parsed(text: str, *, abstract: bool) -> Inputs:
-    parts = [_matched(text, part) for part in _SPACE.sub(r"\1", text.strip()).split(";")]
-    names = [part["name"] for part in parts if part["name"]]
-    if len(set(names)) < len(names):
-        raise ValueError(f"inputs = {text[:100]!r}: a name comes twice")
-    made = [(part["name"], _array(text, part, number, abstract=abstract)) for number, part in enumerate(parts)]
+    made = [(spec.name, _array(spec, number, abstract=abstract)) for number, spec in enumerate(parse(text))]
     return Inputs(tuple(value for name, value in made if not name), {name: value for name, value in made if name})
 
 
-def _matched(text: str, part: str) -> re.Match[str]:
-    match = _SPEC.fullmatch(part)
-    if match is None:
-        raise ValueError(f"inputs = {text[:100]!r}: {part[:100]!r} cannot be read; {GRAMMAR}")
-    if match["dtype"] and match["dtype"] not in DTYPES:
-        raise ValueError(f"inputs = {text[:100]!r}: dtype {match['dtype']!r}, expected one of {', '.join(DTYPES)}")
-    return match
-
-
-def _array(text: str, part: re.Match[str], number: int, *, abstract: bool) -> Any:
-    shape = tuple(int(size) for size in part["shape"].split(","))
-    dtype = jnp.zeros(0, part["dtype"] or "float32").dtype
-    if math.prod(shape) > MOST_ELEMENTS:
-        raise ValueError(f"inputs = {text[:100]!r}: {math.prod(shape)} elements, expected at most {MOST_ELEMENTS}")
-    low, high = _range(text, part, dtype)
+def _array(spec: Spec, number: int, *, abstract: bool) -> Any:
     if abstract:
-        return jax.ShapeDtypeStruct(shape, dtype)
-    generator = np.random.default_rng(Key(0, f"inputs.{number}").philox().key[0])
-    if jnp.issubdtype(dtype, jnp.integer):
-        return jnp.asarray(generator.integers(low, high, shape), dtype)
-    return jnp.asarray(generator.standard_normal(shape), dtype)
-
-
-def _range(text: str, part: re.Match[str], dtype: Any) -> tuple[int, int]:
-    """The range of integers; (0, 0) for floats, which have none."""
-    if not jnp.issubdtype(dtype, jnp.integer):
-        if part["high"]:
-            raise ValueError(f"inputs = {text[:100]!r}: a range is for integers, {part['dtype']} numbers are normal")
-        return 0, 0
-    if part["high"] is None:
-        raise ValueError(f"inputs = {text[:100]!r}: integers need a range, such as {part['dtype']}[0,50257)")
-    low, high, limits = int(part["low"]), int(part["high"]), jnp.iinfo(dtype)
-    if not limits.min <= low < high <= int(limits.max) + 1:
-        raise ValueError(f"inputs = {text[:100]!r}: range [{low},{high}) does not fit {dtype.name}")
-    return low, high
+        return jax.ShapeDtypeStruct(spec.shape, jnp.zeros(0, spec.dtype).dtype)
+    return jnp.asarray(spec.drawn(number), spec.dtype)

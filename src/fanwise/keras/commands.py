@@ -1,6 +1,6 @@
 """What the command line does with Keras models: see `fanwise.targets.commands.Commands`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from fanwise.calibrate.result import Calibration
 from fanwise.check.mending import Mending
 from fanwise.check.report import Report
+from fanwise.keras.calibrating import calibrate
 from fanwise.keras.checking import check
 from fanwise.keras.fixing import fix
 from fanwise.keras.held import is_tensor
@@ -60,6 +62,13 @@ def fixed(found: Asked, recipe: str = "unit", progress: Callable[[str], None] | 
     chosen, ready = as_recipe(recipe), _prepared(found)
     report = _checked(found, ready, progress)
     return report, fix(_seeded(found), report, ready.batch, loss=ready.loss, recipe=chosen)
+
+
+def calibrated(found: Asked, options: Mapping[str, Any]) -> tuple[Any, Calibration]:
+    """A target's model, built from seed 0 and calibrated."""
+    ready = _prepared(found)
+    model = _seeded(found)
+    return model, calibrate(model, ready.batch, loss=ready.loss, **options)
 
 
 def write_weights(model: Any, path: Path) -> None:
