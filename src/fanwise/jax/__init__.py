@@ -16,6 +16,7 @@ from fanwise.jax.asserting import assert_healthy
 from fanwise.jax.calibrating import calibrate
 from fanwise.jax.checking import check
 from fanwise.jax.drawing import draw
+from fanwise.jax.fixing import fix
 from fanwise.jax.keys import fanwise_key
 from fanwise.jax.manifests import manifest, verify
 from fanwise.jax.models import parameters
@@ -31,6 +32,7 @@ __all__ = [
     "check",
     "draw",
     "fanwise_key",
+    "fix",
     "initializers",
     "manifest",
     "materialize",

@@ -15,6 +15,7 @@ from fanwise.keras.applying import apply
 from fanwise.keras.asserting import assert_healthy
 from fanwise.keras.calibrating import calibrate
 from fanwise.keras.checking import check
+from fanwise.keras.fixing import fix
 from fanwise.keras.held import parameters
 from fanwise.keras.manifests import manifest, verify
 from fanwise.keras.memory import read, write
@@ -29,6 +30,7 @@ __all__ = [
     "assert_healthy",
     "calibrate",
     "check",
+    "fix",
     "initializers",
     "manifest",
     "parameters",
