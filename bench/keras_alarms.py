@@ -2,7 +2,7 @@
 
 Judged as false_alarms.py does for PyTorch, by the same table of what names a break. Keras has one backend a process.
 
-    KERAS_BACKEND=tensorflow python bench/keras_alarms.py      # three seeds, about four minutes on two cores
+    KERAS_BACKEND=tensorflow python bench/keras_alarms.py      # three seeds, about fifteen minutes on one core
     python bench/keras_alarms.py --seeds 1 --only mlp
 """
 

@@ -27,8 +27,13 @@ for name, entry in initializers.INITIALIZERS.items():
 """
 
 
-def run(backend, *arguments):
+UNTUNED = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+"""On JAX most of the time goes into compilation, and half of that into programs that are run once."""
+
+
+def run(backend, *arguments, flags=""):
     known = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
+    known["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {flags}"
     return subprocess.run(
         [sys.executable, *arguments],
         env=os.environ | known,
@@ -55,5 +60,5 @@ def test_the_tests_pass_on(backend):
         return  # this process runs them
     options = [f"--ignore={HERE / Path(__file__).name}", "-p", "no:cacheprovider", "-q", "-m", "not slow"]
     options += ["-W", "ignore:Module already imported"]  # of an editable installation
-    result = run(backend, "-m", "pytest", *options, str(HERE), "src/fanwise/keras")
+    result = run(backend, "-m", "pytest", *options, str(HERE), "src/fanwise/keras", flags=UNTUNED)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
