@@ -147,16 +147,11 @@ def _prepared(found: Asked) -> _Prepared:
 
 
 def _checked(target: _Target, ready: _Prepared, progress: Callable[[str], None] | None) -> Report:
-    order = target.found.order
     return check(
         _factory(target) if target.takes_key else target.model(0),
         ready.batch,
         ready.loss,
-        optimizer=order.optimizer,
-        seeds=order.seeds,
-        select=order.select,
-        ignore=order.ignore,
-        fail_on=order.fail_on,
+        **target.found.order.judging,
         progress=progress,
     )
 

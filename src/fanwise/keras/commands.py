@@ -122,16 +122,11 @@ def _prepared(found: Asked) -> _Prepared:
 
 
 def _checked(found: Asked, ready: _Prepared, progress: Callable[[str], None] | None) -> Report:
-    order = found.order
     if progress is not None:
         progress("forward and backward")
     return check(
         _made(found)[0] if _is_ready(found.target()) else lambda: _made(found)[0],
         ready.batch,
         ready.loss,
-        optimizer=order.optimizer,
-        seeds=order.seeds,
-        select=order.select,
-        ignore=order.ignore,
-        fail_on=order.fail_on,
+        **found.order.judging,
     )

@@ -1,6 +1,8 @@
 """What the command line is asked for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fanwise.check.findings import Severity
 
@@ -45,6 +47,12 @@ class Order:
         useless = [option for option, value in given.items() if value is not None]
         if self.of_weights and useless:
             raise ValueError(f"{useless[0]} with {self.target!r}: a file of weights is not run, leave it out")
+
+    @property
+    def judging(self) -> Mapping[str, Any]:
+        """How it is judged: what every adapter's `check` takes by name."""
+        names = ("optimizer", "seeds", "select", "ignore", "fail_on")
+        return {name: vars(self)[name] for name in names}
 
     @property
     def of_weights(self) -> bool:

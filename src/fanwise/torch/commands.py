@@ -130,16 +130,11 @@ def _checked(found: Asked, ready: _Prepared, progress: Callable[[str], None] | N
         places.update(constructed(model, ready.factory.place))
         return model
 
-    order = found.order
     report = check(
         build() if ready.factory.ready else build,
         ready.batch,
         ready.loss,
-        optimizer=order.optimizer,
-        seeds=order.seeds,
-        select=order.select,
-        ignore=order.ignore,
-        fail_on=order.fail_on,
+        **found.order.judging,
         progress=progress,
     )
     return replace(report, places=places)
