@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import linen
 from jax import Array
 from jax_models import (
@@ -15,7 +17,6 @@ from jax_models import (
     MODULES,
     Autoencoder,
     Lenet,
-    Mixer,
     Mlp,
     Residual,
     ResNet,
@@ -25,6 +26,7 @@ from jax_models import (
     built,
     deep,
     glorot,
+    he,
     lecun,
     loss_of,
 )
@@ -97,6 +99,11 @@ def emptied(value: float) -> Change:
 
 def copied(first: str, others: Sequence[str]) -> Change:
     """Parts with the very numbers of another."""
+    return lambda params: {**params, **{name: jax.tree.map(jnp.array, params[first]) for name in others}}
+
+
+def tied(first: str, others: Sequence[str]) -> Change:
+    """Parts that are another: one array at several places of the tree."""
     return lambda params: {**params, **dict.fromkeys(others, params[first])}
 
 
@@ -155,7 +162,7 @@ SCALES = (
     broken("unet_plain", "huge", every(spread(1.0))),
     broken("mlp_he_30", "wrong_gain", every(times(1.5)), mark="up"),
     broken("mlp_he_30", "wrong_gain", every(times(0.6)), mark="down"),
-    broken("vgg_11", "wrong_gain", every(times(1.7)), mark="up"),
+    broken("vgg_11", "wrong_gain", every(times(1.5)), mark="up"),
     broken("vgg_11", "wrong_gain", every(times(0.5)), mark="down"),
     broken("mlp_tanh_orthogonal", "wrong_gain", hidden(times(0.3)), mark="down"),
     broken("mlp_tanh_orthogonal", "wrong_gain", hidden(times(10.0)), mark="up"),
@@ -203,10 +210,10 @@ WIRING = (
     broken("gpt", "copies", copied("block0", numbered("block{}", range(1, 6))), "block"),
     broken("mlp_he_10", "copies", copied("layer01", numbered("layer{:02d}", range(2, 9))), "layer02"),
     broken("resnet_plain_gamma", "copies", copied("block0a", numbered("block{}a", range(1, 4))), "block1a"),
-    broken("gpt", "tied", Transformer(shared=True), "block0"),
-    broken("mlp_he_10", "tied", Mlp(deep(10), shared=True), "layer01"),
-    broken("mixer", "tied", Mixer(shared=True), "block0"),
-    broken("mlp_residual_scaled", "tied", Residual(16, 1 / 4, shared=True), "in00"),
+    broken("gpt", "tied", tied("block0", numbered("block{}", range(1, 6))), "block0"),
+    broken("mlp_he_10", "tied", tied("layer01", numbered("layer{:02d}", range(2, 9))), "layer01"),
+    broken("mixer", "tied", tied("block0", numbered("block{}", range(1, 4))), "block0"),
+    broken("mlp_residual_scaled", "tied", tied("in00", numbered("in{:02d}", range(1, 32))), "in00"),
     broken("mlp_he_10", "detached", Mlp(deep(10), cut=4), "layer04"),
     broken("resnet", "detached", ResNet(cut=1, zero_last=False), "block1b"),
     broken("gpt", "detached", Transformer(cut=2), "block2"),
@@ -223,8 +230,8 @@ RANGES = (
     broken("mlp_highway", "saturated", within("gate", times(100))),
     broken("lstm", "saturated", within("cell", times(50)), "cell"),
     broken("gru", "saturated", within("cell", times(100)), "cell"),
-    broken("mlp_rezero", "no_residual_scale", Residual(64, 1.0)),
-    broken("mlp_residual_scaled", "no_residual_scale", Residual(32, 1.0)),
+    broken("mlp_rezero", "no_residual_scale", Residual(64, 1.0, last=he)),
+    broken("mlp_residual_scaled", "no_residual_scale", Residual(32, 1.0, last=he)),
     broken("vit", "no_residual_scale", Transformer(
         pictures=True, classes=10, depth=12, law=linen.initializers.he_normal(),
         out=linen.initializers.he_normal(), norm=False,

@@ -29,7 +29,6 @@ class Mlp(linen.Module):
 
     Attributes:
         cut: the layer behind which no gradient comes through.
-        shared: from the second layer on, all hidden layers are one.
     """
 
     widths: tuple[int, ...]
@@ -38,14 +37,13 @@ class Mlp(linen.Module):
     head: Any = lecun
     normed: bool = False
     cut: int = -1
-    shared: bool = False
 
     @linen.compact
     def __call__(self, x: Array) -> Array:
         """What it makes of its input."""
         layers = [linen.Dense(w, kernel_init=self.law, name=f"layer{i:02d}") for i, w in enumerate(self.widths[:-1])]
         for i, layer in enumerate(layers):
-            x = layers[1](x) if self.shared and i else layer(x)
+            x = layer(x)
             x = self.act(linen.LayerNorm()(x) if self.normed else x)
             x = jax.lax.stop_gradient(x) if i == self.cut else x
         return linen.Dense(self.widths[-1], kernel_init=self.head, name="head")(x)
@@ -57,18 +55,17 @@ class Residual(linen.Module):
     depth: int
     scale: float | None
     norm: bool = False
-    shared: bool = False
+    last: Any = lecun
 
     @linen.compact
     def __call__(self, x: Array) -> Array:
         """What it makes of its input."""
-        maps = partial(linen.Dense, 128, kernel_init=he)
-        pairs = [(maps(name=f"in{i:02d}"), maps(name=f"out{i:02d}")) for i in range(self.depth)]
-        for i, pair in enumerate(pairs):
-            first, second = pairs[0] if self.shared else pair
+        first, last = (partial(linen.Dense, 128, kernel_init=law) for law in (he, self.last))
+        pairs = [(first(name=f"in{i:02d}"), last(name=f"out{i:02d}")) for i in range(self.depth)]
+        for i, (inner, outer) in enumerate(pairs):
             y = linen.LayerNorm(name=f"norm{i:02d}")(x) if self.norm else x
             factor = self.param(f"alpha{i:02d}", linen.initializers.zeros, ()) if self.scale is None else self.scale
-            x = x + factor * second(linen.relu(first(y)))
+            x = x + factor * outer(linen.relu(inner(y)))
         x = linen.LayerNorm(name="norm")(x) if self.norm else x
         return linen.Dense(10, name="head")(x)
 
@@ -128,7 +125,6 @@ class ResNet(linen.Module):
     norm: bool = True
     zero_last: bool = True
     cut: int = -1
-    shared: bool = False
 
     @linen.compact
     def __call__(self, x: Array) -> Array:
@@ -136,8 +132,7 @@ class ResNet(linen.Module):
         conv = partial(linen.Conv, 32, (3, 3), kernel_init=he, use_bias=not self.norm)
         x = linen.relu(conv(name="stem")(x))
         pairs = [(conv(name=f"block{i}a"), conv(name=f"block{i}b")) for i in range(self.blocks)]
-        for i, pair in enumerate(pairs):
-            first, second = pairs[0] if self.shared else pair
+        for i, (first, second) in enumerate(pairs):
             y = second(linen.relu(self._normed(first(x), f"norm{i}a", zero=False)))
             x = linen.relu(x + self._normed(y, f"norm{i}b", zero=self.zero_last))
             x = jax.lax.stop_gradient(x) if i == self.cut else x
@@ -243,7 +238,6 @@ class Transformer(linen.Module):
     norm: bool = True
     pictures: bool = False
     scanned: bool = False
-    shared: bool = False
     cut: int = -1
 
     @linen.compact
@@ -258,7 +252,7 @@ class Transformer(linen.Module):
         else:
             blocks = [Block(self.law, self.out, self.norm, name=f"block{i}") for i in range(self.depth)]
             for i, block in enumerate(blocks):
-                x, _ = blocks[0](x) if self.shared else block(x)
+                x, _ = block(x)
                 x = jax.lax.stop_gradient(x) if i == self.cut else x
         x = linen.LayerNorm(name="norm")(x) if self.norm else x
         x = x.mean(1) if self.pictures else x
@@ -277,7 +271,6 @@ class Mixer(linen.Module):
     """Perceptrons over tokens and over channels by turns."""
 
     depth: int = 4
-    shared: bool = False
 
     @linen.compact
     def __call__(self, x: Array) -> Array:
@@ -285,7 +278,7 @@ class Mixer(linen.Module):
         x = linen.Conv(64, (4, 4), strides=4, name="patches")(x).reshape(x.shape[0], -1, 64)
         blocks = [MixerBlock(name=f"block{i}") for i in range(self.depth)]
         for block in blocks:
-            x = blocks[0](x) if self.shared else block(x)
+            x = block(x)
         x = linen.LayerNorm()(x).mean(1)
         return linen.Dense(10, kernel_init=linen.initializers.zeros, name="head")(x)
 
@@ -429,7 +422,7 @@ MODULES: Mapping[str, tuple[linen.Module, Callable[[], Any], str]] = {
     "mlp_default_3": (Mlp((128, 128, 10), law=default), digits, "mlp"),
     "mlp_default_4_silu": (Mlp(deep(4), linen.silu, default), vectors, "mlp"),
     "mlp_funnel": (Mlp((256, 256, 128, 64, 32, 10)), digits, "mlp"),
-    "mlp_residual_scaled": (Residual(16, 1 / 4), vectors, "mlp"),
+    "mlp_residual_scaled": (Residual(32, 32**-0.5), vectors, "mlp"),
     "mlp_residual_normed": (Residual(8, 1.0, norm=True), vectors, "mlp"),
     "mlp_rezero": (Residual(16, None), vectors, "mlp"),
     "mlp_highway": (Highway(), vectors, "mlp"),
