@@ -316,4 +316,4 @@ def test_inputs_that_a_model_does_not_say_are_asked_for():
     with pytest.raises(ValueError, match="takes integers, whose range no model says"):
         fwk.plan(tokens)
     with pytest.raises(TypeError, match="expected arrays"):
-        fwk.plan(tokens, "32,7")
+        fwk.plan(tokens, 32)
