@@ -7,7 +7,8 @@ counts as flagged where any finding is a warning or graver.
     python bench/false_alarms.py                  # three seeds, both halves, about ten minutes on two cores
     python bench/false_alarms.py --seeds 1 --half tuned --only mlp
     python bench/false_alarms.py --write          # and the counts for `fanwise explain`
-    python bench/false_alarms.py --framework jax  # the collection of another framework
+    python bench/false_alarms.py --framework jax  # the collection of another framework; Keras computes with
+                                                  # KERAS_BACKEND
 """
 
 import argparse
@@ -26,7 +27,11 @@ from fanwise.check.rules import RULES
 
 RATES = Path(__file__).parent.parent / "src/fanwise/check/false_alarms.json"
 HALVES = ("tuned", "held out")
-COLLECTIONS: Mapping[str, str] = {"torch": "torch_collection", "jax": "jax_breaks"}
+COLLECTIONS: Mapping[str, str] = {
+    "torch": "torch_collection",
+    "jax": "jax_breaks",
+    "keras": "keras_breaks",
+}
 """The module of each framework's collection: HEALTHY, BROKEN, the names HELD_OUT, and the framework's `check`."""
 
 SEEN_AS: Mapping[str, tuple[str, ...]] = {

@@ -1,4 +1,4 @@
-"""Keras models with one thing broken, on which keras_alarms.py judges whether the check finds it.
+"""Keras models with one thing broken, on which false_alarms.py judges whether the check finds it.
 
 Each is one of keras_models.py with a change; `planted` names the kind of the break as in check_breaks.py, and `place`
 the parameter or the layer where it sits, None where the whole model is concerned.
@@ -41,7 +41,11 @@ from keras_parts import (
     vgg,
 )
 
+import fanwise.keras as fwk
+from fanwise.check.report import Report
 from fanwise.keras.held import variables
+
+__all__ = ["BROKEN", "HEALTHY", "HELD_OUT", "check"]
 
 Change = Callable[[Any], Any]
 Edit = Callable[[Array], Array]
@@ -400,3 +404,13 @@ SKIPPED = (
 
 COLLECTION = (*FLAT, *SCALES, *PLACES, *WIRING, *RANGES, *SKIPPED)
 BROKEN: Mapping[str, Broken] = MappingProxyType({one.name: one for one in COLLECTION})
+HELD_OUT: frozenset[str] = frozenset()
+"""No model is: what the check did not see at first was mended with them in sight."""
+
+
+def check(build: Callable[[], Any], batch: Any, loss: Any, *, seeds: int) -> Report:
+    """The check, after which Keras forgets the model."""
+    try:
+        return fwk.check(build, batch, loss, seeds=seeds)
+    finally:
+        keras.utils.clear_session()

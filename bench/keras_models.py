@@ -1,4 +1,4 @@
-"""Healthy Keras models for keras_alarms.py: with Keras' own initial weights, He's, LeCun's, or those of their field."""
+"""Healthy Keras models for false_alarms.py: with Keras' own initial weights, He's, LeCun's, or those of their field."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,4 +1,4 @@
-"""What the Keras models of keras_alarms.py are put together from: the record of one model, batches, laws and blocks.
+"""What the Keras models of false_alarms.py are put together from: the record of one model, batches, laws and blocks.
 
 A batch is the same at every call. A model draws its weights from the seed that Keras was given last.
 """
