@@ -69,6 +69,10 @@ DEPTHS = {  # tanh, sigma_b^2 = 0.05, by sigma_w^2: xi_q, xi_c, c
 }
 
 
+def name_of(f):
+    return "bent" if f is bent else str(f)
+
+
 def bent(z):
     """A function of a user: three kinks, no slope, no name in the registry."""
     return np.abs(z - 0.37) + 0.5 * np.maximum(z + 1.21, 0) - np.minimum(z, 2.3)
@@ -119,7 +123,7 @@ def test_slopes_of_the_variance_map(name):
     assert log_slope(name, 1.0) == pytest.approx(SLOPES[name], abs=6e-6)
 
 
-@pytest.mark.parametrize("f", [*ENTRIES, bent], ids=str)
+@pytest.mark.parametrize("f", [*ENTRIES, bent], ids=name_of)
 @pytest.mark.parametrize("q", [0.1, 2.0])
 def test_the_slope_is_that_of_the_map(f, q):
     """Central differences; the mutant, a slope without the term of f'', is chi."""
@@ -240,7 +244,7 @@ def test_the_correlation_map_of_erf_and_sin_in_closed_form(c):
     assert correlation_map(MeanField("sin", 1.0), q, [c])[0] == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("f", [*ENTRIES, bent], ids=str)
+@pytest.mark.parametrize("f", [*ENTRIES, bent], ids=name_of)
 @pytest.mark.parametrize("c", [-0.96, 0.6, 0.995])
 def test_the_correlation_map_against_a_plane_of_points(f, c):
     """A two-dimensional midpoint rule, fine enough for kinks: about 1e-6."""

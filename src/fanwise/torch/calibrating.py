@@ -21,6 +21,7 @@ from fanwise.torch.batches import LossLike, checked_loss, split
 from fanwise.torch.held import check_model
 from fanwise.torch.inputs import as_inputs
 from fanwise.torch.joining import joined
+from fanwise.torch.lending import Lender, check_lendable, lending
 from fanwise.torch.names import tensors_in
 from fanwise.torch.observing import observe
 from fanwise.torch.planning import inputs_text
@@ -59,7 +60,9 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
     `run`; directions of weights are kept. Where anything fails, nothing was changed.
 
     Args:
-        model: any `torch.nn.Module` with values.
+        model: any `torch.nn.Module`. Where its parameters are on the meta device, `plan` and `key` draw each when the
+            model reads it, and it is dropped after: the model may be larger than memory. It stays without memory;
+            `materialize` it with the plan of the result.
         batch: a tensor, a tuple of arguments, a mapping of named ones, a spec such as ``"32,3,224,224"``, or None for a
             transformers model. Where a `loss` is given, the last element of a tuple is what it compares with.
         more: further batches of the same kind: all are run as one, so that their statistics are pooled at every op.
@@ -87,7 +90,7 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
     Raises:
         TypeError: an argument of the wrong kind, no module, TorchScript, lazy parameters.
         ValueError: an unknown choice, a plan without a key or in mode "channel", batches that do not fit each other, a
-            weight that cannot hold its factor, or a model on the meta device.
+            weight that cannot hold its factor; on the meta device no plan, `balance`, buffers or inputs without values.
         ModelError: the model could not be run.
 
     Example:
@@ -107,11 +110,12 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
         convolutional neural networks", 2015; Salimans and Kingma, "Weight normalization", 2016, section 3.
     """
     check_model(model)
-    _check_values(model)
     options = Options(mode, statistic, target, head, branches, gain_after, only)
     source = _Source(model, options, plan, checked_key(plan, key, options))
+    _check_values(source, balance=balance)
     batches = [split(one, loss) for one in (batch, *more)]
-    inputs = joined([as_inputs(model, given) for given, _ in batches])
+    inputs = joined([as_inputs(model, given, valued=True) for given, _ in batches])
+    _check_given(inputs)
     with source.kept(everything=balance):
         found = source.calibrated(inputs)
         if balance:
@@ -129,10 +133,15 @@ class _Source:
     plan: Plan | None
     key: Key | None
 
+    @property
+    def is_abstract(self) -> bool:
+        """Whether parameters have no memory."""
+        return any(is_abstract(tensor) for tensor in self.model.parameters())
+
     @contextmanager
     def kept(self, *, everything: bool) -> Iterator[None]:
         """Puts everything back where anything fails; it is copied only where parameters are written before the end."""
-        early = everything or self.plan is not None
+        early = (everything or self.plan is not None) and not self.is_abstract
         held = [*self.model.parameters(), *self.model.buffers()] if early else []
         copies = [tensor.detach().clone() for tensor in held]
         try:
@@ -145,17 +154,22 @@ class _Source:
 
     def calibrated(self, inputs: Inputs) -> Found:
         """One pass, in which every op's factor is found; parameters stay as they are, or as the plan has them."""
-        if self.plan is not None and self.key is not None:
+        if self.plan is not None and self.key is not None and not self.is_abstract:
             apply(self.model, self.plan, self.key)
-        how = self.options, fixed_by(self.plan)
         found = calibrated(
             lambda: structure(self.model, inputs),
-            lambda: run(self.model, inputs),
-            lambda trace: _run(self.model, inputs, trace, how),
+            lambda: self._seen(inputs),
+            lambda trace: _run(self, inputs, trace),
         )
         if found is None:
             raise ModelError("the model does other things in each of two runs on the same inputs: nothing to calibrate")
         return found
+
+    def _seen(self, inputs: Inputs) -> Trace:
+        """What an ordinary run shows, where a pass without values shows too little."""
+        if self.is_abstract:
+            raise ModelError("what the model does depends on its values, which it has not: materialize it first")
+        return run(self.model, inputs)
 
     def balanced(self, found: Found, batch: tuple[Inputs, Any, LossLike]) -> Found:
         """The same with equal ratios of gradient to weight, from a run of the calibrated model."""
@@ -175,8 +189,7 @@ class _Source:
     def _put(self, found: Found) -> Plan | None:
         if self.plan is not None and self.key is not None:
             made = with_factors(self.plan, found.changes)
-            apply(self.model, made, self.key)
-            return made
+            return made if self.is_abstract else _applied(self.model, made, self.key)
         check_changes(self._held(), found.changes)
         change_(self.model, found.changes, found.spreads)
         return None
@@ -184,13 +197,26 @@ class _Source:
     def _held(self) -> dict[str, Tensor]:
         return dict(self.model.named_parameters(remove_duplicate=False))
 
+    def lender(self, inputs: Inputs) -> Lender | None:
+        """What gives parameters without memory values, where the inputs are; None where all have some."""
+        if self.plan is None or self.key is None or not self.is_abstract:
+            return None
+        device = next((tensor.device for tensor in given_tensors(inputs)), torch.device("cpu"))
+        return Lender(self.model, self.plan, self.key, device)
 
-def _run(model: nn.Module, inputs: Inputs, trace: Trace, how: tuple[Options, Mapping[str, str]]) -> Calibrator | None:
+
+def _applied(model: nn.Module, plan: Plan, key: Key) -> Plan:
+    apply(model, plan, key)
+    return plan
+
+
+def _run(source: _Source, inputs: Inputs, trace: Trace) -> Calibrator | None:
     """The forward pass; None where the model does other things than its trace says."""
-    given = given_tensors(inputs)
+    model, lender, given = source.model, source.lender(inputs), given_tensors(inputs)
     before = tuple(moments(tensor) for tensor in given)
-    calibrator = Calibrator(trace, *how, lambda number: before[number])
+    calibrator = Calibrator(trace, source.options, fixed_by(source.plan), lambda number: before[number])
     held = dict(model.named_parameters(remove_duplicate=False))
+    values = held.get if lender is None else lender.lent
 
     def see(op: Op, output: Tensor) -> None:
         task = calibrator.task(op)
@@ -201,13 +227,13 @@ def _run(model: nn.Module, inputs: Inputs, trace: Trace, how: tuple[Options, Map
             if made is not None:
                 output.copy_(made)
             else:
-                adjust_(output, answer, held.get(task.bias), op.axis)
+                adjust_(output, answer, values(task.bias) if task.bias else None, op.axis)
         calibrator.remember(op, lambda: moments(output))
 
     recorder = Recorder(model, Watcher(), given, see)
     with prepared(model, given, recorder), torch.no_grad():
         try:
-            forward(model, inputs, recorder)
+            forward(model, inputs, recorder, lending(lender, recorder))
         except ModelError as error:
             if isinstance(error.__cause__, OtherwiseError):
                 return None
@@ -238,10 +264,20 @@ def _target(model: nn.Module, batches: Sequence[tuple[Any, Any]]) -> Any:
     return joined([as_inputs(model, (target,)) for target in targets]).args[0]
 
 
-def _check_values(model: nn.Module) -> None:
-    empty = [path for path, tensor in model.named_parameters() if is_abstract(tensor)]
-    if empty:
+def _check_values(source: _Source, *, balance: bool) -> None:
+    """Raises where a model without memory cannot be calibrated."""
+    if not source.is_abstract:
+        return
+    if source.plan is None:
         raise ValueError(
-            f"parameter {empty[0]!r} is on the meta device and has no values: calibration measures what the model "
-            "computes, so materialize it first (fanwise.torch.materialize)"
+            "the model's parameters are on the meta device and have no values: give plan= and key=, which draw each "
+            "where it is read, or materialize it first (fanwise.torch.materialize)"
         )
+    if balance:
+        raise ValueError("balance=True on the meta device: gradients need all parameters at once, materialize it first")
+    check_lendable(source.model, source.plan)
+
+
+def _check_given(inputs: Inputs) -> None:
+    if any(is_abstract(tensor) for tensor in given_tensors(inputs)):
+        raise ValueError("the inputs have no values: calibration measures what the model computes of real ones")

@@ -90,11 +90,22 @@ class Holdings:
     def __init__(self, model: nn.Module) -> None:
         self._bases: dict[int, list[_Base]] = {}
         self._opaque: dict[int, Held] = {}  # sparse tensors and others without a storage, by their id
-        self._kept: list[Tensor] = []  # storages that live as long as their record
+        self._kept: list[tuple[Tensor, _Base | None]] = []  # storages that live as long as their record
         self._shapes: dict[str, torch.Size] = {}
         for path, tensor in _distinct(model):
             self._shapes[path] = tensor.shape
-            self._add(tensor, Held((path,), (tuple(range(tensor.dim())),)))
+            self.lend(path, tensor)
+
+    def lend(self, path: str, tensor: Tensor) -> None:
+        """Records a tensor that holds a parameter's values: its own, or one that stands for it for a time."""
+        self._add(tensor, Held((path,), (tuple(range(tensor.dim())),)))
+
+    def forget(self, path: str) -> None:
+        """Forgets what was lent for a parameter, and what was made of it: their memory may hold something else next."""
+        gone = [base for _, base in self._kept if base is not None and path in base.held.paths]
+        self._kept = [(tensor, base) for tensor, base in self._kept if base is None or path not in base.held.paths]
+        for bases in self._bases.values():
+            bases[:] = [base for base in bases if all(base is not other for other in gone)]
 
     def find(self, tensor: Tensor) -> Held | None:
         """What a tensor holds, None where it holds no parameter."""
@@ -145,11 +156,12 @@ class Holdings:
 
     def _add(self, tensor: Tensor, held: Held) -> None:
         storage = storage_of(tensor)
-        self._kept.append(tensor)
         if storage is None:
+            self._kept.append((tensor, None))
             self._opaque[id(tensor)] = held
             return
         base = _Base(held, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
+        self._kept.append((tensor, base))
         self._bases.setdefault(storage, []).append(base)
 
 

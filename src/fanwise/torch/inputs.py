@@ -11,7 +11,7 @@ from fanwise.torch.run import Inputs
 from fanwise.torch.specs import GRAMMAR, parse
 
 
-def as_inputs(model: nn.Module, inputs: Any = None) -> Inputs:
+def as_inputs(model: nn.Module, inputs: Any = None, *, valued: bool = False) -> Inputs:
     """What the model's forward takes, on the model's device.
 
     Args:
@@ -19,6 +19,7 @@ def as_inputs(model: nn.Module, inputs: Any = None) -> Inputs:
         inputs: a tensor; a tuple or list of positional arguments; a mapping of named ones; `Inputs`; a spec such as
             ``"32,3,224,224"`` (normal numbers) or ``"input_ids=8,128:int64[0,50257)"``, several joined by ";"; None for
             a transformers model, whose configuration says what it takes.
+        valued: tensors keep their values for a model on the meta device, too.
 
     Raises:
         TypeError: none of these.
@@ -30,6 +31,8 @@ def as_inputs(model: nn.Module, inputs: Any = None) -> Inputs:
         torch.bfloat16
     """
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    if valued and device.type == "meta":
+        return _given(model, inputs, torch.device("cpu"))
     found = _given(model, inputs, device)
     args = tuple(_moved(value, device) for value in found.args)
     return Inputs(args, {name: _moved(value, device) for name, value in (found.kwargs or {}).items()})

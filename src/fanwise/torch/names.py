@@ -168,3 +168,8 @@ def tensors_in(values: Any) -> Iterable[Tensor]:
 
 FACTORS = frozenset({"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"})
 """Functions that multiply a parameter by a number before the model uses it."""
+
+
+def is_attribute(func: Callable[..., Any], name: str) -> bool:
+    """Whether an attribute is read that is no view: a shape, a device, a flag."""
+    return getattr(func, "__name__", "") == "__get__" and name not in VIEWS

@@ -86,7 +86,8 @@ class Recorder(TorchFunctionMode):
         self._see = see or (lambda op, output: None)
         self._parameters = {parameter.path: parameter for parameter in parameters(model)}
         self._tensors = dict(model.named_parameters())
-        self._holdings = Holdings(model)
+        self.holdings = Holdings(model)
+        """Which parameters stand behind the tensors that it meets."""
         self._places = Places(model, self._name_parametrized)
         self._sources: MutableMapping[Tensor, _Source] = WeakIdKeyDictionary()
         self._answers: MutableMapping[Tensor, bool] = WeakIdKeyDictionary()
@@ -126,7 +127,7 @@ class Recorder(TorchFunctionMode):
         if self._places.quiet:
             return func(*args, **named)
         name = bare_name(func)
-        if name in names.QUESTIONS or _is_attribute(func, name):
+        if name in names.QUESTIONS or names.is_attribute(func, name):
             return self._asked(func, name, args, named)
         tensors = list(tensors_in([args, named]))
         traced = any(tensor in self._sources for tensor in tensors)
@@ -179,7 +180,7 @@ class Recorder(TorchFunctionMode):
     # Parameters
 
     def _is_held(self, value: Any) -> bool:
-        return isinstance(value, Tensor) and value not in self._sources and self._holdings.find(value) is not None
+        return isinstance(value, Tensor) and value not in self._sources and self.holdings.find(value) is not None
 
     def _keep(self, target: Any) -> None:
         if isinstance(target, Tensor) and self._is_held(target):
@@ -190,15 +191,15 @@ class Recorder(TorchFunctionMode):
         own = {name: tensor for name, tensor in own.items() if name in self._parameters}
         if own:
             with torch._C.DisableTorchFunction():
-                self._holdings.name(made, own, tuple(type(part).__name__ for part in module.children()))
+                self.holdings.name(made, own, tuple(type(part).__name__ for part in module.children()))
 
     def _derived(self, func: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:
         """A function of parameters alone: its result is followed as one."""
         sources = [tensor for tensor in tensors_in([args, named]) if self._is_held(tensor)]
         output = func(*args, **named)
         for tensor in tensors_in(output) if sources else ():  # a constant that data select from has none
-            if self._holdings.find(tensor) is None and (tensor.is_floating_point() or tensor.is_complex()):
-                self._holdings.derive(tensor, sources, bare_name(func))
+            if self.holdings.find(tensor) is None and (tensor.is_floating_point() or tensor.is_complex()):
+                self.holdings.derive(tensor, sources, bare_name(func))
         return output
 
     # Data
@@ -318,7 +319,7 @@ class Recorder(TorchFunctionMode):
     def _uses(self, call: Call) -> tuple[Use, ...]:
         uses: list[Use] = []
         for part in call.parts:
-            held = self._holdings.find(part.tensor)
+            held = self.holdings.find(part.tensor)
             if held is not None and part.tensor not in self._sources:
                 uses.extend(self._use(part, held, which) for which in range(len(held.paths)))
         return tuple(uses)
@@ -405,7 +406,7 @@ class Recorder(TorchFunctionMode):
         """Values for the tensors of a call that stand for parameters, by their identity."""
         new: dict[int, Tensor] = {}
         for part in call.parts:
-            held = self._holdings.find(part.tensor)
+            held = self.holdings.find(part.tensor)
             if held is not None and held.paths[0] in laws:
                 path = held.paths[0]
                 target = self._parameters[path].shape, self._layout(part, held, 0), not held.steps
@@ -427,11 +428,6 @@ def _again(func: Callable[..., Any], given: tuple[Any, Any], new: Mapping[int, T
     if not set(new) <= {id(tensor) for tensor in tensors_in([args, named])}:
         return None
     return func(*swapped(list(args), new), **swapped(named, new))
-
-
-def _is_attribute(func: Callable[..., Any], name: str) -> bool:
-    """Whether an attribute is read that is no view: a shape, a device, a flag."""
-    return getattr(func, "__name__", "") == "__get__" and name not in names.VIEWS
 
 
 def _acts_alone(name: str, call: Call | None) -> bool:

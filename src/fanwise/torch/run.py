@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,14 +99,22 @@ def _silent(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def forward(model: nn.Module, inputs: Inputs, recorder: Recorder) -> Any:
+def forward(
+    model: nn.Module, inputs: Inputs, recorder: Recorder, within: AbstractContextManager[Any] | None = None
+) -> Any:
     """What the model returns.
+
+    Args:
+        model: any module.
+        inputs: what its forward takes.
+        recorder: writes down what it does.
+        within: a mode that sees each call before the recorder.
 
     Raises:
         ModelError: it raised an error.
     """
     try:
-        with recorder:
+        with recorder, within or nullcontext():
             return model(*inputs.args, **dict(inputs.kwargs or {}))
     except Exception as error:
         raise ModelError(

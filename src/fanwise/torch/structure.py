@@ -56,14 +56,26 @@ def _abstract(inputs: Inputs, mode: FakeTensorMode) -> Inputs:
 
 def _empty(model: nn.Module, mode: FakeTensorMode) -> None:
     """Gives a model parameters and buffers without values, that share storages as its own do."""
+    made: dict[int, Tensor] = {}
     for module in model.modules():
         for name, tensor in module._buffers.items():
             module._buffers[name] = None if tensor is None else mode.from_tensor(tensor)
         for name, parameter in module._parameters.items():
-            if parameter is not None and isinstance(module, nn.RNNBase):
-                setattr(module, name, mode.from_tensor(parameter))  # it keeps a list beside them
-            elif parameter is not None:
-                vars(module)["_parameters"][name] = mode.from_tensor(parameter)
+            if parameter is None:
+                continue
+            empty = made.setdefault(id(parameter), _without_values(parameter, mode))
+            if isinstance(module, nn.RNNBase):
+                setattr(module, name, empty)  # it keeps a list beside them
+            else:
+                vars(module)["_parameters"][name] = empty
+
+
+def _without_values(parameter: nn.Parameter, mode: FakeTensorMode) -> Tensor:
+    """A fake tensor for a parameter; one on the meta device stands for one with the inputs."""
+    if not parameter.is_meta:
+        return mode.from_tensor(parameter)
+    with mode:
+        return nn.Parameter(torch.empty_like(parameter, device="cpu"), requires_grad=parameter.requires_grad)
 
 
 @contextmanager
