@@ -215,6 +215,15 @@ def test_deepnorm_scales_the_value_block_alone():
     assert alike.std == pytest.approx(beta * math.sqrt(2 / 16))
 
 
+@pytest.mark.parametrize(("layers", "omega"), [(6, 2.017009), (12, 2.601286), (24, 3.404484), (100, 6.074611)])
+def test_admin(layers, omega):
+    rows = planned(language_model(layers), "admin")
+    for part in ("self.value", "self.query", "self.out", "fc1", "fc2"):
+        row = rows[f"layer.{layers - 1}.{part}.weight"]
+        assert xavier_gain(row) == pytest.approx(1, abs=1e-12)
+        assert float(re.search(r"omega = ([\d.]+)", row.reason)[1]) == pytest.approx(omega, abs=1e-6)
+
+
 def test_t_fixup():
     rows = planned(translator(6, 6), "t_fixup")
     encoder, decoder = 0.428092, 0.368894

@@ -29,6 +29,7 @@ GPT1 = 'Radford et al., "Improving language understanding by generative pre-trai
 SMALL = 'Nguyen and Salazar, "Transformers without tears", 2019, section 2.2'
 T_FIXUP = 'Huang et al., "Improving transformer optimization through better initialization", 2020, section 3.2'
 DEEPNET = 'Wang et al., "DeepNet: scaling transformers to 1,000 layers", 2022, figure 2'
+ADMIN = 'Liu et al., "Understanding the difficulty of training transformers", 2020, section 4'
 FIXUP = 'Zhang et al., "Fixup initialization: residual learning without normalization", 2019, section 3'
 GOYAL = 'Goyal et al., "Accurate, large minibatch SGD", 2017, section 5.1'
 IOFFE = 'Ioffe and Szegedy, "Batch normalization", 2015, algorithm 1'
@@ -234,7 +235,7 @@ SMALL_RECIPE = _published(
 )
 
 
-# Depth: T-Fixup, DeepNorm
+# Depth: T-Fixup, DeepNorm, Admin
 
 
 def _branch(case: Case) -> Branch | None:
@@ -302,6 +303,31 @@ DEEPNORM_RECIPE = _published(
     "Xavier, times beta where a stream scaled by alpha is joined",
     _each(("weight", "branch_end"), _on_branches(_deepnorm_beta, "normal", DEEPNET)),
     DEEPNET,
+)
+
+
+def admin_omega(stack: Stack) -> float:
+    r"""The model's factor on its stream, by which its output changes as log n with the n residual branches of a stack.
+
+    $$ \omega^2 = \frac{n + 1}{\ln(n + 1)} - 1 $$
+
+    References:
+        Liu et al., "Understanding the difficulty of training transformers", 2020, section 4, where a batch is profiled;
+        the closed form is that of its authors' package admin-torch.
+    """
+    return math.sqrt((stack.joins + 1) / math.log(stack.joins + 1) - 1)
+
+
+def _admin_factor(stack: Stack) -> tuple[float, str]:
+    omega = admin_omega(stack)
+    return 1.0, f"Xavier; the model must add its branches as LayerNorm(omega x + f(x)), omega = {omega:.7g}"
+
+
+ADMIN_RECIPE = _published(
+    "admin",
+    "Xavier, where a stream scaled by omega is joined",
+    _each(("weight", "branch_end"), _on_branches(_admin_factor, "uniform", ADMIN)),
+    ADMIN,
 )
 
 
@@ -427,6 +453,7 @@ PUBLISHED = (
     SMALL_RECIPE,
     T_FIXUP_RECIPE,
     DEEPNORM_RECIPE,
+    ADMIN_RECIPE,
     FIXUP_RECIPE,
     ZERO_GAMMA_RECIPE,
 )
