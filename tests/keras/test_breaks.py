@@ -112,3 +112,12 @@ def test_the_network_itself_is_healthy():
     assert grave(fwk.check(network, (X, Y), CROSS, seeds=2)) == []
     shifted = grave(fwk.check(network, (X + 100, Y), CROSS, seeds=1))
     assert shifted[0].kind == "input"
+
+
+def test_a_gradient_that_is_zero_is_not_one_that_is_cut():
+    """Behind dead units every gradient is 0, and there all the same; behind a cut there is none."""
+    model = network()
+    fwk.write(model, "m/d6/bias", np.full(128, -100.0))
+    kinds = {one.kind for finding in fwk.check(model, (X, Y), CROSS).findings for one in finding.walk()}
+    assert "detached" not in kinds
+    assert kinds & {"bias", "dead"}

@@ -58,7 +58,7 @@ def _of_torch(loss: Any, sources: Sequence[Any]) -> list[Array | None]:
 
 def by_taps(
     forward: Callable[[Callable[[int, Any], Any]], Any], shapes: Mapping[int, tuple[Any, str]], variables: Sequence[Any]
-) -> tuple[dict[int, Array], list[Array]]:
+) -> tuple[dict[int, Array], list[Array | None]]:
     """Gradients on JAX: zeros are added to what each op gives, and the loss is differentiated by them.
 
     Args:
@@ -68,7 +68,7 @@ def by_taps(
         variables: the parameters.
 
     Returns:
-        The gradient at each op, by number, and at each variable.
+        The gradient at each op, by number, and at each variable; None where none comes, as `Tape` has it.
     """
     import jax  # noqa: PLC0415  (only where JAX is the backend)
     import jax.numpy as jnp  # noqa: PLC0415
@@ -78,8 +78,24 @@ def by_taps(
             return forward(lambda index, output: output + taps[index] if index in taps else output)
 
     taps = {index: jnp.zeros(shape, dtype) for index, (shape, dtype) in shapes.items()}
-    found = jax.jit(jax.grad(loss, argnums=(0, 1)))(taps, [variable.value for variable in variables])
-    return {index: np.asarray(one) for index, one in found[0].items()}, [np.asarray(one) for one in found[1]]
+    given = taps, [variable.value for variable in variables]
+    traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(*given)
+    found = traced.lower().compile()(*given)
+    come = _depending(traced.jaxpr.jaxpr)[len(taps) :]
+    arrays = [np.asarray(one) for one in found[1]]
+    reached = [one if depends or one.any() else None for one, depends in zip(arrays, come, strict=True)]
+    return {index: np.asarray(one) for index, one in found[0].items()}, reached
+
+
+def _depending(program: Any) -> list[bool]:
+    """Which outputs of a JAX program depend on its inputs; the zeros for what is cut off do not."""
+    from jax.extend.core import Literal  # noqa: PLC0415  (only where JAX is the backend)
+
+    depending = set(program.invars)
+    for equation in program.eqns:
+        if any(not isinstance(atom, Literal) and atom in depending for atom in equation.invars):
+            depending.update(equation.outvars)
+    return [not isinstance(atom, Literal) and atom in depending for atom in program.outvars]
 
 
 def tensor_kinds() -> tuple[type, ...]:

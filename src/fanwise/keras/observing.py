@@ -130,7 +130,7 @@ def _differentiated(model: Any, inputs: Inputs, judge: Judge, seen: _Seen) -> tu
         raise
     except Exception as error:
         raise ModelError(f"the backward pass failed: {type(error).__name__}: {error}") from error
-    reached = {path: _moment(one) for path, one in zip(trained, values, strict=True)}
+    reached = {path: _moment(one) for path, one in zip(trained, values, strict=True) if one is not None}
     return {place: _moment(one) for place, one in places.items()}, reached
 
 

@@ -22,6 +22,9 @@ _LINEAR = (
 _GAINS: Mapping[str, float] = MappingProxyType(
     dict.fromkeys((*_LINEAR, "sigmoid"), 1.0) | {"tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
 )
+_SCALES: Mapping[str, float] = MappingProxyType(
+    dict.fromkeys((*_LINEAR, "sigmoid"), 1.0) | {"tanh": 25 / 9, "relu": 2.0, "selu": 9 / 16}
+)
 _DEFAULT_SLOPE = 0.01
 
 
@@ -47,6 +50,19 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         choices = ", ".join((*_GAINS, "leaky_relu"))
         raise ValueError(f"nonlinearity = {nonlinearity!r}: expected one of {choices} (fanwise.gain knows others)")
     return _GAINS[nonlinearity]
+
+
+def scale_of(nonlinearity: str, param: float | None = None) -> float:
+    """The square of `calculate_gain`, rounded once: the scale of the law that has this gain.
+
+    Example:
+        >>> scale_of("relu"), calculate_gain("relu") ** 2
+        (2.0, 2.0000000000000004)
+    """
+    if nonlinearity == "leaky_relu":
+        return 2 / (1 + _slope(param) ** 2)
+    calculate_gain(nonlinearity, param)  # refuses what torch does not know
+    return _SCALES[nonlinearity]
 
 
 def fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:

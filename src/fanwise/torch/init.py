@@ -45,7 +45,7 @@ from fanwise.stream.law import NORMAL_REACH
 from fanwise.stream.truncation import Truncation
 from fanwise.torch.constants import constant_, dirac_, eye_, ones_, zeros_
 from fanwise.torch.filling import bound_or_infinity, check_axes, check_real, drawn, number, overridable, share
-from fanwise.torch.formulas import calculate_gain
+from fanwise.torch.formulas import calculate_gain, scale_of
 from fanwise.torch.formulas import correct_fan as _calculate_correct_fan
 from fanwise.torch.formulas import fan_in_and_fan_out as _calculate_fan_in_and_fan_out
 
@@ -439,7 +439,7 @@ def _xavier_std(tensor: Tensor, gain: float) -> float:
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     fan = _calculate_correct_fan(tensor, mode)
-    return calculate_gain(nonlinearity, a) / math.sqrt(fan)
+    return math.sqrt(scale_of(nonlinearity, a) / fan)  # as the law: the same bits in float64, too
 
 
 def _uniform(tensor: Tensor, std: float, *, generator: torch.Generator | None, key: KeyLike | None) -> Tensor:
