@@ -8,6 +8,8 @@ from fanwise.specs import MOST_ELEMENTS, Spec, parse
 
 def test_words_become_shapes_dtypes_and_ranges():
     assert parse("32,784") == (Spec("", (32, 784), "float32"),)
+    assert parse("4:uint8[0,256)") == (Spec("", (4,), "uint8", 0, 256),)
+    assert parse("4:half", dtypes={"half": "float16"}) == (Spec("", (4,), "float16"),)
     assert parse("4", float_dtype="bfloat16") == (Spec("", (4,), "bfloat16"),)
     assert parse(" x = 2 , 3 ; ids = 8,5 : int32 [ -3 , 7 ) ") == (
         Spec("x", (2, 3), "float32"),
@@ -47,8 +49,8 @@ def test_complex_values_have_unit_second_moment():
         ("2:complex32", "expected one of"),
         ("2:int32", "integers need a range"),
         ("2:float32[0,3)", "a range is for integers"),
-        ("2:int32[5,5)", "does not fit int32"),
-        ("2:int8[0,300)", "does not fit int8"),
+        ("2:int32[5,5)", r"range \[5,5\), expected"),
+        ("2:int8[0,300)", "<= 128"),
         ("a=2;a=3", "a name comes twice"),
         (f"{MOST_ELEMENTS},2", "expected at most"),
         ("x" * 1000, r"xxx\.\.\.'"),

@@ -2,7 +2,9 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -20,7 +22,7 @@ MOST_ELEMENTS = 1 << 31
 FLOATS = tuple(FORMATS)
 COMPLEX = ("complex64", "complex128")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
-DTYPES = (*FLOATS, *COMPLEX, *INTEGERS)
+DTYPES: Mapping[str, str] = MappingProxyType({name: name for name in (*FLOATS, *COMPLEX, *INTEGERS)})
 
 _SIZE, _BOUND = r"[0-9]{1,10}", r"-?[0-9]{1,19}"
 _SPEC = re.compile(
@@ -65,12 +67,13 @@ class Spec:
         return generator.integers(self.low, self.high, self.shape, self.dtype)
 
 
-def parse(text: str, *, float_dtype: str = "float32") -> tuple[Spec, ...]:
+def parse(text: str, *, float_dtype: str = "float32", dtypes: Mapping[str, str] = DTYPES) -> tuple[Spec, ...]:
     """The arrays that a text describes.
 
     Args:
         text: ``[name=]sizes[:dtype]`` or ``[name=]sizes:integer dtype[low,high)``, several joined by ";".
         float_dtype: of arrays for which no dtype is named.
+        dtypes: those that a text may name, by the names that it may use.
 
     Raises:
         ValueError: a text that cannot be read, an unknown dtype, a name that comes twice, integers without a range or a
@@ -80,7 +83,7 @@ def parse(text: str, *, float_dtype: str = "float32") -> tuple[Spec, ...]:
         >>> parse("2,3; ids=4:int32[0,10)")[1]
         Spec(name='ids', shape=(4,), dtype='int32', low=0, high=10)
     """
-    specs = tuple(_spec(text, part, float_dtype) for part in _SPACE.sub(r"\1", text.strip()).split(";"))
+    specs = tuple(_spec(text, part, (float_dtype, dtypes)) for part in _SPACE.sub(r"\1", text.strip()).split(";"))
     names = [spec.name for spec in specs if spec.name]
     if len(set(names)) < len(names):
         raise ValueError(f"inputs = {shown(text)}: a name comes twice")
@@ -90,13 +93,15 @@ def parse(text: str, *, float_dtype: str = "float32") -> tuple[Spec, ...]:
     return specs
 
 
-def _spec(text: str, part: str, usual: str) -> Spec:
+def _spec(text: str, part: str, known: tuple[str, Mapping[str, str]]) -> Spec:
+    usual, dtypes = known
     match = _SPEC.fullmatch(part)
     if match is None:
         raise ValueError(f"inputs = {shown(text)}: {shown(part)} cannot be read; {GRAMMAR}")
-    shape, dtype = tuple(int(size) for size in match["shape"].split(",")), match["dtype"] or usual
-    if dtype not in DTYPES:
-        raise ValueError(f"inputs = {shown(text)}: dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
+    shape, asked = tuple(int(size) for size in match["shape"].split(",")), match["dtype"]
+    if asked and asked not in dtypes:
+        raise ValueError(f"inputs = {shown(text)}: dtype {asked!r}, expected one of {', '.join(dtypes)}")
+    dtype = dtypes[asked] if asked else usual
     return Spec(match["name"] or "", shape, dtype, *_range(text, match, dtype))
 
 
@@ -109,8 +114,9 @@ def _range(text: str, match: re.Match[str], dtype: str) -> tuple[int, int]:
     if match["high"] is None:
         raise ValueError(f"inputs = {shown(text)}: integers need a range, such as {dtype}[0,50257)")
     low, high, limits = int(match["low"]), int(match["high"]), np.iinfo(dtype)
-    if not limits.min <= low < high <= int(limits.max) + 1:
-        raise ValueError(f"inputs = {shown(text)}: range [{low},{high}) does not fit {dtype}")
+    least, most = int(limits.min), int(limits.max) + 1
+    if not least <= low < high <= most:
+        raise ValueError(f"inputs = {shown(text)}: range [{low},{high}), expected {least} <= low < high <= {most}")
     return low, high
 
 

@@ -198,7 +198,7 @@ def test_numbers_that_a_dtype_cannot_hold_are_refused_before_any_is_drawn():
         ("3,x", ValueError, "cannot be read"),
         ("3:int32", ValueError, "integers need a range"),
         ("3:float32[0,1)", ValueError, "a range is for integers"),
-        ("3:uint8[0,300)", ValueError, "does not fit uint8"),
+        ("3:uint8[0,300)", ValueError, "<= 256"),
         ("a=3;a=3", ValueError, "a name comes twice"),
         ("3:int7", ValueError, "expected one of"),
     ],

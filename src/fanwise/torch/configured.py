@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fanwise.specs import GRAMMAR
 from fanwise.torch.run import Inputs
-from fanwise.torch.specs import GRAMMAR
 
 SEQUENCES, IMAGES = 2, 4
 LENGTH = 32

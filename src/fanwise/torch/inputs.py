@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fanwise.specs import GRAMMAR
 from fanwise.torch.configured import configured
 from fanwise.torch.run import Inputs
-from fanwise.torch.specs import GRAMMAR, parse
+from fanwise.torch.specs import parse
 
 
 def as_inputs(model: nn.Module, inputs: Any = None, *, valued: bool = False) -> Inputs:
