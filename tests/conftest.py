@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 
 import pytest
 
@@ -18,6 +19,25 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """The command in this process, called in a folder of its own: gives exit code, stdout and stderr."""
+    from fanwise.cli import app  # noqa: PLC0415  (as late as a user's)
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        modules = set(sys.modules)
+        code = app(list(arguments), standalone_mode=False)
+        for name in {"train", "fanwise target train"} & (set(sys.modules) - modules):
+            del sys.modules[name]
+        return code or 0, *capsys.readouterr()
+
+    return call
 
 
 @pytest.fixture(scope="session")

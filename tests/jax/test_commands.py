@@ -8,7 +8,6 @@ import pytest
 
 jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanwise[jax]'")
 
-from fanwise.cli import app  # noqa: E402
 from fanwise.jax import check  # noqa: E402
 from fanwise.targets.asked import asked  # noqa: E402
 from fanwise.targets.commands import commands  # noqa: E402
@@ -93,20 +92,9 @@ DATA = ("--data", "train.py:batch", "--loss", "cross_entropy")
 
 
 @pytest.fixture
-def fanwise(tmp_path, monkeypatch, capsys):
+def fanwise(command, tmp_path):
     (tmp_path / "train.py").write_text(FILE)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        modules = set(sys.modules)
-        code = app(list(arguments), standalone_mode=False)
-        for name in {"train", "fanwise target train"} & (set(sys.modules) - modules):
-            del sys.modules[name]
-        return code or 0, *capsys.readouterr()
-
-    return call
+    return command
 
 
 PATHS = {

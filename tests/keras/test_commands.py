@@ -8,7 +8,6 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="keras is not installed: pip install 'fanwise[keras]'")
 
-from fanwise.cli import app  # noqa: E402
 from fanwise.keras import check  # noqa: E402
 from fanwise.targets.asked import asked  # noqa: E402
 from fanwise.targets.commands import commands  # noqa: E402
@@ -60,20 +59,9 @@ PATHS = ["net/body/kernel", "net/body/bias", "net/head/kernel", "net/head/bias"]
 
 
 @pytest.fixture
-def fanwise(tmp_path, monkeypatch, capsys):
+def fanwise(command, tmp_path):
     (tmp_path / "train.py").write_text(FILE)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        modules = set(sys.modules)
-        code = app(list(arguments), standalone_mode=False)
-        for name in {"train", "fanwise target train"} & (set(sys.modules) - modules):
-            del sys.modules[name]
-        return code or 0, *capsys.readouterr()
-
-    return call
+    return command
 
 
 @pytest.mark.parametrize(("name", "inputs"), [("healthy", "32,64:float32"), ("with_inputs", "3,64:float32")])
