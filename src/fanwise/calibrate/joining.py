@@ -44,6 +44,16 @@ class Joining:
             raise ValueError(f"{place}: the batches hold {', '.join(map(repr, values))}: expected equal values")
         return first
 
+    def targets(self, values: Sequence[Any]) -> Any:
+        """What a loss compares with, joined; None where a batch has none.
+
+        Raises:
+            ValueError: as for the batches themselves.
+        """
+        if any(value is None for value in values):
+            return None
+        return values[0] if len(values) == 1 else self(values, "target")
+
     def _columns(self, values: Sequence[Any], place: str) -> list[Any]:
         if len({len(value) for value in values}) > 1:
             raise ValueError(f"{place}: the batches hold {', '.join(str(len(value)) for value in values)} values")

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fanwise.check.findings import Finding, Fix
+from fanwise.check.recognise import found_law
 from fanwise.check.report import Report
+from fanwise.check.weighing import values_of
 from fanwise.plan.folding import fold
 from fanwise.plan.formula import formula, short
 from fanwise.plan.plan import Plan, nearest
@@ -15,6 +17,7 @@ from fanwise.plan.row import Row
 from fanwise.plan.table import counted, table_width
 from fanwise.report.document import Column, Document, Section, Table, Text
 from fanwise.report.document import Row as Line
+from fanwise.stream.formats import Array
 
 COLUMNS = (
     Column("parameter", help="Its path; in braces what a repeated structure counts, with how many there are."),
@@ -116,6 +119,17 @@ def mending(report: Report, adapter: Adapter) -> Mending:
     made = _restricted(adapter.plan(), paths)
     rows = tuple(_change(row, *adapter.found(row)) for row in made if row.law is not None)
     return Mending(made, rows, _unsafe(fixes), adapter.code(made))
+
+
+def told_of(row: Row, values: Array) -> tuple[str, float]:
+    """The law that a parameter's values look like, in words, and their std.
+
+    Args:
+        row: of the parameter.
+        values: they.
+    """
+    found = values_of(values, row.layout)
+    return found_law(found, row.shape, row.layout).text, found.std
 
 
 def drawn_again(made: Plan, package: str) -> str:

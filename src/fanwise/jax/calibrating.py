@@ -116,7 +116,9 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
     source = _Source(model, options, plan, stream)
     found = source.calibrated(inputs)
     if balance:
-        values = observe(source.changed(found)[0], inputs, _target(batches), loss).values
+        values = observe(
+            source.changed(found)[0], inputs, _JOINING.targets([target for _, target in batches]), loss
+        ).values
         found = replace(found, decided=found.decided.balanced(values))
     made, planned = source.changed(found)
     told = inputs_text(None if more else batch, inputs)
@@ -312,10 +314,3 @@ def _joined(batches: Sequence[Inputs]) -> Inputs:
         return batches[0]
     args = _JOINING([batch.args for batch in batches])
     return Inputs(args, _JOINING([dict(batch.kwargs) for batch in batches]))
-
-
-def _target(batches: Sequence[tuple[Any, Any]]) -> Any:
-    targets = [target for _, target in batches]
-    if any(target is None for target in targets):
-        return None
-    return targets[0] if len(targets) == 1 else _JOINING(targets, "targets")

@@ -4,10 +4,8 @@ import math
 from functools import partial
 from typing import Any
 
-from fanwise.check.mending import Adapter, Mending, drawn_again, mending
-from fanwise.check.recognise import found_law
+from fanwise.check.mending import Adapter, Mending, drawn_again, mending, told_of
 from fanwise.check.report import Report
-from fanwise.check.weighing import values_of
 from fanwise.jax.applying import read
 from fanwise.jax.losses import LossLike, split
 from fanwise.jax.models import as_model
@@ -57,8 +55,5 @@ def fix(model: Any, report: Report, batch: Any, *, loss: LossLike = None, recipe
 
 
 def _found(model: Any, row: Row) -> tuple[str, float]:
-    """The law that a parameter's values look like, and their std; nothing where it has none."""
-    if model.is_abstract:
-        return "", math.nan
-    values = values_of(read(model, row.path), row.layout)
-    return found_law(values, row.shape, row.layout).text, values.std
+    """What a parameter's values look like; nothing where it has none."""
+    return ("", math.nan) if model.is_abstract else told_of(row, read(model, row.path))

@@ -257,10 +257,8 @@ def _joined(batches: Sequence[Inputs]) -> Inputs:
 
 
 def _target(batches: Sequence[tuple[Any, Any]]) -> Any:
-    targets = [on_backend(Inputs((target,))).args[0] for _, target in batches if target is not None]
-    if len(targets) < len(batches):
-        return None
-    return targets[0] if len(targets) == 1 else _joining()(targets, "target")
+    given = [None if target is None else on_backend(Inputs((target,))).args[0] for _, target in batches]
+    return _joining().targets(given)
 
 
 def _joining() -> Joining:

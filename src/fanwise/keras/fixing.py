@@ -3,15 +3,12 @@
 from functools import partial
 from typing import Any
 
-from fanwise.check.mending import Adapter, Mending, drawn_again, mending
-from fanwise.check.recognise import found_law
+from fanwise.check.mending import Adapter, Mending, drawn_again, mending, told_of
 from fanwise.check.report import Report
-from fanwise.check.weighing import values_of
 from fanwise.keras.losses import LossLike, split
 from fanwise.keras.memory import read
 from fanwise.keras.planning import plan
 from fanwise.plan.recipes import Recipe
-from fanwise.plan.row import Row
 
 
 def fix(
@@ -38,13 +35,7 @@ def fix(
         report,
         Adapter(
             lambda: plan(model, split(batch, loss)[0], recipe),
-            partial(_found, model),
+            lambda row: told_of(row, read(model, row.path)),
             partial(drawn_again, package="fanwise.keras"),
         ),
     )
-
-
-def _found(model: Any, row: Row) -> tuple[str, float]:
-    """The law that a parameter's values look like, and their std."""
-    values = values_of(read(model, row.path), row.layout)
-    return found_law(values, row.shape, row.layout).text, values.std

@@ -18,10 +18,10 @@ from fanwise.plan.plan import Plan
 from fanwise.stream.key import Key, KeyLike
 from fanwise.torch.applying import apply
 from fanwise.torch.batches import LossLike, checked_loss, split
-from fanwise.torch.held import check_model
+from fanwise.torch.held import Holdings, check_model
 from fanwise.torch.inputs import as_inputs
 from fanwise.torch.joining import joined
-from fanwise.torch.lending import Lender, check_lendable, lending
+from fanwise.torch.lending import Lender, check_lendable
 from fanwise.torch.names import tensors_in
 from fanwise.torch.observing import observe
 from fanwise.torch.planning import inputs_text
@@ -197,12 +197,12 @@ class _Source:
     def _held(self) -> dict[str, Tensor]:
         return dict(self.model.named_parameters(remove_duplicate=False))
 
-    def lender(self, inputs: Inputs) -> Lender | None:
+    def lender(self, inputs: Inputs, holdings: Holdings) -> Lender | None:
         """What gives parameters without memory values, where the inputs are; None where all have some."""
         if self.plan is None or self.key is None or not self.is_abstract:
             return None
         device = next((tensor.device for tensor in given_tensors(inputs)), torch.device("cpu"))
-        return Lender(self.model, self.plan, self.key, device)
+        return Lender(self.model, (self.plan, self.key), device, holdings)
 
 
 def _applied(model: nn.Module, plan: Plan, key: Key) -> Plan:
@@ -212,11 +212,10 @@ def _applied(model: nn.Module, plan: Plan, key: Key) -> Plan:
 
 def _run(source: _Source, inputs: Inputs, trace: Trace) -> Calibrator | None:
     """The forward pass; None where the model does other things than its trace says."""
-    model, lender, given = source.model, source.lender(inputs), given_tensors(inputs)
+    model, given = source.model, given_tensors(inputs)
     before = tuple(moments(tensor) for tensor in given)
     calibrator = Calibrator(trace, source.options, fixed_by(source.plan), lambda number: before[number])
     held = dict(model.named_parameters(remove_duplicate=False))
-    values = held.get if lender is None else lender.lent
 
     def see(op: Op, output: Tensor) -> None:
         task = calibrator.task(op)
@@ -231,9 +230,11 @@ def _run(source: _Source, inputs: Inputs, trace: Trace) -> Calibrator | None:
         calibrator.remember(op, lambda: moments(output))
 
     recorder = Recorder(model, Watcher(), given, see)
+    lender = source.lender(inputs, recorder.holdings)
+    values = held.get if lender is None else lender.lent
     with prepared(model, given, recorder), torch.no_grad():
         try:
-            forward(model, inputs, recorder, lending(lender, recorder))
+            forward(model, inputs, recorder, lender)
         except ModelError as error:
             if isinstance(error.__cause__, OtherwiseError):
                 return None

@@ -13,7 +13,6 @@ from fanwise.stream.key import Key
 from fanwise.torch.drawing import check_numbers, draw_row_
 from fanwise.torch.held import Holdings
 from fanwise.torch.names import bare_name, is_attribute, tensors_in
-from fanwise.torch.recorder import Recorder
 from fanwise.torch.storage import is_abstract
 from fanwise.torch.substitute import swapped
 
@@ -27,28 +26,25 @@ class Lender(TorchFunctionMode):
     """Puts a plan's values in the place of parameters on the meta device, call by call.
 
     So a model runs that is larger than memory: a parameter is drawn when it is first read, and dropped when others need
-    the room. What is drawn again is the same, to the bit.
+    the room. What is drawn again is the same, to the bit. As a mode it belongs inside of the recorder's, which then
+    sees the values.
 
     Args:
         model: whose parameters on the meta device are lent.
-        plan: for it.
-        key: of the plan's numbers.
+        numbers: a plan for it, and the key of the plan's numbers.
         device: where they are computed with.
+        holdings: told what is lent for which parameter, and what is dropped.
     """
 
-    def __init__(self, model: nn.Module, plan: Plan, key: Key, device: torch.device) -> None:
+    def __init__(self, model: nn.Module, numbers: tuple[Plan, Key], device: torch.device, holdings: Holdings) -> None:
         super().__init__()
-        self._plan, self._key, self._device = plan, key, device
+        plan, self._key = numbers
+        self._plan, self._device, self._holdings = plan, device, holdings
         self._tensors = {plan[path].path: tensor for path, tensor in _without_memory(model).items()}
         self._paths = {id(tensor): path for path, tensor in self._tensors.items()}
         self._lent: OrderedDict[str, Tensor] = OrderedDict()
-        self._holdings: Holdings | None = None
         self.largest = 0
         """The most bytes that were held at a time."""
-
-    def told_to(self, holdings: Holdings) -> None:
-        """From here on tells what it lends for which parameter."""
-        self._holdings = holdings
 
     def lent(self, path: str) -> Tensor:
         """The values of a parameter."""
@@ -62,12 +58,10 @@ class Lender(TorchFunctionMode):
 
     def _keep(self, path: str, tensor: Tensor) -> None:
         self._lent[path] = tensor
-        if self._holdings is not None:
-            self._holdings.lend(path, tensor)
+        self._holdings.lend(path, tensor)
         while len(self._lent) > FEWEST and self._bytes() > MOST_BYTES:
             oldest, _ = self._lent.popitem(last=False)
-            if self._holdings is not None:
-                self._holdings.forget(oldest)
+            self._holdings.forget(oldest)
         self.largest = max(self.largest, self._bytes())
 
     def _bytes(self) -> int:
@@ -84,13 +78,6 @@ class Lender(TorchFunctionMode):
             return self._device if bare_name(func) == "device" else func(*args, **named)
         new = {place: self.lent(path) for place, path in wanted.items()}
         return func(*swapped(list(args), new), **swapped(named, new)) if new else func(*args, **named)
-
-
-def lending(lender: Lender | None, recorder: Recorder) -> Lender | None:
-    """The lender, once it tells a recorder what it lends; as a mode it belongs inside of the recorder's."""
-    if lender is not None:
-        lender.told_to(recorder.holdings)
-    return lender
 
 
 def check_lendable(model: nn.Module, plan: Plan) -> None:
