@@ -43,7 +43,7 @@ from keras_parts import (
 
 import fanwise.keras as fwk
 from fanwise.check.report import Report
-from fanwise.keras.held import variables
+from fanwise.keras.trace.variables import variables
 
 __all__ = ["BROKEN", "HEALTHY", "HELD_OUT", "check"]
 

@@ -21,10 +21,10 @@ from torch import nn
 
 import fanwise.torch as fwt
 from fanwise.check.predicting import predicted
+from fanwise.graph.trace import WEIGHT_KINDS
 from fanwise.theory.propagation import Propagation
-from fanwise.torch.inputs import as_inputs
-from fanwise.torch.observing import observe
-from fanwise.trace import WEIGHT_KINDS
+from fanwise.torch.measure.observe import observe
+from fanwise.torch.trace.inputs import as_inputs
 
 
 def observed(model: Model, start: str, seed: int):

@@ -16,19 +16,21 @@ FLOORS = [
     "stream",
     "laws",
     "report",
-    "trace",
-    "cuts",
-    "specs",
-    "visiting",
-    "patterns",
+    "graph",
     "theory",
     "plan",
+    "measure",
     "calibrate",
     "check",
-    "reference",
     "lab",
+    "adapters",
+    "targets",
+    "torch",
+    "jax",
+    "tensorflow",
+    "keras",
+    "cli",
 ]
-FLOORS += ["targets", "torch", "jax", "tensorflow", "keras", "console", "cli"]
 """Each room may import the rooms before it."""
 FRAMEWORKS = {"torch", "jax", "keras", "tensorflow", "flax", "equinox", "scipy"}
 ADAPTERS = {

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from fanwise.graph.patterns import attention_part, fused_blocks, recognised
+from fanwise.graph.trace import INPUT, Op, Parameter, Trace, Use
 from fanwise.laws.layout import Layout
-from fanwise.patterns import attention_part, fused_blocks, recognised
-from fanwise.trace import INPUT, Op, Parameter, Trace, Use
 
 X = (2, 5, 12)
 SMALL = (2, 5, 1)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from fanwise.graph.trace import INPUT, Join, Op, Parameter, Trace, Use
 from fanwise.laws.layout import Layout
-from fanwise.trace import INPUT, Join, Op, Parameter, Trace, Use
 
 SHAPE = (4, 6)
 

@@ -7,8 +7,8 @@ import pytest
 from fanwise.calibrate.balancing import balanced
 from fanwise.calibrate.options import Options
 from fanwise.calibrate.tasks import tasks
+from fanwise.graph.trace import INPUT, Op, Parameter, Trace, Use
 from fanwise.laws.layout import Layout
-from fanwise.trace import INPUT, Op, Parameter, Trace, Use
 
 
 def chain(*kinds, outputs=None):

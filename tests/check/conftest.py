@@ -5,9 +5,9 @@ import math
 import pytest
 
 from fanwise.check.findings import Finding, Fix
-from fanwise.check.observation import Loss, Observation, Place, Signal, Values
 from fanwise.check.report import Layer, Report
-from fanwise.trace import Op, Parameter, Trace, Use
+from fanwise.graph.trace import Op, Parameter, Trace, Use
+from fanwise.measure.observation import Loss, Observation, Place, Signal, Values
 
 TORCH = "U(±sqrt(1/fan_in)), torch default"
 BELL = tuple(round(1000 * math.exp(-(((i - 15.5) / 6) ** 2) / 2)) for i in range(32))

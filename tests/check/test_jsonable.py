@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from fanwise.check.jsonable import to_jsonable
-from fanwise.check.observation import Loss
+from fanwise.measure.observation import Loss
 
 GOLDEN = Path(__file__).parent / "golden" / "report.json"
 SCHEMA = json.loads(files("fanwise.check").joinpath("report.schema.json").read_text(encoding="utf-8"))

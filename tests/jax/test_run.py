@@ -11,9 +11,9 @@ import jax.numpy as jnp  # noqa: E402
 from jax import lax  # noqa: E402
 
 from fanwise import Layout  # noqa: E402
+from fanwise.graph.visitor import Watcher  # noqa: E402
 from fanwise.jax import Inputs, ModelError, parameters, run  # noqa: E402
 from fanwise.laws.layout import Fused  # noqa: E402
-from fanwise.visiting import Watcher  # noqa: E402
 
 from .zoo import ZOO, normal, tokens  # noqa: E402
 

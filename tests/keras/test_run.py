@@ -9,8 +9,8 @@ from keras import layers, ops  # noqa: E402
 
 import fanwise.keras as fwk  # noqa: E402
 from fanwise import Constant, Layout  # noqa: E402
-from fanwise.keras.held import variables  # noqa: E402
-from fanwise.visiting import Watcher  # noqa: E402
+from fanwise.graph.visitor import Watcher  # noqa: E402
+from fanwise.keras.trace.variables import variables  # noqa: E402
 
 
 def noise(*shape):

@@ -10,8 +10,8 @@ import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import fanwise.keras as fwk  # noqa: E402
+from fanwise.graph.visitor import Watcher  # noqa: E402
 from fanwise.plan.manifest import Manifest  # noqa: E402
-from fanwise.visiting import Watcher  # noqa: E402
 
 
 def _zoo():

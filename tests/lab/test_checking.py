@@ -11,13 +11,13 @@ import pytest
 
 import fanwise as fw
 from fanwise import lab
-from fanwise.check.observation import Observation, Signal, Values
 from fanwise.lab import demo
 from fanwise.lab.experiment import Setup, run
 from fanwise.lab.network import Architecture, initialize
 from fanwise.lab.pages import Results, document, step_zero_table
 from fanwise.lab.starts import Start, starts
 from fanwise.lab.story import DIRECTIONS, tell
+from fanwise.measure.observation import Observation, Signal, Values
 from fanwise.report.html import to_html
 
 NETWORKS = {

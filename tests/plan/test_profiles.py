@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from fanwise import Layout
+from fanwise.graph.context import Surroundings
+from fanwise.graph.trace import INPUT, Op, Parameter, Trace, Use
 from fanwise.laws.layout import Fused
 from fanwise.plan.profiles import PROFILES
 from fanwise.plan.recipes import Feed
 from fanwise.plan.registry import RECIPES
 from fanwise.plan.roles import Case
-from fanwise.plan.surroundings import Surroundings
-from fanwise.trace import INPUT, Op, Parameter, Trace, Use
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1}
 

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from fanwise import NONLINEARITIES, Layout, Normal, Zeros, gain
+from fanwise.graph.trace import INPUT, Op, Parameter, Trace, Use
 from fanwise.laws.composite import Blocks
 from fanwise.laws.layout import Fused
 from fanwise.plan.published import PUBLISHED
@@ -13,7 +14,6 @@ from fanwise.plan.recipes import UNIT, Feed, Recipe
 from fanwise.plan.registry import RECIPES, recipe
 from fanwise.plan.roles import ROLES, Case, cases
 from fanwise.plan.row import Row
-from fanwise.trace import INPUT, Op, Parameter, Trace, Use
 
 DENSE = Layout.dense("out in")
 

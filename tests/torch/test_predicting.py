@@ -9,9 +9,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 nn, F = torch.nn, torch.nn.functional
 
 from fanwise.check.predicting import predicted  # noqa: E402
-from fanwise.torch.observing import observe  # noqa: E402
-from fanwise.torch.run import Inputs  # noqa: E402
-from fanwise.trace import WEIGHT_KINDS  # noqa: E402
+from fanwise.graph.trace import WEIGHT_KINDS  # noqa: E402
+from fanwise.torch.measure.observe import observe  # noqa: E402
+from fanwise.torch.trace.run import Inputs  # noqa: E402
 
 from .traced import Wrapped, made, normal  # noqa: E402
 from .zoo import ZOO  # noqa: E402

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from fanwise.calibrate.tasks import Task
-from fanwise.trace import Op, Trace
+from fanwise.graph.trace import Op, Trace
 
 MAPS = ("linear", "conv", "conv_transpose")
 HOMOGENEOUS = ("relu", "leaky_relu", "prelu")

@@ -12,8 +12,8 @@ from fanwise.calibrate.result import Line
 from fanwise.calibrate.solving import factor_for
 from fanwise.calibrate.tasks import Task, tasks
 from fanwise.calibrate.units import spread
+from fanwise.graph.trace import INPUT, WEIGHT_KINDS, Op, Trace
 from fanwise.plan.recipes import head_std
-from fanwise.trace import INPUT, WEIGHT_KINDS, Op, Trace
 
 SAME = "its output is the same at every example: its bias alone"
 ONE, NOTHING = np.ones(()), np.zeros(())

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from fanwise.calibrate.options import Options
+from fanwise.graph.trace import WEIGHT_KINDS, Op, Trace, Use
 from fanwise.plan.roles import LINEAR, Case, cases
-from fanwise.trace import WEIGHT_KINDS, Op, Trace, Use
 
 MAPS = ("weight", "table", "output")
 """Roles of the parameters whose multiple multiplies what their op gives."""

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 from fanwise.calibrate.tasks import MAPS, Task
+from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 from fanwise.stream.box import Shape
-from fanwise.trace import Trace
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from fanwise.check.findings import Finding
 from fanwise.check.scales import redraw, scale_cause
 from fanwise.check.subject import SHARE, Stretch, Subject
-from fanwise.trace import Join
+from fanwise.graph.trace import Join
 
 SLOPE = 0.3
 """Log of the factor of a second moment per map from which a stretch of maps counts as shrinking or growing."""

@@ -5,11 +5,11 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from fanwise.check.findings import SEVERITIES, Finding
-from fanwise.check.observation import Observation, Signal, Values
 from fanwise.check.rules import RULES
 from fanwise.check.subject import Subject
+from fanwise.graph.trace import Op, Parameter, Trace, Use
 from fanwise.laws.layout import Layout
-from fanwise.trace import Op, Parameter, Trace, Use
+from fanwise.measure.observation import Observation, Signal, Values
 
 ON_VALUES = ("NAN001", "CON001", "EQU001", "COP001", "LAY001", "WGT001", "WGT002")
 """Rules that need the weights alone."""

@@ -8,7 +8,7 @@ from fanwise.check.depth_rules import chance_width
 from fanwise.check.findings import Finding, Fix, and_more
 from fanwise.check.scales import redraw, root, scale_cause
 from fanwise.check.subject import Map, Stretch, Subject
-from fanwise.trace import INPUT, Op
+from fanwise.graph.trace import INPUT, Op
 
 USELESS = 0.5
 """Share of saturated values from which a layer is useless."""

@@ -8,13 +8,13 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from fanwise.check.findings import label
-from fanwise.check.observation import NAN, Observation, Signal, Values
 from fanwise.check.predicting import predicted
 from fanwise.check.recognise import FoundLaw, found_law
+from fanwise.graph.trace import WEIGHT_KINDS, Join, Op, Trace
+from fanwise.measure.observation import NAN, Observation, Signal, Values
 from fanwise.plan.plan import Plan
 from fanwise.plan.roles import Case, cases
 from fanwise.theory.propagation import Propagation
-from fanwise.trace import WEIGHT_KINDS, Join, Op, Trace
 
 MAP_KINDS = ("linear", "conv", "conv_transpose", "bilinear")
 """Maps that a signal passes one after the other, so that their factors multiply."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from fanwise.check.findings import Finding, Fix, and_more, counted
 from fanwise.check.subject import Map, Optimizer, Subject
-from fanwise.trace import Op, Use
+from fanwise.graph.trace import Op, Use
 
 MINORITY = 0.5
 """Share of frozen maps below which freezing looks like an accident: a frozen trunk is most of its model."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fanwise.check.findings import Finding, Fix, Severity, and_more, counted
 from fanwise.check.scales import reads_relu, redraw
 from fanwise.check.subject import Map, Subject
-from fanwise.trace import INPUT, WEIGHT_KINDS, Op, Trace
+from fanwise.graph.trace import INPUT, WEIGHT_KINDS, Op, Trace
 
 HALF = 0.5
 """Share of repeated units from which a weight is useless as it is."""

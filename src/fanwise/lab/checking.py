@@ -15,16 +15,16 @@ from fanwise.check.arguments import parse_optimizer
 from fanwise.check.assembling import assembled
 from fanwise.check.findings import SEVERITIES, Severity
 from fanwise.check.folding import chosen_codes
-from fanwise.check.observation import NAN, Loss, Observation, Signal
 from fanwise.check.report import Report
 from fanwise.check.subject import Subject
+from fanwise.graph.trace import Op, Parameter, Trace, Use
 from fanwise.lab.layers import Array, Layer, LayerPass, Parameters, overflow_allowed
 from fanwise.lab.network import Architecture, Backward, Forward, backward, check_examples, check_parameters, forward
 from fanwise.lab.probing import SATURATED, STEEPEST
 from fanwise.lab.weighing import cosines_of, moment_of, weigh
 from fanwise.laws.layout import Layout
+from fanwise.measure.observation import NAN, Loss, Observation, Signal
 from fanwise.stream.arguments import checked_choice
-from fanwise.trace import Op, Parameter, Trace, Use
 
 EXAMPLES = 16
 """Examples that are compared with one another."""

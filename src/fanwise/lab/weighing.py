@@ -1,4 +1,4 @@
-"""Statistics of the parameters of the lab's network, as `fanwise.check.observation.Values` defines them."""
+"""Statistics of the parameters of the lab's network, as `fanwise.measure.observation.Values` defines them."""
 
 import math
 from collections.abc import Mapping
@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from fanwise.check.observation import NAN, Values
 from fanwise.lab.layers import Array, Parameters
+from fanwise.measure.observation import NAN, Values
 
 UNITS = 64
 """Units of a weight whose angles are measured."""

@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from reprlib import repr as short_repr
 
+from fanwise.graph.trace import Parameter
 from fanwise.plan.plan import Plan, nearest
 from fanwise.plan.row import Row
-from fanwise.trace import Parameter
 
 
 def check_fits(held: Sequence[Parameter], plan: Plan) -> None:

@@ -8,13 +8,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from fanwise.graph.patterns import THROUGH, constant_of
+from fanwise.graph.trace import INPUT, Op, Trace, Use
+from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
-from fanwise.patterns import THROUGH, constant_of
 from fanwise.plan.recipes import Choice, Feed, Recipe
 from fanwise.plan.roles import MAPS, Case, cases, fan_in_of
-from fanwise.trace import INPUT, Op, Trace, Use
-from fanwise.visiting import Moment
 
 UNFED = ("recurrent", "output", "bias", "state_bias", "operand")
 """Uses that are fed by nothing that can be measured before the op."""

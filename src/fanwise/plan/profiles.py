@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from fanwise.graph.trace import Parameter, Use
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, TruncatedNormal, Uniform, Zeros
 from fanwise.laws.layout import Layout
@@ -17,7 +18,6 @@ from fanwise.laws.structured import Orthogonal
 from fanwise.plan.recipes import UNIT, Choice, Feed, Recipe, Rule, gate_bias, norm_scale, padded, recurrent, zeros
 from fanwise.plan.roles import Case
 from fanwise.stream.box import Shape
-from fanwise.trace import Parameter, Use
 
 TORCH = "torch 2.13, torch.nn: reset_parameters of each layer"
 KERAS = "Keras 3.15, keras.layers: defaults of each layer; keras.initializers.compute_fans"

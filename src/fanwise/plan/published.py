@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
+from fanwise.graph.context import Branch, Stack
+from fanwise.graph.trace import Op
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, VarianceScaling, Zeros
@@ -17,8 +19,6 @@ from fanwise.laws.nonlinearities import NONLINEARITIES
 from fanwise.laws.structured import Orthogonal
 from fanwise.plan.recipes import UNIT, Choice, Feed, Recipe, Rule, norm_scale, normal, padded, recurrent, scaled, zeros
 from fanwise.plan.roles import Case, fan_in_of
-from fanwise.plan.surroundings import Branch, Stack
-from fanwise.trace import Op
 
 HE = 'He et al., "Delving deep into rectifiers", 2015, eq. 10'
 GLOROT = 'Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010, eq. 16'

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from fanwise.graph.context import Surroundings
+from fanwise.graph.patterns import attention_part
+from fanwise.graph.trace import WEIGHT_KINDS, Join, Op, Parameter, Trace, Use
 from fanwise.laws.layout import Layout
-from fanwise.patterns import attention_part
-from fanwise.plan.surroundings import Surroundings
-from fanwise.trace import WEIGHT_KINDS, Join, Op, Parameter, Trace, Use
 
 ROLES: Mapping[str, str] = MappingProxyType(
     {

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from fanwise.visiting import ModelError
+from fanwise.graph.visitor import ModelError
 
 FORMS = "expected file.py:factory, package.module:factory, hf:ConfigClass(name=value, ...) or a config.json"
 NAME_FORMS = "expected file.py:name or package.module:name"

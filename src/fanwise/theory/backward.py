@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fanwise.graph.trace import INPUT
 from fanwise.laws.nonlinearities import NONLINEARITIES, nonlinearity
 from fanwise.theory import forward, padding, windows
 from fanwise.theory.averaging import Attended, key_gradient, query_gradient, value_gradient
@@ -33,7 +34,6 @@ from fanwise.theory.samples import (
     second,
 )
 from fanwise.theory.walk import Here, Walk
-from fanwise.trace import INPUT
 
 NUDGE = 1e-5
 """Step, over the size of a sample, by which the slope of a function is found."""

@@ -13,8 +13,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fanwise.graph.patterns import constant_of
+from fanwise.graph.trace import Op, Trace, Use
 from fanwise.laws.nonlinearities import NONLINEARITIES, nonlinearity
-from fanwise.patterns import constant_of
 from fanwise.theory import padding, windows
 from fanwise.theory.averaging import Attention, Weights, averaged, weights
 from fanwise.theory.recurrence import unrolled
@@ -33,7 +34,6 @@ from fanwise.theory.samples import (
     second,
 )
 from fanwise.theory.walk import Here, Walk
-from fanwise.trace import Op, Trace, Use
 
 Rule: TypeAlias = Callable[[Walk, Here], Rows | None]
 """What an op gives; None where the rule does not fit it."""

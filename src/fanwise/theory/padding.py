@@ -12,8 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fanwise.graph.trace import Op
 from fanwise.stream.box import Shape
-from fanwise.trace import Op
 
 Profile: TypeAlias = tuple[NDArray[np.float64], ...]
 """For each spatial axis, the second moment at each place over its mean; () where nothing is known: even."""

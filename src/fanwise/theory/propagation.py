@@ -11,11 +11,11 @@ from functools import partial
 
 import numpy as np
 
+from fanwise.graph.trace import Trace
+from fanwise.graph.visitor import Visitor
 from fanwise.theory import backward, bands, forward
 from fanwise.theory.samples import HERE, SAMPLES, Likeness, Rows, likeness, normal_rows, second
 from fanwise.theory.walk import Given, Here, Walk
-from fanwise.trace import Trace
-from fanwise.visiting import Visitor
 
 __all__ = ["SAMPLES", "Given", "Propagation", "propagate"]
 

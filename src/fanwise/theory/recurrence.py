@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fanwise.graph.trace import Op, Use
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.theory.samples import (
@@ -23,7 +24,6 @@ from fanwise.theory.samples import (
     normal_rows,
 )
 from fanwise.theory.walk import Here, Walk
-from fanwise.trace import Op, Use
 
 MOST_STEPS = 24
 """Steps that are unrolled; a state that has not settled by then changes slowly."""

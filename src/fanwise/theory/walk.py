@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fanwise.graph.trace import INPUT, KEEPING, Op, Trace, Use
 from fanwise.laws.base import Initializer, Moments
 from fanwise.laws.composite import Blocks
 from fanwise.stream.box import Shape
@@ -26,7 +27,6 @@ from fanwise.theory.samples import (
     one_place,
     second,
 )
-from fanwise.trace import INPUT, KEEPING, Op, Trace, Use
 
 USES = 4
 """Earlier uses of one weight that a further use is held against."""

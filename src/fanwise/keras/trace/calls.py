@@ -1,0 +1,50 @@
+"""What one call is to the recorder: a layer's, or a function's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fanwise.laws.layout import Layout
+
+
+@dataclass(frozen=True)
+class Part:
+    """A variable in a role of `fanwise.graph.trace.Use`.
+
+    Args:
+        variable: the variable.
+        role: as in `Use`; of what a function is given, "turned" for a matrix that it sees transposed.
+        layout: in which it is stored, where it has one.
+        steps: functions between the variable and what is used.
+    """
+
+    variable: Any
+    role: str
+    layout: Layout | None = None
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call is.
+
+    Args:
+        kind: as in `fanwise.graph.trace.Op`; "view" for one whose output holds its input's values, moved or repeated.
+        name: of the layer's class, or of the function.
+        data: tensors that are read, in order.
+        parts: variables that are used.
+        axis: of the output, that of the features.
+        detail: as in `Op`.
+    """
+
+    kind: str
+    name: str
+    data: tuple[Any, ...]
+    parts: tuple[Part, ...] = ()
+    axis: int = -1
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parts_of(*parts: tuple[Any, str, Layout | None]) -> tuple[Part, ...]:
+    """The parts whose variable there is."""
+    return tuple(Part(variable, role, layout) for variable, role, layout in parts if variable is not None)
