@@ -30,6 +30,39 @@ def with_roles(call: Call, values: Sequence[Value]) -> Call:
     return replace(call, parts=parts)
 
 
+def in_order(ops: Sequence[Op], call: Call, values: Sequence[Value]) -> Call:
+    """A product with the weights of a softmax on its left, whichever side the program has them on."""
+    if call.kind != "matmul" or len(call.data) != 2 or not _comes_from_softmax(ops, values[call.data[1]]):
+        return call
+    if _comes_from_softmax(ops, values[call.data[0]]):
+        return call
+    turned = {"l": "r", "r": "l"}
+    sides = tuple(turned.get(side, side) for side in call.detail["sides"])
+    return replace(call, data=call.data[::-1], detail={**call.detail, "sides": sides})
+
+
+def _comes_from_softmax(ops: Sequence[Op], value: Value) -> bool:
+    index = -1 if value.op is None else value.op
+    while index >= 0 and ops[index].kind in ("elementwise", "dropout", "slice") and ops[index].inputs:
+        index = ops[index].inputs[0]
+    return index >= 0 and ops[index].kind == "softmax"
+
+
+def with_keys_on_the_right(ops: Sequence[Op], step: Step, values: Sequence[Value]) -> Op | None:
+    """The product that the scores of a softmax are, its operands turned where the softmax is over the left one's axes.
+
+    A softmax over scores is over the keys: they are the right operand. None where nothing is to be turned.
+    """
+    if step.name != "reduce_max" or not values[0].sides or values[0].op is None:
+        return None
+    index = values[0].op
+    while index >= 0 and ops[index].kind != "matmul" and ops[index].inputs:
+        index = ops[index].inputs[0]
+    if {values[0].sides[axis] for axis in step.params["axes"]} != {"l"} or index < 0 or ops[index].kind != "matmul":
+        return None
+    return replace(ops[index], inputs=ops[index].inputs[::-1], reads=ops[index].reads[::-1])
+
+
 def within_a_cell(call: Call) -> Call:
     """A sum in a cell that is applied over and over is part of its gating, no residual."""
     return replace(call, kind="elementwise") if call.kind == "add" else call

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from fanwise.graph.blocks import Cuts
+from fanwise.graph.blocks import WeightParts
 from fanwise.graph.trace import INPUT, WEIGHT_KINDS, Op, Trace, Use
 from fanwise.graph.visitor import Visitor
 from fanwise.laws.base import Initializer
@@ -96,7 +96,7 @@ class Recorder(TorchFunctionMode):
         self._values: MutableMapping[Tensor, Tensor] = WeakIdKeyDictionary()  # and what the model reads in their place
         self._ops: list[Op] = []
         self._last = ""
-        self._cuts = Cuts(self._parameters)
+        self._cuts = WeightParts(self._parameters)
         self.again: Callable[[Mapping[int, Tensor]], Any] = lambda new: None
         """Executes the function that was seen last once more, with other tensors in place of arguments, by their `id`;
         None where one of them is no argument."""
@@ -118,7 +118,7 @@ class Recorder(TorchFunctionMode):
         """What was seen."""
         found = [self._sources[tensor].op for tensor in outputs if tensor in self._sources]
         ends = tuple(op for op in dict.fromkeys(found) if op >= 0)
-        return Trace(tuple(self._cuts.told(op) for op in self._ops), tuple(self._parameters.values()), ends)
+        return Trace(tuple(self._cuts.with_parts(op) for op in self._ops), tuple(self._parameters.values()), ends)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
