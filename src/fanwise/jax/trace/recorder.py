@@ -19,7 +19,7 @@ from fanwise.jax.trace.op_table import COMBINING
 from fanwise.jax.trace.pruning import kept_ops, pruned, with_whole_sums
 from fanwise.jax.trace.stand_ins import StandIns
 from fanwise.jax.trace.traced_value import Value, measured, moments_of, of_form
-from fanwise.jax.trace.uses import UseReader
+from fanwise.jax.trace.parameter_uses import UseReader
 
 SUMS = ("add", "add_any")
 """Primitives that add two arrays."""

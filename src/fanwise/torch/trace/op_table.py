@@ -103,7 +103,7 @@ def _recurrent_part(tensor: Tensor, gates: int, rows: int, before: Sequence[Part
         return Part(tensor, "state_bias" if previous is not None and previous.role == "bias" else "bias")
     if tensor.shape[0] != rows:
         return Part(tensor, "weight", Layout.dense("out in"))
-    hidden = previous is not None and previous.role == "weight" and previous.tensor.shape[0] == rows
+    hidden = previous is not None and previous.role == "weight" and previous.input.shape[0] == rows
     return Part(tensor, "recurrent" if hidden else "weight", _gated(gates))
 
 

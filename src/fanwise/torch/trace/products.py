@@ -83,7 +83,7 @@ def einsum(a: Arguments) -> Call:
     layouts, axis = einsum_layouts(equation, held, tensors)
     parts = tuple(Part(tensors[i], "weight", layout) for i, layout in zip(held, layouts, strict=True))
     if not any(layout is not None and "in" in layout.axes for layout in layouts):
-        return Call("scale", data, tuple(Part(part.tensor, "scale") for part in parts), axis)
+        return Call("scale", data, tuple(Part(part.input, "scale") for part in parts), axis)
     return Call("linear", data, parts, axis)
 
 
