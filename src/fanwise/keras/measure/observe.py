@@ -9,8 +9,9 @@ import numpy as np
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Op, Trace
 from fanwise.graph.visitor import Watcher
-from fanwise.keras.measure.gradients import Tape, by_taps, tensor_kinds
+from fanwise.keras.measure.gradients import Tape, by_taps
 from fanwise.keras.measure.losses import Judge, main_output
+from fanwise.keras.trace.backend import tensor_kinds
 from fanwise.keras.trace.recorder import Recorder
 from fanwise.keras.trace.run import (
     Inputs,

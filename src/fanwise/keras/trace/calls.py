@@ -1,50 +1,18 @@
-"""What one call is to the recorder: a layer's, or a function's."""
+"""What one call of a layer or a function is to the recorder.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+A call of kind "view" gives its input's values, moved or repeated. Of what a function is given, a part in the role
+"turned" is a matrix that the function sees transposed.
+"""
 
-from fanwise.laws.layout import Layout
+from typing import Any, TypeAlias
 
+from fanwise.graph.tracking import call as tracking
+from fanwise.graph.tracking.call import parts_of
 
-@dataclass(frozen=True)
-class Part:
-    """A variable in a role of `fanwise.graph.trace.Use`.
+__all__ = ["Call", "Part", "parts_of"]
 
-    Args:
-        variable: the variable.
-        role: as in `Use`; of what a function is given, "turned" for a matrix that it sees transposed.
-        layout: in which it is stored, where it has one.
-        steps: functions between the variable and what is used.
-    """
+Call: TypeAlias = tracking.Call[Any]
+"""What one call is; its data are tensors of the backend."""
 
-    variable: Any
-    role: str
-    layout: Layout | None = None
-    steps: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Call:
-    """What one call is.
-
-    Args:
-        kind: as in `fanwise.graph.trace.Op`; "view" for one whose output holds its input's values, moved or repeated.
-        name: of the layer's class, or of the function.
-        data: tensors that are read, in order.
-        parts: variables that are used.
-        axis: of the output, that of the features.
-        detail: as in `Op`.
-    """
-
-    kind: str
-    name: str
-    data: tuple[Any, ...]
-    parts: tuple[Part, ...] = ()
-    axis: int = -1
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-
-def parts_of(*parts: tuple[Any, str, Layout | None]) -> tuple[Part, ...]:
-    """The parts whose variable there is."""
-    return tuple(Part(variable, role, layout) for variable, role, layout in parts if variable is not None)
+Part: TypeAlias = tracking.Part[Any]
+"""A variable, or a tensor made of it, that acts as a parameter."""

@@ -118,19 +118,19 @@ def describe(a: Arguments) -> Call | None:
         return None
     reader = _READERS.get(a.name)
     found = None if reader is None else reader(a)
-    return found or _plain("other")(a)
+    return replace(found or _plain("other")(a), name=a.name)
 
 
 def _plain(kind: str) -> Callable[[Arguments], Call]:
     def read(a: Arguments) -> Call:
-        return Call(kind, a.name, a.data, tuple(replace(part, role="operand") for part in a.held))
+        return Call(kind, a.data, tuple(replace(part, role="operand") for part in a.held))
 
     return read
 
 
 def _joined(a: Arguments) -> Call:
     """Variables among what is joined are read as data."""
-    return Call("concat", a.name, a.values)
+    return Call("concat", a.values)
 
 
 def _activation(a: Arguments) -> Call:
@@ -141,7 +141,7 @@ def _activation(a: Arguments) -> Call:
     if name == "gelu":
         detail["approximate"] = "tanh" if a.get(1, "approximate", True) else "none"
     axis = a.get(1, "axis", -1) if name == "glu" else -1
-    return Call("activation", a.name, a.data[:1], tuple(replace(p, role="slope") for p in a.held), axis, detail)
+    return Call("activation", a.data[:1], tuple(replace(p, role="slope") for p in a.held), axis, detail)
 
 
 def _binary(a: Arguments) -> Call:
@@ -149,13 +149,13 @@ def _binary(a: Arguments) -> Call:
     sums = a.name in ("add", "subtract")
     role, data, held = ("shift" if sums else "scale"), a.data, a.held
     if held and data:
-        return Call(role, a.name, data, tuple(replace(part, role=role) for part in held))
+        return Call(role, data, tuple(replace(part, role=role) for part in held))
     numbers = [float(v) for v in (*a.args[:2], *a.named.values()) if _is_number(v)]
     if len(data) == 2:
         kind = "add" if sums else "elementwise" if a.name in ("divide", "true_divide", "divide_no_nan") else "mul"
-        return Call(kind, a.name, data, (), -1, {"minus": 1} if a.name == "subtract" else {})
+        return Call(kind, data, (), -1, {"minus": 1} if a.name == "subtract" else {})
     detail = {"constant": numbers[0]} if numbers else {}
-    return Call("elementwise", a.name, data, tuple(replace(part, role="operand") for part in held), -1, detail)
+    return Call("elementwise", data, tuple(replace(part, role="operand") for part in held), -1, detail)
 
 
 def _is_number(value: Any) -> bool:
@@ -170,15 +170,15 @@ def _matmul(a: Arguments) -> Call | None:
     if held[0] is not None and held[1] is not None:
         return None
     if held[1] is not None:
-        return Call("linear", a.name, (left,), (_weight(held[1], right, ("in", "out")),))
+        return Call("linear", (left,), (_weight(held[1], right, ("in", "out")),))
     if held[0] is not None:
-        return Call("linear", a.name, (right,), (_weight(held[0], left, ("out", "in")),), -2)
-    return Call("matmul", a.name, (left, right), (), -1, {"width": shape_of(left)[-1]})
+        return Call("linear", (right,), (_weight(held[0], left, ("out", "in")),), -2)
+    return Call("matmul", (left, right), (), -1, {"width": shape_of(left)[-1]})
 
 
 def _weight(part: Part, seen: Any, roles: tuple[str, str]) -> Part:
     """A variable as the weight of a product; its layout where the product sees it as it is stored, or transposed."""
-    stored, shape = shape_of(part.variable), shape_of(seen)
+    stored, shape = shape_of(part.input), shape_of(seen)
     axes = ("stack",) * (len(shape) - 2) + roles if len(shape) > 1 else ("in",)
     if part.role == "turned" and len(stored) == 2:
         axes = axes[::-1]
@@ -192,35 +192,31 @@ def _einsum(a: Arguments) -> Call | None:
         return None
     held = [a.holds(value) for value in operands]
     if held == [None, None]:
-        return _einsum_of_data(a.name, equation, operands)
+        return _einsum_of_data(equation, operands)
     which = 0 if held[0] is not None else 1
     part, data = held[which], operands[1 - which]
-    return (
-        None
-        if part is None or held[1 - which] is not None
-        else _einsum_of_weight(a.name, equation, part, (which, data))
-    )
+    return None if part is None or held[1 - which] is not None else _einsum_of_weight(equation, part, (which, data))
 
 
-def _einsum_of_weight(name: str, equation: str, part: Part, place: tuple[int, Any]) -> Call | None:
+def _einsum_of_weight(equation: str, part: Part, place: tuple[int, Any]) -> Call | None:
     """A product of data and of a variable, which is one operand or the other."""
     which, data = place
     try:
         layout = Layout.einsum(equation, operand=which)
     except ValueError:  # a label that stands in neither of the others
         return None
-    if len(layout.axes) != len(part.variable.shape):
+    if len(layout.axes) != len(part.input.shape):
         return None
     if "in" not in layout.axes:
-        return Call("scale", name, (data,), (replace(part, role="scale"),))
+        return Call("scale", (data,), (replace(part, role="scale"),))
     result = equation.replace(" ", "").partition("->")[2].replace("...", ".")
     term = equation.replace(" ", "").partition("->")[0].split(",")[which]
     places = [result.index(label) for label, role in zip(term, layout.axes, strict=True) if role == "out"]
     axis = max(places) - len(result) if places else -1
-    return Call("linear", name, (data,), (replace(part, role="weight", layout=layout),), axis)
+    return Call("linear", (data,), (replace(part, role="weight", layout=layout),), axis)
 
 
-def _einsum_of_data(name: str, equation: str, operands: Sequence[Any]) -> Call:
+def _einsum_of_data(equation: str, operands: Sequence[Any]) -> Call:
     """A product of data: the operand that makes the last axis of the output is the second."""
     terms, _, result = equation.replace(" ", "").partition("->")
     first, second = terms.split(",")
@@ -228,7 +224,7 @@ def _einsum_of_data(name: str, equation: str, operands: Sequence[Any]) -> Call:
     sizes = dict(zip(first, shape_of(operands[0]), strict=False)) if "." not in first else {}
     summed = [label for label in first if label in second and label not in result]
     width = math.prod(sizes.get(label, 1) for label in summed)
-    return Call("matmul", name, pair, (), -1, {"width": width})
+    return Call("matmul", pair, (), -1, {"width": width})
 
 
 def _attention(a: Arguments) -> Call:
@@ -237,7 +233,6 @@ def _attention(a: Arguments) -> Call:
     detail = {"causal": bool(a.get(6, "is_causal", False)), "width": width}
     return Call(
         "attention",
-        a.name,
         (query, key, value),
         (),
         -1,
@@ -248,27 +243,27 @@ def _attention(a: Arguments) -> Call:
 def _take(a: Arguments) -> Call | None:
     """Rows of a variable taken by indices; None for any other selection."""
     part, indices = a.holds(a.args[0]), a.get(1, "indices")
-    if part is None or len(part.variable.shape) != 2:
+    if part is None or len(part.input.shape) != 2:
         return None
     axis = a.get(2, "axis", 0)
     if axis not in (0, None):
         return None
     data = tuple(tensors_in([indices]))
-    return Call("embedding", a.name, data, (replace(part, role="table", layout=Layout.embedding()),))
+    return Call("embedding", data, (replace(part, role="table", layout=Layout.embedding()),))
 
 
 def _conv(a: Arguments) -> Call | None:
     part = a.holds(a.get(1, "kernel"))
     if part is None or a.name == "separable_conv":
         return None
-    dims = len(part.variable.shape) - 2
+    dims = len(part.input.shape) - 2
     steps = a.get(2, "strides", 1)
     stride = (steps,) * dims if isinstance(steps, int) else tuple(steps)
     window = "kernel " * dims
     if a.name == "conv":
         inputs = shape_of(a.args[0])
         channels = inputs[-1] if a.named.get("data_format") != "channels_first" else inputs[1]
-        groups = max(channels // int(part.variable.shape[-2]), 1)
+        groups = max(channels // int(part.input.shape[-2]), 1)
         layout = Layout.conv(window + "in out", groups=groups, stride=stride)
     elif a.name == "depthwise_conv":
         layout = Layout.depthwise(window + "in out", stride=stride)
@@ -276,7 +271,7 @@ def _conv(a: Arguments) -> Call | None:
         layout = Layout.conv_transpose(window + "out in", stride=stride)
     axis = -1 if a.named.get("data_format") != "channels_first" else -(dims + 1)
     kind = "conv_transpose" if a.name == "conv_transpose" else "conv"
-    return Call(kind, a.name, (a.args[0],), (replace(part, role="weight", layout=layout),), axis, {"stride": stride})
+    return Call(kind, (a.args[0],), (replace(part, role="weight", layout=layout),), axis, {"stride": stride})
 
 
 def _norm(a: Arguments) -> Call:
@@ -284,9 +279,9 @@ def _norm(a: Arguments) -> Call:
     parts = [
         replace(part, role=role) for name, role in roles.items() if (part := a.holds(a.named.get(name))) is not None
     ]
-    known = {id(part.variable) for part in parts}
-    rest = [replace(part, role="scale") for part in a.held if id(part.variable) not in known]
-    return Call("norm", a.name, a.data[:1], (*parts, *rest), -1, {"norm": a.name})
+    known = {id(part.input) for part in parts}
+    rest = [replace(part, role="scale") for part in a.held if id(part.input) not in known]
+    return Call("norm", a.data[:1], (*parts, *rest), -1, {"norm": a.name})
 
 
 def _table() -> dict[str, Callable[[Arguments], Call | None]]:

@@ -34,10 +34,10 @@ def separated(layer: Any) -> Iterator[tuple[Call, Callable[[Any], Any]]]:
     depthwise = Layout.depthwise("kernel " * dims + "in out", stride=strides)
     detail = {"stride": strides, "padding": layer.padding, "dilation": layer.dilation_rate, "groups": 0}
     parts = parts_of((own["depthwise_kernel"], "weight", depthwise))
-    yield Call("conv", "DepthwiseConv", (), parts, axis, detail), lambda x: _depthwise(layer, own, x)
+    yield Call("conv", (), parts, axis, detail, "DepthwiseConv"), lambda x: _depthwise(layer, own, x)
     pointwise = Layout.conv("kernel " * dims + "in out")
     parts = parts_of((own["pointwise_kernel"], "weight", pointwise), (own.get("bias"), "bias", None))
-    yield Call("conv", "PointwiseConv", (), parts, axis, {"groups": 1}), lambda x: _pointwise(layer, own, x)
+    yield Call("conv", (), parts, axis, {"groups": 1}, "PointwiseConv"), lambda x: _pointwise(layer, own, x)
 
 
 def _depthwise(layer: Any, own: Any, inputs: Any) -> Any:
