@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fanwise.theory import forward
+from fanwise.theory.rules import FORWARD
 from fanwise.theory.samples import HERE, Rows, likeness, second
 from fanwise.theory.walk import Here, Walk
 
@@ -96,7 +96,7 @@ def _follows(walk: Walk, here: Here, sources: list[Scatter]) -> float:
 
 def _slope(walk: Walk, here: Here, place: int) -> float:
     """D ln E y^2 / d ln E x^2 by one of the sources."""
-    rule, before = forward.RULES.get(here.op.kind), second(walk.rows[here.op.index][HERE])
+    rule, before = FORWARD.get(here.op.kind), second(walk.rows[here.op.index][HERE])
     if rule is None or here.op.kind not in FUNCTIONS or not before > 0:
         return 1.0
     sources = tuple(rows * (1 + NUDGE) if i == place else rows for i, rows in enumerate(here.sources))

@@ -1,7 +1,7 @@
 """What the moments should be at each op of a trace, without running it: signals forward, gradients backward.
 
 Every op's output is represented by a sample of its values at two places of an example and in another example
-(`samples`); `forward` and `backward` hold the rule of each kind of op.
+(`samples`); `rules` holds the rule of each kind of op.
 """
 
 import math
@@ -13,7 +13,10 @@ import numpy as np
 
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Visitor
-from fanwise.theory import backward, bands, forward
+from fanwise.theory import bands
+from fanwise.theory.gradients import gradients as carried_back
+from fanwise.theory.rules import FORWARD
+from fanwise.theory.rules.pointwise import probed
 from fanwise.theory.samples import HERE, SAMPLES, Likeness, Rows, likeness, normal_rows, second
 from fanwise.theory.walk import Given, Here, Walk
 
@@ -79,7 +82,7 @@ def propagate(
             rows = _output(walk, here, unruled)
             factor = visitor.after(op, partial(second, rows[HERE]))
             walk.keep(here, rows if factor is None else rows * factor)
-        back = () if gradients is None else backward.gradients(walk, gradients)
+        back = () if gradients is None else carried_back(walk, gradients)
         wander = () if gradients is None else bands.scatters(walk)
     return _told(walk, (wander, back), unruled)
 
@@ -92,12 +95,12 @@ def _alike(trace: Trace, size: float) -> dict[int, Given]:
 
 def _output(walk: Walk, here: Here, unruled: list[int]) -> Rows:
     """A sample of what an op gives: by its rule; else by its own function; else what it reads."""
-    rule = forward.RULES.get(here.op.kind)
+    rule = FORWARD.get(here.op.kind)
     found = None if rule is None else rule(walk, here)
     if found is not None:
         return found
     walk.doubt(here.op)
-    found = forward.probed(here)
+    found = probed(here)
     if found is not None:
         walk.measured[here.op.index] = None
         return found
