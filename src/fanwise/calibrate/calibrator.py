@@ -13,7 +13,7 @@ from fanwise.calibrate.solving import factor_for
 from fanwise.calibrate.tasks import Task, tasks
 from fanwise.calibrate.units import spread
 from fanwise.graph.trace import INPUT, WEIGHT_KINDS, Op, Trace
-from fanwise.plan.recipes import head_std
+from fanwise.plan.recipes.unit import head_std
 
 SAME = "its output is the same at every example: its bias alone"
 ONE, NOTHING = np.ones(()), np.zeros(())

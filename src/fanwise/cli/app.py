@@ -152,7 +152,7 @@ def theory(
         for option, path in {"--html": html, "--svg": svg}.items():
             if path is not None:
                 console.check_writable(path, option)
-        from fanwise.theory import pages  # noqa: PLC0415
+        from fanwise.theory.meanfield import pages  # noqa: PLC0415
 
         document, values = pages.theory_page(name, sigma_b=sigma_b, depth=depth, width=width)
         if svg is not None:

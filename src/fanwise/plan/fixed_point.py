@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from fanwise.graph.trace import Trace
 from fanwise.plan.planner import Decision, Planner
-from fanwise.plan.recipes import Recipe
+from fanwise.plan.recipes.unit import Recipe
 from fanwise.plan.row import Row
 
 PASSES = 3

@@ -13,7 +13,7 @@ from fanwise.graph.trace import INPUT, Op, Trace, Use
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
-from fanwise.plan.recipes import Choice, Feed, Recipe
+from fanwise.plan.recipes.unit import Choice, Feed, Recipe
 from fanwise.plan.roles import MAPS, Case, cases, fan_in_of
 
 UNFED = ("recurrent", "output", "bias", "state_bias", "operand")

@@ -10,7 +10,6 @@ from fanwise.graph.trace import INPUT, KEEPING, Op, Trace, Use
 from fanwise.laws.base import Initializer, Moments
 from fanwise.laws.composite import Blocks
 from fanwise.stream.box import Shape
-from fanwise.theory.averaging import Attended
 from fanwise.theory.padding import Profile, mixed
 from fanwise.theory.samples import (
     ANOTHER,
@@ -27,6 +26,7 @@ from fanwise.theory.samples import (
     one_place,
     second,
 )
+from fanwise.theory.softmax_average import Attended
 
 USES = 4
 """Earlier uses of one weight that a further use is held against."""

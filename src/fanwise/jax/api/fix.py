@@ -10,7 +10,7 @@ from fanwise.jax.api.plan import plan
 from fanwise.jax.measure.losses import LossLike, split
 from fanwise.jax.trace.models import as_model
 from fanwise.jax.weights.apply import read
-from fanwise.plan.recipes import Recipe
+from fanwise.plan.recipes.unit import Recipe
 from fanwise.plan.row import Row
 
 

@@ -19,7 +19,7 @@ from fanwise.jax.api.plan import plan
 from fanwise.jax.measure.losses import LossLike
 from fanwise.jax.trace.models import FORMS, Model, as_model, is_model
 from fanwise.plan.plan import Plan
-from fanwise.plan.registry import recipe as as_recipe
+from fanwise.plan.recipes.registry import recipe as as_recipe
 from fanwise.targets.commands import three
 from fanwise.targets.names import called, guarded
 from fanwise.targets.resolved import Asked, takes_one

@@ -14,7 +14,7 @@ from fanwise.jax.stream.dtypes import Kind, as_kind
 from fanwise.jax.stream.keys import JaxKey, fanwise_key
 from fanwise.jax.trace.models import as_model, parameters
 from fanwise.laws.structured import MatrixLaw
-from fanwise.plan.fitting import check_fits, chosen_rows
+from fanwise.plan.model_fit import check_fits, chosen_rows
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import Row, holds, placed
 from fanwise.stream.box import Box, check_memory

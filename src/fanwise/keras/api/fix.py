@@ -8,7 +8,7 @@ from fanwise.check.report import Report
 from fanwise.keras.api.plan import plan
 from fanwise.keras.measure.losses import LossLike, split
 from fanwise.keras.weights.read_write import read
-from fanwise.plan.recipes import Recipe
+from fanwise.plan.recipes.unit import Recipe
 
 
 def fix(

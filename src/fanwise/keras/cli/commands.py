@@ -18,7 +18,7 @@ from fanwise.keras.api.plan import plan
 from fanwise.keras.measure.losses import LossLike
 from fanwise.keras.trace.variables import is_tensor
 from fanwise.plan.plan import Plan
-from fanwise.plan.registry import recipe as as_recipe
+from fanwise.plan.recipes.registry import recipe as as_recipe
 from fanwise.targets.commands import three
 from fanwise.targets.names import called
 from fanwise.targets.resolved import Asked

@@ -7,7 +7,11 @@ import numpy as np
 
 from fanwise.graph.patterns import constant_of
 from fanwise.graph.trace import Op, Trace
-from fanwise.theory.averaging import (
+from fanwise.theory.rules.affine import shifted
+from fanwise.theory.rules.maps import map_uses
+from fanwise.theory.rules.registry import Share, backward_rule, forward_rule
+from fanwise.theory.samples import HERE, Likeness, Rows, likeness, normal_rows, second
+from fanwise.theory.softmax_average import (
     Attended,
     Attention,
     Weights,
@@ -17,10 +21,6 @@ from fanwise.theory.averaging import (
     value_gradient,
     weights,
 )
-from fanwise.theory.rules.affine import shifted
-from fanwise.theory.rules.maps import map_uses
-from fanwise.theory.rules.registry import Share, backward_rule, forward_rule
-from fanwise.theory.samples import HERE, Likeness, Rows, likeness, normal_rows, second
 from fanwise.theory.walk import Here, Walk
 
 STEPS = ("scale", "shift", "add", "mul", "elementwise", "dropout", "slice")

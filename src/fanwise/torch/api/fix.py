@@ -11,7 +11,7 @@ from fanwise.check.recognise import found_law
 from fanwise.check.report import Report
 from fanwise.plan.codegen import pasted
 from fanwise.plan.plan import Plan
-from fanwise.plan.recipes import Recipe
+from fanwise.plan.recipes.unit import Recipe
 from fanwise.plan.row import Row
 from fanwise.stream.key import KeyLike
 from fanwise.torch.api.plan import plan

@@ -9,8 +9,8 @@ from fanwise.graph.trace import Trace
 from fanwise.plan.fixed_point import rows_of, settled
 from fanwise.plan.plan import Plan
 from fanwise.plan.planner import Planner
-from fanwise.plan.recipes import Recipe
-from fanwise.plan.registry import recipe as as_recipe
+from fanwise.plan.recipes.registry import recipe as as_recipe
+from fanwise.plan.recipes.unit import Recipe
 from fanwise.theory.propagation import propagate
 from fanwise.torch.trace.inputs import as_inputs
 from fanwise.torch.trace.provenance import dtype_name

@@ -13,7 +13,7 @@ from fanwise.check.mending import Mending
 from fanwise.check.report import Report
 from fanwise.measure.observation import Place
 from fanwise.plan.plan import Plan
-from fanwise.plan.registry import recipe as as_recipe
+from fanwise.plan.recipes.registry import recipe as as_recipe
 from fanwise.targets.commands import three
 from fanwise.targets.resolved import Asked
 from fanwise.torch.api.calibrate import calibrate

@@ -15,7 +15,7 @@ from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, TruncatedNormal, Uniform, Zeros
 from fanwise.laws.layout import Layout
 from fanwise.laws.structured import Orthogonal
-from fanwise.plan.recipes import UNIT, Choice, Feed, Recipe, Rule, gate_bias, norm_scale, padded, recurrent, zeros
+from fanwise.plan.recipes.unit import UNIT, Choice, Feed, Recipe, Rule, gate_bias, norm_scale, padded, recurrent, zeros
 from fanwise.plan.roles import Case
 from fanwise.stream.box import Shape
 

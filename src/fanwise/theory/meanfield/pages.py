@@ -25,8 +25,8 @@ from fanwise.report.document import (
     Tone,
     Verdict,
 )
-from fanwise.theory.meanfield import Critical, MeanField, correlation_map, trajectory
-from fanwise.theory.summary import NEARLY, Setting, Summary, curve, summary
+from fanwise.theory.meanfield.maps import Critical, MeanField, correlation_map, trajectory
+from fanwise.theory.meanfield.summary import NEARLY, Setting, Summary, curve, summary
 
 MEANINGS = {
     "second_moment": "forward, weights of std gain / sqrt(fan_in)",

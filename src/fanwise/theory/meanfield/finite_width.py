@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from fanwise.stream.arguments import checked_count, checked_number
-from fanwise.theory.meanfield import MeanField, length_map
-from fanwise.theory.moments import Unit
+from fanwise.theory.meanfield.maps import MeanField, length_map
+from fanwise.theory.meanfield.moments import Unit
 
 LARGEST_VARIANCE = 0.5
 """Of a log-length: beyond, the second-order expansion by which it is found says no more than that the band is wide."""

@@ -16,9 +16,9 @@ from fanwise.laws.gain import NonlinearityLike, as_nonlinearity
 from fanwise.laws.nonlinearities import Nonlinearity
 from fanwise.laws.quadrature import QuadratureError
 from fanwise.stream.arguments import checked_count, checked_number
-from fanwise.theory.moments import Unit, moments_at, slope_second_moment_at_zero, value_at_zero
-from fanwise.theory.pairs import Pair
-from fanwise.theory.roots import brackets, root
+from fanwise.theory.meanfield.moments import Unit, moments_at, slope_second_moment_at_zero, value_at_zero
+from fanwise.theory.meanfield.pairs import Pair
+from fanwise.theory.meanfield.roots import brackets, root
 
 Phase: TypeAlias = Literal["ordered", "critical", "chaotic"]
 """What becomes of two inputs: they grow alike, keep their angle, or grow apart."""

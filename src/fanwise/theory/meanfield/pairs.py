@@ -24,7 +24,7 @@ from fanwise.laws.quadrature import (
     normal_panels,
 )
 from fanwise.stream.arguments import checked_number
-from fanwise.theory.moments import Unit
+from fanwise.theory.meanfield.moments import Unit
 
 TERMS = 640
 """Terms of the Hermite series."""

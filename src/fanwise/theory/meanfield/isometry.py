@@ -9,7 +9,7 @@ import numpy as np
 from fanwise.laws.gain import NonlinearityLike, as_nonlinearity
 from fanwise.laws.quadrature import normal_mean
 from fanwise.stream.arguments import checked_count, checked_number
-from fanwise.theory.moments import Unit
+from fanwise.theory.meanfield.moments import Unit
 
 
 def jacobian_variance(f: NonlinearityLike, depth: int, *, q: float = 1.0, orthogonal: bool = False) -> float:

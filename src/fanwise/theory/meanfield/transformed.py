@@ -16,8 +16,8 @@ from fanwise.laws.gain import NonlinearityLike, as_nonlinearity
 from fanwise.laws.nonlinearities import Function, Nonlinearity
 from fanwise.laws.quadrature import QuadratureError, normal_mean, normal_mean_of_squared_slope
 from fanwise.stream.arguments import checked_count, checked_number
-from fanwise.theory.moments import Unit, affine, value_at_zero
-from fanwise.theory.roots import root
+from fanwise.theory.meanfield.moments import Unit, affine, value_at_zero
+from fanwise.theory.meanfield.roots import root
 
 Method: TypeAlias = Literal["dks", "tat"]
 Equations: TypeAlias = Callable[[float, float], NDArray[np.float64]]

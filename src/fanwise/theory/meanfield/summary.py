@@ -7,7 +7,8 @@ import numpy as np
 from fanwise.laws.gain import KINDS, NonlinearityLike, as_nonlinearity, gain
 from fanwise.laws.nonlinearities import Nonlinearity
 from fanwise.stream.arguments import checked_count, checked_number
-from fanwise.theory.meanfield import (
+from fanwise.theory.meanfield.finite_width import LogLength, walk
+from fanwise.theory.meanfield.maps import (
     Critical,
     FixedPoint,
     MeanField,
@@ -18,8 +19,7 @@ from fanwise.theory.meanfield import (
     log_slope,
     trajectory,
 )
-from fanwise.theory.transformed import LeakySlope, Transformed, dks, tat, tat_leaky_relu
-from fanwise.theory.width import LogLength, walk
+from fanwise.theory.meanfield.transformed import LeakySlope, Transformed, dks, tat, tat_leaky_relu
 
 LENGTHS = tuple(float(q) for q in np.geomspace(1e-4, 1e4, 17))
 """Lengths at which the stability of a gain without biases is looked at."""

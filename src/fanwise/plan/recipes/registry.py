@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from fanwise.plan.profiles import PROFILES
-from fanwise.plan.published import PUBLISHED
-from fanwise.plan.recipes import UNIT, Recipe
+from fanwise.plan.recipes.profiles import PROFILES
+from fanwise.plan.recipes.published import PUBLISHED
+from fanwise.plan.recipes.unit import UNIT, Recipe
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({found.name: found for found in (UNIT, *PUBLISHED, *PROFILES)})
 """Every recipe by name, in the order of the documentation."""
