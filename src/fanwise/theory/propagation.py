@@ -96,14 +96,14 @@ def _alike(trace: Trace, size: float) -> dict[int, Given]:
 def _output(walk: Walk, here: Here, unruled: list[int]) -> Rows:
     """A sample of what an op gives: by its rule; else by its own function; else what it reads."""
     rule = FORWARD.get(here.op.kind)
-    found = None if rule is None else rule(walk, here)
-    if found is not None:
-        return found
+    rows = None if rule is None else rule(walk, here)
+    if rows is not None:
+        return rows
     walk.doubt(here.op)
-    found = probed(here)
-    if found is not None:
+    rows = probed(here)
+    if rows is not None:
         walk.measured[here.op.index] = None
-        return found
+        return rows
     unruled.append(here.op.index)
     if not here.sources:
         return normal_rows(Likeness(1.0), "unknown", here.op.index)
@@ -112,12 +112,12 @@ def _output(walk: Walk, here: Here, unruled: list[int]) -> Rows:
 
 
 def _told(walk: Walk, more: tuple[tuple[float, ...], tuple[float, ...]], unruled: list[int]) -> Propagation:
-    found = [likeness(rows) for rows in walk.rows]
+    moments = [likeness(rows) for rows in walk.rows]
     return Propagation(
-        tuple(one.here for one in found),
+        tuple(moment.here for moment in moments),
         tuple(float(rows[HERE].mean()) for rows in walk.rows),
-        tuple(_share(one.elsewhere, one.here) for one in found),
-        tuple(_share(one.another, one.here) for one in found),
+        tuple(_share(moment.elsewhere, moment.here) for moment in moments),
+        tuple(_share(moment.another, moment.here) for moment in moments),
         *more,
         tuple(walk.assumed),
         tuple(walk.measured),
@@ -136,8 +136,8 @@ class _Sampled:
     sources: tuple[Rows, ...]
     sure: tuple[bool, ...]
 
-    def __call__(self, place: int) -> float:
-        return second(self.sources[place][HERE])
+    def __call__(self, operand: int) -> float:
+        return second(self.sources[operand][HERE])
 
-    def known(self, place: int) -> bool:
-        return self.sure[place]
+    def known(self, operand: int) -> bool:
+        return self.sure[operand]

@@ -69,39 +69,41 @@ def weights(attention: Attention, query: Likeness, key: Likeness) -> Weights:
     return _weights(tokens, float(f"{min(spread, WIDEST):.3g}"), round(alike, 2), attention.causal)
 
 
-def averaged(value: Likeness, found: Weights) -> Likeness:
+def averaged(value: Likeness, softmax: Weights) -> Likeness:
     """The second moments of the average of the values."""
     return Likeness(
-        found.same * value.here + (1 - found.same) * value.elsewhere,
-        found.other * value.here + (1 - found.other) * value.elsewhere,
+        softmax.same * value.here + (1 - softmax.same) * value.elsewhere,
+        softmax.other * value.here + (1 - softmax.other) * value.elsewhere,
         value.another,
     )
 
 
-def value_gradient(gradient: Likeness, found: Weights, attention: Attention) -> Likeness:
+def value_gradient(gradient: Likeness, softmax: Weights, attention: Attention) -> Likeness:
     """Of the gradient at the values, from that at the averages: g_v,j = sum_a p_aj g_a."""
     asked, given = attention.queries, attention.keys
-    here = asked / given * (found.same * gradient.here + (asked - 1) * found.other * gradient.elsewhere)
+    here = asked / given * (softmax.same * gradient.here + (asked - 1) * softmax.other * gradient.elsewhere)
     total = asked * gradient.here + asked * (asked - 1) * gradient.elsewhere
     elsewhere = (total - given * here) / (given * (given - 1)) if given > 1 else here
     return Likeness(here, elsewhere, asked**2 / given**2 * gradient.another) * attention.sharing
 
 
 def query_gradient(
-    gradient: Likeness, found: Weights, attention: Attention, operands: tuple[Likeness, ...]
+    gradient: Likeness, softmax: Weights, attention: Attention, operands: tuple[Likeness, ...]
 ) -> Likeness:
     """Of the gradient at the queries; `operands` are those of queries, keys and values."""
     _, key, value = operands
     factor = _steering(attention, value) * max(key.here - key.elsewhere, 0.0)
-    return Likeness(factor * found.steered * gradient.here, factor * found.steered_other * gradient.elsewhere)
+    return Likeness(factor * softmax.steered * gradient.here, factor * softmax.steered_other * gradient.elsewhere)
 
 
-def key_gradient(gradient: Likeness, found: Weights, attention: Attention, operands: tuple[Likeness, ...]) -> Likeness:
+def key_gradient(
+    gradient: Likeness, softmax: Weights, attention: Attention, operands: tuple[Likeness, ...]
+) -> Likeness:
     """Of the gradient at the keys."""
     query, _, value = operands
     asked, given = attention.queries, attention.keys
-    own = found.steered * gradient.here * query.here
-    others = (asked - 1) * found.steered_other * gradient.elsewhere * query.elsewhere
+    own = softmax.steered * gradient.here * query.here
+    others = (asked - 1) * softmax.steered_other * gradient.elsewhere * query.elsewhere
     here = _steering(attention, value) * asked / given * (own + others) * attention.sharing
     return Likeness(here, -here / (given - 1) if given > 1 else here)
 
@@ -125,9 +127,9 @@ def _weights(tokens: tuple[int, int], spread: float, alike: float, causal: bool)
     ends = (1 + numbers.permutation(QUERIES) * drawn // QUERIES, 1 + numbers.permutation(QUERIES) * drawn // QUERIES)
     if not causal or queries != keys:
         ends = (np.full(QUERIES, drawn), np.full(QUERIES, drawn))
-    found = _moments(_softmax(scores, ends[0]), _softmax(others, ends[1]))
+    moments = _moments(_softmax(scores, ends[0]), _softmax(others, ends[1]))
     share = drawn / keys
-    return Weights(*(moment * share for moment in found))
+    return Weights(*(moment * share for moment in moments))
 
 
 def _softmax(scores: NDArray[np.float64], ends: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -221,10 +221,10 @@ def trajectory(field: MeanField, start: float, depth: int) -> tuple[float, ...]:
         >>> [round(q, 6) for q in trajectory(MeanField("relu", 1.0), 1.0, 3)]
         [1.0, 0.5, 0.25, 0.125]
     """
-    found = [checked_number(start, name="start", low=0.0)]
+    lengths = [checked_number(start, name="start", low=0.0)]
     for _ in range(checked_count(depth, name="depth", low=0)):
-        found.append(_length_or_inf(field, found[-1]))
-    return tuple(found)
+        lengths.append(_length_or_inf(field, lengths[-1]))
+    return tuple(lengths)
 
 
 def keeps_every_length(field: MeanField) -> bool:
@@ -254,8 +254,8 @@ def fixed_points(field: MeanField) -> tuple[FixedPoint, ...]:
 
     zero = (0.0,) if length_map(field, 0.0) == 0 else ()
     finite = tuple(takewhile(lambda q: math.isfinite(_length_or_inf(field, q)), LENGTHS))
-    found = (root(excess, *ends) for ends in brackets(excess, finite))
-    return tuple(fixed_point(field, q) for q in (*zero, *found))
+    lengths = (root(excess, *ends) for ends in brackets(excess, finite))
+    return tuple(fixed_point(field, q) for q in (*zero, *lengths))
 
 
 def fixed_point(field: MeanField, q: float) -> FixedPoint:
@@ -331,8 +331,8 @@ def critical(f: NonlinearityLike, sigma_b: float = 0.0) -> Critical:
     ends = next(brackets(excess, CRITICAL_LENGTHS), None)
     if ends is None:
         raise ValueError(f"{known.name} has no critical pair with sigma_b = {sigma_b:g}: choose another sigma_b, or q")
-    found = critical_at(known, root(excess, *ends))
-    return Critical(found.sigma_w, sigma_b, found.q, found.slope)
+    point = critical_at(known, root(excess, *ends))
+    return Critical(point.sigma_w, sigma_b, point.q, point.slope)
 
 
 def critical_line(f: NonlinearityLike, lengths: Sequence[float]) -> tuple[Critical, ...]:

@@ -56,92 +56,92 @@ def theory_page(
 
     The arguments and errors are those of `summary`.
     """
-    found = summary(name, sigma_b=sigma_b, depth=depth, width=width)
+    numbers = summary(name, sigma_b=sigma_b, depth=depth, width=width)
     sections = (
-        Section("", (Verdict(verdict(found), tone=_tone(found)), *_why(found), _facts(found))),
-        Section("Gains", (_gains(found), _stability(found))),
-        Section("What the layers do", (_settings(found), Text(SETTINGS_TEXT))),
-        Section("Width", (Text(width_text(found)),)),
-        Section("Made fit for depth", tuple(_constants(found))),
-        Section("Maps", tuple(charts(found))),
+        Section("", (Verdict(verdict(numbers), tone=_tone(numbers)), *_why(numbers), _facts(numbers))),
+        Section("Gains", (_gains(numbers), _stability(numbers))),
+        Section("What the layers do", (_settings(numbers), Text(SETTINGS_TEXT))),
+        Section("Width", (Text(width_text(numbers)),)),
+        Section("Made fit for depth", tuple(_constants(numbers))),
+        Section("Maps", tuple(charts(numbers))),
     )
     about = f"plain networks of {depth} layers of {width} units, mean field"
-    return Document(f"{found.f.name}: deep networks in theory", about, sections, f"fanwise {__version__}"), values(
-        found
+    return Document(f"{numbers.f.name}: deep networks in theory", about, sections, f"fanwise {__version__}"), values(
+        numbers
     )
 
 
-def verdict(found: Summary) -> str:
+def verdict(numbers: Summary) -> str:
     """Whether a gain keeps a deep plain network at its scale, in one line."""
-    name, gain = found.f.name, f"{found.gains['second_moment']:.6g}"
-    if found.hopeless:
+    name, gain = numbers.f.name, f"{numbers.gains['second_moment']:.6g}"
+    if numbers.hopeless:
         return f"no gain keeps a deep plain {name} network at its scale"
-    if abs(found.slope - 1) <= NEARLY:
+    if abs(numbers.slope - 1) <= NEARLY:
         return f"only the gain {gain} keeps a deep plain {name} network at its scale, and nothing corrects an error"
-    if found.slope < 1:
+    if numbers.slope < 1:
         return f"the gain {gain} keeps a deep plain {name} network at its scale"
     return f"the gain {gain} keeps a plain {name} network at unit scale on paper only"
 
 
-def reason(found: Summary) -> str:
+def reason(numbers: Summary) -> str:
     """Why the verdict is what it is, in a sentence."""
-    slope = f"{found.slope:.4f}"
-    if found.hopeless:
+    slope = f"{numbers.slope:.4f}"
+    if numbers.hopeless:
         return (
             f"The variance map is unstable at every scale from 1e-4 to 1e4 (slope {slope} at 1): a deviation grows "
             "from layer to layer, whatever the gain."
         )
-    if abs(found.slope - 1) <= NEARLY:
+    if abs(numbers.slope - 1) <= NEARLY:
         return (
             "The variance map has slope 1: a deviation stays, and a wrong gain multiplies by its error at every layer."
         )
-    doing = "dies out" if found.slope < 1 else "grows"
+    doing = "dies out" if numbers.slope < 1 else "grows"
     return f"The variance map has slope {slope} at 1: a deviation of the second moment {doing} by that factor a layer."
 
 
-def remedies(found: Summary) -> tuple[str, ...]:
+def remedies(numbers: Summary) -> tuple[str, ...]:
     """What keeps a network at its scale where no gain does."""
-    if not found.hopeless:
+    if not numbers.hopeless:
         return ()
-    told = ["normalise between the layers", f"residual branches scaled by 1/sqrt({found.depth})"]
-    made = " or ".join(each.method.upper() for each in found.transformed)
-    pair = found.stable_biases
-    if made:
-        told.append(f"the activation transformed by {made} (constants below)")
+    sentences = ["normalise between the layers", f"residual branches scaled by 1/sqrt({numbers.depth})"]
+    names = " or ".join(each.method.upper() for each in numbers.transformed)
+    pair = numbers.stable_biases
+    if names:
+        sentences.append(f"the activation transformed by {names} (constants below)")
     if pair is not None:
-        told.append(
+        sentences.append(
             f"large biases: with std {pair.sigma_b:.3g} and gain {pair.sigma_w:.4g} the edge of chaos is stable, at "
             f"q = {pair.q:.3g}"
         )
-    return tuple(told)
+    return tuple(sentences)
 
 
-def width_text(found: Summary) -> str:
+def width_text(numbers: Summary) -> str:
     """The band in which the scale lies at finite width, in words."""
-    last = found.lengths[-1]
+    last = numbers.lengths[-1]
     low, high = last.band()
     if last.reliable:
         return (
             f"Over random weights, the second moment of layer {last.layer} lies within {number(low)} to "
-            f"{number(high)}, from 1 at the first layer: at width {found.width} its logarithm has mean "
+            f"{number(high)}, from 1 at the first layer: at width {numbers.width} its logarithm has mean "
             f"{last.shift:.4f} and variance {last.variance:.4f}, and the band is two standard deviations to each side."
         )
     factor = number(math.exp(2 * math.sqrt(last.variance)))
     return (
-        f"At width {found.width} the logarithm of the second moment has variance {last.variance:.3g} by layer "
+        f"At width {numbers.width} the logarithm of the second moment has variance {last.variance:.3g} by layer "
         f"{last.layer}: single networks differ by factors of {factor} and more from there on. Doubling the width "
         f"halves the variance."
     )
 
 
-def charts(found: Summary) -> Iterator[Block]:
+def charts(numbers: Summary) -> Iterator[Block]:
     """The length map, the correlation map, the trajectories and the phase diagram."""
-    yield Grid((length_chart(found), correlation_chart(found)))
-    yield trajectory_chart(found)
-    diagram = phase_diagram(found)
+    yield Grid((length_chart(numbers), correlation_chart(numbers)))
+    yield trajectory_chart(numbers)
+    diagram = phase_diagram(numbers)
     if diagram is None:
         yield Text(
-            f"The edge of chaos of {found.f.name} is no curve over 0 < sigma_b^2 < 1: no phase diagram is drawn."
+            f"The edge of chaos of {numbers.f.name} is no curve over 0 < sigma_b^2 < 1: no phase diagram is drawn."
         )
     else:
         yield diagram
@@ -157,10 +157,10 @@ def all_charts(document: Document) -> tuple[LineChart, ...]:
     )
 
 
-def length_chart(found: Summary) -> LineChart:
+def length_chart(numbers: Summary) -> LineChart:
     """The variance of a layer against that of the layer before."""
     lengths = tuple(np.linspace(0.0, 3.0, POINTS).tolist())
-    forward = _forward(found)
+    forward = _forward(numbers)
     series = (
         Series("with the gain", lengths, curve(forward, lengths), emphasis=True),
         Series("unchanged", lengths, lengths, dashed=True),
@@ -168,29 +168,29 @@ def length_chart(found: Summary) -> LineChart:
     return LineChart("Length map", Axis("q of a layer"), Axis("q of the next"), series)
 
 
-def correlation_chart(found: Summary) -> LineChart:
+def correlation_chart(numbers: Summary) -> LineChart:
     """The correlation of two inputs in a layer against that in the layer before."""
     correlations = tuple(np.linspace(0.0, 1.0, POINTS).tolist())
     series = (
-        Series("with the gain", correlations, correlation_map(_forward(found), 1.0, correlations), emphasis=True),
+        Series("with the gain", correlations, correlation_map(_forward(numbers), 1.0, correlations), emphasis=True),
         Series("unchanged", correlations, correlations, dashed=True),
     )
     return LineChart("Correlation map, q = 1", Axis("c of a layer"), Axis("c of the next"), series)
 
 
-def trajectory_chart(found: Summary) -> LineChart:
+def trajectory_chart(numbers: Summary) -> LineChart:
     """The variance over depth from a few starts."""
-    layers = range(found.depth + 1)
-    series = tuple(Series(f"from {q:g}", layers, trajectory(_forward(found), q, found.depth)) for q in STARTS)
+    layers = range(numbers.depth + 1)
+    series = tuple(Series(f"from {q:g}", layers, trajectory(_forward(numbers), q, numbers.depth)) for q in STARTS)
     drawn = [q for each in series for q in each.y if SHOWN[0] <= q <= SHOWN[1]]
     outside = len(drawn) < len(series) * len(layers)
     axis = Axis("q", scale="log", limits=SHOWN if outside else None)
     return LineChart("Length over depth, with the gain", Axis("layer", integer=True), axis, series)
 
 
-def phase_diagram(found: Summary) -> LineChart | None:
+def phase_diagram(numbers: Summary) -> LineChart | None:
     """The edge of chaos; None where it is a point or outside the picture."""
-    shown = [pair for pair in found.line if 0 < pair.sigma_b**2 <= LARGEST_BIASES]
+    shown = [pair for pair in numbers.line if 0 < pair.sigma_b**2 <= LARGEST_BIASES]
     if len(shown) < 2:
         return None
     unstable = [pair for pair in shown if pair.stability == "unstable"]
@@ -207,25 +207,25 @@ def phase_diagram(found: Summary) -> LineChart | None:
     )
 
 
-def values(found: Summary) -> dict[str, Any]:
+def values(numbers: Summary) -> dict[str, Any]:
     """The numbers as plain values, for JSON."""
-    last = found.lengths[-1]
+    last = numbers.lengths[-1]
     return {
-        "nonlinearity": found.f.name,
-        "sigma_b": found.sigma_b,
-        "depth": found.depth,
-        "width": found.width,
-        "gain": found.gains,
-        "length_slope": found.slope,
-        "stable_gain_exists": not found.hopeless and not found.homogeneous,
-        "verdict": verdict(found),
-        "remedies": remedies(found),
-        "settings": [_setting_values(setting) for setting in found.settings],
+        "nonlinearity": numbers.f.name,
+        "sigma_b": numbers.sigma_b,
+        "depth": numbers.depth,
+        "width": numbers.width,
+        "gain": numbers.gains,
+        "length_slope": numbers.slope,
+        "stable_gain_exists": not numbers.hopeless and not numbers.homogeneous,
+        "verdict": verdict(numbers),
+        "remedies": remedies(numbers),
+        "settings": [_setting_values(setting) for setting in numbers.settings],
         "log_length": {"layer": last.layer, "mean": last.shift, "variance": last.variance, "reliable": last.reliable},
-        "transformed": {each.method: _constants_of(each) for each in found.transformed},
-        "tat_leaky_relu": found.leaky,
-        "without_constants": found.refused,
-        "edge_of_chaos": found.line,
+        "transformed": {each.method: _constants_of(each) for each in numbers.transformed},
+        "tat_leaky_relu": numbers.leaky,
+        "without_constants": numbers.refused,
+        "edge_of_chaos": numbers.line,
     }
 
 
@@ -247,57 +247,57 @@ def _setting_values(setting: Setting) -> dict[str, Any]:
     return names | {"fixed_points": points, "second_moment_at_depth": setting.ends}
 
 
-def _constants_of(made: Any) -> dict[str, float]:
+def _constants_of(transformed: Any) -> dict[str, float]:
     return {
-        "in_scale": made.in_scale,
-        "in_shift": made.in_shift,
-        "out_shift": made.out_shift,
-        "out_scale": made.out_scale,
+        "in_scale": transformed.in_scale,
+        "in_shift": transformed.in_shift,
+        "out_shift": transformed.out_shift,
+        "out_scale": transformed.out_scale,
     }
 
 
-def _tone(found: Summary) -> Tone:
-    if abs(found.slope - 1) <= NEARLY:
+def _tone(numbers: Summary) -> Tone:
+    if abs(numbers.slope - 1) <= NEARLY:
         return "neutral"
-    return "good" if found.slope < 1 else "bad"
+    return "good" if numbers.slope < 1 else "bad"
 
 
-def _why(found: Summary) -> Iterator[Text]:
-    yield Text(reason(found))
-    if told := remedies(found):
-        yield Text(f"What does: {'; '.join(told)}.")
+def _why(numbers: Summary) -> Iterator[Text]:
+    yield Text(reason(numbers))
+    if sentences := remedies(numbers):
+        yield Text(f"What does: {'; '.join(sentences)}.")
 
 
-def _facts(found: Summary) -> Facts:
-    moment = (found.gains["second_moment"] / found.gains["backward"]) ** 2
+def _facts(numbers: Summary) -> Facts:
+    moment = (numbers.gains["second_moment"] / numbers.gains["backward"]) ** 2
     items = [
-        Fact("gain", f"{found.gains['second_moment']:.6g}"),
-        Fact("slope of the variance map", f"{found.slope:.4f}", tone=_tone(found)),
+        Fact("gain", f"{numbers.gains['second_moment']:.6g}"),
+        Fact("slope of the variance map", f"{numbers.slope:.4f}", tone=_tone(numbers)),
         Fact("chi at that gain", f"{moment:.4f}"),
     ]
-    edge = [setting for setting in found.settings if setting.name.endswith("edge of chaos")]
+    edge = [setting for setting in numbers.settings if setting.name.endswith("edge of chaos")]
     items += [Fact(f"edge of chaos, sigma_b {s.field.sigma_b:g}", f"sigma_w {s.field.sigma_w:.6g}") for s in edge[-1:]]
     return Facts(tuple(items))
 
 
-def _gains(found: Summary) -> Table:
-    rows = (Row((MEANINGS[kind], f"{gain:.10g}", f"{gain**2:.10g}")) for kind, gain in found.gains.items())
+def _gains(numbers: Summary) -> Table:
+    rows = (Row((MEANINGS[kind], f"{gain:.10g}", f"{gain**2:.10g}")) for kind, gain in numbers.gains.items())
     columns = (Column("keeps the scale"), Column("gain", align="right"), Column("gain^2", align="right"))
     return Table(columns, tuple(rows), caption="At unit second moment.")
 
 
-def _stability(found: Summary) -> Text:
-    least, most = min(found.slopes.values()), max(found.slopes.values())
+def _stability(numbers: Summary) -> Text:
+    least, most = min(numbers.slopes.values()), max(numbers.slopes.values())
     return Text(
         f"With the gain that keeps a length q, for q from 1e-4 to 1e4, the variance map has slopes from {least:.4f} to "
         f"{most:.4f} at q: below 1 a deviation dies out, above 1 it grows."
     )
 
 
-def _settings(found: Summary) -> Table:
-    labels = ("sigma_w", "sigma_b", "q", "slope", "chi", "c", "xi q", "xi c", f"q at {found.depth}")
+def _settings(numbers: Summary) -> Table:
+    labels = ("sigma_w", "sigma_b", "q", "slope", "chi", "c", "xi q", "xi c", f"q at {numbers.depth}")
     columns = (Column("weights and biases"), *(Column(label, align="right") for label in labels))
-    return Table(columns, tuple(_setting_row(setting) for setting in found.settings))
+    return Table(columns, tuple(_setting_row(setting) for setting in numbers.settings))
 
 
 def _setting_row(setting: Setting) -> Row:
@@ -315,25 +315,25 @@ def _setting_row(setting: Setting) -> Row:
     return Row((*head, *cells), tone=TONES[point.stability])
 
 
-def _constants(found: Summary) -> Iterator[Block]:
-    if found.transformed:
+def _constants(numbers: Summary) -> Iterator[Block]:
+    if numbers.transformed:
         columns = (Column("method"), *(Column(label, align="right") for label in ("a", "b", "c", "d")))
         rows = tuple(
             Row((each.method.upper(), *(f"{value:.8f}" for value in _constants_of(each).values())))
-            for each in found.transformed
+            for each in numbers.transformed
         )
-        yield Text(f"d (f(a x + b) + c) in place of f(x), gain 1, for {found.depth} nonlinear layers:")
+        yield Text(f"d (f(a x + b) + c) in place of f(x), gain 1, for {numbers.depth} nonlinear layers:")
         yield Table(columns, rows)
-    if found.leaky is not None:
+    if numbers.leaky is not None:
         yield Text(
-            f"TAT's leaky ReLU for {found.depth} layers: negative slope {found.leaky.negative_slope:.8f}, times "
-            f"{found.leaky.scale:.8f}, gain 1."
+            f"TAT's leaky ReLU for {numbers.depth} layers: negative slope {numbers.leaky.negative_slope:.8f}, times "
+            f"{numbers.leaky.scale:.8f}, gain 1."
         )
-    yield from (Text(f"{why}.") for why in found.refused)
+    yield from (Text(f"{why}.") for why in numbers.refused)
 
 
-def _forward(found: Summary) -> MeanField:
-    return MeanField(found.f, found.gains["second_moment"])
+def _forward(numbers: Summary) -> MeanField:
+    return MeanField(numbers.f, numbers.gains["second_moment"])
 
 
 def _edge(name: str, pairs: Sequence[Critical], *, dashed: bool = False) -> Series | None:

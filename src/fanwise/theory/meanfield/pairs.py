@@ -215,9 +215,9 @@ def _mirrored(kinks: tuple[float, ...]) -> tuple[float, ...]:
 
 def _coefficients(nodes: F64, weighed: F64) -> F64:
     """Sums of weighed values times normalised Hermite polynomials, by their three-term recurrence."""
-    found = np.empty(TERMS)
+    coefficients = np.empty(TERMS)
     before, now = np.zeros_like(nodes), np.ones_like(nodes)
     for n in range(TERMS):
-        found[n] = weighed @ now
+        coefficients[n] = weighed @ now
         before, now = now, (nodes * now - math.sqrt(n) * before) / math.sqrt(n + 1)
-    return found
+    return coefficients

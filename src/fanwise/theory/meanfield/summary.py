@@ -173,24 +173,24 @@ def _setting(field: MeanField, named: list[tuple[str, float]], depth: int) -> Se
 
 def _reliable(field: MeanField, depth: int, width: int) -> tuple[LogLength, ...]:
     """The layers whose log-length is known, and the first where it is not."""
-    found = []
+    reliable = []
     for layer in walk(field, [width] * depth):
-        found.append(layer)
+        reliable.append(layer)
         if not layer.reliable:
             break
-    return tuple(found)
+    return tuple(reliable)
 
 
 def _made_fit(f: Nonlinearity, depth: int) -> tuple[tuple[Transformed, ...], tuple[str, ...]]:
     """The function made fit for depth, and why that failed."""
-    found: list[Transformed] = []
+    transformed: list[Transformed] = []
     refused: list[str] = []
     for make in (dks, tat):
         try:
-            found.append(make(f, depth))
+            transformed.append(make(f, depth))
         except ValueError as error:
             refused.append(str(error))
-    return tuple(found), tuple(dict.fromkeys(refused))
+    return tuple(transformed), tuple(dict.fromkeys(refused))
 
 
 def _leaky(depth: int) -> LeakySlope | None:

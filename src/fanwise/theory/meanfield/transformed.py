@@ -180,8 +180,8 @@ def tat_leaky_relu(depth: int, *, correlation: float = TAT_CORRELATION) -> Leaky
     if excess(0.0) < 0:
         reached = _leaky_correlation(0.0, depth)
         raise ValueError(f"depth = {depth}: even ReLU takes correlation 0 only to {reached:.4g}, not to {wanted:g}")
-    found = root(excess, 0.0, 1.0)
-    return LeakySlope(depth, found, math.sqrt(2 / (1 + found**2)))
+    negative_slope = root(excess, 0.0, 1.0)
+    return LeakySlope(depth, negative_slope, math.sqrt(2 / (1 + negative_slope**2)))
 
 
 def _leaky_correlation(slope: float, depth: int) -> float:
@@ -250,9 +250,9 @@ def _solved(
 ) -> Transformed:
     """The constants from the first start from which Newton's method arrives."""
     for scale, shift in product(SCALES, SHIFTS):
-        found = _newton(equations, scale, shift)
-        if found is not None:
-            return Transformed(f, method, depth, *found, *finish(affine(f, *found)))
+        solution = _newton(equations, scale, shift)
+        if solution is not None:
+            return Transformed(f, method, depth, *solution, *finish(affine(f, *solution)))
     raise ValueError(f"{f.name} has no {method.upper()} constants for depth {depth} that our solver finds")
 
 
@@ -278,9 +278,9 @@ def _newton_step(
     for halving in range(HALVINGS):
         tried = at + step / 2**halving
         if tried[0] > SMALLEST_SCALE and np.abs(tried).max() < LARGEST:
-            found = equations(tried[0], tried[1])
-            if np.linalg.norm(found) < np.linalg.norm(residual):
-                return tried, found
+            errors = equations(tried[0], tried[1])
+            if np.linalg.norm(errors) < np.linalg.norm(residual):
+                return tried, errors
     raise ValueError("no step makes the residual smaller")
 
 
@@ -307,6 +307,6 @@ def _check_smooth(f: Nonlinearity) -> None:
 
 def _check_bent(f: Nonlinearity) -> None:
     """Refuses homogeneous functions, f(a x) = a^k f(x), whose scale cannot change their shape."""
-    half, one, two = (Unit(f, q).second_moment() for q in (0.25, 1.0, 4.0))
-    if value_at_zero(f) == 0 and abs(half * two / one**2 - 1) <= HOMOGENEOUS:
+    half, unit, two = (Unit(f, q).second_moment() for q in (0.25, 1.0, 4.0))
+    if value_at_zero(f) == 0 and abs(half * two / unit**2 - 1) <= HOMOGENEOUS:
         raise ValueError(f"{f.name} is homogeneous: no scale or shift makes it fit for depth (ReLU: tat_leaky_relu)")

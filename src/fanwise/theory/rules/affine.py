@@ -26,10 +26,10 @@ def scale_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/dx = w g, summed over the places to which x was repeated."""
     factor = np.ones(SAMPLES)
     for use in here.op.used("scale"):
-        found = walk.vector(use, here.laws)
-        factor = factor if found is None else factor * found
-    for place, source in enumerate(here.op.inputs[:1]):
-        yield Share(source, gathered(factor * gradient, here.op.shape, here.read(place)))
+        sample = walk.vector(use, here.laws)
+        factor = factor if sample is None else factor * sample
+    for operand, source in enumerate(here.op.inputs[:1]):
+        yield Share(source, gathered(factor * gradient, here.op.shape, here.read(operand)))
 
 
 @forward_rule("shift")

@@ -45,9 +45,9 @@ def attention(walk: Walk, here: Here) -> Rows | None:
     sharing = query[-3] / key[-3] if len(query) == len(key) > 2 and key[-3] else 1.0
     width = int(op.detail.get("width", query[-1]))
     scale = float(op.detail.get("scale", width**-0.5))
-    found = Attention(query[-2], key[-2], width, scale, bool(op.detail.get("causal", False)), max(sharing, 1.0))
+    attended = Attention(query[-2], key[-2], width, scale, bool(op.detail.get("causal", False)), max(sharing, 1.0))
     operands = [likeness(rows) for rows in here.sources[:3]]
-    return _attended(walk, op, found, (operands[0], operands[1], operands[2]))
+    return _attended(walk, op, attended, (operands[0], operands[1], operands[2]))
 
 
 @backward_rule("attention")
@@ -62,8 +62,8 @@ def attention_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share
     averages independent of weights and values.
     """
     memory = walk.attended.get(here.op.index)
-    for place, moments in enumerate(operand_gradients(memory, likeness(gradient)) if memory is not None else ()):
-        yield Share(here.op.inputs[place], normal_rows(moments, "back", here.op.index, place))
+    for operand, moments in enumerate(operand_gradients(memory, likeness(gradient)) if memory is not None else ()):
+        yield Share(here.op.inputs[operand], normal_rows(moments, "back", here.op.index, operand))
 
 
 @forward_rule("attention_block")
@@ -74,11 +74,11 @@ def attention_block(walk: Walk, here: Here) -> Rows | None:
 
     Derived here: linear maps before and after the average of `attention`.
     """
-    found = block_operands(walk, here)
+    block = block_operands(walk, here)
     out = here.op.used("output")
-    if found is None or not out:
+    if block is None or not out:
         return None
-    attention, operands = found
+    attention, operands = block
     values = _attended(walk, here.op, attention, operands)
     variance, _ = walk.map_variance(out[0], here.laws)
     return shifted(walk, here, math.sqrt(variance) * walk.through(out[0].path, values, here.op.index, "out"))
@@ -93,8 +93,8 @@ def attention_block_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator
     variance, _ = walk.map_variance(out[0], here.laws)
     inner = likeness(gradient) * variance
     gains = block_gains(walk, here)
-    for place, moments in enumerate(operand_gradients(memory, inner)):
-        yield Share(here.op.inputs[place], normal_rows(moments * gains[place], "back", here.op.index, place))
+    for operand, moments in enumerate(operand_gradients(memory, inner)):
+        yield Share(here.op.inputs[operand], normal_rows(moments * gains[operand], "back", here.op.index, operand))
 
 
 @forward_rule("matmul")
@@ -110,11 +110,11 @@ def matmul(walk: Walk, here: Here) -> Rows | None:
         return None
     softmax = softmax_before(walk.trace, here.op)
     if softmax is not None:
-        found = written_attention(walk, here, softmax)
-        if found is None:
+        written = written_attention(walk, here, softmax)
+        if written is None:
             values = likeness(here.sources[1])
             return normal_rows(averaged(values, _even(softmax.shape[-1])), here.op.index)
-        return _attended(walk, here.op, *found)
+        return _attended(walk, here.op, *written)
     width = int(here.op.detail.get("width", here.read(0)[-1] if here.read(0) else 1))
     scale = abs(float(here.op.detail.get("constant", 1.0)))
     first, other = likeness(here.sources[0]), likeness(here.sources[1])
@@ -144,11 +144,11 @@ def product_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     if len(here.sources) < 2 or not here.op.shape:
         return
     scale = float(here.op.detail.get("constant", 1.0)) ** 2
-    for place, other in ((0, 1), (1, 0)):
-        summed = here.op.size / max(math.prod(here.read(place)), 1) * (here.read(0)[-1] if here.read(0) else 1)
+    for operand, other in ((0, 1), (1, 0)):
+        summed = here.op.size / max(math.prod(here.read(operand)), 1) * (here.read(0)[-1] if here.read(0) else 1)
         factor = scale * summed * second(here.sources[other][HERE])
         yield Share(
-            here.op.inputs[place], normal_rows(Likeness(second(gradient[HERE]) * factor), "back", here.op.index)
+            here.op.inputs[operand], normal_rows(Likeness(second(gradient[HERE]) * factor), "back", here.op.index)
         )
 
 
@@ -184,8 +184,8 @@ def block_operands(walk: Walk, here: Here) -> tuple[Attention, tuple[Likeness, L
     moments = [likeness(rows) * gain for rows, gain in zip(here.sources, block_gains(walk, here), strict=False)]
     width = max(op.shape[-1] // int(op.detail.get("heads", 1)), 1)
     tokens = here.read(0)[0], here.read(1)[0]
-    found = Attention(*tokens, width, width**-0.5, bool(op.detail.get("causal", False)))
-    return found, (moments[0], moments[1], moments[2])
+    attended = Attention(*tokens, width, width**-0.5, bool(op.detail.get("causal", False)))
+    return attended, (moments[0], moments[1], moments[2])
 
 
 def block_gains(walk: Walk, here: Here) -> list[float]:
@@ -198,20 +198,20 @@ def block_gains(walk: Walk, here: Here) -> list[float]:
     return [gain for _, gain, _ in blocks] if len(blocks) == 3 else [walk.map_variance(packed[0], here.laws)[0]] * 3
 
 
-def _attended(walk: Walk, op: Op, found: Attention, operands: tuple[Likeness, Likeness, Likeness]) -> Rows:
+def _attended(walk: Walk, op: Op, attention_op: Attention, operands: tuple[Likeness, Likeness, Likeness]) -> Rows:
     walk.doubt(op)
-    moments = weights(found, *operands[:2])
-    walk.attended[op.index] = found, operands, moments
+    moments = weights(attention_op, *operands[:2])
+    walk.attended[op.index] = attention_op, operands, moments
     return normal_rows(averaged(operands[2], moments), op.index, "attention")
 
 
 def operand_gradients(memory: Attended, gradient: Likeness) -> tuple[Likeness, Likeness, Likeness]:
     """Gradients at queries, keys and values."""
-    found, operands, moments = memory
+    attended, operands, moments = memory
     return (
-        query_gradient(gradient, moments, found, operands),
-        key_gradient(gradient, moments, found, operands),
-        value_gradient(gradient, moments, found),
+        query_gradient(gradient, moments, attended, operands),
+        key_gradient(gradient, moments, attended, operands),
+        value_gradient(gradient, moments, attended),
     )
 
 

@@ -45,15 +45,15 @@ def recurrent_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share
         size = math.sqrt(second(gradient[HERE]))
         at_states = [size * fresh("start", here.op.index, time) for time in range(len(run.steps))]
     outputs = walk.features(here.op) / max(here.read(0)[-1] if here.read(0) else 1, 1)
-    found = [math.sqrt(outputs) * one for one in input_gradients(walk, run, at_states, here.op.index)]
+    at_inputs = [math.sqrt(outputs) * step for step in input_gradients(walk, run, at_states, here.op.index)]
     source = here.op.inputs[0]
     if isinstance(walk.memory.get(source), Unrolled):
-        walk.sequences[source] = found
-    yield Share(source, normal_rows(_over_time(found), "back", here.op.index))
+        walk.sequences[source] = at_inputs
+    yield Share(source, normal_rows(_over_time(at_inputs), "back", here.op.index))
 
 
 def _over_time(steps: list[Values]) -> Likeness:
     """Second moments over the steps, and of any two of them."""
-    size = sum(second(one) for one in steps) / len(steps)
-    pairs = [float(np.mean(one * other)) for i, one in enumerate(steps) for other in steps[:i]]
+    size = sum(second(step) for step in steps) / len(steps)
+    pairs = [float(np.mean(step * other)) for i, step in enumerate(steps) for other in steps[:i]]
     return Likeness(size, sum(pairs) / len(pairs) if pairs else size)

@@ -46,9 +46,9 @@ def linear(walk: Walk, here: Here) -> Rows | None:
     kernel = kernel_of(walk, uses[0])
     passage = padding.forward(here.op, here.read(0), kernel, walk.profile(here.op.inputs[0]) if kernel else ())
     walk.profiles[here.op.index] = passage.profile
-    found = math.sqrt(variance * passage.share) * walk.through(uses[0].path, _thinned(rows, passage), here.op.index)
+    rows_out = math.sqrt(variance * passage.share) * walk.through(uses[0].path, _thinned(rows, passage), here.op.index)
     _remember_parts(walk, here, uses[0])
-    return shifted(walk, here, found + coherent * passage.share * rows.mean(axis=1, keepdims=True))
+    return shifted(walk, here, rows_out + coherent * passage.share * rows.mean(axis=1, keepdims=True))
 
 
 @backward_rule("linear", "conv", "conv_transpose", "bilinear")
@@ -88,23 +88,23 @@ def embedding(walk: Walk, here: Here) -> Rows | None:
 
     Derived here: rows are independent draws of one law, so variances of a sum add and its mean is n E w.
     """
-    found = walk.moments(here.op.uses[0], here.laws) if here.op.uses else None
-    if found is None:
+    moments = walk.moments(here.op.uses[0], here.laws) if here.op.uses else None
+    if moments is None:
         return None
     summed = here.op.detail.get("mode")
     count = here.read(0)[-1] if summed in ("sum", "mean") and len(here.read(0)) > 1 else 1
     share = 1 / count if summed == "mean" else 1.0
-    return share * (count * found.mean + math.sqrt(count) * found.std * _rows_of_table(here.op.uses[0]))
+    return share * (count * moments.mean + math.sqrt(count) * moments.std * _rows_of_table(here.op.uses[0]))
 
 
 @forward_rule("parameter")
 def parameter(walk: Walk, here: Here) -> Rows | None:
     """A parameter as data, y = w: the same in every example, and at every place unless it has an axis of places."""
-    found = walk.vector(here.op.uses[0], here.laws) if here.op.uses else None
-    if found is None:
+    sample = walk.vector(here.op.uses[0], here.laws) if here.op.uses else None
+    if sample is None:
         return None
     rows = walk.rows_of(here.op.uses[0], here.laws, here.op.shape[-1] if here.op.shape else 1)
-    return same_everywhere(found) if rows is None else rows
+    return same_everywhere(sample) if rows is None else rows
 
 
 @backward_rule("embedding", "parameter")

@@ -66,7 +66,7 @@ def elementwise(walk: Walk, here: Here) -> Rows | None:
     if len(here.sources) < 2:
         return None
     if here.op.kind == "add":
-        signs = [-1.0 if place == here.op.detail.get("minus") else 1.0 for place in range(len(here.sources))]
+        signs = [-1.0 if operand == here.op.detail.get("minus") else 1.0 for operand in range(len(here.sources))]
         return np.asarray(sum(sign * rows for sign, rows in zip(signs, here.sources, strict=True)))
     if here.op.kind == "mul":
         return here.sources[0] * here.sources[1]
@@ -79,25 +79,25 @@ def elementwise_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Sha
 
     Exact on the samples; the slope of the op's own function is a central difference.
     """
-    for place, source in enumerate(here.op.inputs):
-        slope = _slope(walk, here, place)
+    for operand, source in enumerate(here.op.inputs):
+        slope = _slope(walk, here, operand)
         if slope is not None:
-            yield Share(source, gathered(slope * gradient, here.op.shape, here.read(place)))
+            yield Share(source, gathered(slope * gradient, here.op.shape, here.read(operand)))
 
 
 def prelu_slope(walk: Walk, here: Here) -> float:
     """The slope below 0 that a parameter holds; torch's 0.25 where it has no law."""
-    found = [walk.moments(use, here.laws) for use in here.op.used("slope")]
-    return found[0].mean if found and found[0] is not None else 0.25
+    slopes = [walk.moments(use, here.laws) for use in here.op.used("slope")]
+    return slopes[0].mean if slopes and slopes[0] is not None else 0.25
 
 
 def replayed(here: Here) -> Rows | None:
     """What the op's own function gives; None where it is not finite, or not one value for each."""
     if here.op.replay is None:
         return None
-    found = np.asarray(here.op.replay(*(rows.reshape(-1) for rows in here.sources)), np.float64)
-    whole = found.shape == (3 * SAMPLES,) and bool(np.isfinite(found).all())
-    return found.reshape(3, SAMPLES) if whole else None
+    values = np.asarray(here.op.replay(*(rows.reshape(-1) for rows in here.sources)), np.float64)
+    whole = values.shape == (3 * SAMPLES,) and bool(np.isfinite(values).all())
+    return values.reshape(3, SAMPLES) if whole else None
 
 
 def probed(here: Here) -> Rows | None:
@@ -114,17 +114,17 @@ def probed(here: Here) -> Rows | None:
     return mean + math.sqrt(max(size - mean**2, 0.0)) * rows
 
 
-def _slope(walk: Walk, here: Here, place: int) -> NDArray[np.float64] | float | None:
+def _slope(walk: Walk, here: Here, operand: int) -> NDArray[np.float64] | float | None:
     op = here.op
     if op.replay is not None:
-        return _difference(here, place)
+        return _difference(here, operand)
     if op.kind == "activation":
         return _activation_slope(walk, here)
     if len(here.sources) < 2:
         return signal_gain(walk, here)
     if op.kind == "add":
-        return -1.0 if place == op.detail.get("minus") else 1.0
-    return here.sources[1 - place] if op.kind == "mul" and place < 2 else signal_gain(walk, here)
+        return -1.0 if operand == op.detail.get("minus") else 1.0
+    return here.sources[1 - operand] if op.kind == "mul" and operand < 2 else signal_gain(walk, here)
 
 
 def _activation_slope(walk: Walk, here: Here) -> NDArray[np.float64] | None:
@@ -138,17 +138,17 @@ def _activation_slope(walk: Walk, here: Here) -> NDArray[np.float64] | None:
     return np.asarray((function(here.first + step) - function(here.first - step)) / (2 * step))
 
 
-def _difference(here: Here, place: int) -> NDArray[np.float64] | None:
+def _difference(here: Here, operand: int) -> NDArray[np.float64] | None:
     """The slope of the op's own function by one of its operands."""
-    step = NUDGE * max(float(np.abs(here.sources[place][HERE]).mean()), 1e-300)
-    ends = [_nudged(here, place, sign * step) for sign in (1, -1)]
+    step = NUDGE * max(float(np.abs(here.sources[operand][HERE]).mean()), 1e-300)
+    ends = [_nudged(here, operand, sign * step) for sign in (1, -1)]
     if ends[0] is None or ends[1] is None:
         return None
     return np.asarray((ends[0] - ends[1]) / (2 * step))
 
 
-def _nudged(here: Here, place: int, step: float) -> Rows | None:
-    sources = tuple(rows + step if i == place else rows for i, rows in enumerate(here.sources))
+def _nudged(here: Here, operand: int, step: float) -> Rows | None:
+    sources = tuple(rows + step if i == operand else rows for i, rows in enumerate(here.sources))
     return replayed(Here(here.op, sources, here.laws))
 
 

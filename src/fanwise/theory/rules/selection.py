@@ -76,18 +76,18 @@ def _relative(walk: Walk, root: int, runs: tuple[tuple[int, int], ...]) -> float
     blocks = walk.parts.get(root)
     if blocks is None:
         return 1.0
-    found = [
+    overlaps = [
         (max(min(first + count, start + extent) - max(first, start), 0), ratio)
         for first, count in runs
         for start, extent, ratio in blocks
     ]
-    total = sum(count for count, _ in found)
-    return sum(count * ratio for count, ratio in found) / total if total else 1.0
+    total = sum(count for count, _ in overlaps)
+    return sum(count * ratio for count, ratio in overlaps) / total if total else 1.0
 
 
 def chosen(here: Here) -> NDArray[np.intp]:
     """Which of the tensors that are joined each feature of the sample belongs to."""
-    sizes = np.array([max(math.prod(here.read(place)), 1) for place in range(len(here.sources))], float)
+    sizes = np.array([max(math.prod(here.read(operand)), 1) for operand in range(len(here.sources))], float)
     edges = np.cumsum(sizes / sizes.sum())
     order = generator("concat", here.op.index).permutation(SAMPLES)
     return np.minimum(np.searchsorted(edges, (order + 0.5) / SAMPLES), len(here.sources) - 1)
