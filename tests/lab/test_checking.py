@@ -100,7 +100,9 @@ def twin(architecture, parameters):
 
 def observed_by_torch(architecture, parameters, x, y):
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    adapter, run_of = (pytest.importorskip(f"fanwise.torch.{name}") for name in ("observing", "run"))
+    from fanwise.torch.measure import observe as adapter  # noqa: PLC0415  (where torch is there)
+    from fanwise.torch.trace import run as run_of  # noqa: PLC0415
+
     inputs = run_of.Inputs((torch.tensor(x),), {})
     return adapter.observe(twin(architecture, parameters), inputs, torch.tensor(y), "cross_entropy")
 

@@ -77,7 +77,7 @@ def check(
         observations: tuple[Observation, ...] = (observe(architecture, parameters, x, y),)
     else:
         seeds = (observe(architecture, each, x, y) for each in parameters)
-        observations = tuple(replace(one, seed=seed) for seed, one in enumerate(seeds))
+        observations = tuple(replace(observation, seed=seed) for seed, observation in enumerate(seeds))
     if not observations:
         raise ValueError("parameters holds none: expected those of one network, or of several of one architecture")
     report = assembled(Subject(observations, None, parsed), select=select, ignore=ignore, fail_on=fail_on)
@@ -104,17 +104,17 @@ def observe(architecture: Architecture, parameters: Parameters, x: Array, y: NDA
     check_parameters(architecture, parameters)
     check_examples(architecture, x, y)
     passed = forward(architecture, parameters, x)
-    found = backward(architecture, parameters, passed, y)
+    gradients = backward(architecture, parameters, passed, y)
     classes = architecture.widths[-1]
     with overflow_allowed():
-        steps = [step for each in _records(architecture, parameters, passed, found) for step in _steps(each)]
+        steps = [step for each in _records(architecture, parameters, passed, gradients) for step in _steps(each)]
         signals = tuple(step.signal for step in steps)
         return Observation(
             _trace(steps, {name: parameters[name] for name in architecture.shapes()}),
             signals,
-            weigh({name: parameters[name] for name in architecture.shapes()}, found.parameters),
+            weigh({name: parameters[name] for name in architecture.shapes()}, gradients.parameters),
             (_signal(x),),
-            Loss(found.loss, "cross_entropy", math.log(classes), classes),
+            Loss(gradients.loss, "cross_entropy", math.log(classes), classes),
             (0,),
             replace(signals[-1], gradient=NAN),
         )
@@ -151,10 +151,12 @@ class _Step:
     signal: Signal
 
 
-def _records(architecture: Architecture, parameters: Parameters, passed: Forward, found: Backward) -> Iterator[_Record]:
+def _records(
+    architecture: Architecture, parameters: Parameters, passed: Forward, gradients: Backward
+) -> Iterator[_Record]:
     weights = [parameters[f"{layer.path}.weight"] for layer in architecture.layers]
-    later = [pre @ weight.T for pre, weight in zip(found.pre[1:], weights[1:], strict=True)]
-    return map(_Record, architecture.layers, passed.layers, found.pre, (*later, found.pre[-1]))
+    later = [pre @ weight.T for pre, weight in zip(gradients.pre[1:], weights[1:], strict=True)]
+    return map(_Record, architecture.layers, passed.layers, gradients.pre, (*later, gradients.pre[-1]))
 
 
 def _steps(record: _Record) -> Iterator[_Step]:
@@ -175,8 +177,8 @@ def _steps(record: _Record) -> Iterator[_Step]:
 def _trace(steps: Sequence[_Step], parameters: Parameters) -> Trace:
     """A chain: the first op reads `INPUT`, which is -1, every other the op before it."""
     ops = tuple(
-        Op(i, one.kind, one.name, one.module, 0, one.ordinal, (i - 1,), one.uses, one.shape, detail=one.detail)
-        for i, one in enumerate(steps)
+        Op(i, step.kind, step.name, step.module, 0, step.ordinal, (i - 1,), step.uses, step.shape, detail=step.detail)
+        for i, step in enumerate(steps)
     )
     first = replace(ops[0], detail={"given": (0,)})
     held = tuple(Parameter(name, array.shape, str(array.dtype)) for name, array in parameters.items())

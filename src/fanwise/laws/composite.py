@@ -106,8 +106,8 @@ def law_parts(law: Initializer, shape: Shape, layout: Layout | None) -> tuple[Pa
         shape: one that fits the layout and the law.
         layout: roles of the axes, None where none is given.
     """
-    found = (inner for box, own in law._parts(shape, layout) for inner in _inner_parts(Part(law, box, own)))
-    return tuple(part for part in found if part.box.size)
+    parts = (inner for box, own in law._parts(shape, layout) for inner in _inner_parts(Part(law, box, own)))
+    return tuple(part for part in parts if part.box.size)
 
 
 def _inner_parts(part: Part) -> Iterator[Part]:

@@ -56,7 +56,7 @@ class Planner:
     Args:
         trace: of an earlier run of the same model: it says what follows each op.
         recipe: the rules.
-        found: the one value of parameters whose values are all equal, by path; None where values cannot be read.
+        constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
         heads: second moment of what feeds the head, by the path of its table, from an earlier pass.
     """
 
@@ -64,7 +64,7 @@ class Planner:
         self,
         trace: Trace,
         recipe: Recipe,
-        found: Mapping[str, float] | None = None,
+        constants: Mapping[str, float] | None = None,
         heads: Mapping[str, float] | None = None,
     ) -> None:
         self.cases = cases(trace)
@@ -72,7 +72,7 @@ class Planner:
         self.heads: dict[str, float] = dict(heads or {})
         self.measured_heads: dict[str, float] = {}
         self._recipe = recipe
-        self._found = found
+        self._constants = constants
         self._trace = trace
         self._moments: dict[tuple[str, int, int], float] = {}
         self._input: float | None = None
@@ -85,10 +85,10 @@ class Planner:
         """Decides the laws of the parameters that an op uses; returns what it should see in their place."""
         self._see_input(op, moment)
         laws: dict[str, Initializer] = {}
-        for place, use in enumerate(op.uses):
+        for position, use in enumerate(op.uses):
             case = self.cases[use.path]
             if use.path not in self.decisions:
-                self._decide(case, op, use, self._feed(case, op, use, place, moment))
+                self._decide(case, op, use, self._feed(case, op, use, position, moment))
             if case.role == "tied_embedding" and use.role == "weight":
                 self.measured_heads[use.path] = _positive(moment(0))[0]
             seen = self._seen(case, use)
@@ -120,12 +120,12 @@ class Planner:
         if self._wants_input and self._input is None and op.kind != "embedding" and INPUT in op.inputs:
             self._input = moment(op.inputs.index(INPUT))
 
-    def _feed(self, case: Case, op: Op, use: Use, place: int, moment: Moment) -> Feed:
-        fed, known = self._second_moment(case, op, use, place, moment)
+    def _feed(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> Feed:
+        fed, known = self._second_moment(case, op, use, position, moment)
         stream, sure = self._stream(case)
         return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path))
 
-    def _second_moment(self, case: Case, op: Op, use: Use, place: int, moment: Moment) -> tuple[float, bool]:
+    def _second_moment(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> tuple[float, bool]:
         if case.role == "tied_embedding":
             return _positive(self.heads.get(use.path, 1.0))[0], True
         if case.role == "position" and op.kind == "embedding":
@@ -134,7 +134,7 @@ class Planner:
             return self._direction_moment(op, use)
         if op.kind == "embedding" or use.role in UNFED:
             return 1.0, True
-        if op.kind == "recurrent" and any(other.role == "weight" for other in op.uses[:place]):
+        if op.kind == "recurrent" and any(other.role == "weight" for other in op.uses[:position]):
             return STATE, False
         return _operand_moment(op, use, moment)
 
@@ -176,11 +176,11 @@ class Planner:
     def _scores(self, case: Case) -> float:
         if case.op is None or (case.part != "query" and "query" not in case.blocks):
             return 1.0
-        found = score_std(self._trace, case.op)
-        return found if found > LOUD_SCORES else 1.0  # quieter ones may be added to others
+        std = score_std(self._trace, case.op)
+        return std if std > LOUD_SCORES else 1.0  # quieter ones may be added to others
 
     def _value(self, path: str) -> float | None:
-        return None if self._found is None else self._found.get(path)
+        return None if self._constants is None else self._constants.get(path)
 
     # Decisions
 
@@ -191,7 +191,7 @@ class Planner:
         if use.role == "output" and choice.law is not None:
             self._late.append(use.path)
 
-    def _settle(self, path: str, found: float) -> float:
+    def _settle(self, path: str, second_moment: float) -> float:
         """The output was measured instead of the input: for a map without bias the one follows from the other."""
         decision = self.decisions[path]
         law = decision.choice.law
@@ -199,10 +199,10 @@ class Planner:
             return 1.0
         shape, layout = decision.case.parameter.shape, decision.case.layout
         variance = law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
-        if not (math.isfinite(found) and found > 0 and variance > 0):
+        if not (math.isfinite(second_moment) and second_moment > 0 and variance > 0):
             return 1.0
         stream, _ = self._stream(decision.case)
-        feed = Feed(found / variance, True, stream)
+        feed = Feed(second_moment / variance, True, stream)
         choice = self._recipe.choose(decision.case, feed)
         self.decisions[path] = Decision(decision.case, choice, feed.second_moment)
         after = (
@@ -231,11 +231,11 @@ def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:
     if not op.inputs:
         return 1.0, False
     if op.kind == "bilinear" and len(op.inputs) > 1:
-        value, found = _positive(moment(0) * moment(1))
-        return value, found and moment.known(0) and moment.known(1)
+        value, known = _positive(moment(0) * moment(1))
+        return value, known and moment.known(0) and moment.known(1)
     which = min({"key": 1, "value": 2}.get(use.role, 0), len(op.inputs) - 1)
-    value, found = _positive(moment(which))
-    return value, found and moment.known(which)
+    value, known = _positive(moment(which))
+    return value, known and moment.known(which)
 
 
 def score_std(trace: Trace, query: Op) -> float:

@@ -131,14 +131,14 @@ class _Reader:
         uses = self._trace.uses[parameter.path]
         if not uses:
             return Case(parameter, "unused")
-        found = [self._of_use(parameter, op, use) for op, use in uses]
-        tied = any(case.role == "head" for case in found)
-        table = next((case for case in found if case.role == "embedding"), None)
+        cases = [self._of_use(parameter, op, use) for op, use in uses]
+        tied = any(case.role == "head" for case in cases)
+        table = next((case for case in cases if case.role == "embedding"), None)
         if tied and table is not None:
-            head = next(case for case in found if case.role == "head")
+            head = next(case for case in cases if case.role == "head")
             return replace(table, role="tied_embedding", op=head.op)
         order = ("head", "embedding", "branch_end", "branch_norm", "branch_gate")
-        return min(found, key=lambda case: order.index(case.role) if case.role in order else len(order))
+        return min(cases, key=lambda case: order.index(case.role) if case.role in order else len(order))
 
     def _of_use(self, parameter: Parameter, op: Op, use: Use) -> Case:
         case = Case(parameter, self._role(parameter, op, use), op, use, around=self._around)
@@ -231,28 +231,28 @@ class _Reader:
     def _tokens(self, source: Op, table: Op) -> str | None:
         """The table that an op's values come from by way of what keeps them apart, other than the one asked about."""
         steps = ("slice", "dropout", "elementwise", "scale", "norm", "add", "shift")
-        found = (
+        tables = (
             source if source.kind == "embedding" else self._trace.before(source, ("embedding", *WEIGHT_KINDS), steps)
         )
-        if found is None or found.index == table.index:
+        if tables is None or tables.index == table.index:
             return None
-        return next((use.path for use in found.uses if use.role == "table"), None)
+        return next((use.path for use in tables.uses if use.role == "table"), None)
 
 
 def _heads(trace: Trace) -> set[int]:
     """Maps that the outputs lead back to without a norm, an add or an attention between."""
-    found: set[int] = set()
-    ends = [index for place, index in enumerate(trace.outputs) if place == 0 or not trace.followers[index]]
+    heads: set[int] = set()
+    ends = [index for number, index in enumerate(trace.outputs) if number == 0 or not trace.followers[index]]
     queue, seen = list(ends), set(ends)
     while queue:
         op = trace.ops[queue.pop()]
         if op.kind in ("linear", "conv", "conv_transpose", "bilinear"):
-            found.add(op.index)
+            heads.add(op.index)
         elif op.kind in OUTWARD or (op.kind == "add" and len(op.inputs) == 1):
             fresh = [source for source in op.inputs if source >= 0 and source not in seen]
             seen.update(fresh)
             queue += fresh
-    return found
+    return heads
 
 
 def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
@@ -280,19 +280,19 @@ def _scaled_norm(trace: Trace, op: Op) -> bool:
 
 def _sets_a_time_scale(trace: Trace, op: Op) -> bool:
     """Whether what an op gives goes through a softplus into products: the steps of a state-space model."""
-    found = trace.after(op, ("activation", *WEIGHT_KINDS), ("slice", "dropout"))
-    if found is None or found.detail.get("nonlinearity") != "softplus":
+    follower = trace.after(op, ("activation", *WEIGHT_KINDS), ("slice", "dropout"))
+    if follower is None or follower.detail.get("nonlinearity") != "softplus":
         return False
-    return any(reader.kind in ("mul", "scale", "elementwise") for reader in trace.follows(found))
+    return any(reader.kind in ("mul", "scale", "elementwise") for reader in trace.follows(follower))
 
 
 def _fills_features(trace: Trace, source: Op | None, parameter: Parameter, added: Use) -> bool:
     """Whether a parameter holds one number for each feature that a map gives, in whatever shape."""
     for use in () if source is None else source.used("weight"):
         if use.layout is not None:
-            made = use.layout.extent(trace.by_path[use.path].shape, "out")
+            features = use.layout.extent(trace.by_path[use.path].shape, "out")
             stack = 1 if added.layout is None else added.layout.extent(parameter.shape, "stack")
-            return math.prod(parameter.shape) == made * stack
+            return math.prod(parameter.shape) == features * stack
     return False
 
 
@@ -305,22 +305,22 @@ def _is_vector(parameter: Parameter, use: Use) -> bool:
 def _feeds_scores(trace: Trace, op: Op) -> bool:
     """Whether what an op gives is added to attention scores."""
     steps = ("slice", "activation", "scale", "elementwise", "concat", "add", "shift", "mul")
-    found = trace.after(op, ("softmax", "attention", *WEIGHT_KINDS, "norm", "matmul"), steps)
-    if found is None or found.kind not in ("softmax", "attention"):
+    follower = trace.after(op, ("softmax", "attention", *WEIGHT_KINDS, "norm", "matmul"), steps)
+    if follower is None or follower.kind not in ("softmax", "attention"):
         return False
-    if found.kind == "softmax":
+    if follower.kind == "softmax":
         return True
-    return len(found.inputs) > 3 and found.inputs[3] in _reach(trace, op, found)
+    return len(follower.inputs) > 3 and follower.inputs[3] in _reach(trace, op, follower)
 
 
 def _reach(trace: Trace, op: Op, until: Op) -> set[int]:
-    found, queue = {op.index}, [op]
+    reached, queue = {op.index}, [op]
     while queue:
         for reader in trace.follows(queue.pop()):
-            if reader.index < until.index and reader.index not in found:
-                found.add(reader.index)
+            if reader.index < until.index and reader.index not in reached:
+                reached.add(reader.index)
                 queue.append(reader)
-    return found
+    return reached
 
 
 def fan_in_of(case: Case) -> float:

@@ -232,14 +232,14 @@ def drawn(
     form = stream.format_of(dtype)
     law.moments(shape, layout=layout)  # raises what does not fit
     plain = None if tf.executing_eagerly() else _plain(law, shape, layout)
-    place: dict[str, Any] = {"box": box, "dtype": form.name}
+    where: dict[str, Any] = {"box": box, "dtype": form.name}
     match plain:
         case Uniform():
-            return stream.uniform(key, shape, bound=plain.bound, **place)
+            return stream.uniform(key, shape, bound=plain.bound, **where)
         case Normal():
-            return stream.normal(key, shape, std=plain.std, **place)
+            return stream.normal(key, shape, std=plain.std, **where)
         case TruncatedNormal():
-            return stream.truncated_normal(key, shape, std=plain.std, low=plain.low, high=plain.high, **place)
+            return stream.truncated_normal(key, shape, std=plain.std, low=plain.low, high=plain.high, **where)
         case Zeros() | Ones() | Constant():
             number = law((), dtype=form.name)  # raises what the dtype cannot hold
             return tf.fill((box or Box.whole(shape)).shape, tf.constant(number, form.name))

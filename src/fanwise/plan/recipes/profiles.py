@@ -64,10 +64,10 @@ def _extents(case: Case) -> Extents | None:
     return None if case.around is None or case.role not in BIASES else _known(case.around.map_of(case.op))
 
 
-def _known(found: tuple[Use, Parameter] | None) -> Extents | None:
-    if found is None or found[0].layout is None:
+def _known(extents: tuple[Use, Parameter] | None) -> Extents | None:
+    if extents is None or extents[0].layout is None:
         return None
-    return Extents.of(found[0].layout, found[1].shape)
+    return Extents.of(extents[0].layout, extents[1].shape)
 
 
 def _kind(case: Case) -> str:
@@ -91,10 +91,10 @@ def _table(rule: Rule) -> Rule:
 
 def _hidden(case: Case) -> int:
     """Size of a recurrent cell's state: the first matrix holds as many rows for each gate."""
-    found = None if case.around is None or case.op is None else case.around.map_of(case.op)
-    if case.op is None or found is None:
+    map_use = None if case.around is None or case.op is None else case.around.map_of(case.op)
+    if case.op is None or map_use is None:
         return max(case.parameter.shape[0], 1)
-    return max(found[1].shape[0] // int(case.op.detail.get("gates", 1)), 1)
+    return max(map_use[1].shape[0] // int(case.op.detail.get("gates", 1)), 1)
 
 
 MAPS = ("weight", "branch_end", "head")
@@ -122,23 +122,23 @@ def _sourced(rule: Rule, source: str) -> Rule:
 
 def _torch_uniform(case: Case) -> Choice:
     """U(+-1/sqrt(fan_in)), fan_in as torch reads it off (dim 1) x (window) of the stored weight."""
-    found = _extents(case)
-    if found is None:
+    extents = _extents(case)
+    if extents is None:
         return _assumed(case, TORCH)
     transposed = _kind(case) == "conv_transpose"
-    channels = found.outputs // found.groups if transposed else _torch_inputs(case, found)
-    fan = max(channels * found.window, 1)
+    channels = extents.outputs // extents.groups if transposed else _torch_inputs(case, extents)
+    fan = max(channels * extents.window, 1)
     wrong = ", read off the outputs: torch stores (in, out, ...)" if transposed else ""
     return Choice(Uniform(1 / math.sqrt(fan)), f"U(+-1/sqrt({fan})){wrong}", TORCH)
 
 
-def _torch_inputs(case: Case, found: Extents) -> int:
+def _torch_inputs(case: Case, extents: Extents) -> int:
     """Inputs of a map; of a bilinear one its first input alone, by which torch scales it."""
     pair = None if case.around is None else case.around.map_of(case.op)
     if _kind(case) != "bilinear" or pair is None:
-        return found.inputs
+        return extents.inputs
     use, parameter = pair
-    return parameter.shape[use.layout.axes.index("in")] if use.layout is not None else found.inputs
+    return parameter.shape[use.layout.axes.index("in")] if use.layout is not None else extents.inputs
 
 
 def _assumed(case: Case, source: str) -> Choice:
@@ -216,34 +216,34 @@ def _glorot(fan_in: float, fan_out: float, words: str, source: str = KERAS) -> C
     return Choice(Uniform(bound), f"glorot_uniform, fans {fan_in:g} and {fan_out:g}{words}", source)
 
 
-def _keras_conv(case: Case, found: Extents) -> Choice:
+def _keras_conv(case: Case, extents: Extents) -> Choice:
     """Fans read off the last two axes of the kernel."""
-    per_group = found.outputs // found.groups
+    per_group = extents.outputs // extents.groups
     if _kind(case) == "conv_transpose":  # kernel (*k, out, in)
         return _glorot(
-            found.window * per_group, found.window * found.inputs * found.groups, ", swapped, stride ignored"
+            extents.window * per_group, extents.window * extents.inputs * extents.groups, ", swapped, stride ignored"
         )
-    if found.groups > 1 and found.inputs == 1:  # depthwise kernel (*k, in, multiplier)
+    if extents.groups > 1 and extents.inputs == 1:  # depthwise kernel (*k, in, multiplier)
         words = ": a depthwise kernel read as a dense one"
-        return _glorot(found.window * found.groups, found.window * per_group, words)
-    words = ": the outputs of all groups" if found.groups > 1 else ""
-    return _glorot(found.window * found.inputs, found.window * found.outputs, words)
+        return _glorot(extents.window * extents.groups, extents.window * per_group, words)
+    words = ": the outputs of all groups" if extents.groups > 1 else ""
+    return _glorot(extents.window * extents.inputs, extents.window * extents.outputs, words)
 
 
 def _keras_map(case: Case, feed: Feed) -> Choice:
     """glorot_uniform, on the shape that Keras stores."""
-    found = _extents(case)
-    if found is None:
+    extents = _extents(case)
+    if extents is None:
         shape = case.parameter.shape
         choice = _glorot(math.prod(shape[1:]), shape[0] if shape else 1, ", its axes are assumed")
         return replace(choice, guess=True)
     if _kind(case) in ("conv", "conv_transpose"):
-        return _keras_conv(case, found)
+        return _keras_conv(case, extents)
     if _kind(case) == "attention_block" and case.layout is not None:
         block = case.layout.block_fans(case.parameter.shape)[0]
         return _glorot(block.fan_in, block.fan_out, ", each projection on its own")
-    words = ": the stack counts as outputs" if found.stack > 1 else ""
-    return _glorot(found.inputs, found.stack * found.outputs, words)
+    words = ": the stack counts as outputs" if extents.stack > 1 else ""
+    return _glorot(extents.inputs, extents.stack * extents.outputs, words)
 
 
 def _keras_recurrent(case: Case, feed: Feed) -> Choice:
@@ -290,12 +290,12 @@ def _lecun(fan_in: float, words: str = "") -> Choice:
 
 def _flax_map(case: Case, feed: Feed) -> Choice:
     """lecun_normal, on the shape that linen stores."""
-    found = _extents(case)
-    if found is None:
+    extents = _extents(case)
+    if extents is None:
         return replace(_lecun(math.prod(case.parameter.shape[1:]), ", its axes are assumed"), guess=True)
     if _kind(case) == "conv_transpose":  # kernel (*k, in, out)
-        return _lecun(found.window * found.inputs * found.groups, ": the stride is ignored")
-    return _lecun(found.window * found.inputs)
+        return _lecun(extents.window * extents.inputs * extents.groups, ": the stride is ignored")
+    return _lecun(extents.window * extents.inputs)
 
 
 def _flax_table(case: Case, feed: Feed) -> Choice:

@@ -109,10 +109,10 @@ def _fed(case: Case) -> tuple[float, str, bool]:
     op = None if case.around is None else case.around.activation(case.op)
     if op is None:
         return 1.0, "no nonlinearity feeds it", True
-    name, found = op.detail.get("nonlinearity"), _scale_of(op)
-    if found is None:
+    name, factor = op.detail.get("nonlinearity"), _scale_of(op)
+    if factor is None:
         return 1.0, f"{name} feeds it, whose gain is not known", False
-    return found, f"{name} feeds it", True
+    return factor, f"{name} feeds it", True
 
 
 def _he_fed(case: Case) -> tuple[float, str, bool]:
@@ -416,8 +416,8 @@ _HIDES = "its normalisation hides the size of its maps"
 
 def _constant(value: float, case: Case) -> Initializer:
     """A constant, less what the model adds to it."""
-    found = value - case.offset
-    return Zeros() if found == 0 else Ones() if found == 1 else Constant(found)
+    constant = value - case.offset
+    return Zeros() if constant == 0 else Ones() if constant == 1 else Constant(constant)
 
 
 def _fixup_gate(case: Case, feed: Feed) -> Choice:
