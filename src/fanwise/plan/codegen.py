@@ -10,8 +10,9 @@ from itertools import pairwise
 from fanwise._version import __version__
 from fanwise.laws.base import Initializer, fused_parts, known_layout
 from fanwise.laws.composite import Blocks
-from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
+from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, Zeros
 from fanwise.laws.layout import Layout
+from fanwise.laws.resolve import resolve
 from fanwise.laws.structured import Orthogonal
 from fanwise.plan.folding import Axis, fold
 from fanwise.plan.formula import formula, short
@@ -228,8 +229,7 @@ def _maps(row: Row) -> Iterator[tuple[Initializer, Box, Layout | None]]:
 
 def _call(row: Row, law: Initializer, box: Box, layout: Layout | None) -> _Call | None:
     """The call that fills one map; None where torch has none."""
-    if isinstance(law, VarianceScaling):
-        law = law.law(known_layout(layout, box.shape).fans(box.shape))
+    law = resolve(law, box.shape, layout)
     call = _orthogonal(law, box.shape, layout) if isinstance(law, Orthogonal) else _elementwise(law, row)
     if call is None or row.dtype.startswith("float8"):
         return None

@@ -21,6 +21,7 @@ from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
 from fanwise.laws.initializers import from_config, initializer, to_config
 from fanwise.laws.layout import Layout
+from fanwise.laws.resolve import resolve
 from fanwise.plan.toml import layout_config, layout_of, plain
 from fanwise.stream.arguments import checked_choice, checked_number
 from fanwise.stream.box import Box, Shape, checked_shape
@@ -250,8 +251,7 @@ def _plain(law: Initializer, shape: Shape, layout: Layout | None) -> Initializer
     """The law without fans that this one is for a shape; None for a law of matrices or of parts."""
     if not isinstance(law, VarianceScaling):
         return law
-    known = Layout.default(len(shape)) if layout is None else layout
-    return law.law(known.fans(shape)) if known.fused is None else None
+    return resolve(law, shape, layout) if layout is None or layout.fused is None else None
 
 
 def _static(shape: ShapeOf) -> Shape:

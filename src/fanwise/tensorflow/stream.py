@@ -177,7 +177,7 @@ def drawn(key: KeyLike, shape: ShapeLike, law: Law, *, form: Format, box: Box | 
     by_kernel = tf.executing_eagerly() or not (isinstance(law.centred, Scaled) and part.size)
     if by_kernel:
         target = fill.checked_target(part, form.dtype(), None)
-        fill._draw(target, stream, law, part, sizes, None)
+        fill.write(target, stream, law, box=part, shape=sizes)
         return tf.convert_to_tensor(target)
     return values(_words(stream.philox(), part, sizes), law, form)
 
