@@ -21,7 +21,7 @@ from torch import nn
 
 import fanwise.torch as fwt
 from fanwise.check.predicting import predicted
-from fanwise.graph.trace import WEIGHT_KINDS
+from fanwise.graph.kinds import WEIGHTED
 from fanwise.theory.propagation import Propagation
 from fanwise.torch.measure.observe import observe
 from fanwise.torch.trace.inputs import as_inputs
@@ -51,7 +51,7 @@ def report(model: Model, start: str, seeds: int, *, full: bool) -> tuple[list[fl
         said.append(predicted(runs[-1]))
         seconds.append(time.perf_counter() - begin)
     trace = runs[0].trace
-    ops = [op for op in trace.ops if op.kind in WEIGHT_KINDS]
+    ops = [op for op in trace.ops if op.kind in WEIGHTED]
     forward = errors(
         [[run.signals[op.index].second_moment for op in ops] for run in runs],
         [[one.second_moments[op.index] for op in ops] for one in said],

@@ -6,7 +6,8 @@ import pytest
 
 from fanwise.check.findings import Finding, Fix
 from fanwise.check.report import Layer, Report
-from fanwise.graph.trace import Op, Parameter, Trace, Use
+from fanwise.graph.op import Op, Parameter, Use
+from fanwise.graph.trace import Trace
 from fanwise.measure.observation import Loss, Observation, Place, Signal, Values
 
 TORCH = "U(±sqrt(1/fan_in)), torch default"

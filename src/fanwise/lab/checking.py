@@ -17,7 +17,8 @@ from fanwise.check.findings import SEVERITIES, Severity
 from fanwise.check.folding import chosen_codes
 from fanwise.check.report import Report
 from fanwise.check.subject import Subject
-from fanwise.graph.trace import Op, Parameter, Trace, Use
+from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
+from fanwise.graph.trace import Trace
 from fanwise.lab.layers import Array, Layer, LayerPass, Parameters, overflow_allowed
 from fanwise.lab.network import Architecture, Backward, Forward, backward, check_examples, check_parameters, forward
 from fanwise.lab.probing import SATURATED, STEEPEST
@@ -141,7 +142,7 @@ class _Record:
 class _Step:
     """One op of a layer, and what was measured there."""
 
-    kind: str
+    kind: OpKind
     name: str
     module: str
     ordinal: int
@@ -162,16 +163,19 @@ def _records(
 def _steps(record: _Record) -> Iterator[_Step]:
     """The ops of a layer in order: a map, then a norm and a nonlinearity where it has them."""
     layer, passed, shape = record.layer, record.passed, record.passed.output.shape
-    uses = (Use(f"{layer.path}.weight", "weight", Layout.dense("in out")), Use(f"{layer.path}.bias", "bias"))
-    yield _Step("linear", "linear", layer.path, 0, uses, {}, shape, _signal(passed.pre, record.at_pre))
+    uses = (
+        Use(f"{layer.path}.weight", UseRole.WEIGHT, Layout.dense("in out")),
+        Use(f"{layer.path}.bias", UseRole.BIAS),
+    )
+    yield _Step(OpKind.LINEAR, "linear", layer.path, 0, uses, {}, shape, _signal(passed.pre, record.at_pre))
     if layer.norm != "none":
         name, module = f"{layer.norm}_norm", f"{layer.path}.norm"
-        uses = (Use(f"{module}.scale", "scale"), Use(f"{module}.shift", "shift"))
+        uses = (Use(f"{module}.scale", UseRole.SCALE), Use(f"{module}.shift", UseRole.SHIFT))
         signal = _signal(passed.normalized, record.at_output * passed.slope)
-        yield _Step("norm", name, module, 0, uses, {"norm": name}, shape, signal)
+        yield _Step(OpKind.NORM, name, module, 0, uses, {"norm": name}, shape, signal)
     if layer.nonlinearity != "linear":
         detail = {"nonlinearity": layer.nonlinearity}
-        yield _Step("activation", layer.nonlinearity, layer.path, 1, (), detail, shape, _activation(record))
+        yield _Step(OpKind.ACTIVATION, layer.nonlinearity, layer.path, 1, (), detail, shape, _activation(record))
 
 
 def _trace(steps: Sequence[_Step], parameters: Parameters) -> Trace:

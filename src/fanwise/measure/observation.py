@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fanwise.graph.trace import INPUT, Op, Trace
+from fanwise.graph.op import INPUT, Op
+from fanwise.graph.trace import Trace
 
 NAN = math.nan
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fanwise.graph.op import UseRole
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Fused, Layout
 from fanwise.measure.observation import NAN, Values
@@ -75,7 +76,9 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
 def unit_layout(trace: Trace, path: str) -> Layout | None:
     """The layout of a parameter's axes as a map, or of the gates of a bias; None where it has neither."""
     found = next((use.layout for _, use in trace.uses[path] if use.layout is not None), None)
-    gated = (op.detail.get("gates", 1) for op, use in trace.uses[path] if use.role in ("bias", "state_bias"))
+    gated = (
+        op.detail.get("gates", 1) for op, use in trace.uses[path] if use.role in (UseRole.BIAS, UseRole.STATE_BIAS)
+    )
     gates = next((count for count in gated if count > 1), 1)
     if found is not None or gates == 1:
         return found

@@ -52,7 +52,7 @@ def _row(decision: Decision) -> Row:
         law=choice.law,
         layout=case.layout,
         role=case.role,
-        op="" if case.op is None else case.op.kind,
+        op="" if case.op is None else str(case.op.kind),
         reason=choice.reason,
         source=choice.source,
         aliases=parameter.aliases,

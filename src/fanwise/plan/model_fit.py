@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from reprlib import repr as short_repr
 
-from fanwise.graph.trace import Parameter
+from fanwise.graph.op import Parameter
 from fanwise.plan.plan import Plan, nearest
 from fanwise.plan.row import Row
 

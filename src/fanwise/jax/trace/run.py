@@ -10,8 +10,9 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 from jax.tree_util import tree_flatten, tree_unflatten
 
+from fanwise.graph.op import INPUT, Parameter
 from fanwise.graph.patterns import recognised
-from fanwise.graph.trace import INPUT, Parameter, Trace
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import ModelError, Visitor, Watcher
 from fanwise.jax.trace.models import Model, as_model, parameters
 from fanwise.jax.trace.provenance import parameter_value
@@ -99,7 +100,7 @@ def run(model: Any, inputs: Inputs, visitor: Visitor | None = None) -> Trace:
     Example:
         >>> params = {"w": jnp.ones((3, 4)), "b": jnp.zeros(4)}
         >>> trace = run((lambda p, x: jax.nn.relu(x @ p["w"] + p["b"]), params), Inputs((jnp.ones((2, 3)),)))
-        >>> [op.kind for op in trace.ops]
+        >>> [str(op.kind) for op in trace.ops]
         ['linear', 'shift', 'activation']
     """
     program = program_of(model, inputs)

@@ -16,7 +16,8 @@ from fanwise.calibrate.options import Options
 from fanwise.calibrate.result import Calibration
 from fanwise.calibrate.tasks import Task
 from fanwise.calibrate.units import spread
-from fanwise.graph.trace import Op, Trace
+from fanwise.graph.op import Op
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
 from fanwise.keras.measure.losses import Judge, LossLike, checked_loss, split
 from fanwise.keras.measure.observe import observe

@@ -6,8 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from fanwise.graph.op import Op
 from fanwise.graph.patterns import recognised
-from fanwise.graph.trace import Op, Trace
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
 from fanwise.keras.measure.gradients import Tape, by_taps, tensor_kinds
 from fanwise.keras.measure.losses import Judge, main_output

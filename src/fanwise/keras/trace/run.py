@@ -59,7 +59,7 @@ def run(model: Any, inputs: Inputs, visitor: Visitor | None = None) -> Trace:
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "relu", name="a")])
         >>> trace = run(model, Inputs((np.ones((2, 3), "float32"),)))
-        >>> [(op.kind, op.module) for op in trace.ops]
+        >>> [(str(op.kind), op.module) for op in trace.ops]
         [('linear', 'a'), ('activation', 'a')]
     """
     check_model(model)

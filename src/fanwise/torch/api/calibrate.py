@@ -14,7 +14,8 @@ from fanwise.calibrate.options import Options
 from fanwise.calibrate.result import Calibration
 from fanwise.calibrate.tasks import Task
 from fanwise.calibrate.units import spread
-from fanwise.graph.trace import Op, Trace
+from fanwise.graph.op import Op
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
 from fanwise.plan.plan import Plan
 from fanwise.stream.key import Key, KeyLike

@@ -16,7 +16,7 @@ from fanwise.check.findings import Finding, Severity
 from fanwise.check.folding import chosen_codes, judge_weights
 from fanwise.check.recognise import found_law
 from fanwise.check.report import Layer, Report
-from fanwise.graph.trace import Parameter
+from fanwise.graph.op import Parameter
 from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Values
 from fanwise.torch.measure.weight_statistics import values_of

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
+from fanwise.graph.kinds import CONVOLUTIONS
+from fanwise.graph.op import INPUT
 from fanwise.graph.patterns import recognised
-from fanwise.graph.trace import INPUT, Trace
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
 from fanwise.measure.observation import Loss, Observation
 from fanwise.torch.measure.losses import LossCalls, LossLike, Scored, opened, score
@@ -202,5 +204,5 @@ def _observation(
 
 def _channels(trace: Trace, tensor: Tensor) -> int:
     """The axis of an input's features: that of the channels where a convolution reads it."""
-    convolved = any(op.kind in ("conv", "conv_transpose") and INPUT in op.inputs for op in trace.ops)
+    convolved = any(op.kind in CONVOLUTIONS and INPUT in op.inputs for op in trace.ops)
     return 1 if convolved and tensor.dim() > 2 else -1

@@ -56,7 +56,7 @@ def run(model: nn.Module, inputs: Inputs, visitor: Visitor | None = None) -> Tra
 
     Example:
         >>> trace = run(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), Inputs((torch.ones(2, 3),)))
-        >>> [(op.kind, op.module) for op in trace.ops]
+        >>> [(str(op.kind), op.module) for op in trace.ops]
         [('linear', '0'), ('activation', '1')]
     """
     check_model(model)

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from fanwise.graph.op import INPUT, Op, Parameter, Use
 from fanwise.graph.patterns import attention_part, fused_blocks, recognised
-from fanwise.graph.trace import INPUT, Op, Parameter, Trace, Use
+from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 
 X = (2, 5, 12)

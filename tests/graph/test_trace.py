@@ -2,7 +2,9 @@
 
 import pytest
 
-from fanwise.graph.trace import INPUT, Join, Op, Parameter, Trace, Use
+from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.residual import Join
+from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 
 SHAPE = (4, 6)
