@@ -23,7 +23,7 @@ from fanwise.lab.network import Architecture, Backward, Forward, backward, check
 from fanwise.lab.probing import SATURATED, STEEPEST
 from fanwise.lab.weighing import cosines_of, moment_of, weigh
 from fanwise.laws.layout import Layout
-from fanwise.measure.observation import NAN, Loss, Observation, Signal
+from fanwise.measure.observation import NAN, Observation, ObservedLoss, Signal
 from fanwise.stream.arguments import checked_choice
 
 EXAMPLES = 16
@@ -114,7 +114,7 @@ def observe(architecture: Architecture, parameters: Parameters, x: Array, y: NDA
             signals,
             weigh({name: parameters[name] for name in architecture.shapes()}, found.parameters),
             (_signal(x),),
-            Loss(found.loss, "cross_entropy", math.log(classes), classes),
+            ObservedLoss(found.loss, "cross_entropy", math.log(classes), classes),
             (0,),
             replace(signals[-1], gradient=NAN),
         )
