@@ -100,11 +100,11 @@ def twin(architecture, parameters):
 
 def observed_by_torch(architecture, parameters, x, y):
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    from fanwise.torch.measure import observe as adapter  # noqa: PLC0415  (where torch is there)
-    from fanwise.torch.trace import run as run_of  # noqa: PLC0415
+    from fanwise.torch.measure.observe import observe  # noqa: PLC0415  (where PyTorch is)
+    from fanwise.torch.trace.run import Inputs  # noqa: PLC0415
 
-    inputs = run_of.Inputs((torch.tensor(x),), {})
-    return adapter.observe(twin(architecture, parameters), inputs, torch.tensor(y), "cross_entropy")
+    inputs = Inputs((torch.tensor(x),), {})
+    return observe(twin(architecture, parameters), inputs, torch.tensor(y), "cross_entropy")
 
 
 def same(one, other, size=1.0):

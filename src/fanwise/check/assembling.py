@@ -58,3 +58,4 @@ def _notes(subject: Subject) -> Iterator[str]:
     blind = [one for one in first.trace.ops if one.kind == OpKind.OTHER and one.uses]
     if blind:
         yield f"{len(blind)} ops that use parameters are not known to fanwise, such as {blind[0].name}."
+    yield from (f"Not looked into: {text}." for text in first.trace.unseen)

@@ -1,6 +1,6 @@
 """`observe` and `check` for the lab's network: what stands there at step zero, and what the rules say of it.
 
-The same numbers as `fanwise.torch` measures, here from arrays: in float64, and never sampled.
+The same numbers as `fanwise.torch` measures, here from arrays: signals in float64, and never sampled.
 """
 
 import math
@@ -22,9 +22,9 @@ from fanwise.graph.trace import Trace
 from fanwise.lab.layers import Array, Layer, LayerPass, Parameters, overflow_allowed
 from fanwise.lab.network import Architecture, Backward, Forward, backward, check_examples, check_parameters, forward
 from fanwise.lab.probing import SATURATED, STEEPEST
-from fanwise.lab.weighing import cosines_of, moment_of, weigh
 from fanwise.laws.layout import Layout
-from fanwise.measure.observation import NAN, Loss, Observation, Signal
+from fanwise.measure.observation import NAN, Observation, ObservedLoss, Signal
+from fanwise.measure.weight_statistics import weigh
 from fanwise.stream.arguments import checked_choice
 
 EXAMPLES = 16
@@ -106,16 +106,17 @@ def observe(architecture: Architecture, parameters: Parameters, x: Array, y: NDA
     check_examples(architecture, x, y)
     passed = forward(architecture, parameters, x)
     gradients = backward(architecture, parameters, passed, y)
-    classes = architecture.widths[-1]
+    classes, held = architecture.widths[-1], {name: parameters[name] for name in architecture.shapes()}
     with overflow_allowed():
         steps = [step for each in _records(architecture, parameters, passed, gradients) for step in _steps(each)]
         signals = tuple(step.signal for step in steps)
+        trace = _trace(steps, held)
         return Observation(
-            _trace(steps, {name: parameters[name] for name in architecture.shapes()}),
+            trace,
             signals,
-            weigh({name: parameters[name] for name in architecture.shapes()}, gradients.parameters),
+            weigh(held, trace, {name: moment_of(gradient) for name, gradient in gradients.parameters.items()}),
             (_signal(x),),
-            Loss(gradients.loss, "cross_entropy", math.log(classes), classes),
+            ObservedLoss(gradients.loss, "cross_entropy", math.log(classes), classes),
             (0,),
             replace(signals[-1], gradient=NAN),
         )
@@ -189,6 +190,11 @@ def _trace(steps: Sequence[_Step], parameters: Parameters) -> Trace:
     return Trace((first, *ops[1:]), held, (len(ops) - 1,))
 
 
+def moment_of(array: Array) -> float:
+    """E x^2, in float64: beyond what float32 holds, too."""
+    return float(np.square(array, dtype=np.float64).mean())
+
+
 def _signal(values: Array, gradient: Array | None = None) -> Signal:
     return Signal(
         float(values.mean(dtype=np.float64)),
@@ -214,7 +220,8 @@ def _likeness(examples: Array) -> float:
     count = len(examples)
     if count < 2:
         return NAN
-    return float((cosines_of(examples).sum() - count) / (count * (count - 1)))
+    unit = examples / np.linalg.norm(examples, axis=1, keepdims=True)
+    return float(((unit @ unit.T).sum() - count) / (count * (count - 1)))
 
 
 def _silent(output: Array) -> float:
