@@ -16,11 +16,11 @@ import time
 import warnings
 
 import torch
-from calibrate_models import COMPARED, HARD
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fanwise.torch import calibrate
+from zoo.torch.calibrated import COMPARED, HARD
 
 try:
     import lsuv

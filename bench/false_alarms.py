@@ -28,9 +28,9 @@ from fanwise.check.rules import RULES
 RATES = Path(__file__).parent.parent / "src/fanwise/check/false_alarms.json"
 HALVES = ("tuned", "held out")
 COLLECTIONS: Mapping[str, str] = {
-    "torch": "torch_collection",
-    "jax": "jax_breaks",
-    "keras": "keras_breaks",
+    "torch": "zoo.torch.collection",
+    "jax": "zoo.jax.breaks",
+    "keras": "zoo.keras.breaks",
 }
 """The module of each framework's collection: HEALTHY, BROKEN, the names HELD_OUT, and the framework's `check`."""
 

@@ -5,8 +5,8 @@
     python bench/short_runs.py --only GPT-2,Llama        # these models alone
     python bench/short_runs.py --inits own,unit,gpt2     # other recipes beside them
 
-The models and their data are those of short_models.py. A pair is the same model built under the same seed, trained on
-the same batches in the same order: once as its authors initialise it, once after `fanwise.torch.apply` of its plan.
+The models and their data are those of zoo/torch/trained.py. A pair is the same model built under the same seed, trained
+on the same batches in the same order: once as its authors initialise it, once after `fanwise.torch.apply` of its plan.
 AdamW without weight decay, the gradient's norm clipped at 1, a constant learning rate after a linear warm-up.
 
 A run's figure is the mean loss of its last 20 steps; the held-out loss is that of one batch that no run trains on. The
@@ -27,10 +27,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from short_models import TASKS
 from torch.nn import functional
 
 import fanwise.torch as fwt
+from zoo.torch.trained import TASKS
 
 RATES = {"text": (1e-3, 2e-3, 4e-3, 8e-3), "image": (5e-4, 1.5e-3, 5e-3, 1.5e-2)}
 QUICK_RATES = {"text": (2e-3, 4e-3), "image": (1.5e-3, 5e-3)}

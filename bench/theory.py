@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-from theory_models import MODELS, Model
 from torch import nn
 
 import fanwise.torch as fwt
@@ -25,6 +24,7 @@ from fanwise.theory.propagation import Propagation
 from fanwise.torch.inputs import as_inputs
 from fanwise.torch.observing import observe
 from fanwise.trace import WEIGHT_KINDS
+from zoo.torch.wide import MODELS, Model
 
 
 def observed(model: Model, start: str, seed: int):

@@ -12,8 +12,7 @@ import jax.numpy as jnp  # noqa: E402
 from fanwise.check.weighing import values_of  # noqa: E402
 from fanwise.jax import Inputs, ModelError, apply, assert_healthy, check, plan  # noqa: E402
 from fanwise.jax.observing import observe  # noqa: E402
-
-from .zoo import ZOO, normal  # noqa: E402
+from zoo.jax.tiny import ZOO, normal  # noqa: E402
 
 DEPTH, WIDTH, CLASSES = 8, 64, 10
 LABELS = jnp.arange(32) % CLASSES

@@ -14,8 +14,7 @@ from fanwise import Key  # noqa: E402
 from fanwise.jax import Inputs, apply, manifest, materialize, parameters, plan, read, run, verify  # noqa: E402
 from fanwise.plan.manifest import Manifest  # noqa: E402
 from fanwise.visiting import Watcher  # noqa: E402
-
-from .zoo import ZOO, nnx, normal  # noqa: E402
+from zoo.jax.tiny import ZOO, nnx, normal  # noqa: E402
 
 every = pytest.mark.parametrize("name", ZOO)
 pytestmark = pytest.mark.slow

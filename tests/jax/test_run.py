@@ -14,8 +14,7 @@ from fanwise import Layout  # noqa: E402
 from fanwise.jax import Inputs, ModelError, parameters, run  # noqa: E402
 from fanwise.laws.layout import Fused  # noqa: E402
 from fanwise.visiting import Watcher  # noqa: E402
-
-from .zoo import ZOO, normal, tokens  # noqa: E402
+from zoo.jax.tiny import ZOO, normal, tokens  # noqa: E402
 
 
 def traced(function, params, *inputs):

@@ -19,9 +19,9 @@ from fanwise.laws.composite import ICNR, Blocks  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
 from fanwise.plan.row import Row  # noqa: E402
 from fanwise.torch.tensors import array_of  # noqa: E402
+from zoo.torch.tiny import ZOO  # noqa: E402
 
 from .traced import made, normal  # noqa: E402
-from .zoo import ZOO  # noqa: E402
 
 SEED = 3
 OUT_IN = Layout.dense("out in")

@@ -5,9 +5,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from fanwise.torch import Inputs, calibrate  # noqa: E402
+from zoo.torch.tiny import ZOO  # noqa: E402
 
 from .traced import made  # noqa: E402
-from .zoo import ZOO  # noqa: E402
 
 FLOAT32 = 1e-5
 MAGNIFIED = {"siren": 1e-3}

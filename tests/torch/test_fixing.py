@@ -22,9 +22,9 @@ from fanwise.plan.row import Row, holds  # noqa: E402
 from fanwise.torch.fixing import fix  # noqa: E402
 from fanwise.torch.pasting import pasted  # noqa: E402
 from fanwise.torch.tensors import array_of  # noqa: E402
+from zoo.torch.tiny import ZOO  # noqa: E402
 
 from .traced import made  # noqa: E402
-from .zoo import ZOO  # noqa: E402
 
 
 def report(*findings):

@@ -16,9 +16,9 @@ from torch import nn  # noqa: E402
 import fanwise.torch as fwt  # noqa: E402
 from fanwise.torch.inputs import as_inputs  # noqa: E402
 from fanwise.torch.specs import DTYPES, parse  # noqa: E402
+from zoo.torch.tiny import TRANSFORMERS  # noqa: E402
 
 from .traced import made, normal  # noqa: E402
-from .zoo import TRANSFORMERS  # noqa: E402
 
 Pair = namedtuple("Pair", "first second")
 

@@ -5,8 +5,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 nn, F = torch.nn, torch.nn.functional
 
+from zoo.torch.tiny import ZOO  # noqa: E402
+
 from .traced import Wrapped, normal, traced, traced_specimen  # noqa: E402
-from .zoo import ZOO  # noqa: E402
 
 X = normal(4, 6)
 

@@ -12,9 +12,9 @@ from fanwise import Layout  # noqa: E402
 from fanwise.plan.manifest import Manifest  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
 from fanwise.plan.row import Row  # noqa: E402
+from zoo.torch.tiny import ZOO  # noqa: E402
 
 from .traced import made  # noqa: E402
-from .zoo import ZOO  # noqa: E402
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.complex64]
 

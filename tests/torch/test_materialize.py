@@ -16,9 +16,9 @@ import fanwise as fw  # noqa: E402
 import fanwise.torch as fwt  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
 from fanwise.plan.row import Row  # noqa: E402
+from zoo.torch.tiny import ZOO  # noqa: E402
 
 from .traced import made  # noqa: E402
-from .zoo import ZOO  # noqa: E402
 
 SEED = 5
 

@@ -13,8 +13,7 @@ import fanwise as fw  # noqa: E402
 import fanwise.torch as fwt  # noqa: E402
 from fanwise.plan.roles import ROLES  # noqa: E402
 from fanwise.torch import Inputs  # noqa: E402
-
-from .zoo import ZOO, block_names  # noqa: E402
+from zoo.torch.tiny import ZOO, block_names  # noqa: E402
 
 SPECIMENS = list(ZOO.values())
 DEEPEST = 64

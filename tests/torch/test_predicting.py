@@ -12,9 +12,9 @@ from fanwise.check.predicting import predicted  # noqa: E402
 from fanwise.torch.observing import observe  # noqa: E402
 from fanwise.torch.run import Inputs  # noqa: E402
 from fanwise.trace import WEIGHT_KINDS  # noqa: E402
+from zoo.torch.tiny import ZOO  # noqa: E402
 
 from .traced import Wrapped, made, normal  # noqa: E402
-from .zoo import ZOO  # noqa: E402
 
 WIDTH, SEEDS = 128, 16
 FINITE = {"attention": 12 / WIDTH, "block": 12 / WIDTH}

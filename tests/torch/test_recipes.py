@@ -15,9 +15,9 @@ from fanwise.plan.row import Row  # noqa: E402
 from fanwise.torch.applying import apply  # noqa: E402
 from fanwise.torch.planning import plan  # noqa: E402
 from fanwise.torch.run import Inputs, run  # noqa: E402
+from zoo.torch.tiny import ZOO  # noqa: E402
 
 from .traced import Wrapped, made, normal, traced_specimen  # noqa: E402
-from .zoo import ZOO  # noqa: E402
 
 
 def planned(model, inputs, name):

@@ -22,9 +22,9 @@ from torch.nn.modules import module as module_hooks  # noqa: E402
 from fanwise.laws.elementwise import Normal, Zeros  # noqa: E402
 from fanwise.torch.held import parameters  # noqa: E402
 from fanwise.torch.run import Inputs, ModelError, run, second_moment  # noqa: E402
+from zoo.torch.tiny import ZOO  # noqa: E402
 
 from .traced import Wrapped, kinds, made, normal, traced, traced_specimen  # noqa: E402
-from .zoo import ZOO  # noqa: E402
 
 every = pytest.mark.parametrize("specimen", ZOO.values(), ids=ZOO)
 X = normal(4, 6)

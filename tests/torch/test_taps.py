@@ -12,9 +12,9 @@ nn, F = torch.nn, torch.nn.functional
 from fanwise.torch import taps  # noqa: E402
 from fanwise.torch.observing import observe  # noqa: E402
 from fanwise.torch.run import Inputs  # noqa: E402
+from zoo.torch.tiny import ZOO  # noqa: E402
 
 from .traced import made, normal  # noqa: E402
-from .zoo import ZOO  # noqa: E402
 
 SCORED = {name: specimen for name, specimen in ZOO.items() if specimen.logits is not None and name != "fourier"}
 NO_HOOK = {"bloom": "gelu_impl"}  # a custom autograd function: what its forward computes has no gradient

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from .zoo import HANDMADE, NATIVE, TRANSFORMERS, ZOO, Specimen, block_names  # noqa: E402
+from zoo.torch.tiny import HANDMADE, NATIVE, TRANSFORMERS, ZOO, Specimen, block_names  # noqa: E402
 
 DEEP = 64
 

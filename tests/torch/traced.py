@@ -7,8 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from fanwise.torch.run import Inputs, run  # noqa: E402
-
-from .zoo import Specimen  # noqa: E402
+from zoo.torch.tiny import Specimen  # noqa: E402
 
 
 class Wrapped(torch.nn.Module):
