@@ -1,7 +1,7 @@
 """Keras models with one thing broken, on which false_alarms.py judges whether the check finds it.
 
 Each is one of zoo/keras/models.py with a change; `planted` names the kind of the break as in
-zoo/torch/breaks/changes.py, and `place` the parameter or the layer where it sits, None where the whole model is concerned.
+zoo/torch/breaks/changes.py, and `place` the layer where it sits, None where the whole model is concerned.
 """
 
 import math
