@@ -1,4 +1,4 @@
-"""Agents and densities that no rule of the check was chosen on."""
+"""Agents: values, policies, critics, models of a world."""
 
 import copy
 import math
@@ -9,25 +9,49 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional, init
 
-from zoo.torch.batches import BINARY, bounded, fan_bounded, own, stacked, subject, uniform
-from zoo.torch.layers import (
-    Net,
-    conv,
-    digit_images,
-    digits,
-    drawn,
-    filled,
-    frozen,
-    ids,
-    images,
-    labels,
-    mlp,
-    normal,
-    targets,
-    zeroed,
-)
+from zoo.model import maker
+from zoo.torch.batches import ids, images, labels, normal, rows, targets, uniform
+from zoo.torch.laws import bounded, drawn, fan_bounded, filled, frozen, headed
+from zoo.torch.layers import Net, conv, mlp, stacked
+from zoo.torch.losses import own
 
-# Agents
+
+def values() -> nn.Module:
+    """Q-learning: the value of the best action after, from a frozen copy of the network."""
+
+    def run(net: Any, before: Tensor, action: Tensor, after: Tensor) -> Tensor:
+        with torch.no_grad():
+            best = net.target(after).amax(1)
+        return net.online(before).gather(1, action[:, None])[:, 0] - 0.99 * best
+
+    online, target = mlp(16, 128, 128, 4), mlp(16, 128, 128, 4)
+    target.load_state_dict(online.state_dict())
+    return Net(run, online=online, target=frozen(target))
+
+
+def actor_critic() -> nn.Module:
+    """Orthogonal, sqrt(2) within, 0.01 for the policy, 1 for the value (Andrychowicz 2021)."""
+
+    def tower(outputs: int, gain: float) -> nn.Module:
+        model = drawn(mlp(16, 64, 64, outputs, act=nn.Tanh), partial(init.orthogonal_, gain=math.sqrt(2)))
+        return headed(model, partial(init.orthogonal_, gain=gain))
+
+    return Net(lambda net, x: (net.actor(x), net.critic(x)), actor=tower(4, 0.01), critic=tower(1, 1.0))
+
+
+def policy(output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+    logits, value = output
+    return functional.cross_entropy(logits, target) + 0.5 * functional.mse_loss(value[:, 0], (target - 1.5) / 1.2)
+
+
+def moves() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    before, action = normal(64, 16), ids(64, high=4)
+    return before, action, before + 0.1 * normal(64, 16, seed=5), before[:, 0].sign()
+
+
+def states() -> tuple[Tensor, Tensor]:
+    x = normal(64, 16)
+    return x, labels(x, 4)
 
 
 def duelling() -> nn.Module:
@@ -164,126 +188,6 @@ def noisy() -> nn.Module:
     return nn.Sequential(nn.Linear(17, 128), nn.ReLU(), layer(128, 128), nn.ReLU(), layer(128, 6))
 
 
-# Densities
-
-
-def coupled() -> nn.Module:
-    """RealNVP: six couplings with alternating masks, scales through a learnt tanh."""
-
-    def run(net: Any, x: Tensor) -> Tensor:
-        total = 0.0
-        for number, (scale, shift) in enumerate(zip(net.scales, net.shifts, strict=True)):
-            mask = (torch.arange(12) % 2 == number % 2).float()
-            logs = scale(mask * x).tanh() * net.size * (1 - mask)
-            x = mask * x + (1 - mask) * (x * logs.exp() + shift(mask * x))
-            total = total + logs.sum(1)
-        return (0.5 * (x**2).sum(1) - total).mean() / 12
-
-    scales = nn.ModuleList(mlp(12, 64, 64, 12, act=nn.LeakyReLU) for _ in range(6))
-    shifts = nn.ModuleList(mlp(12, 64, 64, 12, act=nn.LeakyReLU) for _ in range(6))
-    return Net(run, scales=scales, shifts=shifts, size=nn.Parameter(torch.ones(12)))
-
-
-def glowing() -> nn.Module:
-    """Glow: norms set by a first batch, orthogonal 1 x 1 maps, couplings N(0, 0.05) that end at zero."""
-
-    def step() -> nn.Module:
-        def run(net: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-            x = (x + net.shift) * net.scale.exp()
-            a, b = functional.conv2d(x, net.turn[..., None, None]).chunk(2, 1)
-            logs, shift = net.body(a).chunk(2, 1)
-            share = (logs + 2).sigmoid()
-            volume = 64 * (net.scale.sum() + torch.linalg.slogdet(net.turn)[1])
-            return torch.cat([a, (b + shift) * share], 1), share.log().sum((1, 2, 3)) + volume
-
-        body = drawn(stacked(conv(6, 64), nn.ReLU(), conv(64, 64, 1), nn.ReLU()), partial(init.normal_, std=0.05))
-        parts = {
-            "shift": torch.zeros(12, 1, 1),
-            "scale": torch.zeros(12, 1, 1),
-            "turn": init.orthogonal_(torch.empty(12, 12)),
-        }
-        numbers = {name: nn.Parameter(value) for name, value in parts.items()}
-        return Net(run, **numbers, body=body.append(zeroed(conv(64, 12))))
-
-    def run(net: Any, x: Tensor) -> Tensor:
-        x, total = functional.pixel_unshuffle(x, 2), 0.0
-        for one in net.steps:
-            x, volume = one(x)
-            total = total + volume
-        return (0.5 * (x**2).sum((1, 2, 3)) - total).mean() / 768
-
-    model = Net(run, steps=nn.ModuleList(step() for _ in range(4)))
-    x = functional.pixel_unshuffle(squares()[0], 2)
-    for one in model.steps:
-        one.shift.data = -x.mean((0, 2, 3), keepdim=True)[0]
-        one.scale.data = -x.std((0, 2, 3), keepdim=True)[0].log()
-        x = one(x)[0].detach()
-    return model
-
-
-def autoregressive() -> nn.Module:
-    """MADE: masks let every pixel see those before it; torch's own weights."""
-    order = [torch.arange(784), *(torch.arange(256) % 783 for _ in "ab"), torch.arange(784)]
-
-    def layer(number: int) -> nn.Module:
-        before, after = order[number], order[number + 1]
-        mask = (after[:, None] > before if number == 2 else after[:, None] >= before).float()
-
-        def run(net: Any, x: Tensor) -> Tensor:
-            return functional.linear(x, net.inner.weight * net.mask, net.inner.bias)
-
-        return Net(run, inner=nn.Linear(len(before), len(after)), mask=mask)
-
-    return stacked(layer(0), nn.ReLU(), layer(1), nn.ReLU(), layer(2))
-
-
-def ladder() -> nn.Module:
-    """A convolutional VAE for 28 x 28, its own evidence bound; torch's own weights."""
-
-    def run(net: Any, x: Tensor) -> Tensor:
-        mean, logs = net.encoder(x).chunk(2, 1)
-        z = mean + (logs / 2).exp() * torch.randn_like(mean)
-        near = functional.binary_cross_entropy_with_logits(net.decoder(z), x, reduction="sum")
-        return (near + 0.5 * (mean**2 + logs.exp() - 1 - logs).sum()) / len(x)
-
-    down = [conv(1, 16, stride=2), nn.ReLU(), conv(16, 32, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 49, 32)]
-    up = [
-        nn.Linear(16, 32 * 49),
-        nn.ReLU(),
-        nn.Unflatten(1, (32, 7, 7)),
-        nn.ConvTranspose2d(32, 16, 4, 2, 1),
-        nn.ReLU(),
-    ]
-    return Net(run, encoder=stacked(down), decoder=stacked(up, nn.ConvTranspose2d(16, 1, 4, 2, 1)))
-
-
-def critic() -> nn.Module:
-    """A WGAN's critic of points with its penalty on the gradient; torch's own weights."""
-
-    def run(net: Any, real: Tensor, fake: Tensor) -> Tensor:
-        between = (0.5 * real + 0.5 * fake).requires_grad_()
-        slope = torch.autograd.grad(net.body(between).sum(), between, create_graph=True)[0]
-        return net.body(fake).mean() - net.body(real).mean() + 10 * ((slope.norm(dim=1) - 1) ** 2).mean()
-
-    return Net(run, body=mlp(12, 128, 128, 128, 1, act=nn.LeakyReLU))
-
-
-def scored() -> nn.Module:
-    """Denoising score matching over ten levels of noise, conditional biases, softplus."""
-
-    def run(net: Any, x: Tensor, level: Tensor) -> Tensor:
-        for layer, table in zip(net.layers, net.tables, strict=True):
-            x = functional.softplus(layer(x) + table(level))
-        return net.last(x)
-
-    layers = nn.ModuleList(nn.Linear(n, 128) for n in (12, 128, 128))
-    tables = nn.ModuleList(zeroed(nn.Embedding(10, 128)) for _ in layers)
-    return Net(run, layers=layers, tables=tables, last=nn.Linear(128, 12))
-
-
-# Batches and losses
-
-
 def frames() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     before, after = (0.5 + 0.25 * normal(24, 4, 44, 44, seed=s).clamp(-2, 2) for s in (81, 82))
     action = ids(24, high=6, seed=83)
@@ -310,7 +214,7 @@ def games() -> tuple[Tensor, Tensor]:
     return x, torch.stack([labels(x[:, -1], 6).float(), targets(x[:, -1])[:, 0]], 1)
 
 
-def policy(output: Tensor, target: Tensor) -> Tensor:
+def policy_and_value(output: Tensor, target: Tensor) -> Tensor:
     away = functional.mse_loss(output[:, 6], target[:, 1])
     return functional.cross_entropy(output[:, :6], target[:, 0].long()) + 0.5 * away
 
@@ -331,50 +235,52 @@ def worth() -> tuple[Tensor, Tensor]:
     return x, targets(x, 6)
 
 
-def points() -> tuple[Tensor, Tensor]:
-    x = normal(64, 12, seed=100) @ (torch.eye(12) + 0.3 * normal(12, 12, seed=101))
-    return x, torch.zeros(64)
+def agent(*widths: int, gain: float) -> nn.Module:
+    """Orthogonal, gain sqrt(2) in the body and its own at the end, biases zero."""
+    model = drawn(mlp(*widths, act=nn.Tanh), partial(init.orthogonal_, gain=math.sqrt(2)))
+    filled(model[-1], partial(init.orthogonal_, gain=gain))
+    return model
 
 
-def squares() -> tuple[Tensor, Tensor]:
-    return images(12, 16)[0], torch.zeros(12)
+def gaussian_policy() -> nn.Module:
+    """PPO's actor and critic: the actor's end a hundredth, the spread learnt from one."""
+
+    def run(net: Any, state: Tensor, act: Tensor, gain: Tensor, worth: Tensor) -> Tensor:
+        chance = torch.distributions.Normal(net.actor(state), net.spread.exp()).log_prob(act).sum(1)
+        return functional.mse_loss(net.critic(state)[:, 0], worth) - (chance * gain).mean()
+
+    spread = nn.Parameter(torch.zeros(6))
+    return Net(run, actor=agent(17, 64, 64, 6, gain=0.01), critic=agent(17, 64, 64, 1, gain=1.0), spread=spread)
 
 
-def written() -> tuple[Tensor, Tensor]:
-    x = (digits(48)[0] > 0.5).float()
-    return x, x
+def twin_critics() -> nn.Module:
+    """TD3's two critics of a state and an action, both learning one value."""
+    critics = nn.ModuleList(mlp(23, 256, 256, 1) for _ in "xx")
+    return Net(lambda net, s, a: torch.cat([one(torch.cat([s, a], 1)) for one in net.critics], 1), critics=critics)
 
 
-def drawings() -> tuple[Tensor, Tensor]:
-    return (digit_images(32)[0] > 0.5).float(), torch.zeros(32)
+def played() -> tuple[Tensor, ...]:
+    extra = (normal(64, seed=k) for k in (326, 327))
+    return normal(64, 17, seed=325), normal(64, 6, seed=328), *extra, torch.zeros(())
 
 
-def real_and_fake() -> tuple[Tensor, Tensor, Tensor]:
-    return points()[0], normal(64, 12, seed=102), torch.zeros(64)
+def judged() -> tuple[Tensor, ...]:
+    state = normal(128, 17, seed=338)
+    return state, normal(128, 6, seed=339).tanh(), targets(state).expand(-1, 2)
 
 
-def noised() -> tuple[Tensor, Tensor, Tensor]:
-    x, _ = points()
-    level, noise = ids(64, high=10, seed=103), normal(64, 12, seed=104)
-    return x + (0.1 * (1 + level))[:, None] * noise, level, -noise
-
-
-# The collection
-
-other, rnn = subject("other"), subject("rnn")
-
-AGENTS = (
-    other("duelling", duelling, frames, "smooth_l1_loss"),
-    other("sac", soft_actor, situations, soft),
-    other("ddpg_critic", deterministic, deeds, "mse_loss"),
-    rnn("a3c_lstm", advantage, games, policy),
-    rnn("world_model", dreaming, dreams, own),
-    other("random_distillation", curious, sights, "l1_loss"),
-    other("noisy_net", noisy, worth, "mse_loss"),
-    other("real_nvp", coupled, points, own),
-    other("glow", glowing, squares, own),
-    other("made", autoregressive, written, BINARY),
-    other("vae_conv", ladder, drawings, own),
-    other("wgan_critic", critic, real_and_fake, own),
-    other("score_matching", scored, noised, "mse_loss"),
+tuned, held_out = maker("torch", "agents", "tuned"), maker("torch", "agents", "held_out")
+MODELS = (
+    tuned("q_learning", values, moves, "mse_loss"),
+    tuned("actor_critic", actor_critic, states, policy),
+    tuned("fresh_duelling", duelling, frames, "smooth_l1_loss"),
+    tuned("fresh_sac", soft_actor, situations, soft),
+    tuned("fresh_ddpg_critic", deterministic, deeds, "mse_loss"),
+    tuned("fresh_a3c_lstm", advantage, games, policy_and_value),
+    tuned("fresh_world_model", dreaming, dreams, own),
+    tuned("fresh_random_distillation", curious, sights, "l1_loss"),
+    tuned("fresh_noisy_net", noisy, worth, "mse_loss"),
+    held_out("last_ppo_gaussian", gaussian_policy, played, own),
+    held_out("last_td3_critics", twin_critics, judged, "mse_loss"),
+    held_out("last_cloned_policy", lambda: agent(8, 128, 128, 4, gain=0.01), rows(64, 8, 4)),
 )

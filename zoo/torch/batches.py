@@ -1,28 +1,72 @@
-"""Batches, losses and blocks shared by the models of zoo/torch/second.py, which no rule of the check was chosen on."""
+"""Batches of the models of PyTorch: the same at every call, drawn from generators of their own."""
 
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional, init
+from torch import Tensor
+from torch.nn import functional
 
-from zoo.torch.layers import LINEAR, Net, Subject, conv, ids, images, labels, normal, targets
-
-BINARY = "binary_cross_entropy_with_logits"
+from fanwise.lab.data import load_digits
 
 
-def subject(family: str) -> Callable[..., Subject]:
-    """A maker of subjects of one family; cross-entropy where no loss is told."""
-
-    def make(name: str, build: Callable[[], nn.Module], batch: Any, loss: Any = "cross_entropy") -> Subject:
-        return Subject(f"fresh_{name}", build, batch, loss, family)
-
-    return make
+def normal(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-# Batches
+def ids(*shape: int, high: int, seed: int = 2) -> Tensor:
+    return torch.randint(high, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def labels(x: Tensor, classes: int = 10) -> Tensor:
+    """The classes that a random linear teacher gives."""
+    return (x.flatten(1) @ normal(x[0].numel(), classes, seed=3)).argmax(1)
+
+
+def targets(x: Tensor, width: int = 1) -> Tensor:
+    """The values of a random teacher, of unit variance."""
+    return torch.tanh(x.flatten(1) @ normal(x[0].numel(), width, seed=4) / math.sqrt(x[0].numel())) * 1.6
+
+
+def vectors(count: int = 64, width: int = 128, classes: int = 10) -> tuple[Tensor, Tensor]:
+    """Standard normal features and a teacher's classes."""
+    x = normal(count, width)
+    return x, labels(x, classes)
+
+
+def images(count: int = 16, side: int = 32, classes: int = 10) -> tuple[Tensor, Tensor]:
+    """Standardised pictures in colour: random, and smooth over a few pixels as pictures are."""
+    coarse = functional.interpolate(normal(count, 3, side // 4, side // 4), size=side, mode="bilinear")
+    x = coarse + 0.3 * normal(count, 3, side, side, seed=5)
+    x = (x - x.mean()) / x.std()
+    return x, labels(x, classes)
+
+
+@lru_cache
+def _digits() -> tuple[Tensor, Tensor]:
+    data = load_digits()
+    x = torch.from_numpy(data.train_x)
+    return (x - x.min()) / (x.max() - x.min()), torch.from_numpy(data.train_y)
+
+
+def digits(count: int = 64) -> tuple[Tensor, Tensor]:
+    """Handwritten digits as vectors of 784 pixels in [0, 1]."""
+    x, y = _digits()
+    return x[:count].clone(), y[:count].clone()
+
+
+def digit_images(count: int = 64) -> tuple[Tensor, Tensor]:
+    """The same as pictures of 28 x 28."""
+    x, y = digits(count)
+    return x.view(-1, 1, 28, 28), y
+
+
+def sentences(count: int = 16, length: int = 32, high: int = 256) -> tuple[Tensor, Tensor]:
+    """Token ids of a sequence that can be learnt, and their successors."""
+    start, step = ids(count, 1, high=high), 1 + ids(count, 1, high=7, seed=6)
+    x = (start + step * torch.arange(length + 1)) % high
+    return x[:, :-1], x[:, 1:]
 
 
 def uniform(*shape: int, seed: int = 1) -> Tensor:
@@ -77,91 +121,15 @@ def series(count: int = 32, length: int = 41) -> Tensor:
     return torch.sin(time * (0.7 + uniform(count, 1, seed=61)) + 6 * uniform(count, 1, seed=62)) * math.sqrt(2)
 
 
-# Losses
+def digits_again() -> tuple[Tensor, Tensor]:
+    x, _ = digits()
+    return x, x
 
 
-def tokenwise(output: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy with the classes in the last axis."""
-    return functional.cross_entropy(output.flatten(0, -2), target.flatten())
+def correlated() -> tuple[Tensor, Tensor]:
+    x = normal(64, 12, seed=100) @ (torch.eye(12) + 0.3 * normal(12, 12, seed=101))
+    return x, torch.zeros(64)
 
 
-def first_of(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
-    return lambda output, target: loss(output[0], target)
-
-
-def own(output: Any, _: Tensor) -> Tensor:
-    """The model's answer is its loss."""
-    return output
-
-
-# Blocks
-
-
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def merge_heads(x: Tensor) -> Tensor:
-    return x.transpose(1, 2).flatten(2)
-
-
-def laid(model: nn.Module, law: Callable[[Tensor], object]) -> nn.Module:
-    """Linear maps, convolutions and tables of one law, biases zero."""
-    for module in model.modules():
-        if isinstance(module, (*LINEAR, nn.Conv3d, nn.Embedding)):
-            law(module.weight)
-        if isinstance(module, (*LINEAR, nn.Conv3d)) and module.bias is not None:
-            init.zeros_(module.bias)
-    return model
-
-
-def normed(fan_in: int, fan_out: int, kernel: int = 3, **options: Any) -> nn.Sequential:
-    """Convolution and batch norm."""
-    return nn.Sequential(conv(fan_in, fan_out, kernel, bias=False, **options), nn.BatchNorm2d(fan_out))
-
-
-def stacked(*parts: nn.Module | list[nn.Module]) -> nn.Sequential:
-    """One sequence of parts and of lists of parts."""
-    return nn.Sequential(*(one for part in parts for one in (part if isinstance(part, list) else [part])))
-
-
-def causal(length: int) -> Tensor:
-    """True where a place may look."""
-    return torch.ones(length, length).tril().bool()
-
-
-def decoder(blocks: nn.ModuleList, width: int, words: int = 200, **more: Any) -> nn.Module:
-    """Tokens, blocks, a norm and a head; `places` learns positions, `norm` replaces the last norm."""
-
-    def run(net: Any, x: Tensor) -> Tensor:
-        x = net.tokens(x)
-        x = x + net.places[: x.shape[1]] if "places" in more else x
-        for block in net.blocks:
-            x = block(x)
-        return net.head(net.norm(x))
-
-    parts = {"tokens": nn.Embedding(words, width), "blocks": blocks, "norm": nn.LayerNorm(width)}
-    return Net(run, **(parts | {"head": nn.Linear(width, words, bias=False)} | more))
-
-
-def rotated(x: Tensor) -> Tensor:
-    """Rotary positions over the last axis."""
-    half = x.shape[-1] // 2
-    angle = torch.arange(x.shape[-2])[:, None] * 10000 ** (-torch.arange(half) / half)
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
-
-
-def sines(length: int, width: int) -> Tensor:
-    angle = torch.arange(length)[:, None] / 10000 ** (torch.arange(0, width, 2) / width)
-    return torch.stack((angle.sin(), angle.cos()), -1).flatten(1)
-
-
-def bounded(bound: float) -> Callable[[Tensor], Tensor]:
-    """Uniform within a bound."""
-    return lambda weight: init.uniform_(weight, -bound, bound)
-
-
-def fan_bounded(weight: Tensor) -> Tensor:
-    """Uniform within 1 / sqrt(fan_in)."""
-    return bounded(1 / math.sqrt(weight[0].numel()))(weight)
+def classed(x: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    return x, labels(x, classes)

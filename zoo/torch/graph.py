@@ -1,4 +1,4 @@
-"""Networks of graphs, molecules and points that no rule of the check was chosen on."""
+"""Networks of graphs, molecules, points and sets."""
 
 import math
 from functools import partial
@@ -8,10 +8,59 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional, init
 
-from zoo.torch.batches import stacked, subject, tokenwise
-from zoo.torch.layers import Net, conv, drawn, filled, ids, labels, mlp, normal, targets
+from zoo.model import maker
+from zoo.torch.batches import classed, ids, labels, normal, targets, uniform
+from zoo.torch.laws import drawn, filled
+from zoo.torch.layers import Net, conv, mlp, stacked
+from zoo.torch.losses import next_token, tokenwise
 
-# Graphs
+
+def graph() -> nn.Module:
+    """Graph convolutions on a fixed ring with chords, Xavier uniform (Kipf 2017)."""
+    places = torch.arange(64)
+    edges = torch.eye(64)
+    for step in (1, 5):
+        edges[places, (places + step) % 64] = edges[(places + step) % 64, places] = 1
+    edges = edges / edges.sum(1).sqrt()[:, None] / edges.sum(0).sqrt()
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        x = (net.edges @ net.first(x)).relu()
+        return net.edges @ net.last((net.edges @ net.second(x)).relu())
+
+    parts = {"first": nn.Linear(64, 128), "second": nn.Linear(128, 128), "last": nn.Linear(128, 7)}
+    return drawn(Net(run, edges=edges, **parts), init.xavier_uniform_)
+
+
+def points() -> nn.Module:
+    """PointNet: the same perceptron at every point, the maximum over them; torch's own weights."""
+    sizes = ((3, 64), (64, 64), (64, 128), (128, 256))
+    each = [part for i, o in sizes for part in (nn.Conv1d(i, o, 1), nn.BatchNorm1d(o), nn.ReLU())]
+    top = nn.Sequential(nn.Linear(256, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 10))
+    return Net(lambda net, x: net.top(net.each(x).amax(2)), each=nn.Sequential(*each), top=top)
+
+
+def nodes() -> tuple[Tensor, Tensor]:
+    x = normal(8, 64, 64)
+    return x, labels(x.flatten(0, 1), 7).view(8, 64)
+
+
+def clouds() -> tuple[Tensor, Tensor]:
+    shape = normal(32, 3, 1)
+    return normal(32, 3, 128, seed=5) * (1 + shape.abs()), labels(shape)
+
+
+def averages() -> nn.Module:
+    """Deep sets: a map of each element, their sum, a map of that; ELU, torch's own weights."""
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        return net.after(net.each(x).mean(1))
+
+    return Net(run, each=mlp(8, 64, 64, 64, act=nn.ELU), after=mlp(64, 64, 64, 1, act=nn.ELU))
+
+
+def sets() -> tuple[Tensor, Tensor]:
+    spread = 0.5 + uniform(48, 1, 1, seed=19)
+    return normal(48, 24, 8) * spread, spread[:, 0] - 1
 
 
 def ring(count: int = 24) -> Tensor:
@@ -141,10 +190,7 @@ def edges() -> nn.Module:
     return Net(run, one=layer(3, 32), two=layer(32, 64), head=mlp(96, 64, 6, norm=nn.BatchNorm1d))
 
 
-# Batches
-
-
-def nodes() -> tuple[Tensor, Tensor]:
+def ring_nodes() -> tuple[Tensor, Tensor]:
     x = normal(12, 24, 16, seed=91)
     return x, labels(x.flatten(0, 1), 5).view(12, 24)
 
@@ -169,15 +215,49 @@ def shapes() -> tuple[Tensor, Tensor]:
     return normal(24, 48, 3, seed=99) * (0.4 + 0.4 * functional.one_hot(kind % 3, 3))[:, None], kind
 
 
-# The collection
+def gcn_ii(depth: int = 16, width: int = 64) -> nn.Module:
+    """Deep graph convolutions that keep a tenth of the start and most of the identity."""
 
-other = subject("other")
+    def run(net: Any, x: Tensor, links: Tensor) -> Tensor:
+        x = start = functional.relu(net.enter(x))
+        for k, layer in enumerate(net.layers):
+            mixed, part = 0.9 * links @ x + 0.1 * start, math.log(1 + 0.5 / (k + 1))
+            x = functional.relu((1 - part) * mixed + part * layer(mixed))
+        return net.leave(x)
 
-GRAPHS = (
-    other("gat", attending, nodes, tokenwise),
-    other("gin", isomorphic, whole_graphs),
-    other("graph_sage", sampled, nodes, tokenwise),
-    other("egnn", equivariant, molecules, "mse_loss"),
-    other("schnet", filtered, atoms, "mse_loss"),
-    other("dgcnn", edges, shapes),
+    layers = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(depth))
+    return Net(run, enter=nn.Linear(32, width), layers=layers, leave=nn.Linear(width, 6))
+
+
+def linked() -> tuple[Tensor, ...]:
+    x, links = normal(80, 32, seed=310), (normal(80, 80, seed=311) > 1.7).float()
+    links = ((links + links.t()) > 0).float().fill_diagonal_(1)
+    degree = links.sum(1).rsqrt()
+    return x, degree[:, None] * links * degree, labels(x, 6)
+
+
+def bag() -> nn.Module:
+    """Gated attention weighs the parts of a bag."""
+    parts = {"see": mlp(32, 128, 64), "a": nn.Linear(64, 32), "b": nn.Linear(64, 32), "c": nn.Linear(32, 1)}
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        x = functional.relu(net.see(x))
+        return net.head((net.c(net.a(x).tanh() * net.b(x).sigmoid()).softmax(1) * x).sum(1))
+
+    return Net(run, **parts, head=nn.Linear(64, 4))
+
+
+tuned, held_out = maker("torch", "graph", "tuned"), maker("torch", "graph", "held_out")
+MODELS = (
+    tuned("graph", graph, nodes, next_token),
+    tuned("pointnet", points, clouds),
+    tuned("fresh_deep_sets", averages, sets, "mse_loss"),
+    tuned("fresh_gat", attending, ring_nodes, tokenwise),
+    tuned("fresh_gin", isomorphic, whole_graphs),
+    tuned("fresh_graph_sage", sampled, ring_nodes, tokenwise),
+    tuned("fresh_egnn", equivariant, molecules, "mse_loss"),
+    tuned("fresh_schnet", filtered, atoms, "mse_loss"),
+    tuned("fresh_dgcnn", edges, shapes),
+    held_out("last_bag_of_parts", bag, lambda: classed(normal(24, 12, 32), 4)),
+    held_out("last_gcn_ii_16", gcn_ii, linked),
 )

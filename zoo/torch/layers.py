@@ -1,176 +1,13 @@
-"""What the models of false_alarms.py are put together from: the record of one model, batches, laws and blocks.
+"""Layers and blocks that several families share."""
 
-A batch is the same at every call, and drawn from generators of its own: torch's random state stays as it was.
-"""
-
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional, init
-
-from fanwise.lab.data import load_digits
-
-LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model to check.
-
-    Args:
-        name: unique in the collection.
-        build: makes the model with its own initial weights, drawn from torch's random state.
-        batch: the inputs with the target last, or arguments by name of a model that returns its own loss.
-        loss: a name of torch.nn.functional, a function of output and target, or None for the model's own loss.
-        family: "mlp", "cnn", "rnn", "transformer" or "other".
-    """
-
-    name: str
-    build: Callable[[], nn.Module]
-    batch: Callable[[], Any]
-    loss: str | Callable[[Any, Tensor], Tensor] | None
-    family: str
-
-
-# Batches
-
-
-def normal(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def ids(*shape: int, high: int, seed: int = 2) -> Tensor:
-    return torch.randint(high, shape, generator=torch.Generator().manual_seed(seed))
-
-
-def labels(x: Tensor, classes: int = 10) -> Tensor:
-    """The classes that a random linear teacher gives."""
-    return (x.flatten(1) @ normal(x[0].numel(), classes, seed=3)).argmax(1)
-
-
-def targets(x: Tensor, width: int = 1) -> Tensor:
-    """The values of a random teacher, of unit variance."""
-    return torch.tanh(x.flatten(1) @ normal(x[0].numel(), width, seed=4) / math.sqrt(x[0].numel())) * 1.6
-
-
-def vectors(count: int = 64, width: int = 128, classes: int = 10) -> tuple[Tensor, Tensor]:
-    """Standard normal features and a teacher's classes."""
-    x = normal(count, width)
-    return x, labels(x, classes)
-
-
-def images(count: int = 16, side: int = 32, classes: int = 10) -> tuple[Tensor, Tensor]:
-    """Standardised pictures in colour: random, and smooth over a few pixels as pictures are."""
-    coarse = functional.interpolate(normal(count, 3, side // 4, side // 4), size=side, mode="bilinear")
-    x = coarse + 0.3 * normal(count, 3, side, side, seed=5)
-    x = (x - x.mean()) / x.std()
-    return x, labels(x, classes)
-
-
-@lru_cache
-def _digits() -> tuple[Tensor, Tensor]:
-    data = load_digits()
-    x = torch.from_numpy(data.train_x)
-    return (x - x.min()) / (x.max() - x.min()), torch.from_numpy(data.train_y)
-
-
-def digits(count: int = 64) -> tuple[Tensor, Tensor]:
-    """Handwritten digits as vectors of 784 pixels in [0, 1]."""
-    x, y = _digits()
-    return x[:count].clone(), y[:count].clone()
-
-
-def digit_images(count: int = 64) -> tuple[Tensor, Tensor]:
-    """The same as pictures of 28 x 28."""
-    x, y = digits(count)
-    return x.view(-1, 1, 28, 28), y
-
-
-def sentences(count: int = 16, length: int = 32, high: int = 256) -> tuple[Tensor, Tensor]:
-    """Token ids of a sequence that can be learnt, and their successors."""
-    start, step = ids(count, 1, high=high), 1 + ids(count, 1, high=7, seed=6)
-    x = (start + step * torch.arange(length + 1)) % high
-    return x[:, :-1], x[:, 1:]
-
-
-def next_token(output: Tensor, target: Tensor) -> Tensor:
-    """The cross-entropy at every place."""
-    return functional.cross_entropy(output.flatten(0, 1), target.flatten())
-
-
-# Laws
-
-Law = Callable[[Tensor], object]
-
-
-def he(weight: Tensor, gain: float = 1.0) -> None:
-    """N(0, 2 gain^2 / fan_in)."""
-    fan_in, _ = init._calculate_fan_in_and_fan_out(weight)
-    init.normal_(weight, std=gain * math.sqrt(2 / fan_in))
-
-
-def lecun(weight: Tensor, gain: float = 1.0) -> None:
-    """N(0, gain^2 / fan_in)."""
-    he(weight, gain / math.sqrt(2))
-
-
-he_out = partial(init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
-small = partial(init.normal_, std=0.02)
-GAINS = {"gelu": 1.534, "silu": 1.677, "elu": 1.245}
-"""1 / sqrt(E f(z)^2), z standard normal."""
-
-
-def drawn(model: nn.Module, law: Law, kinds: tuple[type[nn.Module], ...] = LINEAR) -> nn.Module:
-    """The model with weights of these kinds drawn anew and their biases zero."""
-    for module in model.modules():
-        if isinstance(module, kinds):
-            law(module.weight)
-            if module.bias is not None:
-                init.zeros_(module.bias)
-    return model
-
-
-def zeroed(layer: nn.Module) -> nn.Module:
-    """The layer with weight and bias zero."""
-    for parameter in layer.parameters():
-        init.zeros_(parameter)
-    return layer
-
-
-def filled(layer: nn.Module, law: Law) -> nn.Module:
-    """One layer drawn by a law, its bias zero."""
-    return drawn(layer, law)
-
-
-def frozen(model: nn.Module) -> nn.Module:
-    """The model with nothing left to train."""
-    return model.requires_grad_(False)
-
-
-def headed(model: nn.Module, law: Law) -> nn.Module:
-    """The network with its head drawn anew."""
-    filled(model[-1], law)
-    return model
-
-
-def trained(model: nn.Module, batch: tuple[Tensor, Tensor], steps: int = 200) -> nn.Module:
-    """The network after some steps on one batch."""
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    x, y = batch
-    for _ in range(steps):
-        optimizer.zero_grad()
-        functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
-    return model
-
-
-# Blocks
+from torch.nn import functional
 
 
 class Net(nn.Module):
@@ -218,7 +55,11 @@ class Residual(nn.Module):
 
 
 Maker = Callable[[], nn.Module]
+
+
 Normed = Callable[[int], nn.Module]
+
+
 Wrap = Callable[[nn.Module], nn.Module]
 
 
@@ -282,3 +123,56 @@ class Block(nn.Module):
         """The stream after attention and perceptron."""
         x = x + self.attn(self.ln1(x))
         return x + self.mlp(self.ln2(x))
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)
+
+
+def normed(fan_in: int, fan_out: int, kernel: int = 3, **options: Any) -> nn.Sequential:
+    """Convolution and batch norm."""
+    return nn.Sequential(conv(fan_in, fan_out, kernel, bias=False, **options), nn.BatchNorm2d(fan_out))
+
+
+def stacked(*parts: nn.Module | list[nn.Module]) -> nn.Sequential:
+    """One sequence of parts and of lists of parts."""
+    return nn.Sequential(*(one for part in parts for one in (part if isinstance(part, list) else [part])))
+
+
+def causal(length: int) -> Tensor:
+    """True where a place may look."""
+    return torch.ones(length, length).tril().bool()
+
+
+def decoder(blocks: nn.ModuleList, width: int, words: int = 200, **more: Any) -> nn.Module:
+    """Tokens, blocks, a norm and a head; `places` learns positions, `norm` replaces the last norm."""
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        x = net.tokens(x)
+        x = x + net.places[: x.shape[1]] if "places" in more else x
+        for block in net.blocks:
+            x = block(x)
+        return net.head(net.norm(x))
+
+    parts = {"tokens": nn.Embedding(words, width), "blocks": blocks, "norm": nn.LayerNorm(width)}
+    return Net(run, **(parts | {"head": nn.Linear(width, words, bias=False)} | more))
+
+
+def rotated(x: Tensor) -> Tensor:
+    """Rotary positions over the last axis."""
+    half = x.shape[-1] // 2
+    angle = torch.arange(x.shape[-2])[:, None] * 10000 ** (-torch.arange(half) / half)
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
+
+
+def sines(length: int, width: int) -> Tensor:
+    angle = torch.arange(length)[:, None] / 10000 ** (torch.arange(0, width, 2) / width)
+    return torch.stack((angle.sin(), angle.cos()), -1).flatten(1)
+
+
+DOUBLED = Function(partial(functional.interpolate, scale_factor=2))

@@ -1,4 +1,4 @@
-"""Recurrent networks and what reads and speaks sequences, that no rule of the check was chosen on."""
+"""Recurrent networks of series, text and speech."""
 
 import math
 from functools import partial
@@ -8,10 +8,44 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional, init
 
-from zoo.torch.batches import bounded, laid, own, series, stacked, subject, text, tokenwise, uniform
-from zoo.torch.layers import Net, conv, drawn, frozen, ids, images, mlp, normal, zeroed
+from zoo.model import maker
+from zoo.torch.batches import ids, images, labels, normal, sentences, series, text, uniform
+from zoo.torch.laws import bounded, drawn, frozen, laid, zeroed
+from zoo.torch.layers import Net, conv, conv_norm, mlp, stacked
+from zoo.torch.losses import next_token, own, tokenwise
 
-# Readers
+
+def recurrent(kind: type[nn.Module], forget: float | None = None, **options: Any) -> nn.Module:
+    """Answers from the last step; Xavier, orthogonal recurrence, and a bias for the forget gate."""
+    body = kind(32, 128, batch_first=True, **options)
+    for name, parameter in body.named_parameters():
+        (init.zeros_ if "bias" in name else init.orthogonal_ if "hh" in name else init.xavier_uniform_)(parameter)
+        if forget is not None and "bias_ih" in name:
+            parameter.data[128:256] = forget
+    return Net(lambda net, x: net.head(net.body(x)[0][:, -1]), body=body, head=nn.Linear(128, 10))
+
+
+def tagger() -> nn.Module:
+    """A bidirectional LSTM of two layers over words; torch's own weights."""
+    body = nn.LSTM(64, 64, 2, batch_first=True, bidirectional=True)
+    parts = {"words": nn.Embedding(256, 64), "body": body, "head": nn.Linear(128, 16)}
+    return Net(lambda net, x: net.head(net.body(net.words(x))[0]), **parts)
+
+
+def characters() -> nn.Module:
+    """A language model on a GRU of two layers; torch's own weights."""
+    parts = {"letters": nn.Embedding(256, 128), "body": nn.GRU(128, 128, 2, batch_first=True)}
+    return Net(lambda net, x: net.head(net.body(net.letters(x))[0]), **parts, head=nn.Linear(128, 256))
+
+
+def steps() -> tuple[Tensor, Tensor]:
+    x = normal(32, 24, 32)
+    return x, labels(x[:, -4:])
+
+
+def tags() -> tuple[Tensor, Tensor]:
+    x, _ = sentences(16, 24)
+    return x, x % 16
 
 
 def last_of(body: nn.Module, width: int, classes: int = 6) -> nn.Module:
@@ -132,9 +166,6 @@ def convolutional() -> nn.Module:
     return Net(run, gates=conv(25, 96), head=conv(24, 1, 1))
 
 
-# Writers
-
-
 def translator() -> nn.Module:
     """A bidirectional GRU, additive attention and a GRU that writes; N(0, 0.01) (Bahdanau 2015)."""
 
@@ -228,50 +259,6 @@ def listener() -> nn.Module:
     return Net(run, convs=convs, body=body, head=nn.Linear(128, 12))
 
 
-def flowing() -> nn.Module:
-    """WaveGlow in small: orthogonal maps of eight channels and couplings with gated nets that end at zero."""
-
-    def coupling() -> nn.Module:
-        def run(net: Any, x: Tensor, mel: Tensor) -> Tensor:
-            x = net.start(x)
-            for layer, told in zip(net.layers, net.told, strict=True):
-                a, b = (layer(x) + told(mel)).chunk(2, 1)
-                x = x + net.skip(a.tanh() * b.sigmoid())
-            return net.end(x)
-
-        layers = nn.ModuleList(nn.Conv1d(32, 64, 3, padding=2**k, dilation=2**k) for k in range(3))
-        parts = {"layers": layers, "told": nn.ModuleList(nn.Conv1d(16, 64, 1) for _ in layers)}
-        return Net(run, start=nn.Conv1d(4, 32, 1), **parts, skip=nn.Conv1d(32, 32, 1), end=zeroed(nn.Conv1d(32, 8, 1)))
-
-    def run(net: Any, sound: Tensor, mel: Tensor) -> Tensor:
-        x, total = sound.unflatten(1, (-1, 8)).transpose(1, 2), 0.0
-        for rotation, couple in zip(net.rotations, net.couplings, strict=True):
-            a, b = (rotation @ x).chunk(2, 1)
-            logs, shift = couple(a, mel).chunk(2, 1)
-            x = torch.cat([a, logs.exp() * b + shift], 1)
-            total = total + logs.mean() / 2 + torch.linalg.slogdet(rotation)[1] / 8
-        return (x**2).mean() / 2 - total
-
-    rotations = nn.ParameterList(init.orthogonal_(torch.empty(8, 8)) for _ in range(4))
-    return Net(run, rotations=rotations, couplings=nn.ModuleList(coupling() for _ in range(4)))
-
-
-# Forecasts
-
-
-def expansion() -> nn.Module:
-    """N-BEATS: six blocks that take their part of the past away and add theirs to the future."""
-
-    def run(net: Any, past: Tensor) -> Tensor:
-        future = past[:, -1:].expand(-1, 8)
-        for block in net.blocks:
-            back, ahead = block(past).split([32, 8], 1)
-            past, future = past - back, future + ahead
-        return future
-
-    return Net(run, blocks=nn.ModuleList(mlp(32, 128, 128, 128, 40) for _ in range(6)))
-
-
 def probable() -> nn.Module:
     """DeepAR: an LSTM gives mean and spread of the next value; its own likelihood."""
 
@@ -281,14 +268,6 @@ def probable() -> nn.Module:
         return (sigma.log() + 0.5 * ((following - mean) / sigma) ** 2).mean()
 
     return Net(run, body=nn.LSTM(1, 48, 2, batch_first=True, dropout=0.1), head=nn.Linear(48, 2))
-
-
-# Batches and losses
-
-
-def ahead() -> tuple[Tensor, Tensor]:
-    x = series(length=40)
-    return x[:, :32], x[:, 32:]
 
 
 def following() -> tuple[Tensor, Tensor, Tensor]:
@@ -349,30 +328,60 @@ def alignments(output: Tensor, target: Tensor) -> Tensor:
     return functional.ctc_loss(output, target, torch.full((count,), steps), torch.full((count,), target.shape[1]))
 
 
-def sounds() -> tuple[Tensor, Tensor, Tensor]:
-    x = torch.sin(torch.arange(256) * (0.05 + 0.1 * uniform(16, 1, seed=72))) + 0.1 * normal(16, 256, seed=73)
-    mel = x.unflatten(1, (-1, 8)).transpose(1, 2).repeat(1, 2, 1).abs()
-    return x, mel, torch.zeros(16)
+def crnn() -> nn.Module:
+    """Convolutions over a line of writing, two LSTMs that look both ways, and CTC."""
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        return net.head(net.read(net.see(x).mean(2).transpose(1, 2))[0]).log_softmax(-1)
+
+    see = stacked(conv_norm(1, 32), nn.MaxPool2d(2), conv_norm(32, 64), nn.MaxPool2d(2), conv_norm(64, 64))
+    return Net(run, see=see, read=nn.LSTM(64, 96, 2, batch_first=True, bidirectional=True), head=nn.Linear(192, 11))
 
 
-# The collection
+def ctc(output: Tensor, target: Tensor) -> Tensor:
+    long = [torch.full((len(x),), x.shape[1]) for x in (output, target)]
+    return functional.ctc_loss(output.transpose(0, 1), target, *long)
 
-sequence = subject("rnn")
 
-SEQUENCES = (
-    sequence("irnn", identity_recurrence, gestures),
-    sequence("chrono_lstm", long_memory, gestures),
-    sequence("echo_state", reservoir, gestures),
-    sequence("qrnn", quasi, text, tokenwise),
-    sequence("awd_lstm", averaged_sgd, text, tokenwise),
-    sequence("character_aware", character_aware, spelt, tokenwise),
-    sequence("infersent", inferred, entailed),
-    sequence("conv_lstm", convolutional, moving, "binary_cross_entropy_with_logits"),
-    sequence("gru_attention", translator, pairs, tokenwise),
-    sequence("pointer", pointer, sorted_numbers, tokenwise),
-    sequence("tacotron", speaker, spoken, both_frames),
-    sequence("deep_speech", listener, heard, alignments),
-    sequence("waveglow", flowing, sounds, own),
-    sequence("n_beats", expansion, ahead, "smooth_l1_loss"),
-    sequence("deep_ar", probable, following, own),
+def lone(body: nn.Module, head: nn.Module) -> nn.Module:
+    """A recurrent body, and its last state's answer."""
+    return Net(lambda net, x: net.head(net.body(x)[0][:, -1]), body=body, head=head)
+
+
+def lines() -> tuple[Tensor, Tensor]:
+    x = functional.interpolate(normal(8, 1, 4, 16, seed=323), size=(16, 64), mode="bilinear")
+    return x, ids(8, 6, high=10, seed=324) + 1
+
+
+def cut_waves() -> tuple[Tensor, Tensor]:
+    return series(32, 49)[:, :40, None], series(32, 49)[:, 48:]
+
+
+tuned, held_out = maker("torch", "recurrent", "tuned"), maker("torch", "recurrent", "held_out")
+MODELS = (
+    tuned("lstm_forget", lambda: recurrent(nn.LSTM, 1.0), steps),
+    tuned("gru", lambda: recurrent(nn.GRU), steps),
+    tuned("rnn_tanh", lambda: recurrent(nn.RNN), steps),
+    tuned("lstm_tagger", tagger, tags, next_token),
+    tuned("gru_characters", characters, sentences, next_token),
+    tuned("fresh_irnn", identity_recurrence, gestures),
+    tuned("fresh_chrono_lstm", long_memory, gestures),
+    tuned("fresh_echo_state", reservoir, gestures),
+    tuned("fresh_qrnn", quasi, text, tokenwise),
+    tuned("fresh_awd_lstm", averaged_sgd, text, tokenwise),
+    tuned("fresh_character_aware", character_aware, spelt, tokenwise),
+    tuned("fresh_infersent", inferred, entailed),
+    tuned("fresh_conv_lstm", convolutional, moving, "binary_cross_entropy_with_logits"),
+    tuned("fresh_gru_attention", translator, pairs, tokenwise),
+    tuned("fresh_pointer", pointer, sorted_numbers, tokenwise),
+    tuned("fresh_tacotron", speaker, spoken, both_frames),
+    tuned("fresh_deep_speech", listener, heard, alignments),
+    tuned("fresh_deep_ar", probable, following, own),
+    held_out(
+        "last_lstm_forecast", lambda: lone(nn.LSTM(1, 64, 2, batch_first=True), nn.Linear(64, 1)), cut_waves, "mse_loss"
+    ),
+    held_out(
+        "last_gru_3", lambda: lone(nn.GRU(1, 48, 3, batch_first=True), nn.Linear(48, 1)), cut_waves, "smooth_l1_loss"
+    ),
+    held_out("last_crnn", crnn, lines, ctc),
 )

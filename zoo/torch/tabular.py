@@ -1,4 +1,4 @@
-"""Models of tables, of users and of items that no rule of the check was chosen on."""
+"""Networks of rows: numbers, tables of the chosen, users and items, words without order."""
 
 import math
 from functools import partial
@@ -8,10 +8,83 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional, init
 
-from zoo.torch.batches import BINARY, bounded, curve, laid, own, rows, subject
-from zoo.torch.layers import Net, drawn, filled, ids, mlp, normal, targets, zeroed
+from zoo.model import maker
+from zoo.torch.batches import curve, ids, normal, rows, targets, themes
+from zoo.torch.laws import bounded, drawn, filled, laid, zeroed
+from zoo.torch.layers import Block, Net, mlp
+from zoo.torch.losses import BINARY, own
 
-# Tables
+
+def recommender() -> nn.Module:
+    """DLRM: features and four tables, their products, and a perceptron; N(0, 2 / (fan_in + fan_out))."""
+
+    def run(net: Any, numbers: Tensor, chosen: Tensor) -> Tensor:
+        bottom = net.bottom(numbers)
+        rows = torch.stack([bottom, *(table(chosen[:, i]) for i, table in enumerate(net.tables))], 1)
+        products = (rows @ rows.transpose(1, 2))[:, *torch.tril_indices(5, 5, -1)]
+        return net.top(torch.cat([bottom, products], 1))
+
+    bottom = nn.Sequential(mlp(13, 128, 32), nn.ReLU())
+    model = Net(
+        run, bottom=bottom, tables=nn.ModuleList(nn.Embedding(200, 32) for _ in range(4)), top=mlp(42, 128, 64, 1)
+    )
+    for table in model.tables:
+        init.uniform_(table.weight, -math.sqrt(1 / 200), math.sqrt(1 / 200))
+    return drawn(model, init.xavier_normal_)
+
+
+def factors() -> nn.Module:
+    """Matrix factorisation: small tables, biases zero."""
+    tables = {"users": nn.Embedding(200, 64), "items": nn.Embedding(300, 64)}
+    biases = {"user_bias": zeroed(nn.Embedding(200, 1)), "item_bias": zeroed(nn.Embedding(300, 1))}
+    for table in tables.values():
+        init.normal_(table.weight, std=0.1)
+
+    def run(net: Any, user: Tensor, item: Tensor) -> Tensor:
+        return (net.users(user) * net.items(item)).sum(1) + (net.user_bias(user) + net.item_bias(item))[:, 0]
+
+    return Net(run, **tables, **biases)
+
+
+def skip_gram() -> nn.Module:
+    """word2vec: inputs uniform in 1 / (2 width), outputs zero."""
+    words, context = nn.Embedding(256, 100), zeroed(nn.Linear(100, 256, bias=False))
+    init.uniform_(words.weight, -0.005, 0.005)
+    return Net(lambda net, x: net.context(net.words(x)), words=words, context=context)
+
+
+def clicks() -> tuple[Tensor, Tensor, Tensor]:
+    numbers, chosen = normal(64, 13), ids(64, 4, high=200)
+    return numbers, chosen, (numbers.sum(1) + chosen[:, 0] / 50 > 2).float()[:, None]
+
+
+def ratings() -> tuple[Tensor, Tensor, Tensor]:
+    user, item = ids(64, high=200), ids(64, high=300, seed=3)
+    return user, item, ((user % 5) - (item % 7) + 1.0) / 2.5
+
+
+def neighbours() -> tuple[Tensor, Tensor]:
+    x = ids(64, high=256)
+    return x, (x + 1) % 256
+
+
+def tabular() -> nn.Module:
+    """FT-Transformer: a token a feature, weights and biases uniform in 1 / sqrt(width)."""
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        x = torch.cat([net.token.expand(len(x), -1, -1), x[..., None] * net.weight + net.bias], 1)
+        return net.head(net.blocks(x)[:, 0])
+
+    shapes = {"token": (1, 1, 128), "weight": (16, 128), "bias": (16, 128)}
+    bound = 128**-0.5
+    tables = {name: nn.Parameter(init.uniform_(torch.empty(*shape), -bound, bound)) for name, shape in shapes.items()}
+    head = nn.Sequential(nn.LayerNorm(128), nn.ReLU(), nn.Linear(128, 1))
+    return Net(run, **tables, blocks=nn.Sequential(*(Block(128) for _ in range(3))), head=head)
+
+
+def table() -> tuple[Tensor, Tensor]:
+    x = normal(64, 16)
+    return x, targets(x)
 
 
 def heads_of(tables: nn.ModuleList, chosen: Tensor) -> Tensor:
@@ -161,9 +234,6 @@ def density() -> nn.Module:
     return Net(run, body=mlp(24, 128, 128, 24, act=nn.Tanh))
 
 
-# Batches and losses
-
-
 def chosen() -> tuple[Tensor, Tensor, Tensor]:
     numbers, picks = normal(48, 8, seed=13), ids(48, 6, high=100, seed=14)
     return numbers, picks, (numbers[:, 0] + picks[:, 0] / 50 > 1).float()[:, None]
@@ -194,18 +264,54 @@ def answers() -> tuple[Tensor, Tensor, Tensor]:
     return x, y, torch.zeros(64)
 
 
-# The collection
+def columns() -> nn.Module:
+    """TabTransformer: tables of the chosen through attention, numbers through a norm, then a perceptron."""
 
-table = subject("other")
+    def run(net: Any, numbers: Tensor, chosen: Tensor) -> Tensor:
+        rows = net.blocks(net.tables(chosen + 100 * torch.arange(6)))
+        return net.head(torch.cat([rows.flatten(1), net.norm(numbers)], 1))
 
-TABLES = (
-    table("wide_and_deep", wide_and_deep, chosen, BINARY),
-    table("deepfm", factor_machine, chosen, BINARY),
-    table("dcn", crossed, chosen, BINARY),
-    table("neumf", collaborative, liked, BINARY),
-    table("two_tower", towers, matched),
-    table("tabnet", step_attention, rows(48, 24, 12)),
-    table("soft_trees", trees, rows(48, 24, 12)),
-    table("mmoe", shared_experts, two_tasks, both),
-    table("mixture_density", density, answers, own),
+    layers = nn.Sequential(*(Block(32, 4) for _ in range(4)))
+    return Net(run, tables=nn.Embedding(600, 32), blocks=layers, norm=nn.LayerNorm(8), head=mlp(200, 400, 100, 1))
+
+
+def picked() -> tuple[Tensor, Tensor, Tensor]:
+    numbers, picks = normal(48, 8, seed=54), ids(48, 6, high=100, seed=55)
+    return numbers, picks, (numbers[:, 0] + picks[:, 0] / 50 > 1).float()[:, None]
+
+
+def memory_network(width: int = 48, hops: int = 3) -> nn.Module:
+    """Stories looked up in hops; each hop's answers are the next one's keys, N(0, 0.1)."""
+
+    def run(net: Any, story: Tensor, question: Tensor) -> Tensor:
+        state = net.tables[0](question).sum(1)
+        for keys, values in zip(net.tables, net.tables[1:], strict=False):
+            chance = (keys(story).sum(2) @ state[..., None]).softmax(1)
+            state = state + (chance * values(story).sum(2)).sum(1)
+        return state @ net.tables[-1].weight.t()
+
+    tables = nn.ModuleList(nn.Embedding(60, width) for _ in range(hops + 1))
+    return laid(Net(run, tables=tables), partial(init.normal_, std=0.1))
+
+
+tuned, held_out = maker("torch", "tabular", "tuned"), maker("torch", "tabular", "held_out")
+MODELS = (
+    tuned("dlrm", recommender, clicks, BINARY),
+    tuned("matrix_factors", factors, ratings, "mse_loss"),
+    tuned("word2vec", skip_gram, neighbours),
+    tuned("ft_transformer", tabular, table, "mse_loss"),
+    tuned("fresh_wide_and_deep", wide_and_deep, chosen, BINARY),
+    tuned("fresh_deepfm", factor_machine, chosen, BINARY),
+    tuned("fresh_dcn", crossed, chosen, BINARY),
+    tuned("fresh_neumf", collaborative, liked, BINARY),
+    tuned("fresh_two_tower", towers, matched),
+    tuned("fresh_tabnet", step_attention, rows(48, 24, 12)),
+    tuned("fresh_soft_trees", trees, rows(48, 24, 12)),
+    tuned("fresh_mmoe", shared_experts, two_tasks, both),
+    tuned("fresh_mixture_density", density, answers, own),
+    tuned("fresh_tab_transformer", columns, picked, BINARY),
+    held_out("last_fast_text", lambda: nn.Sequential(nn.EmbeddingBag(200, 64), nn.Linear(64, 5)), themes),
+    held_out(
+        "last_memory_network", memory_network, lambda: [ids(32, *k, high=60, seed=337) for k in ((10, 6), (6,), ())]
+    ),
 )

@@ -1,11 +1,10 @@
-"""The models and the data of short_runs.py: small but real architectures, text and digits that every machine has.
+"""Models that are trained, and their data: small but real architectures, text and digits that every machine has.
 
 Text is the source of Python's own standard library, character by character; images are the digits that come with
 fanwise. Every model is built with its own initial weights, without dropout, about 64 to 96 wide.
 """
 
 import sysconfig
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from operator import attrgetter
@@ -16,11 +15,12 @@ import transformers as tf
 from torch import nn
 
 from fanwise.lab.data import load_digits
+from zoo.model import Model, Traits
 
 PAD, START, END, MASK, OTHER = range(5)
 """Ids that are no character."""
 VOCABULARY = OTHER + 1 + 96
-LENGTH, SEQUENCES, IMAGES = 64, 8, 16
+LENGTH = 64
 DEPTH = 4
 MASKED = 0.15
 IGNORED = -100
@@ -35,26 +35,6 @@ class Batch:
     args: tuple
     kwargs: dict
     targets: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Task:
-    """A model and what it learns.
-
-    `build()` makes it; `batch(part, count, generator)` draws from "train" or "test"; `logits` finds the logits in what
-    forward returns, classes last; `kind` is "text" or "image".
-    """
-
-    name: str
-    kind: str
-    build: Callable[[], nn.Module]
-    batch: Callable[[str, int, torch.Generator], Batch]
-    logits: Callable[[object], torch.Tensor]
-
-    @property
-    def count(self):
-        """Examples of a batch."""
-        return SEQUENCES if self.kind == "text" else IMAGES
 
 
 # Data
@@ -289,24 +269,29 @@ def channels_last(output):
     return output.movedim(1, -1)
 
 
+def row(name, build, batch, *, data, logits, family="hf"):
+    """A model to train: `batch(part, count, generator)` draws from "train" or "test"."""
+    return Model(name, build, batch, None, family, "torch", use="training", traits=Traits(data=data, logits=logits))
+
+
 NAMED = attrgetter("logits")
 CAUSAL = partial(next_token, use_cache=False)
-TASKS = (
-    Task("GPT-2", "text", gpt2, CAUSAL, NAMED),
-    Task("Llama", "text", llama, CAUSAL, NAMED),
-    Task("GPT-NeoX", "text", gpt_neox, CAUSAL, NAMED),
-    Task("Mixtral", "text", mixtral, CAUSAL, NAMED),
-    Task("BERT", "text", bert, masked, NAMED),
-    Task("T5", "text", t5, denoised, NAMED),
-    Task("BART", "text", bart, denoised, NAMED),
-    Task("Mamba", "text", mamba, CAUSAL, NAMED),
-    Task("LSTM", "text", Recurrent, next_token, itself),
-    Task("post-norm", "text", PostNorm, next_token, itself),
-    Task("MLP", "image", Perceptron, vectors, itself),
-    Task("ResNet", "image", resnet, images, NAMED),
-    Task("ConvNeXt", "image", convnext, images, NAMED),
-    Task("ViT", "image", vit, images, NAMED),
-    Task("Swin", "image", swin, images, NAMED),
-    Task("MobileNetV2", "image", mobilenet, images, NAMED),
-    Task("U-Net", "image", UNet, noisy, channels_last),
+MODELS = (
+    row("GPT-2", gpt2, CAUSAL, data="text", logits=NAMED),
+    row("Llama", llama, CAUSAL, data="text", logits=NAMED),
+    row("GPT-NeoX", gpt_neox, CAUSAL, data="text", logits=NAMED),
+    row("Mixtral", mixtral, CAUSAL, data="text", logits=NAMED),
+    row("BERT", bert, masked, data="text", logits=NAMED),
+    row("T5", t5, denoised, data="text", logits=NAMED),
+    row("BART", bart, denoised, data="text", logits=NAMED),
+    row("Mamba", mamba, CAUSAL, data="text", logits=NAMED),
+    row("LSTM", Recurrent, next_token, data="text", logits=itself, family="recurrent"),
+    row("post-norm", PostNorm, next_token, data="text", logits=itself, family="transformer"),
+    row("MLP", Perceptron, vectors, data="image", logits=itself, family="mlp"),
+    row("ResNet", resnet, images, data="image", logits=NAMED),
+    row("ConvNeXt", convnext, images, data="image", logits=NAMED),
+    row("ViT", vit, images, data="image", logits=NAMED),
+    row("Swin", swin, images, data="image", logits=NAMED),
+    row("MobileNetV2", mobilenet, images, data="image", logits=NAMED),
+    row("U-Net", UNet, noisy, data="image", logits=channels_last, family="cnn"),
 )

@@ -1,12 +1,13 @@
-"""The models of bench/theory.py: eight kinds of network, each of width 256 or more, on batches of noise."""
+"""Networks of eight kinds, each of width 256 or more, on batches of noise: theory is compared with them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from zoo.model import Model
 
 WIDTH, CLASSES = 256, 10
 
@@ -154,16 +155,6 @@ class UNet(nn.Module):
         return self.out(functional.silu(self.join(torch.cat([found, first], 1))))
 
 
-@dataclass(frozen=True)
-class Model:
-    """A kind of network, and a batch for it."""
-
-    name: str
-    build: Callable[[], nn.Module]
-    batch: Callable[[], tuple[Any, ...]]
-    loss: str = "cross_entropy"
-
-
 def _numbers(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
@@ -176,15 +167,17 @@ def _words() -> tuple[Any, ...]:
     return _labels(1000, 8, 32), _labels(1000, 8, 32)
 
 
+def row(name: str, build: Callable[[], nn.Module], batch: Any, family: str, loss: str = "cross_entropy") -> Model:
+    return Model(name, build, batch, loss, family, "torch", use="theory")
+
+
 MODELS = (
-    Model("MLP", mlp, lambda: (_numbers(128, 784), _labels(CLASSES, 128))),
-    Model("CNN", cnn, lambda: (_numbers(32, 3, 16, 16), _labels(CLASSES, 32))),
-    Model("ResNet", ResNet, lambda: (_numbers(32, 3, 16, 16), _labels(CLASSES, 32))),
-    Model("pre-LN transformer", lambda: Transformer(before=True), lambda: (_labels(1000, 8, 32), _labels(1000, 8, 32))),
-    Model(
-        "post-LN transformer", lambda: Transformer(before=False), lambda: (_labels(1000, 8, 32), _labels(1000, 8, 32))
-    ),
-    Model("gated MLP", Gated, lambda: (_numbers(128, 784), _labels(CLASSES, 128))),
-    Model("LSTM", Recurrent, lambda: (_numbers(16, 20, 64), _labels(CLASSES, 16, 20))),
-    Model("U-Net", UNet, lambda: (_numbers(8, 3, 16, 16), _numbers(8, 3, 16, 16)), "mse_loss"),
+    row("MLP", mlp, lambda: (_numbers(128, 784), _labels(CLASSES, 128)), "mlp"),
+    row("CNN", cnn, lambda: (_numbers(32, 3, 16, 16), _labels(CLASSES, 32)), "cnn"),
+    row("ResNet", ResNet, lambda: (_numbers(32, 3, 16, 16), _labels(CLASSES, 32)), "cnn"),
+    row("pre-LN transformer", lambda: Transformer(before=True), _words, "transformer"),
+    row("post-LN transformer", lambda: Transformer(before=False), _words, "transformer"),
+    row("gated MLP", Gated, lambda: (_numbers(128, 784), _labels(CLASSES, 128)), "mlp"),
+    row("LSTM", Recurrent, lambda: (_numbers(16, 20, 64), _labels(CLASSES, 16, 20)), "recurrent"),
+    row("U-Net", UNet, lambda: (_numbers(8, 3, 16, 16), _numbers(8, 3, 16, 16)), "cnn", "mse_loss"),
 )

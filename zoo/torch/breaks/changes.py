@@ -1,15 +1,14 @@
-"""Models with one thing broken, on which false_alarms.py judges whether the check finds it.
+"""What breaks a model of the zoo: changes of its weights, its wiring or its batch.
 
-Each is one of zoo/torch/mlp.py with a change; `planted` names the kind of the break, and `place` the parameter or the
-module where it sits, None where the whole model is concerned.
+A row of `tuned.py` and `held_out.py` names a healthy model, the kind of the break, the change, and the parameter or the
+module where it sits.
 """
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,49 +16,40 @@ from torch import Tensor, nn
 from torch.nn import init
 from torch.nn.utils import parametrizations
 
-from zoo.torch.layers import LINEAR, Law, Net, Residual, Subject, deep, drawn, he, lecun, mlp
-from zoo.torch.mlp import HEALTHY
+from zoo.model import Model
+from zoo.torch.healthy import HEALTHY
+from zoo.torch.laws import LINEAR, Law, drawn, he
+from zoo.torch.layers import Net, Residual, mlp
 
 Change = Callable[[nn.Module], nn.Module | None]
+NAN, INF = math.nan, math.inf
 
 
-@dataclass(frozen=True)
-class Broken:
-    """A broken model.
-
-    Args:
-        name: unique in the collection.
-        build: makes the model, drawn from torch's random state.
-        batch: as of a `Subject`.
-        loss: as of a `Subject`.
-        family: that of the model it was made from.
-        planted: the kind of the break.
-        place: where it sits, None for the whole model.
-        base: name of the healthy model it was made from.
-    """
-
-    name: str
-    build: Callable[[], nn.Module]
-    batch: Callable[[], Any]
-    loss: str | Callable[[Any, Tensor], Tensor] | None
-    family: str
-    planted: str
-    place: str | None
-    base: str
-
-
-def broken(base: str, planted: str, change: Change, place: str | None = None, **more: Any) -> Broken:
+def broken(
+    base: str, planted: str, change: Change, place: str | None = None, *, mark: str = "", batch: Any = None
+) -> Model:
     """A healthy model after a change; `mark` tells two of a kind apart, `batch` replaces the batch."""
-    subject = HEALTHY[base]
-    name = f"{base}-{planted}" + (f"-{more['mark']}" if "mark" in more else "")
-    batch = more.get("batch", subject.batch)
-    build = partial(changed, subject, change)
-    return Broken(name, build, batch, subject.loss, subject.family, planted, place, base)
+    model = HEALTHY[base]
+    name = f"{base}-{planted}" + (f"-{mark}" if mark else "")
+    return replace(
+        model, name=name, build=partial(changed, model, change), batch=batch or model.batch,
+        planted=planted, place=place, base=base,
+    )  # fmt: skip
 
 
-def changed(subject: Subject, change: Change) -> nn.Module:
-    model = subject.build()
-    return change(model) or model
+def changed(model: Model, change: Change) -> nn.Module:
+    module = model.build()
+    return change(module) or module
+
+
+def raw(base: str, factor: float, shift: float = 0.0) -> Model:
+    """Inputs as nobody should give them: the first times a factor, plus a shift; the rest as it was."""
+
+    def batch() -> Any:
+        first, *others = HEALTHY[base].batch()
+        return factor * first + shift, *others
+
+    return broken(base, "input", kept, batch=batch, mark="pixels" if factor > 1 else "mean")
 
 
 # What a change is made of
@@ -290,160 +280,36 @@ def kept(_: nn.Module) -> None:
     return None
 
 
-# Batches as nobody should give them
+def out_law(weight: Tensor) -> None:
+    """He's law over fan_out."""
+    init.kaiming_normal_(weight, mode="fan_out")
 
 
-def shifted(base: str, factor: float, shift: float) -> Callable[[], Any]:
-    """The first input times a factor, plus a shift; the rest as it was."""
-
-    def batch() -> Any:
-        first, *others = HEALTHY[base].batch()
-        return factor * first + shift, *others
-
-    return batch
+def constant(value: float) -> Law:
+    return partial(init.constant_, val=value)
 
 
-def raw(base: str, factor: float, shift: float = 0.0) -> Broken:
-    mark = "pixels" if factor > 1 else "mean"
-    return broken(base, "input", kept, batch=shifted(base, factor, shift), mark=mark)
+def drawn_sigmoids(law: Law, *kinds: type[nn.Module]) -> Change:
+    """Activations of these kinds become sigmoids, maps are drawn by a law."""
+
+    def change(model: nn.Module) -> None:
+        for name, module in list(model.named_modules()):
+            if isinstance(module, kinds):
+                model.set_submodule(name, nn.Sigmoid())
+        for layer in linears(model):
+            law(layer.weight)
+
+    return change
 
 
-# The collection
+def whole_branches(law: Law) -> Change:
+    """Residual branches count in full, their maps drawn by a law."""
 
-NAN, INF = math.nan, math.inf
-HIDDEN = numbered("{}", range(2, 18, 2))
-"""The hidden maps of mlp_he_10 that have one shape."""
+    def change(model: nn.Module) -> None:
+        for module in model.modules():
+            if isinstance(module, Residual):
+                module.scale = nn.Parameter(module.scale.new_ones(())) if isinstance(module.scale, Tensor) else 1.0
+        for layer in linears(model):
+            law(layer.weight)
 
-FLAT = (
-    broken("mlp_he_10", "zeros", hidden(init.zeros_)),
-    broken("resnet_18", "zeros", hidden(init.zeros_)),
-    broken("gpt", "zeros", every(init.zeros_)),
-    broken("mlp_he_30", "zeros", at("30.weight", init.zeros_), "30.weight", mark="one"),
-    broken("vgg_16", "zeros", at("0.7.0.weight", init.zeros_), "0.7.0.weight", mark="one"),
-    broken("mlp_he_10", "constant", every(partial(init.constant_, val=0.01))),
-    broken("mlp_tanh_xavier", "constant", every(partial(init.constant_, val=0.05))),
-    broken("resnet_50", "constant", hidden(partial(init.constant_, val=0.02))),
-    broken("vgg_11", "constant", every(partial(init.constant_, val=0.002))),
-    broken("lstm_forget", "constant", within("body", partial(init.constant_, val=0.05)), "body"),
-)
-
-SCALES = (
-    broken("mlp_he_20", "tiny", every(spread(0.01))),
-    broken("mlp_tanh_orthogonal", "tiny", every(spread(0.01))),
-    broken("vgg_16", "tiny", every(spread(0.01))),
-    broken("mlp_selu_20", "tiny", every(spread(0.01))),
-    broken("unet_plain", "tiny", every(spread(0.0001))),
-    broken("mlp_he_10", "huge", every(spread(1.0))),
-    broken("vgg_11", "huge", every(spread(1.0))),
-    broken("hf_gpt2", "huge", every(spread(0.5))),
-    broken("unet_plain", "huge", every(spread(1.0))),
-    broken("hf_llama", "huge", every(spread(1.0))),
-    broken("mlp_he_30", "wrong_gain", every(times(1.5)), mark="up"),
-    broken("mlp_he_30", "wrong_gain", every(times(0.6)), mark="down"),
-    broken("vgg_16", "wrong_gain", every(times(1.5)), mark="up"),
-    broken("vgg_16", "wrong_gain", every(times(0.5)), mark="down"),
-    broken("mlp_tanh_orthogonal", "wrong_gain", hidden(times(0.3)), mark="down"),
-    broken("mlp_tanh_orthogonal", "wrong_gain", hidden(times(10.0)), mark="up"),
-    broken("mlp_he_20", "wrong_gain", every(init.xavier_normal_), mark="xavier"),
-    broken("mlp_selu_20", "wrong_gain", every(times(2.0)), mark="up"),
-    broken("mlp_he_10", "slip", every(slip)),
-    broken("mlp_he_20", "slip", every(slip)),
-    broken("mlp_leaky_10", "slip", every(slip)),
-    broken("vgg_16", "slip", every(slip)),
-    broken("mlp_he_20", "default", every(torch_default)),
-    broken("mlp_he_30", "default", every(torch_default)),
-    broken("vgg_16", "default", every(torch_default)),
-    broken("mobilenet_plain", "default", every(torch_default)),
-    broken("mlp_funnel", "swapped", every(partial(init.kaiming_normal_, mode="fan_out"))),
-    broken("mlp_dropout", "swapped", at("6.weight", spread(math.sqrt(2 / 10))), "6.weight", mark="head"),
-    broken("mlp_he_20", "swapped", at("38.weight", spread(math.sqrt(2 / 10))), "38.weight", mark="head"),
-    broken("mobilenet_plain", "swapped", every(partial(init.kaiming_normal_, mode="fan_out"))),
-    broken("mlp_he_20", "local_shard", every(shard)),
-    broken("mlp_he_10", "local_shard", every(half_shard), mark="half"),
-    broken("vgg_16", "local_shard", every(shard)),
-    broken("mlp_selu_20", "local_shard", every(half_shard), mark="half"),
-)
-
-PLACES = (
-    broken("mlp_he_10", "one_layer_up", at("8.weight", times(50)), "8.weight"),
-    broken("vgg_16", "one_layer_up", at("0.7.0.weight", times(50)), "0.7.0.weight"),
-    broken("mlp_he_3", "one_layer_up", at("2.weight", times(50)), "2.weight"),
-    broken("unet_plain", "one_layer_up", at("bottom.1.0.weight", times(50)), "bottom.1.0.weight"),
-    broken("mlp_residual_scaled", "one_layer_up", at("9.branch.2.weight", times(50)), "9.branch.2.weight"),
-    broken("mlp_he_30", "one_layer_down", at("30.weight", times(0.001)), "30.weight"),
-    broken("vgg_16", "one_layer_down", at("0.7.0.weight", times(0.001)), "0.7.0.weight"),
-    broken("squeezenet", "one_layer_down", at("0.weight", times(0.001)), "0.weight"),
-    broken("all_conv", "one_layer_down", at("0.6.weight", times(0.001)), "0.6.weight"),
-    broken("mlp_he_10", "head", at("18.weight", times(30)), "18.weight"),
-    broken("resnet_18", "head", at("11.weight", times(30)), "11.weight"),
-    broken("vit", "head", at("head.weight", times(30)), "head.weight"),
-    broken("gpt", "head", at("head.weight", times(30)), "head.weight"),
-    broken("gru", "head", at("head.weight", times(30)), "head.weight"),
-    broken("mlp_he_10", "nan", at("8.weight", poisoned(NAN)), "8.weight"),
-    broken("vgg_11", "nan", at("0.4.0.weight", poisoned(INF)), "0.4.0.weight"),
-    broken("gpt", "nan", at("blocks.4.attn.qkv.weight", poisoned(NAN)), "blocks.4.attn.qkv.weight"),
-    broken("lstm_forget", "nan", at("body.weight_hh_l0", poisoned(NAN)), "body.weight_hh_l0"),
-    broken("mlp_he_10", "equal_units", at("8.weight", alike), "8.weight", mark="all"),
-    broken("vgg_11", "equal_units", at("0.4.0.weight", twins), "0.4.0.weight", mark="half"),
-    broken("mlp_tanh_orthogonal", "equal_units", hidden(alike), mark="everywhere"),
-    broken("resnet_18", "equal_units", at("5.branch.0.0.weight", twins), "5.branch.0.0.weight", mark="half"),
-    broken("gpt", "equal_units", at("blocks.5.mlp.0.weight", alike), "blocks.5.mlp.0.weight", mark="all"),
-)
-
-WIRING = (
-    broken("encoder_pre_norm", "copies", encoder_of_copies, "layers"),
-    broken("gpt", "copies", copies("blocks.0", *numbered("blocks.{}", range(1, 12))), "blocks"),
-    broken("mlp_he_10", "copies", copies("2", *HIDDEN[1:]), "4"),
-    broken("resnet_18", "copies", copies("2", "1"), "2"),
-    broken("gpt", "tied", same("blocks.0", *numbered("blocks.{}", range(1, 12))), "blocks"),
-    broken("mlp_he_10", "tied", same("2", *HIDDEN[1:]), "2"),
-    broken("mixer", "tied", same("blocks.0", *numbered("blocks.{}", range(1, 8))), "blocks"),
-    broken("mlp_residual_scaled", "tied", same("0", *numbered("{}", range(1, 32))), "0"),
-    broken("mlp_he_10", "frozen", still("4", "6", "8"), "4"),
-    broken("vgg_16", "frozen", still("0.7"), "0.7.0"),
-    broken("gpt", "frozen", still(*numbered("blocks.{}", range(4, 8))), "blocks.4"),
-    broken("unet", "frozen", still("bottom"), "bottom"),
-    broken("mlp_he_10", "detached", cut("9"), "8.weight"),
-    broken("resnet_18", "detached", cut("5"), "5"),
-    broken("gpt", "detached", unlearnt("blocks.6"), "blocks.6"),
-    broken("lenet_default", "detached", unlearnt("3"), "3"),
-    broken("unet_plain", "detached", cut("merge"), "merge"),
-)
-
-RANGES = (
-    broken("mlp_he_10", "bias", biased(-3.0), mark="low"),
-    broken("vgg_16", "bias", biased(-3.0), mark="low"),
-    broken("autoencoder_conv", "bias", biased(-3.0), mark="low"),
-    broken("mlp_he_10", "bias", biased(10.0), mark="high"),
-    broken("unet_plain", "bias", biased(10.0), mark="high"),
-    broken("mlp_tanh_xavier", "saturated", hidden(spread(1.0))),
-    broken("mlp_default_4", "saturated", sigmoid(784, 256, 256, 256, 256, 10, law=spread(1.0))),
-    broken("mlp_highway", "saturated", gates(times(100))),
-    broken("lstm_tagger", "saturated", within("body", times(50)), "body"),
-    broken("gru_characters", "saturated", within("body", times(100)), "body"),
-    broken("mlp_rezero", "no_residual_scale", instead(partial(unscaled, 64))),
-    broken("mlp_residual_scaled", "no_residual_scale", instead(partial(unscaled, 32))),
-    broken("resnet_fixup", "no_residual_scale", unscaled_branches),
-    broken("vit", "no_residual_scale", without_norms("blocks")),
-    raw("lenet_default", 255.0),
-    raw("mlp_he_3", 255.0),
-    raw("vgg_16", 60.0, 128.0),
-    raw("mlp_he_10", 1.0, 100.0),
-    raw("mlp_default_3", 1.0, 100.0),
-    broken("mlp_he_10", "sigmoid_stack", sigmoid(*deep(10), law=init.xavier_normal_)),
-    broken("mlp_default_3", "sigmoid_stack", sigmoid(*deep(16), law=torch_default)),
-    broken("vgg_11", "sigmoid_stack", sigmoids),
-    broken("autoencoder_conv", "sigmoid_stack", sigmoids),
-    broken("mlp_funnel", "sigmoid_stack", sigmoid(784, 256, 256, 256, 128, 64, 32, 10, law=lecun)),
-)
-
-SKIPPED = (
-    broken("mlp_he_20", "skipped_init", wrapped, mark="weight_norm"),
-    broken("vgg_16", "skipped_init", wrapped, mark="weight_norm"),
-    broken("hf_llama", "skipped_init", emptied(0.0), mark="zeros"),
-    broken("vgg_11", "skipped_init", emptied(1e-30), mark="garbage"),
-    broken("mlp_he_10", "skipped_init", emptied(1e30), mark="garbage"),
-)
-
-COLLECTION = (*FLAT, *SCALES, *PLACES, *WIRING, *RANGES, *SKIPPED)
-BROKEN: Mapping[str, Broken] = MappingProxyType({one.name: one for one in COLLECTION})
+    return change

@@ -1,1 +1,1 @@
-"""Models that tests and benches use."""
+"""Convolutional networks."""

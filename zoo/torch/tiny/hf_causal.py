@@ -1,11 +1,9 @@
 """Causal language models of transformers, tiny and with random weights."""
 
-import pytest
+import transformers as tf
 
-from .hf_text import DECODER, ENCODER, SPECIALS, causal
-from .specimen import VOCABULARY
-
-tf = pytest.importorskip("transformers", reason="transformers is not installed")
+from zoo.torch.tiny.batches import VOCABULARY
+from zoo.torch.tiny.hf_text import DECODER, ENCODER, SPECIALS, causal
 
 FIRST = (  # one architecture each: learnt positions, rotary ones, ALiBi, parallel branches, fused projections
     causal(
@@ -163,4 +161,4 @@ RECURRENT = (  # state spaces, scanned in Python without their kernels
     ),
 )
 
-CAUSAL = (*FIRST, *GATED, *EXPERTS, *RECURRENT)
+MODELS = (*FIRST, *GATED, *EXPERTS, *RECURRENT)

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
-import pytest
+import transformers as tf
+from torch import Tensor, nn
 
-from .specimen import BATCH, CLASSES, Build, Inputs, Module, Specimen, Tensor, features
-
-tf = pytest.importorskip("transformers", reason="transformers is not installed")
+from zoo.model import Arguments, Model
+from zoo.torch.tiny.batches import BATCH, CLASSES, Build, features
+from zoo.torch.tiny.rows import tiny
 
 SIDE = 32
 WIDTH = {"hidden_size": 32, "num_attention_heads": 2}
@@ -16,13 +17,13 @@ PATCHES = WIDTH | {"image_size": SIDE, "patch_size": 8, "num_labels": CLASSES}
 VIT = PATCHES | {"intermediate_size": 64}
 
 
-def image(name: str, build: Build, blocks: str | None, **changes: Any) -> Specimen:
+def image(name: str, build: Build, blocks: str | None, **changes: Any) -> Model:
     """An image classifier; a model in stages has one block in the first and `depth` in the second."""
-    usual = {"inputs": pixels(SIDE), "classes": CLASSES, "logits": attrgetter("logits")}
-    return Specimen(name=name, build=build, blocks=blocks, kind="image", **(usual | {"deep": True} | changes))
+    usual = {"batch": pixels(SIDE), "classes": CLASSES, "logits": attrgetter("logits")}
+    return tiny(name=name, build=build, family="hf", blocks=blocks, data="image", **(usual | {"deep": True} | changes))
 
 
-def fixed(name: str, build: Callable[[], Module], **changes: Any) -> Specimen:
+def fixed(name: str, build: Callable[[], nn.Module], **changes: Any) -> Model:
     """An image classifier whose depth its architecture fixes."""
     return image(name, lambda _: build(), None, **({"deep": False} | changes))
 
@@ -32,8 +33,8 @@ def channels_last(output: Any) -> Tensor:
     return output.logits.movedim(1, -1)
 
 
-def pixels(side: int) -> Callable[[], Inputs]:
-    """Inputs: one batch of square images."""
+def pixels(side: int) -> Callable[[], Arguments]:
+    """Arguments: one batch of square images."""
     return features(BATCH, 3, side, side)
 
 
@@ -210,7 +211,7 @@ FIXED = (
         lambda: tf.MobileNetV2ForImageClassification(
             tf.MobileNetV2Config(image_size=2 * SIDE, depth_multiplier=0.25, num_labels=CLASSES)
         ),
-        inputs=pixels(2 * SIDE),  # 2 x 2 positions at its end
+        batch=pixels(2 * SIDE),  # 2 x 2 positions at its end
     ),
     fixed(
         "mobilevit",
@@ -223,7 +224,7 @@ FIXED = (
                 num_labels=CLASSES,
             )
         ),
-        inputs=pixels(4 * SIDE),  # 2 x 2 patches in its last stage: with one, attention has nothing to choose from
+        batch=pixels(4 * SIDE),  # 2 x 2 patches in its last stage: with one, attention has nothing to choose from
     ),
     fixed(
         "efficientnet",
@@ -272,8 +273,8 @@ DETECTORS = (
             )
         ),
         r"model\.decoder\.layers\.\d+",
-        inputs=pixels(2 * SIDE),  # 8 x 8 positions for the encoder
+        batch=pixels(2 * SIDE),  # 8 x 8 positions for the encoder
     ),
 )
 
-IMAGE = (*ISOTROPIC, *STAGED, *FIXED, *DETECTORS)
+MODELS = (*ISOTROPIC, *STAGED, *FIXED, *DETECTORS)

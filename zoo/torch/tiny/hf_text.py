@@ -3,11 +3,11 @@
 from operator import attrgetter
 from typing import Any
 
-import pytest
+import transformers as tf
 
-from .specimen import BATCH, CLASSES, LENGTH, VOCABULARY, Build, Inputs, Specimen, ids, tokens
-
-tf = pytest.importorskip("transformers", reason="transformers is not installed")
+from zoo.model import Arguments, Model
+from zoo.torch.tiny.batches import BATCH, CLASSES, LENGTH, VOCABULARY, Build, ids, tokens
+from zoo.torch.tiny.rows import tiny
 
 SPECIALS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 WIDTH = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64} | SPECIALS
@@ -25,25 +25,27 @@ SEQ2SEQ = SPECIALS | {
 }
 
 
-def text(name: str, build: Build, blocks: str | None, **changes: Any) -> Specimen:
+def text(name: str, build: Build, blocks: str | None, **changes: Any) -> Model:
     """An encoder or a decoder with a head over the vocabulary, unless `changes` say otherwise."""
-    usual = {"inputs": tokens(), "deep": True, "classes": VOCABULARY, "logits": attrgetter("logits"), "kind": "text"}
-    return Specimen(name=name, build=build, blocks=blocks, **(usual | changes))
+    usual = {"batch": tokens(), "deep": True, "classes": VOCABULARY, "logits": attrgetter("logits"), "data": "text"}
+    return tiny(name=name, build=build, family="hf", blocks=blocks, **(usual | changes))
 
 
-def causal(name: str, build: Build, blocks: str | None = r"model\.layers\.\d+", **changes: Any) -> Specimen:
+def causal(name: str, build: Build, blocks: str | None = r"model\.layers\.\d+", **changes: Any) -> Model:
     """A decoder that is run without its cache."""
-    return text(name, build, blocks, **({"inputs": tokens(use_cache=False)} | changes))
+    return text(name, build, blocks, **({"batch": tokens(use_cache=False)} | changes))
 
 
-def seq2seq(name: str, build: Build, blocks: str, **changes: Any) -> Specimen:
+def seq2seq(name: str, build: Build, blocks: str, **changes: Any) -> Model:
     """An encoder and a decoder of the same depth; the blocks are those of the decoder."""
-    return text(name, build, blocks, **({"inputs": source_and_target} | changes))
+    return text(name, build, blocks, **({"batch": source_and_target} | changes))
 
 
-def source_and_target() -> Inputs:
+def source_and_target() -> Arguments:
     """Token ids for an encoder and for its decoder."""
-    return (), {"input_ids": ids(BATCH, LENGTH), "decoder_input_ids": ids(BATCH, 12, seed=3), "use_cache": False}
+    return Arguments(
+        kwargs={"input_ids": ids(BATCH, LENGTH), "decoder_input_ids": ids(BATCH, 12, seed=3), "use_cache": False}
+    )
 
 
 ENCODERS = (
@@ -112,7 +114,7 @@ ENCODERS = (
             tf.XLNetConfig(vocab_size=VOCABULARY, d_model=32, n_layer=depth, n_head=2, d_inner=64, **SPECIALS)
         ),
         r"transformer\.layer\.\d+",
-        inputs=tokens(use_mems=False),
+        batch=tokens(use_mems=False),
         unused=(  # no segments, and no query of its own stream
             "transformer.mask_emb",
             *(f"transformer.layer.{layer}.rel_attn.{name}" for layer in range(2) for name in ("r_s_bias", "seg_embed")),
@@ -214,4 +216,4 @@ SEQ2SEQS = (
     ),
 )
 
-TEXT = (*ENCODERS, *SEQ2SEQS)
+MODELS = (*ENCODERS, *SEQ2SEQS)

@@ -1,1 +1,1 @@
-"""Models that tests and benches use."""
+"""Transformers, and what replaces attention in them."""

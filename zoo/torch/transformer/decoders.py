@@ -1,4 +1,4 @@
-"""Transformers and their relatives made by hand that no rule of the check was chosen on."""
+"""Causal transformers of text, and what is attached to trained ones."""
 
 import math
 from collections.abc import Callable
@@ -9,36 +9,84 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional, init
 
-from zoo.torch.batches import (
-    bounded,
-    causal,
-    decoder,
-    laid,
-    merge_heads,
-    rotated,
-    sines,
-    split_heads,
-    subject,
-    text,
-    themes,
-    tokenwise,
-)
+from zoo.model import maker
+from zoo.torch.batches import sentences, text, themes
+from zoo.torch.laws import bounded, drawn, frozen, laid, small, zeroed
 from zoo.torch.layers import (
+    Block,
     Function,
     Net,
     Residual,
-    Subject,
-    drawn,
-    frozen,
+    causal,
+    decoder,
+    merge_heads,
     mlp,
-    small,
-    zeroed,
+    rotated,
+    sines,
+    split_heads,
 )
+from zoo.torch.losses import next_token, tokenwise
+
+
+def redrawn(model: nn.Module, law: Callable[[Tensor], object]) -> nn.Module:
+    """Linear maps and tables of one law."""
+    for module in drawn(model, law).modules():
+        if isinstance(module, nn.Embedding):
+            law(module.weight)
+    return model
+
+
+def language_model(blocks: nn.ModuleList, width: int, vocabulary: int = 256, length: int = 32) -> nn.Module:
+    def run(net: Any, x: Tensor) -> Tensor:
+        x = net.tokens(x) + net.positions[: x.shape[1]]
+        for block in net.blocks:
+            x = block(x)
+        return net.head(net.norm(x))
+
+    parts = {"tokens": nn.Embedding(vocabulary, width), "positions": nn.Parameter(0.02 * torch.randn(length, width))}
+    last = {"norm": nn.LayerNorm(width), "head": nn.Linear(width, vocabulary, bias=False)}
+    return Net(run, **parts, blocks=blocks, **last)
+
+
+def gpt(depth: int = 12, width: int = 128) -> nn.Module:
+    """N(0, 0.02), and what ends a branch divided by sqrt(2 depth)."""
+    model = redrawn(language_model(nn.ModuleList(Block(width, causal=True) for _ in range(depth)), width), small)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("attn.proj.weight", "mlp.2.weight")):
+            init.normal_(parameter, std=0.02 / math.sqrt(2 * depth))
+    return model
+
+
+def gpt_unscaled(depth: int, width: int) -> nn.Module:
+    """Norms before branches of unit gain: the stream grows, and the branches count for less and less."""
+    model = language_model(nn.ModuleList(Block(width, causal=True) for _ in range(depth)), width)
+    drawn(model.blocks, init.xavier_normal_)
+    small(model.tokens.weight)
+    small(model.head.weight)
+    return model
+
+
+def gpt_tied() -> nn.Module:
+    """The head reads the table of tokens."""
+    model = gpt(6)
+    model.head.weight = model.tokens.weight
+    return model
+
+
+def gpt_frozen_positions() -> nn.Module:
+    """A fixed table of sines and cosines, and a zero head."""
+    model = gpt(6)
+    angle = torch.arange(32)[:, None] / 10000 ** (torch.arange(0, 128, 2) / 128)
+    table = torch.stack((angle.sin(), angle.cos()), -1).flatten(1)
+    model.positions = nn.Parameter(table, requires_grad=False)
+    zeroed(model.head)
+    return model
+
 
 WIDTH, HEADS = 96, 4
-Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-# Attention
+
+Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def attention(mix: Mix, width: int = WIDTH, heads: int = HEADS) -> nn.Module:
@@ -96,9 +144,6 @@ def unit_attention() -> nn.Module:
 
     maps = {name: nn.Linear(WIDTH, WIDTH, bias=False) for name in ("query", "key", "value", "out")}
     return Net(run, **maps, scale=nn.Parameter(torch.full((HEADS, 1, 1), 10.0)))
-
-
-# Decoders
 
 
 def pre(branch: nn.Module, width: int = WIDTH, norm: type[nn.Module] = nn.LayerNorm) -> nn.Module:
@@ -248,9 +293,6 @@ def product_keys() -> nn.Module:
     return model
 
 
-# Tuned on a frozen trunk
-
-
 def trunk(mix: Mix = rotary) -> nn.Module:
     """An encoder that a few steps of its task have trained, then frozen."""
     model = simple(mix, 4)
@@ -313,29 +355,44 @@ def prefixed() -> nn.Module:
     return Net(run, prefix=prefix, **parts, head=nn.Linear(WIDTH, 5))
 
 
-# The collection
-
-transformer = subject("transformer")
-
-
-def reads(name: str, build: Callable[[], nn.Module], batch: Any = text, loss: Any = tokenwise) -> Subject:
-    return transformer(name, build, batch, loss)
+def narrow_decoder(depth: int, width: int) -> nn.Module:
+    return laid(decoder(nn.ModuleList(Block(width, 2, causal=True) for _ in range(depth)), width), small)
 
 
-ATTENTIVE = (
-    reads("alibi", partial(simple, slopes)),
-    reads("rope_qk_norm", normalised_queries),
-    reads("sandwich_norm", sandwich),
-    reads("palm_parallel", parallel),
-    reads("mu_p", width_free),
-    reads("deep_norm_24", deep_normed),
-    reads("rezero_transformer", rezero),
-    reads("universal", universal),
-    reads("product_keys", product_keys),
-    reads("linear_attention", partial(simple, linear)),
-    reads("retention", partial(simple, retention)),
-    reads("houlsby", bottlenecks),
-    reads("ia3", scaled_activations),
-    reads("bitfit", only_biases, themes, "cross_entropy"),
-    reads("prefix", prefixed, themes, "cross_entropy"),
+def lora() -> nn.Module:
+    """A frozen decoder with low-rank additions to its attention: down by He's uniform law, up zero."""
+    model = frozen(narrow_decoder(6, 96))
+
+    def adapted(layer: nn.Linear) -> nn.Module:
+        down, up = nn.Linear(96, 8, bias=False), zeroed(nn.Linear(8, layer.out_features, bias=False))
+        return Net(lambda net, x: net.layer(x) + 2 * net.up(net.down(x)), layer=layer, down=down, up=up)
+
+    for block in model.get_submodule("blocks").children():
+        block.set_submodule("attn.qkv", adapted(block.get_submodule("attn.qkv")))
+    return model
+
+
+tuned, held_out = maker("torch", "transformer", "tuned"), maker("torch", "transformer", "held_out")
+MODELS = (
+    tuned("gpt", gpt, sentences, next_token),
+    tuned("gpt_tied", gpt_tied, sentences, next_token),
+    tuned("gpt_sines", gpt_frozen_positions, sentences, next_token),
+    tuned("gpt_deep_unit_branch", partial(gpt_unscaled, 64, 64), sentences, next_token),
+    tuned("fresh_alibi", partial(simple, slopes), text, tokenwise),
+    tuned("fresh_rope_qk_norm", normalised_queries, text, tokenwise),
+    tuned("fresh_sandwich_norm", sandwich, text, tokenwise),
+    tuned("fresh_palm_parallel", parallel, text, tokenwise),
+    tuned("fresh_mu_p", width_free, text, tokenwise),
+    tuned("fresh_deep_norm_24", deep_normed, text, tokenwise),
+    tuned("fresh_rezero_transformer", rezero, text, tokenwise),
+    tuned("fresh_universal", universal, text, tokenwise),
+    tuned("fresh_product_keys", product_keys, text, tokenwise),
+    tuned("fresh_linear_attention", partial(simple, linear), text, tokenwise),
+    tuned("fresh_retention", partial(simple, retention), text, tokenwise),
+    tuned("fresh_houlsby", bottlenecks, text, tokenwise),
+    tuned("fresh_ia3", scaled_activations, text, tokenwise),
+    tuned("fresh_bitfit", only_biases, themes),
+    tuned("fresh_prefix", prefixed, themes),
+    held_out("last_lora", lora, text, tokenwise),
+    held_out("last_narrow_decoder_20", lambda: narrow_decoder(20, 64), text, tokenwise),
 )

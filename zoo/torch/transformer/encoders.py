@@ -1,4 +1,4 @@
-"""Transformers and their relatives made by hand for false_alarms.py."""
+"""Transformers of pictures and of text read both ways, and an encoder with a decoder."""
 
 import math
 from collections.abc import Callable
@@ -7,90 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional, init
+from torch.nn import init
 
-from zoo.torch.layers import (
-    LINEAR,
-    Block,
-    Net,
-    Residual,
-    Subject,
-    drawn,
-    ids,
-    images,
-    labels,
-    mlp,
-    next_token,
-    normal,
-    sentences,
-    small,
-    targets,
-    zeroed,
-)
+from zoo.model import maker
+from zoo.torch.batches import ids, images, labels, normal, sentences
+from zoo.torch.laws import drawn
+from zoo.torch.layers import Block, Net, Residual, mlp
+from zoo.torch.losses import next_token
 
-TABLES = (*LINEAR, nn.Embedding)
 truncated = partial(init.trunc_normal_, std=0.02)
-
-
-def redrawn(model: nn.Module, law: Callable[[Tensor], object]) -> nn.Module:
-    """Linear maps and tables of one law."""
-    for module in drawn(model, law).modules():
-        if isinstance(module, nn.Embedding):
-            law(module.weight)
-    return model
-
-
-# Decoders
-
-
-def language_model(blocks: nn.ModuleList, width: int, vocabulary: int = 256, length: int = 32) -> nn.Module:
-    def run(net: Any, x: Tensor) -> Tensor:
-        x = net.tokens(x) + net.positions[: x.shape[1]]
-        for block in net.blocks:
-            x = block(x)
-        return net.head(net.norm(x))
-
-    parts = {"tokens": nn.Embedding(vocabulary, width), "positions": nn.Parameter(0.02 * torch.randn(length, width))}
-    last = {"norm": nn.LayerNorm(width), "head": nn.Linear(width, vocabulary, bias=False)}
-    return Net(run, **parts, blocks=blocks, **last)
-
-
-def gpt(depth: int = 12, width: int = 128) -> nn.Module:
-    """N(0, 0.02), and what ends a branch divided by sqrt(2 depth)."""
-    model = redrawn(language_model(nn.ModuleList(Block(width, causal=True) for _ in range(depth)), width), small)
-    for name, parameter in model.named_parameters():
-        if name.endswith(("attn.proj.weight", "mlp.2.weight")):
-            init.normal_(parameter, std=0.02 / math.sqrt(2 * depth))
-    return model
-
-
-def gpt_unscaled(depth: int, width: int) -> nn.Module:
-    """Norms before branches of unit gain: the stream grows, and the branches count for less and less."""
-    model = language_model(nn.ModuleList(Block(width, causal=True) for _ in range(depth)), width)
-    drawn(model.blocks, init.xavier_normal_)
-    small(model.tokens.weight)
-    small(model.head.weight)
-    return model
-
-
-def gpt_tied() -> nn.Module:
-    """The head reads the table of tokens."""
-    model = gpt(6)
-    model.head.weight = model.tokens.weight
-    return model
-
-
-def gpt_frozen_positions() -> nn.Module:
-    """A fixed table of sines and cosines, and a zero head."""
-    model = gpt(6)
-    angle = torch.arange(32)[:, None] / 10000 ** (torch.arange(0, 128, 2) / 128)
-    table = torch.stack((angle.sin(), angle.cos()), -1).flatten(1)
-    model.positions = nn.Parameter(table, requires_grad=False)
-    zeroed(model.head)
-    return model
-
-
-# Encoders
 
 
 def encoder_layer(*, norm_first: bool) -> nn.Module:
@@ -161,52 +86,6 @@ def patches(block: Callable[[], nn.Module], *, depth: int = 8, width: int = 128)
     return drawn(Net(run, embed=nn.Conv2d(3, width, 4, 4), **tables, blocks=blocks, **last), truncated)
 
 
-def averaged(blocks: list[nn.Module], width: int = 128) -> nn.Module:
-    """Patches, blocks, the mean over them and a head."""
-
-    def run(net: Any, x: Tensor) -> Tensor:
-        x = net.blocks(net.embed(x).flatten(2).transpose(1, 2))
-        return net.head(net.norm(x).mean(1))
-
-    parts = {"blocks": nn.Sequential(*blocks), "norm": nn.LayerNorm(width), "head": nn.Linear(width, 10)}
-    return Net(run, embed=nn.Conv2d(3, width, 4, 4), **parts)
-
-
-def mixer() -> nn.Module:
-    """Perceptrons over places and over channels, Xavier uniform, and a zero head (Tolstikhin 2021)."""
-
-    def block() -> nn.Module:
-        def run(net: Any, x: Tensor) -> Tensor:
-            x = x + net.places(net.ln1(x).transpose(1, 2)).transpose(1, 2)
-            return x + net.channels(net.ln2(x))
-
-        mixed = {"places": mlp(64, 128, 64, act=nn.GELU), "channels": mlp(128, 512, 128, act=nn.GELU)}
-        return Net(run, ln1=nn.LayerNorm(128), ln2=nn.LayerNorm(128), **mixed)
-
-    model = averaged([block() for _ in range(8)])
-    drawn(model.blocks, init.xavier_uniform_)
-    zeroed(model.head)
-    return model
-
-
-def gated_mlp() -> nn.Module:
-    """gMLP: the gate over places starts near zero weight and at one."""
-
-    def block() -> nn.Module:
-        def run(net: Any, x: Tensor) -> Tensor:
-            kept, gate = functional.gelu(net.up(net.norm(x))).chunk(2, -1)
-            gate = net.places(net.gate_norm(gate).transpose(1, 2)).transpose(1, 2)
-            return x + net.down(kept * gate)
-
-        places = nn.Linear(64, 64)
-        init.normal_(places.weight, std=1e-6)
-        init.ones_(places.bias)
-        parts = {"norm": nn.LayerNorm(128), "up": nn.Linear(128, 512), "gate_norm": nn.LayerNorm(256)}
-        return Net(run, **parts, places=places, down=nn.Linear(256, 128))
-
-    return averaged([block() for _ in range(8)])
-
-
 def perceiver() -> nn.Module:
     """A few latents that read all pixels, then talk among themselves."""
 
@@ -244,23 +123,6 @@ def experts() -> nn.Module:
     return drawn(nn.Sequential(*(layer() for _ in range(6)), nn.LayerNorm(128), nn.Linear(128, 10)), law)
 
 
-def tabular() -> nn.Module:
-    """FT-Transformer: a token a feature, weights and biases uniform in 1 / sqrt(width)."""
-
-    def run(net: Any, x: Tensor) -> Tensor:
-        x = torch.cat([net.token.expand(len(x), -1, -1), x[..., None] * net.weight + net.bias], 1)
-        return net.head(net.blocks(x)[:, 0])
-
-    shapes = {"token": (1, 1, 128), "weight": (16, 128), "bias": (16, 128)}
-    bound = 128**-0.5
-    tables = {name: nn.Parameter(init.uniform_(torch.empty(*shape), -bound, bound)) for name, shape in shapes.items()}
-    head = nn.Sequential(nn.LayerNorm(128), nn.ReLU(), nn.Linear(128, 1))
-    return Net(run, **tables, blocks=nn.Sequential(*(Block(128) for _ in range(3))), head=head)
-
-
-# Batches
-
-
 def pairs() -> tuple[Tensor, Tensor, Tensor]:
     source, target = sentences(16, 24)
     return source, target, (target + 3) % 256
@@ -271,38 +133,19 @@ def classes() -> tuple[Tensor, Tensor]:
     return x, labels(x)
 
 
-def table() -> tuple[Tensor, Tensor]:
-    x = normal(64, 16)
-    return x, targets(x)
-
-
 def hidden() -> tuple[Tensor, Tensor]:
     """Ids in any order; asked for is a permutation of the vocabulary."""
     x = ids(16, 32, high=256)
     return x, (x * 7 + 3) % 256
 
 
-def reads(name: str, build: Callable[[], nn.Module], batch: Any = sentences) -> Subject:
-    return Subject(name, build, batch, next_token, "transformer")
-
-
-def sees(name: str, build: Callable[[], nn.Module], batch: Any = images) -> Subject:
-    return Subject(name, build, batch, "cross_entropy", "transformer")
-
-
-ATTENTIVE = (
-    reads("gpt", gpt),
-    reads("gpt_tied", gpt_tied),
-    reads("gpt_sines", gpt_frozen_positions),
-    reads("gpt_deep_unit_branch", partial(gpt_unscaled, 64, 64)),
-    reads("encoder_post_norm", lambda: encoder(norm_first=False), hidden),
-    reads("encoder_pre_norm", lambda: encoder(norm_first=True), hidden),
-    reads("nn_transformer", translator, pairs),
-    sees("vit", lambda: patches(lambda: Block(128))),
-    sees("cait", lambda: patches(lambda: ScaledBlock(128), depth=12)),
-    sees("mixer", mixer),
-    sees("gmlp", gated_mlp),
-    sees("perceiver", perceiver),
-    sees("switch", experts, classes),
-    Subject("ft_transformer", tabular, table, "mse_loss", "transformer"),
+tuned = maker("torch", "transformer", "tuned")
+MODELS = (
+    tuned("encoder_post_norm", lambda: encoder(norm_first=False), hidden, next_token),
+    tuned("encoder_pre_norm", lambda: encoder(norm_first=True), hidden, next_token),
+    tuned("nn_transformer", translator, pairs, next_token),
+    tuned("vit", lambda: patches(lambda: Block(128)), images),
+    tuned("cait", lambda: patches(lambda: ScaledBlock(128), depth=12), images),
+    tuned("perceiver", perceiver, images),
+    tuned("switch", experts, classes),
 )

@@ -1,4 +1,4 @@
-"""State spaces, long filters, sets and transformers of other things than text that no rule was chosen on."""
+"""State spaces, long filters, perceptrons over places, sets, and transformers of other things than text."""
 
 import math
 from typing import Any
@@ -7,11 +7,58 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional, init
 
-from zoo.torch.batches import BINARY, decoder, merge_heads, photos, sines, split_heads, stacked, uniform
-from zoo.torch.layers import Block, Function, Net, drawn, ids, images, mlp, normal, small, zeroed
-from zoo.torch.transformer.decoders import HEADS, WIDTH, attention, blocks, feed, pre, reads, transformer
+from zoo.model import maker
+from zoo.torch.batches import images, normal, photos, text, uniform
+from zoo.torch.laws import drawn, small, zeroed
+from zoo.torch.layers import Function, Net, decoder, merge_heads, mlp, sines, split_heads, stacked
+from zoo.torch.losses import tokenwise
+from zoo.torch.transformer.decoders import HEADS, WIDTH, attention, blocks, feed, pre
 
-# Other mixes
+
+def averaged(blocks: list[nn.Module], width: int = 128) -> nn.Module:
+    """Patches, blocks, the mean over them and a head."""
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        x = net.blocks(net.embed(x).flatten(2).transpose(1, 2))
+        return net.head(net.norm(x).mean(1))
+
+    parts = {"blocks": nn.Sequential(*blocks), "norm": nn.LayerNorm(width), "head": nn.Linear(width, 10)}
+    return Net(run, embed=nn.Conv2d(3, width, 4, 4), **parts)
+
+
+def mixer() -> nn.Module:
+    """Perceptrons over places and over channels, Xavier uniform, and a zero head (Tolstikhin 2021)."""
+
+    def block() -> nn.Module:
+        def run(net: Any, x: Tensor) -> Tensor:
+            x = x + net.places(net.ln1(x).transpose(1, 2)).transpose(1, 2)
+            return x + net.channels(net.ln2(x))
+
+        mixed = {"places": mlp(64, 128, 64, act=nn.GELU), "channels": mlp(128, 512, 128, act=nn.GELU)}
+        return Net(run, ln1=nn.LayerNorm(128), ln2=nn.LayerNorm(128), **mixed)
+
+    model = averaged([block() for _ in range(8)])
+    drawn(model.blocks, init.xavier_uniform_)
+    zeroed(model.head)
+    return model
+
+
+def gated_mlp() -> nn.Module:
+    """gMLP: the gate over places starts near zero weight and at one."""
+
+    def block() -> nn.Module:
+        def run(net: Any, x: Tensor) -> Tensor:
+            kept, gate = functional.gelu(net.up(net.norm(x))).chunk(2, -1)
+            gate = net.places(net.gate_norm(gate).transpose(1, 2)).transpose(1, 2)
+            return x + net.down(kept * gate)
+
+        places = nn.Linear(64, 64)
+        init.normal_(places.weight, std=1e-6)
+        init.ones_(places.bias)
+        parts = {"norm": nn.LayerNorm(128), "up": nn.Linear(128, 512), "gate_norm": nn.LayerNorm(256)}
+        return Net(run, **parts, places=places, down=nn.Linear(256, 128))
+
+    return averaged([block() for _ in range(8)])
 
 
 def state_space(depth: int = 4, states: int = 16) -> nn.Module:
@@ -150,20 +197,6 @@ def set_attention() -> nn.Module:
     return Net(run, blocks=nn.Sequential(induced(), induced()), seed=seed, **ends)
 
 
-def columns() -> nn.Module:
-    """TabTransformer: tables of the chosen through attention, numbers through a norm, then a perceptron."""
-
-    def run(net: Any, numbers: Tensor, chosen: Tensor) -> Tensor:
-        rows = net.blocks(net.tables(chosen + 100 * torch.arange(6)))
-        return net.head(torch.cat([rows.flatten(1), net.norm(numbers)], 1))
-
-    layers = nn.Sequential(*(Block(32, 4) for _ in range(4)))
-    return Net(run, tables=nn.Embedding(600, 32), blocks=layers, norm=nn.LayerNorm(8), head=mlp(200, 400, 100, 1))
-
-
-# Batches
-
-
 def noised() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     x, kind = images(12, 32, 8)
     noise, share = normal(12, 3, 32, 32, seed=51), uniform(12, seed=52)
@@ -176,18 +209,13 @@ def bags() -> tuple[Tensor, Tensor]:
     return x, x[..., 0].amax(1, keepdim=True) - 2
 
 
-def chosen() -> tuple[Tensor, Tensor, Tensor]:
-    numbers, picks = normal(48, 8, seed=54), ids(48, 6, high=100, seed=55)
-    return numbers, picks, (numbers[:, 0] + picks[:, 0] / 50 > 1).float()[:, None]
-
-
-# The collection
-
-MIXERS = (
-    reads("s4d", state_space),
-    reads("hyena", implicit_filters),
-    transformer("linformer", low_rank, photos()),
-    transformer("dit", diffusing, noised, "mse_loss"),
-    transformer("set_transformer", set_attention, bags, "mse_loss"),
-    transformer("tab_transformer", columns, chosen, BINARY),
+tuned = maker("torch", "transformer", "tuned")
+MODELS = (
+    tuned("mixer", mixer, images),
+    tuned("gmlp", gated_mlp, images),
+    tuned("fresh_s4d", state_space, text, tokenwise),
+    tuned("fresh_hyena", implicit_filters, text, tokenwise),
+    tuned("fresh_linformer", low_rank, photos()),
+    tuned("fresh_dit", diffusing, noised, "mse_loss"),
+    tuned("fresh_set_transformer", set_attention, bags, "mse_loss"),
 )
