@@ -1,66 +1,125 @@
-"""Models of JAX with one thing broken, on which false_alarms.py judges whether the check finds it.
+"""Models of JAX with one thing broken, on which the check is judged: does it say so, and name the break?
 
-Each is one of zoo/jax/models.py with a change of its parameters, or another module in its place.
+A row names a healthy model, the kind of the break, the change of its parameters or the module in its place, and the
+path where the break sits.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen
 from jax import Array
+from jax.tree_util import tree_map_with_path
 
-from fanwise.jax import check
-from zoo.jax.models import (
-    HEALTHY,
-    MODULES,
-    Autoencoder,
-    Lenet,
-    Mlp,
-    Residual,
-    ResNet,
-    Transformer,
-    UNet,
-    Vgg,
-    built,
-    deep,
-    glorot,
-    he,
-    lecun,
-    loss_of,
-)
-from zoo.jax.parts import (
-    Law,
-    Subject,
-    alike,
-    changed,
-    constant,
-    gained,
-    half_shard,
-    poisoned,
-    spread,
-    swapped,
-    times,
-    twins,
-    uniform_default,
-)
-
-__all__ = ["BROKEN", "HEALTHY", "HELD_OUT", "check"]
+from zoo.jax.cnn import Autoencoder, Lenet, ResNet, UNet, Vgg
+from zoo.jax.healthy import HEALTHY
+from zoo.jax.laws import glorot, he, lecun
+from zoo.jax.libraries import built
+from zoo.jax.mlp import Mlp, Residual, deep
+from zoo.jax.transformer import Transformer
+from zoo.model import Model
 
 Change = Callable[[Any], Any]
 
 
-def broken(base: str, planted: str, change: Change | linen.Module, place: str | None = None, **more: Any) -> Subject:
+def broken(
+    base: str,
+    planted: str,
+    change: Change | linen.Module,
+    place: str | None = None,
+    *,
+    mark: str = "",
+    batch: Any = None,
+) -> Model:
     """A healthy model after a change; `mark` tells two of a kind apart, `batch` replaces the batch."""
-    module, batch, family = MODULES[base]
-    name = f"{base}-{planted}" + (f"-{more['mark']}" if "mark" in more else "")
-    used = more.get("batch", batch)
-    if isinstance(change, linen.Module):
-        return Subject(name, built(change, used), used, loss_of(batch), family, planted, place)
-    return Subject(name, built(module, batch, change), used, loss_of(batch), family, planted, place)
+    model, name = HEALTHY[base], f"{base}-{planted}" + (f"-{mark}" if mark else "")
+    batch = batch or model.batch
+    build = built(change, batch) if isinstance(change, linen.Module) else partial(altered, model, change)
+    return replace(model, name=name, build=build, batch=batch, planted=planted, place=place, base=base)
+
+
+def altered(model: Model, change: Change, key: Array) -> Any:
+    """A linen module with what a change makes of its parameters."""
+    module, variables = model.build(key)
+    return module, variables | {"params": change(variables["params"])}
+
+
+# Laws: what becomes of a parameter
+
+Law = Callable[[Array, Array], Array]
+
+
+def fan_in(weight: Array) -> int:
+    """Of a kernel (*window, in, out)."""
+    return math.prod(weight.shape[:-1])
+
+
+def gained(gain: float) -> Law:
+    """N(0, gain^2 / fan_in)."""
+    return lambda weight, key: gain / math.sqrt(fan_in(weight)) * jax.random.normal(key, weight.shape)
+
+
+def spread(std: float) -> Law:
+    return lambda weight, key: std * jax.random.normal(key, weight.shape)
+
+
+def times(factor: float) -> Law:
+    return lambda weight, key: factor * weight
+
+
+def constant(value: float) -> Law:
+    return lambda weight, key: jnp.full_like(weight, value)
+
+
+def swapped(weight: Array, key: Array) -> Array:
+    """He by the fan_out."""
+    fan_out = fan_in(weight) // weight.shape[-2] * weight.shape[-1]
+    return math.sqrt(2 / fan_out) * jax.random.normal(key, weight.shape)
+
+
+def uniform_default(weight: Array, key: Array) -> Array:
+    """U(+-1/sqrt(fan_in)): Equinox's default, and PyTorch's."""
+    bound = 1 / math.sqrt(fan_in(weight))
+    return jax.random.uniform(key, weight.shape, minval=-bound, maxval=bound)
+
+
+def half_shard(weight: Array, key: Array) -> Array:
+    """The first half of the units with the fan of an eighth."""
+    half = weight.shape[-1] // 2
+    return weight.at[..., :half].multiply(math.sqrt(8))
+
+
+def twins(weight: Array, key: Array) -> Array:
+    """The second half of the units repeats the first."""
+    half = weight.shape[-1] // 2
+    return weight.at[..., half : 2 * half].set(weight[..., :half])
+
+
+def alike(weight: Array, key: Array) -> Array:
+    """All units are the first."""
+    return jnp.broadcast_to(weight[..., :1], weight.shape)
+
+
+def poisoned(value: float) -> Law:
+    """One unit of a value that is no number."""
+    return lambda weight, key: weight.at[..., 1].set(value)
+
+
+def changed(params: Any, chosen: Callable[[str, Array], bool], law: Law) -> Any:
+    """Parameters of which some are drawn by a law."""
+    key = jax.random.key(99)
+
+    def one(path: Any, leaf: Array) -> Array:
+        name = ".".join(str(entry.key) for entry in path)
+        own = jax.random.fold_in(key, sum(map(ord, name)))
+        return law(leaf, own).astype(leaf.dtype) if chosen(name, leaf) else leaf
+
+    return tree_map_with_path(one, params)
 
 
 # What a change is made of
@@ -120,8 +179,8 @@ def kept(params: Any) -> Any:
     return params
 
 
-def raw(base: str, factor: float, shift: float = 0.0) -> Subject:
-    """Inputs as nobody should give them."""
+def raw(base: str, factor: float, shift: float = 0.0) -> Model:
+    """Inputs as nobody should give them: the first times a factor, plus a shift; the rest as it was."""
 
     def batch() -> Any:
         first, *others = HEALTHY[base].batch()
@@ -253,7 +312,4 @@ SKIPPED = (
     broken("mlp_he_10", "skipped_init", emptied(1e30), mark="garbage"),
 )
 
-COLLECTION = (*FLAT, *SCALES, *PLACES, *WIRING, *RANGES, *SKIPPED)
-BROKEN: Mapping[str, Subject] = MappingProxyType({one.name: one for one in COLLECTION})
-HELD_OUT: frozenset[str] = frozenset()
-"""Names of the models that no threshold was chosen on: none was chosen on any of these."""
+MODELS = (*FLAT, *SCALES, *PLACES, *WIRING, *RANGES, *SKIPPED)

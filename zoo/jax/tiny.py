@@ -1,35 +1,26 @@
 """Small models of every library, each with its inputs, as the tests of runs and plans take them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import equinox
+import jax
+import jax.numpy as jnp
 import numpy as np
-import pytest
+from flax import linen, nnx
+from jax import lax
 
-jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanwise[jax]'")
-linen = pytest.importorskip("flax.linen", reason="flax is not installed")
-nnx = pytest.importorskip("flax.nnx", reason="flax is not installed")
-equinox = pytest.importorskip("equinox", reason="equinox is not installed")
-
-import jax.numpy as jnp  # noqa: E402
-from jax import lax  # noqa: E402
+from zoo.model import Arguments, Model, Traits
 
 WIDTH, HEADS, CLASSES, VOCABULARY, LENGTH, BATCH = 32, 4, 10, 96, 12, 8
 
 
-@dataclass(frozen=True)
-class Specimen:
-    """A tiny model with what a test has to know about it.
-
-    Attributes:
-        build: gives the model, in a form that fanwise takes, and its inputs.
-        joins: how many residual connections it has.
-    """
-
-    build: Callable[[], tuple[Any, tuple[Any, ...]]]
-    joins: int = 0
+def tiny(name: str, family: str, make: Callable[[], tuple[Any, tuple[Any, ...]]], joins: int = 0) -> Model:
+    """A tiny model: `make` gives it, in a form that fanwise takes, and its inputs; `joins` counts residual sums."""
+    traits = Traits(joins=joins)
+    build, batch = (lambda: make()[0]), (lambda: Arguments(make()[1]))
+    return Model(name, build, batch, None, family, "jax", use="structure", traits=traits)
 
 
 def normal(*shape: int, seed: int = 0) -> Any:
@@ -400,29 +391,35 @@ def branching():
 
 
 IMAGES = normal(BATCH, 8, 8, 3)
-ZOO = {
-    "linen mlp": Specimen(lambda: of_linen(Mlp(), normal(BATCH, WIDTH))),
-    "linen convolutions": Specimen(lambda: of_linen(ConvNet(), IMAGES)),
-    "linen resnet": Specimen(lambda: of_linen(ResNet(), IMAGES), joins=3),
-    "linen depthwise and transposed": Specimen(lambda: of_linen(Upsampler(), IMAGES)),
-    "linen transformer": Specimen(lambda: of_linen(Transformer(scanned=False), tokens(BATCH, LENGTH)), joins=6),
-    "linen scanned transformer": Specimen(lambda: of_linen(Transformer(), tokens(BATCH, LENGTH)), joins=6),
-    "linen tied": Specimen(lambda: of_linen(Tied(), tokens(BATCH, LENGTH)), joins=2),
-    "linen lstm": Specimen(lambda: of_linen(Recurrent(linen.OptimizedLSTMCell(WIDTH)), normal(BATCH, LENGTH, 16))),
-    "linen gru": Specimen(lambda: of_linen(Recurrent(linen.GRUCell(WIDTH)), normal(BATCH, LENGTH, 16))),
-    "linen experts": Specimen(lambda: of_linen(Experts(), normal(BATCH, WIDTH)), joins=1),
-    "linen weight norm": Specimen(lambda: of_linen(WeightNormed(), normal(BATCH, WIDTH))),
-    "nnx net": Specimen(lambda: (NnxNet(nnx.Rngs(0)), (normal(BATCH, WIDTH),))),
-    "nnx scanned layers": Specimen(lambda: (NnxScanned(nnx.Rngs(0)), (normal(BATCH, WIDTH),)), joins=3),
-    "nnx vision transformer": Specimen(lambda: (NnxTransformer(nnx.Rngs(0)), (IMAGES,)), joins=4),
-    "equinox net": Specimen(equinox_net),
-    "equinox attention": Specimen(equinox_attention),
-    "equinox gru": Specimen(equinox_cell),
-    "equinox batch norm": Specimen(equinox_normed),
-    "rotary attention": Specimen(rotary, joins=1),
-    "layer scale": Specimen(layer_scaled, joins=3),
-    "standardised convolution": Specimen(standardised),
-    "scanned layers": Specimen(scanned_layers, joins=3),
-    "recurrent function": Specimen(plain_recurrent),
-    "branches and loops": Specimen(branching),
-}
+MODELS = (
+    tiny("linen mlp", "mlp", lambda: of_linen(Mlp(), normal(BATCH, WIDTH))),
+    tiny("linen convolutions", "cnn", lambda: of_linen(ConvNet(), IMAGES)),
+    tiny("linen resnet", "cnn", lambda: of_linen(ResNet(), IMAGES), joins=3),
+    tiny("linen depthwise and transposed", "cnn", lambda: of_linen(Upsampler(), IMAGES)),
+    tiny(
+        "linen transformer", "transformer", lambda: of_linen(Transformer(scanned=False), tokens(BATCH, LENGTH)), joins=6
+    ),
+    tiny("linen scanned transformer", "transformer", lambda: of_linen(Transformer(), tokens(BATCH, LENGTH)), joins=6),
+    tiny("linen tied", "transformer", lambda: of_linen(Tied(), tokens(BATCH, LENGTH)), joins=2),
+    tiny(
+        "linen lstm",
+        "recurrent",
+        lambda: of_linen(Recurrent(linen.OptimizedLSTMCell(WIDTH)), normal(BATCH, LENGTH, 16)),
+    ),
+    tiny("linen gru", "recurrent", lambda: of_linen(Recurrent(linen.GRUCell(WIDTH)), normal(BATCH, LENGTH, 16))),
+    tiny("linen experts", "mlp", lambda: of_linen(Experts(), normal(BATCH, WIDTH)), joins=1),
+    tiny("linen weight norm", "mlp", lambda: of_linen(WeightNormed(), normal(BATCH, WIDTH))),
+    tiny("nnx net", "mlp", lambda: (NnxNet(nnx.Rngs(0)), (normal(BATCH, WIDTH),))),
+    tiny("nnx scanned layers", "mlp", lambda: (NnxScanned(nnx.Rngs(0)), (normal(BATCH, WIDTH),)), joins=3),
+    tiny("nnx vision transformer", "transformer", lambda: (NnxTransformer(nnx.Rngs(0)), (IMAGES,)), joins=4),
+    tiny("equinox net", "cnn", equinox_net),
+    tiny("equinox attention", "transformer", equinox_attention),
+    tiny("equinox gru", "recurrent", equinox_cell),
+    tiny("equinox batch norm", "cnn", equinox_normed),
+    tiny("rotary attention", "transformer", rotary, joins=1),
+    tiny("layer scale", "mlp", layer_scaled, joins=3),
+    tiny("standardised convolution", "cnn", standardised),
+    tiny("scanned layers", "mlp", scanned_layers, joins=3),
+    tiny("recurrent function", "recurrent", plain_recurrent),
+    tiny("branches and loops", "mlp", branching),
+)
