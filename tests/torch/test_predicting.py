@@ -12,9 +12,11 @@ from fanwise.check.predicting import predicted  # noqa: E402
 from fanwise.graph.kinds import WEIGHTED  # noqa: E402
 from fanwise.torch.measure.observe import observe  # noqa: E402
 from fanwise.torch.trace.run import Inputs  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
 from .traced import Wrapped, made, normal  # noqa: E402
-from .zoo import ZOO  # noqa: E402
+
+ZOO = models("torch", "structure")
 
 WIDTH, SEEDS = 128, 16
 FINITE = {"attention": 12 / WIDTH, "block": 12 / WIDTH}
@@ -165,7 +167,7 @@ def test_a_constant_weight_adds_up_coherently():
 @pytest.mark.parametrize("name", sorted(ZOO))
 def test_theory_speaks_of_the_whole_zoo(name):
     """Every weight op of a model gets a finite moment, and no op of it is passed through without a word."""
-    args, kwargs = ZOO[name].inputs()
+    args, kwargs = ZOO[name].batch()
     run = observe(made(ZOO[name]), Inputs(args, kwargs))
     said = predicted(run)
     weighty = [op.index for op in run.trace.ops if op.kind in WEIGHTED]

@@ -22,7 +22,8 @@ def structure(model: nn.Module, inputs: Inputs) -> Trace | None:
     """The trace of a model, from a pass over tensors that have shapes and no values.
 
     Only parameters, inputs and what is computed of them are without values. The mode of fake tensors is not entered:
-    what the model makes of nothing, such as a grid of positions, has its values, so that a cache may keep it. Hooks that a user hung on the modules are not called. The model is left as it was.
+    what the model makes of nothing, such as a grid of positions, has its values, so that a cache may keep it. Hooks
+    that a user hung on the modules are not called. The model is left as it was.
 
     Args:
         model: any module with values.
