@@ -25,7 +25,7 @@ class Rule:
         bad: why that is bad.
         example: code or a situation that brings it about.
         remedy: what mends it.
-        source: author, title, year; "measured" where the line was drawn by bench/false_alarms.py.
+        source: author, title, year; "measured" where the line was drawn by python -m bench false_alarms.
         look: the findings of a subject.
         causes: codes of rules of which it may be a consequence.
     """
@@ -43,9 +43,11 @@ class Rule:
 
     @property
     def false_alarms(self) -> str:
-        """How often it speaks on healthy models, as bench/false_alarms.py last counted."""
+        """How often it speaks on healthy models, as python -m bench false_alarms last counted."""
         rates = _rates()
-        return f"{rates['alarms'].get(self.code, 0)} of {rates['healthy']} healthy models (bench/false_alarms.py)"
+        return (
+            f"{rates['alarms'].get(self.code, 0)} of {rates['healthy']} healthy models (python -m bench false_alarms)"
+        )
 
 
 @cache

@@ -48,7 +48,7 @@ CAUSES: Mapping[str, str] = MappingProxyType(
 )
 """Every kind of cause, in words."""
 
-MEASURED = "measured: bench/false_alarms.py"
+MEASURED = "measured: python -m bench false_alarms"
 _SCALES = ("FWD001", "FWD002", "RES001", "WGT001", "WGT002", "LAW001")
 
 
@@ -366,7 +366,7 @@ _ENTRIES = (
         "The model starts confidently wrong: the first steps unlearn the head instead of learning the task.",
         "A head of std 1.",
         "A head so small that its outputs have std 0.5 or less (fanwise fix).",
-        'Goodfellow et al., "Deep learning", 2016, section 8.4; the bound: measured, bench/false_alarms.py',
+        'Goodfellow et al., "Deep learning", 2016, section 8.4; the bound: measured, python -m bench false_alarms',
         signal._loss,
         ("NAN001", "INP001", "CON001", "LAY001", "RES001", "FWD002", "LAW001", "WGT002", "ATT001", "NAN002", "EQU001"),
     ),

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from fanwise.targets.commands import Commands
     from fanwise.targets.resolved import Asked
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=console.CommandGroup,
+    context_settings={"max_content_width": 100},
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes around the help take as long as NumPy to import
+)
 
 
 class Nonlinearity(StrEnum):
@@ -152,7 +159,7 @@ def theory(
         for option, path in {"--html": html, "--svg": svg}.items():
             if path is not None:
                 console.check_writable(path, option)
-        from fanwise.theory import pages  # noqa: PLC0415
+        from fanwise.theory.meanfield import pages  # noqa: PLC0415
 
         document, values = pages.theory_page(name, sigma_b=sigma_b, depth=depth, width=width)
         if svg is not None:

@@ -7,7 +7,7 @@ from fanwise.check.rules import RULES
 from fanwise.laws.gain import KINDS, as_nonlinearity, gain, gaussian_moments
 from fanwise.laws.initializers import INITIALIZERS
 from fanwise.laws.nonlinearities import NONLINEARITIES
-from fanwise.plan.registry import RECIPES
+from fanwise.plan.recipes.registry import RECIPES
 from fanwise.report.document import Column, Row, Section, Table, Text
 
 MEANINGS = {

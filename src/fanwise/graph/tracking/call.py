@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.layout import Layout
 
 Input = TypeVar("Input")
@@ -16,15 +17,17 @@ class Part(Generic[Input]):
 
     Args:
         input: which it is.
-        role: as in `fanwise.graph.trace.Use`.
+        role: as in `fanwise.graph.op.Use`.
         layout: of the input's own axes, where it has one.
         steps: functions between the parameter and the input, where the adapter keeps them here.
+        turned: whether the input is the matrix transposed, where the adapter keeps it here.
     """
 
     input: Input
-    role: str
+    role: UseRole
     layout: Layout | None = None
     steps: tuple[str, ...] = ()
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Call(Generic[Input]):
     """What one call is.
 
     Args:
-        kind: as in `fanwise.graph.trace.Op`.
+        kind: as in `fanwise.graph.op.Op`.
         data: inputs that are read as data, in order.
         parts: inputs that act as parameters.
         axis: of the output, that of the features.
@@ -40,7 +43,7 @@ class Call(Generic[Input]):
         name: as in `Op`; "" for the name of the function itself.
     """
 
-    kind: str
+    kind: OpKind
     data: tuple[Input, ...]
     parts: tuple[Part[Input], ...] = ()
     axis: int = -1
@@ -48,6 +51,6 @@ class Call(Generic[Input]):
     name: str = ""
 
 
-def parts_of(*parts: tuple[Input | None, str, Layout | None]) -> tuple[Part[Input], ...]:
+def parts_of(*parts: tuple[Input | None, UseRole, Layout | None]) -> tuple[Part[Input], ...]:
     """The parts whose input is given, each as input, role and layout."""
     return tuple(Part(given, role, layout) for given, role, layout in parts if given is not None)

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from fanwise.graph.blocks import WeightParts
-from fanwise.graph.trace import INPUT, WEIGHT_KINDS, Op, Parameter, Trace, Use
+from fanwise.graph.kinds import FOLLOWED, WEIGHTED
+from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
+from fanwise.graph.trace import Trace
 from fanwise.graph.tracking.call import Call
-from fanwise.graph.tracking.views import FOLLOWED, ViewChain
+from fanwise.graph.tracking.views import ViewChain
 from fanwise.graph.visitor import Moment, Visitor
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
@@ -140,7 +142,7 @@ class Tracker:
             read: the tensors that it read.
             is_sum: whether it adds two of them.
         """
-        if op.kind in WEIGHT_KINDS and op.shape:
+        if op.kind in WEIGHTED and op.shape:
             return ViewChain(op.index, op.shape, op.axis)
         if is_sum:
             return self._views_of_sum([one.source.views for one in read if one.source.views is not None])
@@ -151,7 +153,7 @@ class Tracker:
         if len(chains) != 2 or any(chain.steps or chain.peers for chain in chains):
             return None
         first, second = chains
-        maps = all(self.ops[chain.root].kind != "embedding" for chain in chains)
+        maps = all(self.ops[chain.root].kind != OpKind.EMBEDDING for chain in chains)
         same = (first.shape, first.axis) == (second.shape, second.axis)
         return replace(first, peers=(second.root,)) if maps and same else None
 

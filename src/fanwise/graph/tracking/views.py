@@ -7,11 +7,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fanwise.graph.op import OpKind
 from fanwise.graph.tracking.call import Call
 from fanwise.stream.box import Shape
-
-FOLLOWED = ("activation", "shift", "scale", "elementwise", "dropout")
-"""Kinds through which the features of a weight op are followed: they keep each value at its place."""
 
 Runs: TypeAlias = tuple[tuple[int, int], ...]
 """Features as (first, count) of each run of neighbours."""
@@ -78,4 +76,4 @@ def selection_of(chain: ViewChain, runs: Runs | None) -> Call[Any] | None:
     """
     if runs is None or runs == ((0, chain.extent),):
         return None
-    return Call("slice", (), (), -1, {"root": chain.root, "runs": runs, "peers": chain.peers})
+    return Call(OpKind.SLICE, (), (), -1, {"root": chain.root, "runs": runs, "peers": chain.peers})

@@ -15,7 +15,7 @@ import numpy as np
 from jax.core import eval_jaxpr
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-from fanwise.graph.trace import INPUT
+from fanwise.graph.op import INPUT, OpKind
 from fanwise.jax.trace.calls import Call, Form, Step, forms_of
 from fanwise.jax.trace.provenance import taken
 from fanwise.jax.trace.recorder import Recorder
@@ -181,7 +181,7 @@ def _stacked(recorder: Recorder, rows: Sequence[Value], form: Form) -> Value:
     distinct: dict[int | None, Value] = {}
     for value in sources:
         distinct.setdefault(value.op, value)
-    step, call = Step("concatenate", lambda *_: [data], (form,)), Call("concat", tuple(range(len(distinct))))
+    step, call = Step("concatenate", lambda *_: [data], (form,)), Call(OpKind.CONCAT, tuple(range(len(distinct))))
     return recorder.operation(step, list(distinct.values()), call)[0]
 
 

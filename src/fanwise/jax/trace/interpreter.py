@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from fanwise.graph.trace import INPUT
+from fanwise.graph.op import INPUT, OpKind
 from fanwise.graph.tracking.views import selection_of
 from fanwise.jax.trace import activations, op_roles
 from fanwise.jax.trace.calls import Call, Step, literal, plain_step, step_of
@@ -197,7 +197,7 @@ class Interpreter:
         if statistic.is_data:
             return self._times(source, statistic)
         step = plain_step("mul", lambda a, b: a * b, source)
-        call = Call("norm", (0,), (), -1, {"norm": "batch_norm"})
+        call = Call(OpKind.NORM, (0,), (), -1, {"norm": "batch_norm"})
         return self.recorder.operation(step, [source, statistic], call)[0]
 
     def _times(self, left: Value, right: Value) -> Value:
@@ -218,7 +218,7 @@ def _acts_alone(step: Step, values: Sequence[Value]) -> bool:
 
 
 def _is_lookup(step: Step, values: Sequence[Value]) -> bool:
-    return describe(step, values).kind == "embedding"
+    return describe(step, values).kind == OpKind.EMBEDDING
 
 
 def _like(array: Any, numbers: Any) -> Any:

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from fanwise.graph.trace import INPUT, Op
+from fanwise.graph.kinds import AFTER_SOFTMAX, REPLAYABLE, SOFTMAX_STATISTIC
+from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 from fanwise.jax.trace import activations as shapes
 from fanwise.jax.trace.calls import Call, Step
 from fanwise.jax.trace.op_table import ELEMENTWISE
@@ -17,22 +18,19 @@ from fanwise.jax.trace.traced_value import Value
 SUMMED = ("reduce_sum", "psum", "psum_invariant")
 """Sums over axes; where `vmap` gives an axis its name, a sum over the name is one."""
 
-ALONE = ("activation", "elementwise", "add", "mul")
-"""Kinds that work on each value alone, so that they can be replayed on values of another size."""
-
 
 def with_roles(call: Call, values: Sequence[Value]) -> Call:
     """A map of the state of a loop over time is a recurrent one."""
     data = [values[place] for place in call.data]
-    if call.kind != "linear" or not data or not all(value.state for value in data):
+    if call.kind != OpKind.LINEAR or not data or not all(value.state for value in data):
         return call
-    parts = tuple(replace(part, role="recurrent") if part.role == "weight" else part for part in call.parts)
+    parts = tuple(replace(part, role=UseRole.RECURRENT) if part.role == UseRole.WEIGHT else part for part in call.parts)
     return replace(call, parts=parts)
 
 
 def in_order(ops: Sequence[Op], call: Call, values: Sequence[Value]) -> Call:
     """A product with the weights of a softmax on its left, whichever side the program has them on."""
-    if call.kind != "matmul" or len(call.data) != 2 or not _comes_from_softmax(ops, values[call.data[1]]):
+    if call.kind != OpKind.MATMUL or len(call.data) != 2 or not _comes_from_softmax(ops, values[call.data[1]]):
         return call
     if _comes_from_softmax(ops, values[call.data[0]]):
         return call
@@ -43,9 +41,9 @@ def in_order(ops: Sequence[Op], call: Call, values: Sequence[Value]) -> Call:
 
 def _comes_from_softmax(ops: Sequence[Op], value: Value) -> bool:
     index = -1 if value.op is None else value.op
-    while index >= 0 and ops[index].kind in ("elementwise", "dropout", "slice") and ops[index].inputs:
+    while index >= 0 and ops[index].kind in AFTER_SOFTMAX and ops[index].inputs:
         index = ops[index].inputs[0]
-    return index >= 0 and ops[index].kind == "softmax"
+    return index >= 0 and ops[index].kind == OpKind.SOFTMAX
 
 
 def with_keys_on_the_right(ops: Sequence[Op], step: Step, values: Sequence[Value]) -> Op | None:
@@ -56,16 +54,17 @@ def with_keys_on_the_right(ops: Sequence[Op], step: Step, values: Sequence[Value
     if step.name != "reduce_max" or not values[0].sides or values[0].op is None:
         return None
     index = values[0].op
-    while index >= 0 and ops[index].kind != "matmul" and ops[index].inputs:
+    while index >= 0 and ops[index].kind != OpKind.MATMUL and ops[index].inputs:
         index = ops[index].inputs[0]
-    if {values[0].sides[axis] for axis in step.params["axes"]} != {"l"} or index < 0 or ops[index].kind != "matmul":
+    over = {values[0].sides[axis] for axis in step.params["axes"]}
+    if over != {"l"} or index < 0 or ops[index].kind != OpKind.MATMUL:
         return None
     return replace(ops[index], inputs=ops[index].inputs[::-1], reads=ops[index].reads[::-1])
 
 
 def within_a_cell(call: Call) -> Call:
     """A sum in a cell that is applied over and over is part of its gating, no residual."""
-    return replace(call, kind="elementwise") if call.kind == "add" else call
+    return replace(call, kind=OpKind.ELEMENTWISE) if call.kind == OpKind.ADD else call
 
 
 def is_statistic_times_parameter(values: Sequence[Value]) -> bool:
@@ -79,7 +78,7 @@ def replay_of_call(step: Step, call: Call, values: Sequence[Value]) -> Callable[
     """The op as a function of NumPy arrays of one axis, where numbers alone have a say beside its inputs."""
     numbers = [value.number for value in values]
     others = [place for place in range(len(values)) if numbers[place] is None]
-    if call.kind not in ALONE or call.parts or others != list(call.data) or step.name not in ELEMENTWISE:
+    if call.kind not in REPLAYABLE or call.parts or others != list(call.data) or step.name not in ELEMENTWISE:
         return None
     if any(not values[place].is_data for place in others):
         return None
@@ -114,7 +113,7 @@ def named(ops: Sequence[Op], op: Op, step: Step, samples: Mapping[int, shapes.Sa
     softmax = _softmax(ops, op)
     if softmax is not None:
         return softmax
-    found = None if op.uses or (op.kind == "activation" and len(samples) < 2) else shapes.recognised(step, samples)
+    found = None if op.uses or (op.kind == OpKind.ACTIVATION and len(samples) < 2) else shapes.recognised(step, samples)
     if found is None:
         return op, ()
     sample, detail = found
@@ -124,7 +123,7 @@ def named(ops: Sequence[Op], op: Op, step: Step, samples: Mapping[int, shapes.Sa
     told = {"given": (root.given,)} if root.op == INPUT else {}
     told_of = replace(
         op,
-        kind="activation",
+        kind=OpKind.ACTIVATION,
         name=str(detail["nonlinearity"]),
         inputs=(root.op,),
         reads=(root.shape,),
@@ -146,15 +145,17 @@ def _softmax(ops: Sequence[Op], op: Op) -> tuple[Op, tuple[int, ...]] | None:
         first = ops[first.inputs[0]]
         gone += [first.index, *_statistic(ops, first.inputs[1])]
     given = {"given": first.detail["given"][:1]} if "given" in first.detail else {}
-    named = replace(op, kind="softmax", name="softmax", inputs=first.inputs[:1], reads=first.reads[:1], detail=given)
+    named = replace(
+        op, kind=OpKind.SOFTMAX, name="softmax", inputs=first.inputs[:1], reads=first.reads[:1], detail=given
+    )
     return named, tuple(gone)
 
 
 def _statistic(ops: Sequence[Op], index: int) -> list[int]:
     found = []
-    while index >= 0 and ops[index].kind in ("reduce", "elementwise") and len(ops[index].inputs) == 1:
+    while index >= 0 and ops[index].kind in SOFTMAX_STATISTIC and len(ops[index].inputs) == 1:
         found.append(index)
-        if ops[index].kind == "reduce":
+        if ops[index].kind == OpKind.REDUCE:
             break
         index = ops[index].inputs[0]
     return found

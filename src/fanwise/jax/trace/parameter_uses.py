@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fanwise.graph.trace import Parameter, Use
+from fanwise.graph.op import Parameter, Use, UseRole
 from fanwise.graph.tracking.tracker import std_ratio
 from fanwise.jax.trace.axes import layout_in_storage, stacked_layout
 from fanwise.jax.trace.calls import Part
@@ -50,7 +50,7 @@ class UseReader:
         shape = self.parameters[shown.path].shape
         if part.layout is not None and not shown.side:
             return layout_in_storage(part.layout, shown.axes, shape)
-        return stacked_layout(shown.axes, shape) if part.role in ("shift", "scale") else None
+        return stacked_layout(shown.axes, shape) if part.role in (UseRole.SHIFT, UseRole.SCALE) else None
 
     def _is_normalised(self, held: Provenance, path: str) -> bool:
         """Whether the size of a parameter has no effect on what is made of it: twice as large, it gives the same."""

@@ -8,18 +8,20 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fanwise.graph.trace import Op, Parameter, Trace
+from fanwise.graph.kinds import KEEPS_SIDES, PROPORTIONAL
+from fanwise.graph.op import Op, OpKind, Parameter, UseRole
+from fanwise.graph.trace import Trace
 from fanwise.graph.tracking.tracker import Read, Tracker
-from fanwise.graph.tracking.views import FOLLOWED, ViewChain
+from fanwise.graph.tracking.views import ViewChain
 from fanwise.graph.visitor import Visitor
 from fanwise.jax.trace import activations, op_roles
 from fanwise.jax.trace.calls import Call, Form, Part, Step
 from fanwise.jax.trace.executed_op import ExecutedOp
 from fanwise.jax.trace.op_table import COMBINING
+from fanwise.jax.trace.parameter_uses import UseReader
 from fanwise.jax.trace.pruning import kept_ops, pruned, with_whole_sums
 from fanwise.jax.trace.stand_ins import StandIns
 from fanwise.jax.trace.traced_value import Value, measured, moments_of, of_form
-from fanwise.jax.trace.parameter_uses import UseReader
 
 SUMS = ("add", "add_any")
 """Primitives that add two arrays."""
@@ -175,7 +177,9 @@ class Recorder:
         name = f"{held.paths}{value.shape}"
         if name not in self._parameter_ops:
             step = Step("parameter", lambda array: [array], ((value.shape, value.dtype),))
-            self._parameter_ops[name] = self.operation(step, [value], Call("parameter", (), (Part(0, "operand"),)))[0]
+            self._parameter_ops[name] = self.operation(
+                step, [value], Call(OpKind.PARAMETER, (), (Part(0, UseRole.OPERAND),))
+            )[0]
         return self._parameter_ops[name]
 
     def _opened(self, call: Call, inputs: _Inputs) -> Op:
@@ -230,7 +234,7 @@ class Recorder:
         if not is_float(dtype):
             return of_form(form, data=data)
         moving = inputs.sources
-        elementwise = op.kind in ("elementwise", "mul", "scale", "shift")
+        proportional = op.kind in PROPORTIONAL and bool(moving) and all(value.reduced for value in moving)
         return of_form(
             form,
             data=data,
@@ -238,7 +242,7 @@ class Recorder:
             views=self._views(replace(op, shape=shape), inputs),
             sides=_sides(op, shape, moving),
             extent=math.prod(shape),
-            reduced=op.kind == "reduce" or (elementwise and bool(moving) and all(value.reduced for value in moving)),
+            reduced=op.kind == OpKind.REDUCE or proportional,
             state=bool(moving) and all(value.state for value in inputs.read),
         )
 
@@ -248,7 +252,7 @@ class Recorder:
 
 def _sides(op: Op, shape: tuple[int, ...], moving: Sequence[Value]) -> tuple[str, ...]:
     """Which factor of a product of data each axis comes from, through what keeps the axes."""
-    if op.kind not in ("matmul", "add", "mul", *FOLLOWED):
+    if op.kind not in KEEPS_SIDES:
         return ()
     kept = (value.sides for value in moving if value.sides and value.shape == shape)
     return tuple(op.detail.get("sides", ())) or next(kept, ())

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fanwise.graph.trace import Op, Parameter
+from fanwise.graph.op import Op, Parameter
 from fanwise.graph.tracking.tracker import drawn_values, stand_in_seed
 from fanwise.jax.trace.traced_value import Provenance, Value
 from fanwise.laws.base import Initializer

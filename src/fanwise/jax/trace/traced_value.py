@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fanwise.graph.op import UseRole
 from fanwise.graph.tracking.tracker import Measured, Source
 from fanwise.graph.tracking.views import Runs, ViewChain, runs_of
 from fanwise.jax.trace.axes import Axes
@@ -28,13 +29,13 @@ class ShownParameter:
     Args:
         path: of the parameter.
         axes: how its axes stand on those of the array; None where that is not known.
-        side: "" where the array is made of its numbers, "scale" or "operand" where it changes those of another.
+        side: None where the array is made of its numbers; its role where it changes those of another.
         parts: (axis, first, count) for each axis of which the array shows a part.
     """
 
     path: str
     axes: Axes | None
-    side: str = ""
+    side: UseRole | None = None
     parts: tuple[tuple[int, int, int], ...] = ()
 
 

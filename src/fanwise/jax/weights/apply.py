@@ -14,7 +14,7 @@ from fanwise.jax.stream.dtypes import Kind, as_kind
 from fanwise.jax.stream.keys import JaxKey, fanwise_key
 from fanwise.jax.trace.models import as_model, parameters
 from fanwise.laws.structured import MatrixLaw
-from fanwise.plan.fitting import check_fits, chosen_rows
+from fanwise.plan.model_fit import check_fits, chosen_rows
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import Row, holds, placed
 from fanwise.stream.box import Box, check_memory
@@ -116,12 +116,21 @@ def read(model: Any, path: str) -> NDArray[Any]:
         KeyError: no such parameter.
         ValueError: it has a shape alone.
     """
-    made = as_model(model)
-    owners = {name: owner for owner, names in made.aliases.items() for name in names}
-    leaf = made.leaves.get(owners.get(path, path))
-    if leaf is None:
-        raise KeyError(f"no parameter {path!r}: there are {', '.join(list(made.leaves)[:12]) or 'none'}")
-    return values_of(leaf, path)
+    return reader(model)(path)
+
+
+def reader(model: Any) -> Callable[[str], NDArray[Any]]:
+    """A function that reads a parameter's values by its path; see `read`."""
+    leaves, aliases = as_model(model).leaves, as_model(model).aliases
+    owners = {name: owner for owner, names in aliases.items() for name in names}
+
+    def values(path: str) -> NDArray[Any]:
+        leaf = leaves.get(owners.get(path, path))
+        if leaf is None:
+            raise KeyError(f"no parameter {path!r}: there are {', '.join(list(leaves)[:12]) or 'none'}")
+        return values_of(leaf, path)
+
+    return values
 
 
 def values_of(leaf: Any, path: str) -> NDArray[Any]:

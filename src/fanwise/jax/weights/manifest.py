@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from fanwise.jax.trace.models import Model, as_model, parameters
 from fanwise.jax.weights.apply import values_of
-from fanwise.plan.fitting import check_fits
 from fanwise.plan.manifest import Manifest, differences, digest_of
+from fanwise.plan.model_fit import check_fits
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import Row
 

@@ -12,8 +12,8 @@ from fanwise.keras.trace.variables import as_array, check_model, variables
 from fanwise.plan.fixed_point import rows_of, settled
 from fanwise.plan.plan import Plan
 from fanwise.plan.planner import Planner
-from fanwise.plan.recipes import Recipe
-from fanwise.plan.registry import recipe as as_recipe
+from fanwise.plan.recipes.registry import recipe as as_recipe
+from fanwise.plan.recipes.unit import Recipe
 
 
 def plan(model: Any, inputs: Any = None, recipe: str | Recipe = "unit") -> Plan:

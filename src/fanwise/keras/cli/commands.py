@@ -15,10 +15,10 @@ from fanwise.keras.api.calibrate import calibrate
 from fanwise.keras.api.check import check
 from fanwise.keras.api.fix import fix
 from fanwise.keras.api.plan import plan
-from fanwise.keras.measure.losses import LossLike
 from fanwise.keras.trace.variables import is_tensor
+from fanwise.measure.losses import LossLike
 from fanwise.plan.plan import Plan
-from fanwise.plan.registry import recipe as as_recipe
+from fanwise.plan.recipes.registry import recipe as as_recipe
 from fanwise.targets.commands import three
 from fanwise.targets.names import called
 from fanwise.targets.resolved import Asked

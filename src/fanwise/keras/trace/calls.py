@@ -1,8 +1,4 @@
-"""What one call of a layer or a function is to the recorder.
-
-A call of kind "view" gives its input's values, moved or repeated. Of what a function is given, a part in the role
-"turned" is a matrix that the function sees transposed.
-"""
+"""What one call of a layer or a function is to the recorder."""
 
 from typing import Any, TypeAlias
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import keras
 
-from fanwise.graph.trace import INPUT, WEIGHT_KINDS, Op, Trace, Use
+from fanwise.graph.kinds import DATA_LAYERS, REPLAYABLE, WEIGHTED
+from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
+from fanwise.graph.trace import Trace
 from fanwise.graph.tracking.module_calls import ModuleCalls
 from fanwise.graph.tracking.tracker import Read, Source, Tracker, drawn_values
 from fanwise.graph.tracking.views import selection_of
 from fanwise.graph.tracking.writes import Writes
 from fanwise.graph.visitor import Visitor
 from fanwise.keras.trace.calls import Call, Part
-from fanwise.keras.trace.execution import ALONE, Execution
+from fanwise.keras.trace.execution import Execution
 from fanwise.keras.trace.features import ViewStep, runs_of_features
 from fanwise.keras.trace.function_table import IGNORED, SELECTIONS, VIEWS, Arguments, describe
 from fanwise.keras.trace.layer_table import described
@@ -32,8 +34,6 @@ from fanwise.keras.trace.variables import (
 )
 from fanwise.laws.base import Initializer
 
-READERS = ("linear", "conv", "conv_transpose", "recurrent", "norm")
-"""Kinds whose input comes from somewhere: where it was not seen to, something was done that no hook sees."""
 ASIDE = ("mask", "attention_mask", "query_mask", "value_mask", "key_mask", "training")
 """Named arguments of layers that hold no data."""
 
@@ -119,7 +119,7 @@ class Recorder:
                     return execute(*args, **named)
             aside = [value for name, value in named.items() if name not in ASIDE]
             call = entry.of(layer, tuple(tensors_in([*args, *aside])))
-            if call.kind == "view":
+            if entry.view:
                 return self._passed(call, execute(*args, **named))
             if isinstance(layer, keras.layers.BatchNormalization):
                 named = {**named, "training": True}
@@ -168,7 +168,7 @@ class Recorder:
             call = describe(a)
             if call is None:
                 return self._constant(execution())
-            if not traced and call.kind not in ("embedding", "linear", "concat"):
+            if not traced and call.kind not in (OpKind.EMBEDDING, OpKind.LINEAR, OpKind.CONCAT):
                 return self._derived(name, held, execution())
             return self._operation(call, execution)
 
@@ -203,8 +203,7 @@ class Recorder:
         turned = a.name in ("transpose", "swapaxes", "moveaxis") and part is not None and len(part.input.shape) == 2
         for tensor in tensors_in(output):
             if part is not None and not self._origins.is_made_of_variables(tensor):
-                role = ("" if part.role == "turned" else "turned") if turned else part.role
-                self._origins.hold(tensor, replace(part, role=role))
+                self._origins.hold(tensor, replace(part, turned=part.turned != turned))
         return output
 
     def _derived(self, name: str, held: Sequence[Part], output: Any) -> Any:
@@ -228,7 +227,7 @@ class Recorder:
         call = replace(call, data=tuple(sorted(call.data, key=self._origins.is_constant)))  # constants come last
         traced = all(self._origins.source(tensor) is not None for tensor in call.data)
         read = self._reads(call)
-        alone = call.kind in ALONE and not call.parts and traced
+        alone = call.kind in REPLAYABLE and not call.parts and traced
         op = replace(self._opened(call, read), replay=execution.replay(call.data) if alone else None)
         self._put(self._tracker.before(op, moments_of(call.data)), op)
         output, self._last = execution(), (call, execution)
@@ -250,17 +249,17 @@ class Recorder:
         return output
 
     def _followed(self, op: Op, read: Sequence[Read]) -> Source:
-        """Features are counted on the last axis alone, and not through activations."""
-        counted = op.kind != "activation" and (op.axis == -1 or op.kind not in WEIGHT_KINDS)
+        """Features are counted on the last axis alone."""
+        counted = op.axis == -1 or op.kind not in WEIGHTED
         return Source(op.index, self._tracker.views_after(op, read, is_sum=False) if counted else None)
 
     def _explain(self, call: Call) -> None:
         """Where the first of a call's data comes from nowhere, an op that no hook saw has made it."""
-        first = call.data[0] if call.kind in READERS and call.data else None
+        first = call.data[0] if call.kind in DATA_LAYERS and call.data else None
         if first is None or not self._origins.is_unseen(first) or not is_float(first):
             return
         last = self._tracker.ops[-1].index if self._tracker.ops else INPUT
-        op = replace(self._opened(Call("other", (), name="unseen"), ()), inputs=(last,))
+        op = replace(self._opened(Call(OpKind.OTHER, (), name="unseen"), ()), inputs=(last,))
         op = self._tracker.add(op, shape_of(first))
         self._origins.follow(first, Source(op.index))
         self._see(op, first)
@@ -277,7 +276,7 @@ class Recorder:
             return None
         variable = part.input
         if id(variable) not in self._parameter_ops:
-            op = self._opened(Call("parameter", (), (replace(part, role="operand"),), name="parameter"), ())
+            op = self._opened(Call(OpKind.PARAMETER, (), (replace(part, role=UseRole.OPERAND),), name="parameter"), ())
             self._put(self._tracker.before(op, moments_of(())), op)
             tensor = variable.value
             op = self._tracker.add(op, shape_of(tensor))
@@ -297,7 +296,7 @@ class Recorder:
             variable, layout = self.variables[path], next((use.layout for use in op.uses if use.path == path), None)
             self.writes.keep(variable)
             variable.assign(drawn_values(self._tracker.parameters[path], law, layout))
-            self._origins.hold(variable.value, Part(variable, ""))
+            self._origins.hold(variable.value, Part(variable, UseRole.OPERAND))
 
     # Where the run is
 

@@ -5,6 +5,7 @@ from typing import Any, Generic, TypeVar
 
 import keras
 
+from fanwise.graph.op import UseRole
 from fanwise.graph.tracking.tracker import Source
 from fanwise.keras.trace.calls import Part
 
@@ -41,7 +42,7 @@ class TensorOrigins:
         self._held: _ById[Part] = _ById()
         self._constants: _ById[None] = _ById()
         for variable in variables.values():
-            self.hold(variable.value, Part(variable, ""))
+            self.hold(variable.value, Part(variable, UseRole.OPERAND))
 
     def path(self, part: Part) -> str | None:
         """The path of the variable that a part is; None where it is none of the model's parameters."""
@@ -54,7 +55,7 @@ class TensorOrigins:
     def held(self, value: Any) -> Part | None:
         """The variable that a value is or was made of; None for data and constants."""
         if isinstance(value, keras.Variable):
-            return Part(value, "") if id(value) in self._paths else None
+            return Part(value, UseRole.OPERAND) if id(value) in self._paths else None
         return None if value in self._sources else self._held.get(value)
 
     def is_constant(self, value: Any) -> bool:

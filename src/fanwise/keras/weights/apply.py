@@ -8,10 +8,10 @@ import keras
 
 from fanwise.keras.trace.variables import dtype_of, parameters, variables
 from fanwise.keras.weights.tensors import placed
-from fanwise.plan.drawing import check_row, row_values
-from fanwise.plan.fitting import check_fits, chosen_rows
+from fanwise.plan.model_fit import check_fits, chosen_rows
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import Row
+from fanwise.plan.row_values import check_row, row_values
 from fanwise.stream.box import Box
 from fanwise.stream.formats import Array
 from fanwise.stream.key import Key, KeyLike, as_key

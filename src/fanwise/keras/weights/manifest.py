@@ -5,8 +5,8 @@ from typing import Any
 
 from fanwise.keras.trace.variables import dtype_of, parameters, variables
 from fanwise.keras.weights.read_write import values_of
-from fanwise.plan.fitting import check_fits
 from fanwise.plan.manifest import Manifest, differences, digest_of
+from fanwise.plan.model_fit import check_fits
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import Row
 

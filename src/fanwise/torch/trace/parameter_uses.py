@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fanwise.graph.trace import Parameter, Use
+from fanwise.graph.op import Parameter, Use
 from fanwise.graph.tracking.tracker import std_ratio
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout

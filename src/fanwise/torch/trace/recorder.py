@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from fanwise.graph.trace import INPUT, Op, Trace, Use
+from fanwise.graph.kinds import ACTING_ALONE, PROBED, REPLAYABLE
+from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
+from fanwise.graph.trace import Trace
 from fanwise.graph.tracking.tracker import Read, Source, Tracker
 from fanwise.graph.tracking.views import selection_of
 from fanwise.graph.tracking.writes import Writes
@@ -31,13 +33,7 @@ from fanwise.torch.trace.module_stack import ModuleStack
 from fanwise.torch.trace.parameter_uses import UseReader
 from fanwise.torch.trace.provenance import ParameterProvenance, parameters
 from fanwise.torch.trace.restore import saved
-from fanwise.torch.trace.substitute import ALONE, moments_of, probing, replayable, second_moment
-
-MAPS = ("linear", "conv", "conv_transpose", "bilinear", "attention_block", "norm")
-"""Kinds that are ops of the model even where all that they read are parameters, if called by torch's own function."""
-
-PROBED = (*ALONE, "other", "norm", "pool", "reduce")
-"""Kinds of ops that theory may have to run on values of its own."""
+from fanwise.torch.trace.substitute import moments_of, probing, replayable, second_moment
 
 
 class Recorder(TorchFunctionMode):
@@ -193,7 +189,7 @@ class Recorder(TorchFunctionMode):
         target = function.args[0]
         if self._is_held(target):
             return function()
-        call = replace(self._unknown(function), kind="elementwise", name=function.name)
+        call = replace(self._unknown(function), kind=OpKind.ELEMENTWISE, name=function.name)
         op = self._opened(call, self._reads(call))
         output = function()
         if _is_inexact(target):
@@ -237,7 +233,7 @@ class Recorder(TorchFunctionMode):
     def _parameter_op(self, tensor: Tensor) -> Source:
         """A parameter that is read as data: a token, learned queries, an initial state."""
         if tensor not in self._parameter_ops:
-            call = Call("parameter", (), (Part(tensor, "operand"),), name="parameter")
+            call = Call(OpKind.PARAMETER, (), (Part(tensor, UseRole.OPERAND),), name="parameter")
             op = self._opened(call, ())
             laws = self._tracker.before(op, moments_of(()))
             values = self._use_reader.drawn(call, laws).get(id(tensor), tensor)
@@ -271,7 +267,7 @@ class Recorder(TorchFunctionMode):
         if call.parts:
             return op
         given = function.args, function.named
-        alone = op.kind in ALONE and all(tensor in self._sources for tensor in call.data)
+        alone = op.kind in REPLAYABLE and all(tensor in self._sources for tensor in call.data)
         replay = replayable(function.function, given, call.data) if alone else None
         probed = replay is None and op.kind in PROBED
         probe = probing(function.function, given, call.data[: len(op.inputs)]) if probed else None
@@ -290,7 +286,7 @@ class Recorder(TorchFunctionMode):
         tensors = [tensor for tensor in tensors_in(output) if _is_inexact(tensor)]
         first = tensors[0]
         op = self._tracker.add(op, tuple(first.shape))
-        views = self._tracker.views_after(op, read, is_sum=op.kind == "add")
+        views = self._tracker.views_after(op, read, is_sum=op.kind == OpKind.ADD)
         for tensor in tensors:
             self._sources[tensor] = Source(op.index, views if tensor is first else None)
         factor = self._tracker.factor_after(op, lambda: second_moment(first))
@@ -308,6 +304,8 @@ def _acts_alone(name: str, call: Call | None) -> bool:
     """Whether a function of parameters alone is an op of the model: a table's rows, learned queries projected."""
     if call is None or not call.parts:
         return False
-    if call.kind == "embedding" or (call.kind in MAPS and (call.kind != "linear" or name == "linear")):
+    if call.kind == OpKind.EMBEDDING or (
+        call.kind in ACTING_ALONE and (call.kind != OpKind.LINEAR or name == "linear")
+    ):
         return True
-    return call.kind == "linear" and any(part.role == "bias" for part in call.parts)
+    return call.kind == OpKind.LINEAR and any(part.role == UseRole.BIAS for part in call.parts)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fanwise.graph.trace import Parameter
+from fanwise.graph.op import Parameter
 from fanwise.graph.tracking.tracker import Measured, drawn_values, stand_in_seed
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
@@ -20,9 +20,6 @@ BATCH_NORM_ARGUMENTS = {
     "native_batch_norm": ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps"),
 }
 """Order of the arguments of `torch.nn.functional.batch_norm` and of `torch.batch_norm`."""
-
-ALONE = ("activation", "elementwise", "add", "mul")
-"""Kinds that work on each value alone, so that they can be replayed on values of another size."""
 
 
 def swapped(values: Any, new: Mapping[int, Any]) -> Any:

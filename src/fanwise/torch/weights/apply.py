@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fanwise.plan.fitting import chosen_rows
+from fanwise.plan.model_fit import chosen_rows
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import Row
 from fanwise.stream.key import KeyLike, as_key

@@ -2,13 +2,13 @@
 
 from torch import nn
 
-from fanwise.plan import fitting
+from fanwise.plan import model_fit as fitting
 from fanwise.plan.plan import Plan
 from fanwise.torch.trace.provenance import parameters
 
 
 def check_fits(model: nn.Module, plan: Plan) -> None:
-    """Raises where a plan is not one for this model; see `fanwise.plan.fitting.check_fits`.
+    """Raises where a plan is not one for this model; see `fanwise.plan.model_fit.check_fits`.
 
     Args:
         model: any module.

@@ -1,0 +1,322 @@
+"""Recipes as data: for each role of a parameter, the rule that gives its law.
+
+A rule is a small function of a case and of what feeds it. A recipe is a mapping from roles to rules; it must speak for
+every role, so that no parameter is forgotten, and each role has one rule, so that no two fight.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TypeAlias
+
+from fanwise.laws.base import Initializer
+from fanwise.laws.composite import Blocks
+from fanwise.laws.elementwise import Constant, Normal, Ones, VarianceScaling, Zeros
+from fanwise.laws.structured import Orthogonal
+from fanwise.plan.roles import ROLES, Case, fan_in_of
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a rule knows beside its case.
+
+    Args:
+        second_moment: of what feeds the op, E x^2.
+        known: whether it was measured or derived; otherwise it is assumed.
+        stream: second moment of the residual stream where the case's branch joins it.
+        scores: by what the scores of the attention that a query feeds exceed unit variance, in std.
+        found: the parameter's one value, where all its values are equal and there are values; None elsewhere.
+    """
+
+    second_moment: float = 1.0
+    known: bool = True
+    stream: float = 1.0
+    scores: float = 1.0
+    found: float | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A law and why.
+
+    Args:
+        law: None leaves the parameter as it is.
+        reason: one sentence.
+        source: author, title, year.
+        gives: second moment that the op should give, None where the rule does not say.
+        guess: it stands on an assumption.
+    """
+
+    law: Initializer | None
+    reason: str
+    source: str = ""
+    gives: float | None = None
+    guess: bool = False
+
+
+Rule: TypeAlias = Callable[[Case, Feed], Choice]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A way to initialise whole models.
+
+    Args:
+        name: how the command line calls it.
+        title: what it does, in one line.
+        rules: one rule for every role of `ROLES`.
+        source: author, title, year.
+
+    Raises:
+        ValueError: a role without a rule, or a rule for an unknown role.
+    """
+
+    name: str
+    title: str
+    rules: Mapping[str, Rule]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        missing, strange = sorted(set(ROLES) - set(self.rules)), sorted(set(self.rules) - set(ROLES))
+        if missing or strange:
+            raise ValueError(f"recipe {self.name!r}: no rule for {missing}, rules for unknown roles {strange}")
+
+    def choose(self, case: Case, feed: Feed) -> Choice:
+        """The law of one parameter."""
+        if not case.parameter.trained and case.role != "unused":
+            return Choice(None, "left as it is: the model does not train it")
+        if case.transformed and case.role in ("weight", "branch_end", "head", "recurrent"):
+            return Choice(None, "left as it is: the model makes its weights from it in a way that is not known here")
+        return self.rules[case.role](case, feed)
+
+    def but(self, name: str, title: str, rules: Mapping[str, Rule], source: str = "") -> "Recipe":
+        """The same recipe with other rules for some roles."""
+        return replace(self, name=name, title=title, rules=MappingProxyType({**self.rules, **rules}), source=source)
+
+
+_SAXE = 'Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2013'
+_RADFORD = 'Radford et al., "Language models are unsupervised multitask learners", 2019, section 2.3'
+_GERS = 'Jozefowicz et al., "An empirical exploration of recurrent network architectures", 2015, section 2.2'
+_LIU = 'Liu et al., "Swin transformer", 2021, section 3.2'
+_HE_PRELU = 'He et al., "Delving deep into rectifiers", 2015, section 2.1'
+_SALIMANS = 'Salimans and Kingma, "Weight normalization", 2016, eq. 2'
+_GOYAL = 'Goyal et al., "Accurate, large minibatch SGD", 2017, section 5.1'
+_TOUVRON = 'Touvron et al., "Going deeper with image transformers", 2021, section 2'
+
+LOUDEST = 0.5
+"""Std of the logits at the start where there are many classes, and under a tied table, which would starve below."""
+EXCESS = 0.02
+"""By what share of ln C the loss may start above ln C: logits of std s add s^2 / 2. Much smaller heads starve what
+feeds them of gradient (python -m bench short_trainings)."""
+POSITION_SHARE = 0.1
+"""Std of a table of positions over that of the tokens that it is added to: as loud as they, it drowns them
+(python -m bench short_trainings)."""
+
+
+def scaled(case: Case, variance: float, *, gives: float | None, reason: str, source: str = "") -> Choice:
+    """A normal law of this variance times fan_in, per fused map where there are several."""
+    if case.use is not None and case.use.ratio != 1:
+        variance /= case.use.ratio**2
+        reason += f"; the model multiplies it by {case.use.ratio:.4g}"
+    if case.normalized:
+        variance, reason, gives = 1.0, "any scale: the model normalises these weights before it uses them", None
+    if case.layout is None:
+        return Choice(Normal(math.sqrt(variance / fan_in_of(case))), reason, source, gives, case.derived)
+    return Choice(VarianceScaling(variance, "fan_in", "normal"), reason, source, gives)
+
+
+def unit_weight(case: Case, feed: Feed) -> Choice:
+    """Unit second moment at the output, from what feeds it; queries also make up for scores that are too large."""
+    variance = _short(1.0 / feed.second_moment)
+    reason = "unit second moment at its output, from what feeds it"
+    if feed.scores != 1 and (case.part == "query" or "query" in case.blocks):
+        return _quiet_query(case, feed, variance)
+    return _guessed(scaled(case, variance, gives=1.0, reason=reason), feed)
+
+
+def _short(variance: float) -> float:
+    """Six digits: no batch tells more, and files stay short."""
+    return float(f"{variance:.6g}")
+
+
+def _quiet_query(case: Case, feed: Feed, variance: float) -> Choice:
+    reason = "unit second moment, and attention scores of unit variance: this model does not divide them by sqrt(d)"
+    small = variance / feed.scores**2
+    if not case.blocks or case.layout is None or case.layout.fused is None:
+        return scaled(case, small, gives=1 / feed.scores**2, reason=reason)
+    laws = [VarianceScaling(small if name == "query" else variance) for name in case.blocks]
+    return Choice(Blocks(laws, case.layout.fused.axis, case.layout.fused.sizes or None), reason)
+
+
+def unit_branch_end(case: Case, feed: Feed) -> Choice:
+    """A fixed share of the stream that the branch joins: 1 / joins of its second moment."""
+    total = 1 if case.join is None else case.join.total
+    share = feed.stream / (total * case.ends)
+    reason = f"1/{total} of the second moment of the stream that it joins, so that {total} joins grow it by at most e"
+    return _guessed(scaled(case, _short(share / feed.second_moment), gives=share, reason=reason, source=_RADFORD), feed)
+
+
+def unit_head(case: Case, feed: Feed) -> Choice:
+    """Outputs so small that the loss of C classes starts 2 % above ln C, of std 0.5 at most."""
+    std = head_std(case)
+    reason = f"outputs of std {std:.2g}: the loss starts near that of a guess"
+    return _guessed(scaled(case, _short(std**2 / feed.second_moment), gives=std**2, reason=reason), feed)
+
+
+def head_std(case: Case) -> float:
+    """Std of the outputs of C classes with which the loss starts 2 % above ln C, 0.5 at most."""
+    classes = 10 if case.layout is None else max(case.layout.extent(case.parameter.shape, "out"), 10)
+    return min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes)))
+
+
+def unit_tied(case: Case, feed: Feed) -> Choice:
+    """The table that is the head too: outputs of moderate std."""
+    width = case.parameter.shape[-1]
+    std = LOUDEST / math.sqrt(width * feed.second_moment)
+    return _guessed(
+        padded(case, Choice(Normal(std), f"it is the head too: outputs of std {LOUDEST}", "", std**2)), feed
+    )
+
+
+def unit_embedding(case: Case, feed: Feed) -> Choice:
+    """Tokens of unit second moment."""
+    return padded(case, Choice(Normal(1.0), "tokens enter the network at unit second moment", "", 1.0))
+
+
+def padded(case: Case, choice: Choice) -> Choice:
+    """The row of the padding token stays 0."""
+    row = None if case.op is None else case.op.detail.get("padding")
+    rows = case.parameter.shape[0]
+    if not isinstance(row, int) or choice.law is None or not 0 <= row < rows:
+        return choice
+    sizes = (row, 1, rows - row - 1)
+    laws = (choice.law, Zeros(), choice.law)
+    kept = [(law, size) for law, size in zip(laws, sizes, strict=True) if size]
+    law = Blocks(tuple(law for law, _ in kept), 0, tuple(size for _, size in kept))
+    return replace(choice, law=law, reason=choice.reason + f"; row {row}, the padding, is 0")
+
+
+def unit_position(case: Case, feed: Feed) -> Choice:
+    """A tenth of the tokens that it is added to; as loud as other signals, such as patches, that say little alone."""
+    share = 1.0 if case.partner is None else POSITION_SHARE
+    std = share * math.sqrt(feed.second_moment)
+    reason = (
+        "as loud as what it is added to" if share == 1 else f"{share:g} of the std of the tokens that it is added to"
+    )
+    return Choice(Normal(std), reason, "", std**2, not feed.known)
+
+
+def recurrent(case: Case, feed: Feed) -> Choice:
+    """One orthogonal matrix a gate: a state keeps its length."""
+    return Choice(Orthogonal(), "an orthogonal matrix for each gate keeps the length of the state", _SAXE)
+
+
+def gate_bias(case: Case, feed: Feed) -> Choice:
+    """0, and 1 for the forget gate of an LSTM (torch's order: input, forget, cell, output)."""
+    if case.op is not None and case.op.detail.get("cell") == "lstm":
+        laws = (Zeros(), Ones(), Zeros(), Zeros())
+        return Choice(Blocks(laws, 0), "the forget gate starts open at 1, the others at 0", _GERS)
+    return Choice(Zeros(), "gates start in the middle")
+
+
+def norm_scale(case: Case, feed: Feed) -> Choice:
+    """1 after a normalisation."""
+    return Choice(_constant(1.0 - case.offset), "a normalisation starts as one" + _offset_words(case))
+
+
+def branch_norm(case: Case, feed: Feed) -> Choice:
+    """The normalisation at the end of a branch sets the branch's share of the stream; a batch norm's is 0."""
+    if case.op is not None and case.op.detail.get("norm") == "batch_norm":
+        reason = "a batch norm that ends a branch: each block starts as its shortcut" + _offset_words(case)
+        return Choice(_constant(-case.offset), reason, _GOYAL, 0.0)
+    total = 1 if case.join is None else case.join.total
+    share = feed.stream / (total * case.ends)
+    reason = f"it ends a branch: 1/{total} of the second moment of the stream" + _offset_words(case)
+    return Choice(_constant(math.sqrt(share) - case.offset), reason, _RADFORD, share)
+
+
+def branch_gate(case: Case, feed: Feed) -> Choice:
+    """The model's own small value, or the branch's share of the stream where that is smaller."""
+    total = 1 if case.join is None else case.join.total
+    value = math.sqrt(feed.stream / (total * case.ends))
+    if feed.found is not None and abs(feed.found) <= value:
+        return Choice(_constant(feed.found), "a gate as small as the model's author set it", _TOUVRON)
+    if feed.found is None and not feed.known:
+        return Choice(_constant(value), f"a gate that lets through 1/{total} of the stream", _TOUVRON, None, True)
+    return Choice(_constant(value), f"a gate that lets through 1/{total} of the second moment of the stream", _TOUVRON)
+
+
+def keep(case: Case, feed: Feed) -> Choice:
+    """Left as the model's author set it."""
+    return Choice(None, "left as it is: its value belongs to the model's design")
+
+
+def unused(case: Case, feed: Feed) -> Choice:
+    """Left as it is."""
+    return Choice(None, "left as it is: no op of this run read it")
+
+
+def zeros(reason: str, source: str = "") -> Rule:
+    """A rule that gives 0."""
+    return lambda case, feed: Choice(Zeros(), reason, source)
+
+
+def normal(std: float, reason: str, source: str = "") -> Rule:
+    """A rule that gives a normal law whatever the fans."""
+    return lambda case, feed: Choice(Normal(std), reason, source)
+
+
+def magnitude(case: Case, feed: Feed) -> Choice:
+    """The length of a row that gives unit second moment: sqrt(fan_in) times the std."""
+    return Choice(
+        _constant(1 / math.sqrt(feed.second_moment)),
+        "each row has the length that gives unit second moment",
+        _SALIMANS,
+    )
+
+
+def _constant(value: float) -> Initializer:
+    if value == 0:
+        return Zeros()
+    return Ones() if value == 1 else Constant(value)
+
+
+def _offset_words(case: Case) -> str:
+    return f" (the model adds {case.offset:g})" if case.offset else ""
+
+
+def _guessed(choice: Choice, feed: Feed) -> Choice:
+    return choice if feed.known else replace(choice, guess=True)
+
+
+UNIT = Recipe(
+    "unit",
+    "unit second moment after every map; branches a share; small head",
+    MappingProxyType(
+        {
+            "weight": unit_weight,
+            "branch_end": unit_branch_end,
+            "head": unit_head,
+            "recurrent": recurrent,
+            "embedding": unit_embedding,
+            "tied_embedding": unit_tied,
+            "position": unit_position,
+            "relative": normal(0.02, "small biases on the scores", _LIU),
+            "token": normal(1.0, "a learned token is as loud as the others"),
+            "norm_scale": norm_scale,
+            "norm_shift": zeros("a normalisation starts centred"),
+            "branch_norm": branch_norm,
+            "gate": keep,
+            "branch_gate": branch_gate,
+            "bias": zeros("no offset at the start"),
+            "head_bias": zeros("no class is preferred at the start"),
+            "gate_bias": gate_bias,
+            "state_bias": zeros("the other bias of the gates holds the offset"),
+            "slope": lambda case, feed: Choice(Constant(0.25), "the slope of the paper", _HE_PRELU),
+            "magnitude": magnitude,
+            "other": keep,
+            "unused": unused,
+        }
+    ),
+)
