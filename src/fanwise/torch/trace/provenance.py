@@ -149,7 +149,7 @@ class Holdings:
 
     def _record(self, tensor: Tensor, made: Mapping[str, tuple[Axes, UseRole | None]], steps: tuple[str, ...]) -> None:
         """The parameters that the tensor is made of come first; where all seem to be sides, none is."""
-        order = sorted(made, key=lambda path: made[path][1] != "")
+        order = sorted(made, key=lambda path: made[path][1] is not None)
         plain = all(side for _, side in made.values())
         sides = tuple(None if plain else made[path][1] for path in order)
         self._add(tensor, Held(tuple(order), tuple(made[path][0] for path in order), steps, sides))
