@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.extend.core import JaxprEqn
 
+from fanwise.graph.details import Detail
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.layout import Layout
 from fanwise.stream.box import Shape
@@ -94,5 +95,5 @@ class Call:
     data: tuple[int, ...]
     parts: tuple[Part, ...] = ()
     axis: int = -1
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Detail | None = None
     name: str = ""

@@ -86,14 +86,14 @@ def named(ops: Sequence[Op], op: Op, step: Step, samples: Mapping[int, shapes.Sa
     root = sample.root
     if root.reduced or root.op is None:
         return op, ()
-    told = {"given": (root.given,)} if root.op == INPUT else {}
     told_of = replace(
         op,
         kind=OpKind.ACTIVATION,
-        name=str(detail["nonlinearity"]),
+        name=detail.nonlinearity,
         inputs=(root.op,),
         reads=(root.shape,),
-        detail={**detail, **told},
+        detail=detail,
+        given=(root.given,) if root.op == INPUT else (),
         replay=shapes.replay_of(detail),
     )
     return told_of, sample.ops
@@ -110,10 +110,9 @@ def _softmax(ops: Sequence[Op], op: Op) -> tuple[Op, tuple[int, ...]] | None:
     while first.inputs[0] >= 0 and _is_difference(ops[first.inputs[0]]):
         first = ops[first.inputs[0]]
         gone += [first.index, *_statistic(ops, first.inputs[1])]
-    given = {"given": first.detail["given"][:1]} if "given" in first.detail else {}
-    named = replace(
-        op, kind=OpKind.SOFTMAX, name="softmax", inputs=first.inputs[:1], reads=first.reads[:1], detail=given
-    )
+    read = first.inputs[:1], first.reads[:1], first.given[:1]
+    op = replace(op, kind=OpKind.SOFTMAX, name="softmax", detail=None)
+    named = replace(op, inputs=read[0], reads=read[1], given=read[2])
     return named, tuple(gone)
 
 
@@ -128,4 +127,4 @@ def _statistic(ops: Sequence[Op], index: int) -> list[int]:
 
 
 def _is_difference(op: Op) -> bool:
-    return op.detail.get("minus") == 1 and len(op.inputs) == 2
+    return op.minus == 1 and len(op.inputs) == 2

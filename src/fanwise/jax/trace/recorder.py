@@ -15,6 +15,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from fanwise.graph.blocks import Cuts
+from fanwise.graph.details import Normalisation, Product, Slicing
 from fanwise.graph.kinds import AFTER_SOFTMAX, FOLLOWED, KEEPS_SIDES, PROPORTIONAL, WEIGHTED
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
 from fanwise.graph.trace import Trace
@@ -226,7 +227,7 @@ class Recorder:
         runs = view.chain.runs() if view.chain is not None and known else None
         if view.chain is None or runs is None or runs == ((0, view.chain.extent),):
             return view
-        call = Call(OpKind.SLICE, (0,), (), -1, {"root": view.chain.root, "runs": runs, "peers": view.chain.peers})
+        call = Call(OpKind.SLICE, (0,), (), -1, Slicing(view.chain.root, runs, view.chain.peers))
         passed = Step(step.name, lambda array: [array], (step.outs[place],))
         made = self.operation(passed, [replace(view, op=values[0].op)], call, reads=(values[0].shape,))
         return replace(made[0], chain=view.chain)
@@ -267,7 +268,9 @@ class Recorder:
         if statistic.is_data:
             return self._times(source, statistic)
         step = plain_step("mul", lambda a, b: a * b, source)
-        return self.operation(step, [source, statistic], Call(OpKind.NORM, (0,), (), -1, {"norm": "batch_norm"}))[0]
+        return self.operation(step, [source, statistic], Call(OpKind.NORM, (0,), (), -1, Normalisation("batch_norm")))[
+            0
+        ]
 
     def _times(self, left: Value, right: Value) -> Value:
         step = plain_step("mul", lambda a, b: a * b, left)
@@ -301,13 +304,13 @@ class Recorder:
 
     def _in_order(self, call: Call, values: Sequence[Value]) -> Call:
         """A product with the weights of a softmax on its left, whichever side the program has them on."""
-        if call.kind != OpKind.MATMUL or len(call.data) != 2 or not self._from_softmax(values[call.data[1]]):
+        if not isinstance(call.detail, Product) or len(call.data) != 2 or not self._from_softmax(values[call.data[1]]):
             return call
         if self._from_softmax(values[call.data[0]]):
             return call
         turned = {"l": "r", "r": "l"}
-        sides = tuple(turned.get(side, side) for side in call.detail["sides"])
-        return replace(call, data=call.data[::-1], detail={**call.detail, "sides": sides})
+        sides = tuple(turned.get(side, side) for side in call.detail.sides)
+        return replace(call, data=call.data[::-1], detail=replace(call.detail, sides=sides))
 
     def _from_softmax(self, value: Value) -> bool:
         index = -1 if value.op is None else value.op
@@ -329,16 +332,13 @@ class Recorder:
 
     def _opened(self, step: Step, call: Call, values: Sequence[Value], sources: Sequence[Value]) -> Op:
         uses = tuple(use for part in call.parts for use in self._uses(values[part.place], part))
-        detail = dict(call.detail)
-        given = given_numbers(sources)
-        if given:
-            detail["given"] = given
         module = uses[0].path.rpartition(".")[0] if uses else ""
         ordinal = self._places.get((module, self.call), 0)
         self._places[module, self.call] = ordinal + 1
         inputs = tuple(value.op for value in sources if value.op is not None)
         name = call.name or step.name
-        return Op(len(self.ops), call.kind, name, module, self.call, ordinal, inputs, uses, (), call.axis, detail)
+        op = Op(len(self.ops), call.kind, name, module, self.call, ordinal, inputs, uses, (), call.axis, call.detail)
+        return replace(op, given=given_numbers(sources))
 
     def _uses(self, value: Value, part: Part) -> list[Use]:
         held = value.held
@@ -444,7 +444,7 @@ class Recorder:
             return of_form(form, data=data)
         _, read = inputs
         moving = [value for value in read if value.is_data]
-        sides = tuple(op.detail.get("sides", ())) or next(
+        sides = (op.detail.sides if isinstance(op.detail, Product) else ()) or next(
             (value.sides for value in moving if value.sides and value.shape == form[0]), ()
         )
         elementwise = op.kind in PROPORTIONAL

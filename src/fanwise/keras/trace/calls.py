@@ -1,9 +1,9 @@
 """What one call is to the recorder: a layer's, or a function's."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from fanwise.graph.details import Detail
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.layout import Layout
 
@@ -45,7 +45,7 @@ class Call:
     data: tuple[Any, ...]
     parts: tuple[Part, ...] = ()
     axis: int = -1
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Detail | None = None
 
 
 def parts_of(*parts: tuple[Any, UseRole, Layout | None]) -> tuple[Part, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from fanwise.graph.details import Slicing
 from fanwise.graph.kinds import DATA_LAYERS, FOLLOWED, REPLAYABLE, WEIGHTED
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
 from fanwise.graph.trace import Trace
@@ -227,9 +228,7 @@ class Recorder:
         root = source.root if source.root is not None else source.op
         whole = self._ops[root].shape[-1]
         if name in SELECTIONS and runs is not None and runs != ((0, whole),):
-            op = self._opened(
-                Call(OpKind.SLICE, name, (), (), -1, {"root": root, "runs": runs, "peers": ()}), (source.op,)
-            )
+            op = self._opened(Call(OpKind.SLICE, name, (), (), -1, Slicing(root, runs)), (source.op,))
             op = self._added(replace(op, reads=(shape_of(first),)), tensor)
             here = replace(here, op=op.index)
             self._see(op, tensor)
@@ -262,11 +261,9 @@ class Recorder:
         call = replace(call, data=self._ordered(self._explained(call)))
         sources = [self._source(tensor) for tensor in call.data]
         numbers = tuple(source.given for source in sources if source is not None and source.op == INPUT)
-        if numbers:
-            call = replace(call, detail={**call.detail, "given": numbers})
         inputs = self._inputs(call)
         alone = call.kind in REPLAYABLE and not call.parts and None not in sources
-        op = replace(self._opened(call, inputs), reads=self._reads(call))
+        op = replace(self._opened(call, inputs), reads=self._reads(call), given=numbers)
         op = replace(op, replay=execution.replay(call.data) if alone else None)
         for path, law in self._visitor.before(op, Measured(call.data)).items():
             self._put(path, law, op)
@@ -349,8 +346,9 @@ class Recorder:
         number = self._current[-1] if self._current else 0
         ordinal = self._ordinals.get((module, number), 0)
         uses = tuple(self._use(part) for part in call.parts if id(part.variable) in self._paths)
-        detail = dict(call.detail)
-        return Op(len(self._ops), call.kind, call.name, module, number, ordinal, inputs, uses, (), call.axis, detail)
+        return Op(
+            len(self._ops), call.kind, call.name, module, number, ordinal, inputs, uses, (), call.axis, call.detail
+        )
 
     def _added(self, op: Op, output: Any) -> Op:
         """An op in its place, once what it gave is there; other ops may have been opened since."""

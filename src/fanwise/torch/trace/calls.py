@@ -1,11 +1,12 @@
 """One call of a function of torch: what it was given, and what of that is data and what acts as a parameter."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from fanwise.graph.details import Detail
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.layout import Layout
 
@@ -29,13 +30,15 @@ class Call:
         parts: tensors that act as parameters if they are ones, and as data if not.
         axis: of the output, that of the features.
         detail: as in `Op`.
+        blocks: as in `Op`.
     """
 
     kind: OpKind
     data: tuple[Tensor, ...]
     parts: tuple[Part, ...] = ()
     axis: int = -1
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Detail | None = None
+    blocks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from fanwise.graph.blocks import Cuts
+from fanwise.graph.details import Activation, Halves, Slicing
 from fanwise.graph.kinds import ACTING_ALONE, FOLLOWED, PROBED, REPLAYABLE, WEIGHTED
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
 from fanwise.graph.trace import Trace
@@ -215,7 +216,7 @@ class Recorder(TorchFunctionMode):
         runs = runs_of_features(chain)
         if runs is None or runs == ((0, chain.extent),):
             return _Source(source.op, chain)
-        call = Call(OpKind.SLICE, (), (), -1, {"root": chain.root, "runs": runs, "peers": chain.peers})
+        call = Call(OpKind.SLICE, (), (), -1, Slicing(chain.root, runs, chain.peers))
         op = replace(self._open(call, bare_name(func), (source.op,)), reads=(tuple(first.shape),))
         op = self._add(op, output)
         self._see(op, output)
@@ -240,13 +241,11 @@ class Recorder(TorchFunctionMode):
         call = replace(call, data=self._ordered(call.data))
         sources = [self._sources.get(tensor) for tensor in call.data]
         numbers = tuple(source.given for source in sources if source is not None and source.op == INPUT)
-        if numbers:
-            call = replace(call, detail={**call.detail, "given": numbers})
         self._last = names.full_name(func)
         op = self._open(call, name, self._inputs(call), self._uses(call))
-        op = replace(op, reads=self._reads(call))
-        if name == "glu":
-            op = replace(op, detail={**op.detail, **self._halves(call.data[0], op.axis)})
+        op = replace(op, reads=self._reads(call), given=numbers)
+        if isinstance(op.detail, Activation) and name == "glu":
+            op = replace(op, detail=replace(op.detail, halves=self._halves(call.data[0], op.axis)))
         read = tuple(self._values.get(tensor, tensor) for tensor in call.data)
         laws = self._visitor.before(op, Measured(read))
         args, named = self._replaced(call, laws, given)
@@ -337,7 +336,8 @@ class Recorder(TorchFunctionMode):
         return layout_in_storage(part.layout, held, which, shapes)
 
     def _open(self, call: Call, name: str, inputs: tuple[int, ...], uses: tuple[Use, ...] = ()) -> Op:
-        return Op(len(self._ops), call.kind, name, *self._places.next(), inputs, uses, (), call.axis, dict(call.detail))
+        op = Op(len(self._ops), call.kind, name, *self._places.next(), inputs, uses, (), call.axis, call.detail)
+        return replace(op, blocks=call.blocks) if call.blocks else op
 
     def _add(self, op: Op, output: Tensor) -> Op:
         self._places.count(op.key)
@@ -379,14 +379,14 @@ class Recorder(TorchFunctionMode):
         same = (first.shape, first.axis) == (second.shape, second.axis)
         return replace(first, peers=(second.root,)) if maps and same else None
 
-    def _halves(self, tensor: Tensor, axis: int) -> Mapping[str, Any]:
+    def _halves(self, tensor: Tensor, axis: int) -> Halves | None:
         """What of a weight op's features a gated linear unit multiplies, and what gates it."""
         source = self._sources.get(tensor)
         if source is None or source.chain is None:
-            return {}
+            return None
         args = (tensor, 2, axis)
         halves = [source.chain.then(torch.chunk, (tensor, args, {}), place) for place in (0, 1)]
-        return {"root": source.chain.root, "halves": tuple(runs_of_features(half) for half in halves)}
+        return Halves(source.chain.root, tuple(runs_of_features(half) for half in halves))
 
     def _replaced(self, call: Call, laws: Mapping[str, Initializer], given: tuple[Any, Any]) -> tuple[Any, Any]:
         """The arguments, with values drawn from the visitor's laws in place of parameters."""
