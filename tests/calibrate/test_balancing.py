@@ -7,7 +7,8 @@ import pytest
 from fanwise.calibrate.balancing import balanced
 from fanwise.calibrate.options import Options
 from fanwise.calibrate.tasks import tasks
-from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.details import Activation
+from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 
@@ -16,13 +17,13 @@ def chain(*kinds, outputs=None):
     """Ops one after the other; a linear op has a weight and a bias named by its place."""
     ops, parameters = [], []
     for i, name in enumerate(kinds):
-        uses, detail, kind = (), {}, name
+        uses, detail, kind = (), None, name
         if name == "linear":
             uses = Use(f"w{i}", "weight", Layout.dense("out in")), Use(f"b{i}", "bias")
             parameters += [Parameter(f"w{i}", (4, 4), "float32"), Parameter(f"b{i}", (4,), "float32")]
         elif name in ("relu", "gelu", "leaky_relu"):
-            kind, detail = "activation", {"nonlinearity": name}
-        ops.append(Op(i, kind, name, str(i), 0, 0, (i - 1,) if i else (INPUT,), uses, (2, 4), detail=detail))
+            kind, detail = "activation", Activation(name)
+        ops.append(Op(i, OpKind(kind), name, str(i), 0, 0, (i - 1,) if i else (INPUT,), uses, (2, 4), detail=detail))
     return Trace(tuple(ops), tuple(parameters), outputs or (len(ops) - 1,))
 
 

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from op_details import with_facts
 
 from fanwise import Layout, glorot_uniform, he_normal, orthogonal
-from fanwise.graph.op import Op, Parameter, Use
+from fanwise.graph.op import Op, OpKind, Parameter, Use
 from fanwise.graph.trace import Trace
 from fanwise.measure.signal_statistics import Signals, likeness, moment_of, numbers_of, sampled, silent, stride_prime_to
 from fanwise.measure.weight_statistics import values_of, weigh
@@ -15,7 +16,7 @@ RNG = np.random.default_rng(0)
 
 
 def op(kind, index=0, inputs=(), axis=-1, **detail):
-    return Op(index, kind, kind, "", 0, index, inputs, (), (), axis, detail)
+    return with_facts(Op(index, OpKind(kind), kind, "", 0, index, inputs, (), (), axis), **detail)
 
 
 def test_numbers_of_an_array():

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from op_details import with_facts
 
-from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
 from fanwise.graph.patterns import attention_part, fused_blocks, recognised
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
@@ -14,7 +15,8 @@ SMALL = (2, 5, 1)
 
 
 def op(index, kind, inputs, shape=X, **detail):
-    return Op(index, kind, detail.pop("name", kind), "", 0, index, tuple(inputs), (), shape, -1, detail)
+    made = Op(index, OpKind(kind), detail.pop("name", kind), "", 0, index, tuple(inputs), (), shape)
+    return with_facts(made, **detail)
 
 
 def rms(multiplies=0):
@@ -68,7 +70,7 @@ def cut(*runs, after=()):
 
 def blocks(trace):
     made = recognised(trace).ops[0]
-    return made.uses[0].layout.fused and made.uses[0].layout.fused.sizes, made.detail.get("blocks")
+    return made.uses[0].layout.fused and made.uses[0].layout.fused.sizes, made.blocks or None
 
 
 def test_slices_that_partition_are_maps():

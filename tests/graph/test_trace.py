@@ -1,8 +1,9 @@
 """A trace answers what feeds and follows an op, and finds the residual streams, without any framework."""
 
 import pytest
+from op_details import with_facts
 
-from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
 from fanwise.graph.residual import Join
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
@@ -16,7 +17,8 @@ def trace(*ops, parameters=()):
     for index, (kind, inputs, *more) in enumerate(ops):
         uses = tuple(more[0]) if more and not isinstance(more[0], dict) else ()
         detail = more[0] if more and isinstance(more[0], dict) else {}
-        made.append(Op(index, kind, kind, f"m{index}", 0, 0, tuple(inputs), uses, SHAPE, -1, detail))
+        op = Op(index, OpKind(kind), kind, f"m{index}", 0, 0, tuple(inputs), uses, SHAPE)
+        made.append(with_facts(op, **detail))
     return Trace(tuple(made), tuple(parameters), (len(made) - 1,))
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from op_details import facts_of
 
 jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanwise[jax]'")
 
@@ -115,7 +116,7 @@ def test_fused_projections_are_cut_where_the_model_cuts_them():
 
     trace = traced(attention, {"qkv": normal(16, 48)}, normal(2, 5, 16))
     assert layout_of(trace, "qkv").fused == Fused(1, (16, 16, 16))
-    assert trace.ops[0].detail["blocks"] == ("query", "key", "value")
+    assert trace.ops[0].blocks == ("query", "key", "value")
     assert "softmax" in kinds(trace)
 
 
@@ -190,8 +191,8 @@ def test_nonlinearities_are_recognised_however_they_are_written(name):
     )
     assert kinds(trace) == ["linear", "shift", "activation", "linear"]
     found = trace.ops[2]
-    assert found.detail["nonlinearity"] == name.strip()
-    assert {key: found.detail[key] for key in detail} == detail
+    assert found.nonlinearity == name.strip()
+    assert facts_of(found) == detail | {"nonlinearity": name.strip()}
     points = np.linspace(-3, 3, 31)
     if found.replay is not None:
         assert np.allclose(found.replay(points), function(jnp.asarray(points, jnp.float32)), atol=1e-5)
@@ -202,7 +203,7 @@ def test_a_gate_of_another_tensor_is_no_nonlinearity():
         lambda p, x: (x @ p["a"]) * jax.nn.sigmoid(x @ p["b"]), {"a": normal(6, 5), "b": normal(6, 5)}, normal(3, 6)
     )
     assert kinds(trace) == ["linear", "linear", "activation", "mul"]
-    assert trace.ops[2].detail["nonlinearity"] == "sigmoid"
+    assert trace.ops[2].nonlinearity == "sigmoid"
 
 
 # Norms.
@@ -242,7 +243,7 @@ def test_a_batch_norm_by_running_statistics():
     variables = model.init(jax.random.key(0), x)
     trace = run((model, variables), Inputs((x,)))
     assert kinds(trace) == ["linear", "shift", "elementwise", "norm", "scale", "shift", "activation"]
-    assert trace.ops[3].detail["norm"] == "batch_norm"
+    assert trace.ops[3].norm == "batch_norm"
     assert trace.unused == ()
 
 

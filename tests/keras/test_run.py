@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from op_details import facts_of
 
 keras = pytest.importorskip("keras", reason="keras is not installed: pip install 'fanwise[keras]'")
 
@@ -121,7 +122,7 @@ def test_a_fused_activation_is_an_op_of_its_own(activation, kind, detail):
 
     trace = fwk.run(model, fwk.Inputs((noise(3, 4),)), Look())
     assert kinds(trace) == ["linear", kind]
-    assert {key: trace.ops[1].detail[key] for key in detail} == detail
+    assert facts_of(trace.ops[1]) == detail
     assert seen[kind] == pytest.approx(np.square(values).mean(), rel=1e-5)
     assert seen["linear"] == pytest.approx(
         np.square(noise(3, 4) @ fwk.read(model, next(iter(variables(model))))).mean()
@@ -139,8 +140,8 @@ def test_operators_between_layers_are_seen():
     model = built(call, noise(4, 8), a=layers.Dense(8), b=layers.Dense(8))
     trace = traced(model, noise(4, 8))
     assert kinds(trace) == ["linear", "elementwise", "add", "add", "elementwise", "linear", "elementwise", "mul"]
-    assert trace.ops[1].detail["constant"] == 0.5
-    assert trace.ops[3].detail["minus"] == 1
+    assert trace.ops[1].constant == 0.5
+    assert trace.ops[3].minus == 1
     assert trace.joins[0].op == 2
 
 
@@ -166,7 +167,7 @@ def test_slices_of_a_fused_projection_are_told_in_the_layout():
     model = built(call, noise(4, 6, 8), qkv=layers.Dense(24))
     trace = traced(model, noise(4, 6, 8))
     assert trace.ops[0].uses[0].layout == Layout.dense("in out").fuse(1, (8, 8, 8))
-    assert trace.ops[0].detail["blocks"] == ("query", "key", "value")
+    assert trace.ops[0].blocks == ("query", "key", "value")
 
 
 def test_slices_after_an_activation_are_told_in_the_layout():
@@ -188,7 +189,7 @@ def test_attention_written_by_keras_feeds_its_parts():
     trace = traced(model, noise(4, 6, 16))
     (attention,) = [op for op in trace.ops if op.kind == "attention"]
     assert [trace.ops[i].module.rpartition("/")[2] for i in attention.inputs] == ["query", "key", "value"]
-    assert attention.detail["scale"] == pytest.approx(8**-0.5)
+    assert attention.detail.scale == pytest.approx(8**-0.5)
 
 
 def test_shared_layers_are_called_more_than_once():

@@ -140,7 +140,7 @@ def differences(ours: Observation, theirs: Observation):
 
 def told(op):
     """What the rules read of an op."""
-    detail = {name: op.detail[name] for name in ("nonlinearity", "norm", "given") if name in op.detail}
+    detail = op.nonlinearity, op.norm, op.given
     return op.index, op.kind, op.name, op.module, op.call, op.ordinal, op.inputs, op.uses, op.shape, op.axis, detail
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from fanwise import Layout
 from fanwise.graph.context import Surroundings
-from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.details import Recurrence
+from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Fused
 from fanwise.plan.recipes.profiles import PROFILES
@@ -39,9 +40,9 @@ class Sample:
 
     @property
     def case(self):
-        detail = {"cell": self.cell, "gates": GATES[self.cell]} if self.cell else {}
+        detail = Recurrence(self.cell, GATES[self.cell]) if self.cell else None
         use = Use("w", self.use, self.layout)
-        op = Op(0, self.kind, self.kind, "", 0, 0, (INPUT,), (use,), (2, 3), detail=detail)
+        op = Op(0, OpKind(self.kind), self.kind, "", 0, 0, (INPUT,), (use,), (2, 3), detail=detail)
         parameter = Parameter("w", self.shape, "float32")
         return Case(parameter, self.role, op, use, around=Surroundings(Trace((op,), (parameter,), (0,))))
 
@@ -192,7 +193,7 @@ def test_recurrent_matrices(sample):
 def test_the_forget_gate():
     """Keras opens it, Flax does not."""
     for name, expected in (("keras-3", [0, 1, 0, 0]), ("flax", [0, 0, 0, 0])):
-        op = Op(0, "recurrent", "lstm", "", 0, 0, (INPUT,), (), (2, 3), detail={"cell": "lstm", "gates": 4})
+        op = Op(0, OpKind.RECURRENT, "lstm", "", 0, 0, (INPUT,), (), (2, 3), detail=Recurrence("lstm", 4))
         law = RECIPES[name].choose(Case(Parameter("b", (8,), "float32"), "gate_bias", op), Feed()).law
         assert law((8,)).reshape(4, 2).tolist() == [[value] * 2 for value in expected]
 
@@ -206,7 +207,7 @@ def test_slopes(name, slope):
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 def test_bare_parameters_are_left_alone(profile):
     for role in ("gate", "branch_gate", "token", "position", "relative", "other", "unused"):
-        op = Op(0, "shift", "add", "", 0, 0, (INPUT,), (), (2, 3))
+        op = Op(0, OpKind.SHIFT, "add", "", 0, 0, (INPUT,), (), (2, 3))
         choice = profile.choose(Case(Parameter("p", (3, 4), "float32"), role, op), Feed())
         assert choice.law is None
         assert choice.reason.startswith("left as it is")

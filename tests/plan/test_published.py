@@ -4,9 +4,11 @@ import math
 import re
 
 import pytest
+from op_details import with_facts
 
 from fanwise import NONLINEARITIES, Layout, Normal, Zeros, gain
-from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.details import Lookup
+from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
 from fanwise.graph.trace import Trace
 from fanwise.laws.composite import Blocks
 from fanwise.laws.layout import Fused
@@ -29,7 +31,9 @@ class Sketch:
     def op(self, kind, *inputs, uses=(), width=None, **detail):
         index = len(self.ops)
         shape = (2, 4, width or self.width)
-        self.ops.append(Op(index, kind, kind, "", 0, index, inputs, tuple(uses), shape, detail=detail))
+        made = Op(index, OpKind(kind), kind, "", 0, index, inputs, tuple(uses), shape)
+        heads = {"width": shape[-1]} if kind == OpKind.ATTENTION else {}
+        self.ops.append(with_facts(made, **heads, **detail))
         return index
 
     def use(self, path, shape, role, layout=None, steps=()):
@@ -410,7 +414,7 @@ def test_what_is_borrowed_says_so(found):
 
 def test_tables_of_published_recipes_keep_the_padding_row():
     table = Parameter("t", (6, 4), "float32")
-    op = Op(0, "embedding", "embedding", "", 0, 0, (INPUT,), (), (2, 4), detail={"padding": 1})
+    op = Op(0, OpKind.EMBEDDING, "embedding", "", 0, 0, (INPUT,), (), (2, 4), detail=Lookup(padding=1))
     for name in ("gpt2", "small_init", "t_fixup", "torch-2.13"):
         law = RECIPES[name].choose(Case(table, "embedding", op), Feed()).law
         rows = law((6, 4), key=0)

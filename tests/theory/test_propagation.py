@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from op_details import with_facts
 
 from fanwise import Layout, Normal, Ones, VarianceScaling, Zeros
-from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
 from fanwise.graph.trace import Trace
 from fanwise.theory.propagation import SAMPLES, propagate
 
@@ -38,7 +39,8 @@ class Laws:
 
 def op(index, kind, inputs, *uses, **detail):
     name = detail.pop("name", kind)
-    return Op(index, kind, name, "", 0, index, tuple(inputs), uses, detail.pop("shape", (8, WIDTH)), -1, detail)
+    shape = detail.pop("shape", (8, WIDTH))
+    return with_facts(Op(index, OpKind(kind), name, "", 0, index, tuple(inputs), uses, shape), **detail)
 
 
 def dense(path):

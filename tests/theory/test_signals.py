@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from op_details import with_facts
 
 from fanwise import Layout, Normal, Ones, VarianceScaling, Zeros
-from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.details import Convolution
+from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
 from fanwise.graph.trace import Trace
 from fanwise.theory import padding, windows
 from fanwise.theory.meanfield.finite_width import log_lengths
@@ -33,7 +35,8 @@ class Laws:
 
 def op(index, kind, inputs, *uses, shape=(BATCH, PLACES, WIDTH), reads=None, name=None, axis=-1, **detail):
     read = tuple(reads) if reads is not None else (shape,) * len(inputs)
-    return Op(index, kind, name or kind, "", 0, index, tuple(inputs), uses, shape, axis, detail, reads=read)
+    made = Op(index, OpKind(kind), name or kind, "", 0, index, tuple(inputs), uses, shape, axis, reads=read)
+    return with_facts(made, **detail)
 
 
 def dense(path):
@@ -315,9 +318,9 @@ def test_places_of_a_transposed_convolution_share_the_taps_of_their_phase_alone(
         for tap in range(window):
             if 0 <= source * step + tap < places:
                 out[:, source * step + tap] += kernels[:, tap]
-    detail = {"stride": (step,), "padding": 0}
+    detail = Convolution((step,))
     few = places // step
-    made = Op(0, "conv_transpose", "t", "", 0, 0, (-1,), shape=(1, 1, step * few), axis=-2, detail=detail)
+    made = Op(0, OpKind.CONV_TRANSPOSE, "t", "", 0, 0, (-1,), shape=(1, 1, step * few), axis=-2, detail=detail)
     found = padding.forward(made, (1, 1, few), (window,))
     measured = out.mean(1) ** 2 / (out**2).mean(1).mean()
     error = 5 * measured.std() / math.sqrt(inits)

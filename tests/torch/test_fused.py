@@ -138,7 +138,7 @@ FUSED = [
 def fused(trace, path):
     op, use = trace.uses[path][0]
     found = use.layout.fused
-    return None if found is None else found.extents(trace.by_path[path].shape[0]), op.detail.get("blocks")
+    return None if found is None else found.extents(trace.by_path[path].shape[0]), op.blocks or None
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 F = torch.nn.functional
 
+from fanwise.graph.details import Arithmetic  # noqa: E402
 from fanwise.torch.trace import function_names as names  # noqa: E402
 from fanwise.torch.trace.function_names import bare_name, writes_in_place  # noqa: E402
 from fanwise.torch.trace.op_table import describe, unknown  # noqa: E402
@@ -74,13 +75,13 @@ def test_data_and_parts():
 def test_sums_and_products_with_a_parameter(name, kind):
     x, w = normal(2, 3), normal(3)
     assert told(name, x, w, weights=(w,)).kind == told(name, w, x, weights=(w,)).kind == kind
-    assert told(name, x, 2.0).detail == {"constant": 2.0}
+    assert told(name, x, 2.0).detail == Arithmetic(2.0)
     assert told(name, x, 2.0).kind == "elementwise"
 
 
 def test_what_is_subtracted():
     x, y = normal(3), normal(3)
-    assert [told(name, x, y).detail for name in ("add", "sub", "rsub")] == [{}, {"minus": 1}, {"minus": 0}]
+    assert [told(name, x, y).detail.minus for name in ("add", "sub", "rsub")] == [None, 1, 0]
 
 
 def test_einsum_layouts():

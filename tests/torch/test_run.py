@@ -12,6 +12,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
+from op_details import facts_of
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 nn, F = torch.nn, torch.nn.functional
@@ -212,10 +213,10 @@ def without(trace, *details):
 
     Nor for the shapes that an attention reads: where tensors are fake, transformers repeats shared keys before it.
     """
-    left = ({key: value for key, value in op.detail.items() if key not in details} for op in trace.ops)
+    left = ({key: value for key, value in facts_of(op).items() if key not in details} for op in trace.ops)
     uses = (tuple(replace(use, ratio=1.0) for use in op.uses) for op in trace.ops)
-    ops = [replace(op, detail=d, uses=u) for op, d, u in zip(trace.ops, left, uses, strict=True)]
-    ops = [replace(op, reads=()) if op.kind == "attention" else op for op in ops]
+    ops = [(replace(op, detail=None, uses=u), d) for op, d, u in zip(trace.ops, left, uses, strict=True)]
+    ops = [(replace(op, reads=()) if op.kind == "attention" else op, detail) for op, detail in ops]
     return ops, trace.parameters, trace.outputs
 
 

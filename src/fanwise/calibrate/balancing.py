@@ -88,5 +88,5 @@ def _next_map(trace: Trace, op: Op) -> int | None:
 
 def _is_homogeneous(op: Op) -> bool:
     if op.kind == OpKind.ACTIVATION:
-        return op.detail.get("nonlinearity") in PROPORTIONAL_FUNCTIONS
+        return op.nonlinearity in PROPORTIONAL_FUNCTIONS
     return op.kind in HOMOGENEOUS or (op.kind == OpKind.REDUCE and op.name in AVERAGES)

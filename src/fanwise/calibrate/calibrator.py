@@ -153,7 +153,7 @@ class Calibrator:
         while stream >= 0 and self.trace.ops[stream].key not in self._moments and stream in self._streams:
             join, stream = stream, self._streams[stream]
         if stream == INPUT:
-            return self._fed(int(self.trace.ops[join].detail.get("given", (0,))[0]))
+            return self._fed((self.trace.ops[join].given or (0,))[0])
         if self.trace.ops[stream].key not in self._moments:
             raise OtherwiseError
         return self._moments[self.trace.ops[stream].key]
@@ -177,7 +177,7 @@ class Calibrator:
         if task.activation is None:
             return _Wish(plain, note="no activation alone follows: held at its own output")
         follower = self.trace.ops[task.activation]
-        name, replay = follower.detail.get("nonlinearity", follower.name), follower.replay
+        name, replay = follower.nonlinearity or follower.name, follower.replay
         if replay is None:
             return _Wish(plain, note=f"{name} cannot be replayed: held at its own output")
         found = factor_for(

@@ -99,7 +99,7 @@ def _activation(trace: Trace, op: Op) -> int | None:
     while len(readers := trace.follows(here)) == 1 and here.index not in trace.outputs:
         here = readers[0]
         if here.kind != OpKind.DROPOUT:
-            gates = here.detail.get("nonlinearity") == "glu"
+            gates = here.nonlinearity == "glu"
             return here.index if here.kind == OpKind.ACTIVATION and here.replay is not None and not gates else None
     return None
 

@@ -46,7 +46,7 @@ def scale_cause(maps: Sequence[Map], *, grows: bool) -> tuple[str, str]:
 def reads_relu(one: Map) -> bool:
     """Whether a nonlinearity feeds it that takes half the second moment: a slip is one of He's formula."""
     found = one.case.around.activation(one.op) if one.case.around is not None else None
-    return found is not None and str(found.detail.get("nonlinearity")).startswith(HALVING)
+    return found is not None and str(found.nonlinearity).startswith(HALVING)
 
 
 HALVING = ("relu", "leaky_relu", "prelu")

@@ -8,6 +8,7 @@ from fanwise.check.depth_rules import chance_width
 from fanwise.check.findings import Finding, Fix, and_more
 from fanwise.check.scales import redraw, root, scale_cause
 from fanwise.check.subject import Map, Stretch, Subject
+from fanwise.graph.details import Attention
 from fanwise.graph.kinds import (
     AT_ONCE,
     ATTENTION_OPERAND,
@@ -86,7 +87,7 @@ def _saturated(subject: Subject) -> Iterator[Finding]:
         if maps:
             word, text = scale_cause(maps, grows=True)
             kind, cause = word, f"{cause}: {text}"
-        name = str(first.detail.get("nonlinearity", first.name))
+        name = first.nonlinearity or first.name
         yield Finding(
             "SAT001",
             "error",
@@ -360,5 +361,5 @@ def _score_std(subject: Subject, op: Op) -> float:
     if op.kind != OpKind.ATTENTION or len(op.inputs) < 2:
         return 0.0
     product = subject.fed(op, 0).second_moment * subject.fed(op, 1).second_moment
-    factor = float(op.detail.get("scale", 1.0)) * math.sqrt(float(op.detail.get("width", 1.0)))
+    factor = op.detail.scale * math.sqrt(op.detail.width) if isinstance(op.detail, Attention) else 1.0
     return factor * root(product) if math.isfinite(product) else 0.0

@@ -91,7 +91,7 @@ _TRAINED_ROLES = ("weight", "branch_end", "recurrent", "embedding", "tied_embedd
 def _is_projection(subject: Subject, one: Map) -> bool:
     """Random features, whose sines and cosines are taken, stay as they are drawn."""
     found = subject.trace.after(one.op, {OpKind.ACTIVATION}, RANDOM_FEATURES)
-    return found is not None and str(found.detail.get("nonlinearity")) in ("sin", "cos")
+    return found is not None and found.nonlinearity in ("sin", "cos")
 
 
 def _unreached(subject: Subject) -> Iterator[Finding]:

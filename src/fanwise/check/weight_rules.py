@@ -97,9 +97,7 @@ def _zero_by_design(subject: Subject, one: Map) -> bool:
 def _never_learns(subject: Subject, one: Map) -> bool:
     """Whether a nonlinearity follows whose slope at 0 counts as 0."""
     after = subject.trace.after(one.op, {OpKind.ACTIVATION, OpKind.ADD, OpKind.MUL}, UP_TO_A_SUM)
-    return (
-        after is not None and after.kind == OpKind.ACTIVATION and str(after.detail.get("nonlinearity")) in FLAT_AT_ZERO
-    )
+    return after is not None and after.kind == OpKind.ACTIVATION and after.nonlinearity in FLAT_AT_ZERO
 
 
 def _meets_another(subject: Subject, one: Map) -> bool:

@@ -5,11 +5,22 @@ numbers, never a framework's tensors.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from fanwise.graph.details import (
+    Activation,
+    Arithmetic,
+    Attention,
+    AttentionBlock,
+    Detail,
+    Normalisation,
+    Product,
+    Recurrence,
+    Softmax,
+)
 from fanwise.laws.layout import Layout
 from fanwise.stream.box import Shape
 
@@ -157,13 +168,15 @@ class Op:
         uses: the parameters that it uses.
         shape: of its first output.
         axis: which axis of the output holds the features.
-        detail: what its kind needs: "nonlinearity", "stride", "p", "constant"; "minus", which of its inputs is
-            subtracted; "given", which of the model's inputs it reads, one number for each `INPUT` among its inputs ...
+        detail: what its kind needs, None where that is nothing or not known.
         replay: the function on NumPy arrays of one axis, where it works on each value alone.
         probe: mean and second moment of what the function gives for normal values of these means and stds in the shapes
             that it read, where it was run on values.
         reads: shapes of what it reads, one for each of its inputs: an input may be a part of what its op gave, or
             hold it several times.
+        given: which of the model's inputs it reads, one number for each `INPUT` among its inputs; () where an adapter
+            does not say.
+        blocks: for a weight op whose features are parts, what each is: "query", "key", "value", "gate", "up", "part".
     """
 
     index: int
@@ -176,12 +189,14 @@ class Op:
     uses: tuple[Use, ...] = ()
     shape: Shape = ()
     axis: int = -1
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Detail | None = None
     replay: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
     probe: Callable[[Sequence[tuple[float, float]]], tuple[float, float]] | None = field(
         default=None, repr=False, compare=False
     )
     reads: tuple[Shape, ...] = ()
+    given: tuple[int, ...] = ()
+    blocks: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -192,6 +207,51 @@ class Op:
     def key(self) -> tuple[str, int, int]:
         """(module, call, ordinal)."""
         return self.module, self.call, self.ordinal
+
+    @property
+    def nonlinearity(self) -> str | None:
+        """Name of its nonlinearity, None for other kinds."""
+        return self.detail.nonlinearity if isinstance(self.detail, Activation) else None
+
+    @property
+    def norm(self) -> str:
+        """Name of its normalisation, of its function where it does not say."""
+        return self.detail.name if isinstance(self.detail, Normalisation) else self.name
+
+    @property
+    def constant(self) -> float | None:
+        """The number that takes part in it, None where there is none."""
+        return self.detail.constant if isinstance(self.detail, Arithmetic | Product) else None
+
+    @property
+    def minus(self) -> int | None:
+        """Which of its inputs is subtracted, None where none is."""
+        return self.detail.minus if isinstance(self.detail, Arithmetic) else None
+
+    @property
+    def width(self) -> int | None:
+        """How many values a product of data sums, None where that is not known."""
+        return self.detail.width if isinstance(self.detail, Attention | Product) else None
+
+    @property
+    def causal(self) -> bool:
+        """Whether its attention hides later tokens."""
+        return isinstance(self.detail, Attention | AttentionBlock | Softmax) and self.detail.causal
+
+    @property
+    def cell(self) -> str | None:
+        """Name of its recurrent cell, None for other kinds."""
+        return self.detail.cell if isinstance(self.detail, Recurrence) else None
+
+    @property
+    def gates(self) -> int:
+        """How many maps its matrices hold for the gates of a cell."""
+        return self.detail.gates if isinstance(self.detail, Recurrence) else 1
+
+    @property
+    def time(self) -> int | None:
+        """The axis of the steps that a recurrent op reads, None where it reads one step or other kinds."""
+        return self.detail.time if isinstance(self.detail, Recurrence) else None
 
     def used(self, role: UseRole) -> tuple[Use, ...]:
         """The uses in a role."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from fanwise.graph.details import Activation, Arithmetic, Halves, Normalisation, Slicing
 from fanwise.graph.kinds import AFTER_SOFTMAX, ATTENTION_OPERAND, BEFORE_SOFTMAX, ELEMENTWISE, MOVING, STATISTIC
 from fanwise.graph.op import Op, OpKind, Use, UseRole
 from fanwise.graph.trace import Trace
@@ -31,7 +32,7 @@ LENGTHS = ("norm", "vector_norm", "linalg_vector_norm", "linalg_norm", "std")
 def _named(trace: Trace, op: Op) -> Op:
     """A product of a tensor and of a statistic of itself is a normalisation; less its mean, it is still itself."""
     if _centred_from(trace, op) is not None:
-        return replace(op, kind=OpKind.ELEMENTWISE, detail={**op.detail, "centred": True})
+        return replace(op, kind=OpKind.ELEMENTWISE, detail=Arithmetic(op.constant, op.minus, centred=True))
     if op.kind not in (OpKind.MUL, OpKind.ELEMENTWISE) or len(op.inputs) != 2:
         return op
     for values, statistic in (op.inputs, op.inputs[::-1]):
@@ -39,14 +40,14 @@ def _named(trace: Trace, op: Op) -> Op:
             source = _centred_from(trace, trace.ops[values])
             inputs = (values if source is None else source,)
             reads = (op.reads[op.inputs.index(values)],) if op.reads else ()
-            detail = {**op.detail, "norm": "by hand", "centred": source is not None}
+            detail = Normalisation("by hand", centred=source is not None)
             return replace(op, kind=OpKind.NORM, inputs=inputs, reads=reads, detail=detail)
     return op
 
 
 def _centred_from(trace: Trace, op: Op) -> int | None:
     """What a mean over its own values was taken from, None where an op is no such difference."""
-    if op.kind != OpKind.ADD or op.detail.get("minus") != 1 or len(op.inputs) != 2:
+    if op.kind != OpKind.ADD or op.minus != 1 or len(op.inputs) != 2:
         return None
     values, mean = op.inputs
     found = mean >= 0 and trace.ops[mean].kind == OpKind.REDUCE and trace.ops[mean].inputs == (values,)
@@ -127,11 +128,13 @@ def fused_blocks(trace: Trace) -> Mapping[int, Blocks]:
     """
     slices: dict[int, list[Op]] = {}
     for op in trace.ops:
-        if op.kind == OpKind.SLICE:
-            for root in (op.detail["root"], *op.detail.get("peers", ())):
-                slices.setdefault(int(root), []).append(op)
+        if isinstance(op.detail, Slicing):
+            for root in (op.detail.root, *op.detail.peers):
+                slices.setdefault(root, []).append(op)
     found = {root: _blocks(trace, root, cuts) for root, cuts in slices.items()}
-    found |= {op.detail["root"]: _halves(op) for op in trace.ops if "halves" in op.detail}
+    for op in trace.ops:
+        if isinstance(op.detail, Activation) and op.detail.halves is not None:
+            found[op.detail.halves.root] = _halves(op, op.detail.halves)
     return {root: blocks for root, blocks in found.items() if blocks is not None}
 
 
@@ -139,7 +142,7 @@ def _blocks(trace: Trace, root: int, cuts: Sequence[Op]) -> Blocks | None:
     source = cuts[0].inputs[0]
     first = [op for op in cuts if op.inputs[0] == source]
     whole = trace.ops[root].shape[trace.ops[root].axis]
-    pieces = {tuple(op.detail["runs"]): op for op in first}
+    pieces = {op.detail.runs: op for op in first if isinstance(op.detail, Slicing)}
     runs = sorted((start, count, i) for i, piece in enumerate(pieces) for start, count in piece)
     if sum(count for _, count, _ in runs) != whole or any(a + n != b for (a, n, _), (b, _, _) in _pairs(runs)):
         return None
@@ -150,12 +153,12 @@ def _blocks(trace: Trace, root: int, cuts: Sequence[Op]) -> Blocks | None:
     return Blocks(blocks, tuple(op.index for op in pieces.values()))
 
 
-def _halves(op: Op) -> Blocks | None:
+def _halves(op: Op, halves: Halves) -> Blocks | None:
     """The maps that a gated linear unit reads: the first half is gated by the second."""
-    halves = op.detail["halves"]
-    if any(runs is None or len(runs) != 1 for runs in halves):
+    single = [runs[0] for runs in halves.runs if runs is not None and len(runs) == 1]
+    if len(single) < len(halves.runs):
         return None
-    blocks = tuple(Block(first, count, piece) for piece, ((first, count),) in enumerate(halves))
+    blocks = tuple(Block(first, count, piece) for piece, (first, count) in enumerate(single))
     return Blocks(blocks, (op.index, op.index))
 
 
@@ -191,7 +194,7 @@ def _with_blocks(trace: Trace, op: Op, found: Blocks | None) -> Op:
         return op
     uses = tuple(_fused_use(trace, use, found) for use in op.uses)
     names = tuple(block_name(trace, found, i) for i in range(len(found.blocks)))
-    return replace(op, uses=uses, detail={**op.detail, "blocks": names})
+    return replace(op, uses=uses, blocks=names)
 
 
 def _fused_use(trace: Trace, use: Use, found: Blocks) -> Use:
@@ -254,8 +257,8 @@ def _came_from_softmax(trace: Trace, index: int) -> bool:
 
 def constant_of(op: Op) -> float:
     """The number that an op multiplies by, 1 where it does something else."""
-    constant = op.detail.get("constant")
-    if len(op.inputs) != 1 or not isinstance(constant, (int, float)) or not constant:
+    constant = op.constant
+    if len(op.inputs) != 1 or not constant:
         return 1.0
     if op.name in ("div", "truediv", "true_divide", "divide"):
         return 1.0 / abs(constant)

@@ -46,7 +46,7 @@ def _orders(op: Op) -> tuple[tuple[int, int], ...]:
     """The operands as stream and branch, in either order; what is subtracted is no stream."""
     left, right = op.inputs
     pairs = (left, right), (right, left)
-    minus = op.detail.get("minus")
+    minus = op.minus
     return pairs if minus is None else (pairs[1 - minus],)
 
 
@@ -58,9 +58,9 @@ def _met_again(ops: Sequence[Op], op: Op) -> tuple[int, int] | None:
 
 def _same_input(ops: Sequence[Op], op: Op) -> bool:
     """Whether an add reads the same of the model's inputs as what it is added to: a mask is no stream."""
-    number = op.detail.get("given", (0,))[0]
+    number = (op.given or (0,))[0]
     past = ancestors(ops, max(op.inputs)) - {op.index}
-    return any(number in ops[i].detail.get("given", (0,)) for i in past if INPUT in ops[i].inputs)
+    return any(number in (ops[i].given or (0,)) for i in past if INPUT in ops[i].inputs)
 
 
 def _parallel(ops: Sequence[Op], op: Op, earlier: Mapping[int, Join]) -> tuple[int, int] | None:

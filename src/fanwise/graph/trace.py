@@ -93,12 +93,12 @@ class Trace:
     def nonlinearity_before(self, op: Op) -> str | None:
         """Name of the nonlinearity that feeds an op, None where there is none."""
         found = self.before(op, {OpKind.ACTIVATION}, TRANSPARENT)
-        return None if found is None else str(found.detail.get("nonlinearity"))
+        return None if found is None else str(found.nonlinearity)
 
     def nonlinearity_after(self, op: Op) -> str | None:
         """Name of the nonlinearity that an op feeds, None where there is none."""
         found = self.after(op, {OpKind.ACTIVATION}, TO_NONLINEARITY)
-        return None if found is None else str(found.detail.get("nonlinearity"))
+        return None if found is None else str(found.nonlinearity)
 
     def norm_after(self, op: Op) -> Op | None:
         """The normalisation that an op feeds before anything else mixes or adds to it, None where there is none."""

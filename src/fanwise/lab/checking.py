@@ -6,7 +6,6 @@ The same numbers as `fanwise.torch` measures, here from arrays: signals in float
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from fanwise.check.findings import SEVERITIES, Severity
 from fanwise.check.folding import chosen_codes
 from fanwise.check.report import Report
 from fanwise.check.subject import Subject
+from fanwise.graph.details import Activation, Detail, Normalisation
 from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
 from fanwise.graph.trace import Trace
 from fanwise.lab.layers import Array, Layer, LayerPass, Parameters, overflow_allowed
@@ -148,7 +148,7 @@ class _Step:
     module: str
     ordinal: int
     uses: tuple[Use, ...]
-    detail: Mapping[str, Any]
+    detail: Detail | None
     shape: tuple[int, ...]
     signal: Signal
 
@@ -168,14 +168,14 @@ def _steps(record: _Record) -> Iterator[_Step]:
         Use(f"{layer.path}.weight", UseRole.WEIGHT, Layout.dense("in out")),
         Use(f"{layer.path}.bias", UseRole.BIAS),
     )
-    yield _Step(OpKind.LINEAR, "linear", layer.path, 0, uses, {}, shape, _signal(passed.pre, record.at_pre))
+    yield _Step(OpKind.LINEAR, "linear", layer.path, 0, uses, None, shape, _signal(passed.pre, record.at_pre))
     if layer.norm != "none":
         name, module = f"{layer.norm}_norm", f"{layer.path}.norm"
         uses = (Use(f"{module}.scale", UseRole.SCALE), Use(f"{module}.shift", UseRole.SHIFT))
         signal = _signal(passed.normalized, record.at_output * passed.slope)
-        yield _Step(OpKind.NORM, name, module, 0, uses, {"norm": name}, shape, signal)
+        yield _Step(OpKind.NORM, name, module, 0, uses, Normalisation(name), shape, signal)
     if layer.nonlinearity != "linear":
-        detail = {"nonlinearity": layer.nonlinearity}
+        detail = Activation(layer.nonlinearity)
         yield _Step(OpKind.ACTIVATION, layer.nonlinearity, layer.path, 1, (), detail, shape, _activation(record))
 
 
@@ -185,7 +185,7 @@ def _trace(steps: Sequence[_Step], parameters: Parameters) -> Trace:
         Op(i, step.kind, step.name, step.module, 0, step.ordinal, (i - 1,), step.uses, step.shape, detail=step.detail)
         for i, step in enumerate(steps)
     )
-    first = replace(ops[0], detail={"given": (0,)})
+    first = replace(ops[0], given=(0,))
     held = tuple(Parameter(name, array.shape, str(array.dtype)) for name, array in parameters.items())
     return Trace((first, *ops[1:]), held, (len(ops) - 1,))
 

@@ -145,7 +145,7 @@ class Observation:
         trace: what was run.
         signals: one an op of the trace.
         values: of every parameter, by path.
-        inputs: what the model's tensors of floating point gave, in their order; `Op.detail["given"]` counts integer
+        inputs: what the model's tensors of floating point gave, in their order; `Op.given` counts integer
             tensors too, `given` maps it.
         loss: None where there was no backward pass.
         given: for each of the model's input tensors its place in `inputs`, None for one of integers.
@@ -174,7 +174,7 @@ class Observation:
         if source != INPUT:
             return self.signals[source]
         rank = sum(1 for earlier in op.inputs[:place] if earlier == INPUT)
-        numbers = op.detail.get("given", ())
+        numbers = op.given
         which = self.given[numbers[rank]] if rank < len(numbers) and numbers[rank] < len(self.given) else None
         return Signal() if which is None else self.inputs[which]
 

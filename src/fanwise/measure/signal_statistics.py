@@ -125,7 +125,7 @@ def silent(array: Array, axis: int) -> float:
 def _activation(op: Op, array: Array, axis: int) -> dict[str, Any]:
     values = sampled(array)
     found = {"zeros": float((values == 0).mean())}
-    name = str(CELLS.get(op.detail.get("cell", ""), op.detail.get("nonlinearity")))
+    name = str(CELLS.get(op.cell or "", op.nonlinearity or ""))
     if name in LIMITS:
         low, high = LIMITS[name]
         found["saturated"] = float(((values <= low) | (values >= high)).mean())

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from fanwise.graph.details import Attention
 from fanwise.graph.kinds import ATTENTION_OPERAND, CONSTANT_FACTOR, MAP_USES, UNFED_USES
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
 from fanwise.graph.patterns import constant_of
@@ -254,7 +255,7 @@ def score_std(trace: Trace, query: Op) -> float:
             if reader.kind == OpKind.NORM:
                 return 1.0
             if reader.kind == OpKind.ATTENTION:
-                return factor * float(reader.detail["scale"]) * math.sqrt(float(reader.detail["width"]))
+                return factor * _attention_factor(reader)
             if reader.kind == OpKind.MATMUL:
                 return _product_std(trace, reader, here, factor)
             if reader.kind in ATTENTION_OPERAND:
@@ -262,10 +263,19 @@ def score_std(trace: Trace, query: Op) -> float:
     return 1.0
 
 
+def _attention_factor(op: Op) -> float:
+    """By what an attention multiplies the std of products of unit values; 1 where it does not say."""
+    return op.detail.scale * math.sqrt(op.detail.width) if isinstance(op.detail, Attention) else 1.0
+
+
 def _product_std(trace: Trace, product: Op, source: Op, factor: float) -> float:
     width = source.shape[-1] if source.shape else 1
-    width = int(product.detail.get("width", width))
-    factor *= float(product.detail.get("constant", 1.0)) * math.sqrt(width) * _factor_before(trace, product, source)
+    width = width if product.width is None else product.width
+    factor *= (
+        (1.0 if product.constant is None else product.constant)
+        * math.sqrt(width)
+        * _factor_before(trace, product, source)
+    )
     here: Op | None = product
     while here is not None:
         following = [op for op in trace.follows(here) if op.kind in ATTENTION_OPERAND or op.kind == OpKind.SOFTMAX]

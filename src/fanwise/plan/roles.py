@@ -168,7 +168,7 @@ class _Reader:
                 if use.role in (UseRole.QUERY, UseRole.KEY, UseRole.VALUE)
                 else attention_part(self._trace, op)
             )
-            blocks = tuple(op.detail.get("blocks", ())) if use.role == UseRole.WEIGHT else ()
+            blocks = op.blocks if use.role == UseRole.WEIGHT else ()
             case = replace(case, part=None if blocks else part, blocks=blocks)
         if op.index in self._ends and case.role in ("branch_end", "branch_norm", "branch_gate"):
             join, ends = self._ends[op.index]
@@ -300,7 +300,7 @@ def _scaled_norm(trace: Trace, op: Op) -> bool:
 def _sets_a_time_scale(trace: Trace, op: Op) -> bool:
     """Whether what an op gives goes through a softplus into products: the steps of a state-space model."""
     follower = trace.after(op, WEIGHTED | {OpKind.ACTIVATION}, MOVING)
-    if follower is None or follower.detail.get("nonlinearity") != "softplus":
+    if follower is None or follower.nonlinearity != "softplus":
         return False
     return any(reader.kind in (OpKind.MUL, OpKind.SCALE, OpKind.ELEMENTWISE) for reader in trace.follows(follower))
 

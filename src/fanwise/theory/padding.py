@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fanwise.graph.details import Convolution
 from fanwise.graph.kinds import CONVOLUTIONS
 from fanwise.graph.op import Op, OpKind
 from fanwise.stream.box import Shape
@@ -70,7 +71,7 @@ def forward(op: Op, read: Shape, kernel: Shape, profile: Profile = ()) -> Passag
     """From what a convolution reads to what it gives.
 
     Args:
-        op: a convolution, transposed or not, with "stride", "padding" and "dilation" in its detail.
+        op: a convolution, transposed or not, with or without its `Convolution`.
         read: shape of what it reads.
         kernel: sizes of its window.
         profile: of what it reads.
@@ -79,8 +80,8 @@ def forward(op: Op, read: Shape, kernel: Shape, profile: Profile = ()) -> Passag
         Nothing changes for anything but a convolution.
 
     Example:
-        >>> detail = {"stride": (1,), "padding": 1}
-        >>> op = Op(0, "conv", "conv1d", "", 0, 0, (-1,), shape=(1, 1, 5), axis=-2, detail=detail)
+        >>> detail = Convolution((1,), 1)
+        >>> op = Op(0, OpKind.CONV, "conv1d", "", 0, 0, (-1,), shape=(1, 1, 5), axis=-2, detail=detail)
         >>> round(forward(op, (1, 1, 5), (3,)).share, 4)      # 13 of 15 taps
         0.8667
     """
@@ -97,13 +98,14 @@ def axes_of(op: Op, read: Shape, kernel: Shape) -> tuple[Axis, ...]:
     dims = len(kernel)
     if op.kind not in CONVOLUTIONS or not dims or min(len(read), len(op.shape)) <= dims:
         return ()
-    each = {name: _each(op.detail.get(name, 1), dims) for name in ("stride", "dilation")}
+    detail = _detail(op)
+    stride, dilation = _each(detail.stride, dims), _each(detail.dilation, dims)
     first = -dims if op.axis < -1 else -dims - 1  # channels stand before the window's axes, or last
     axes = []
     for i, window in enumerate(kernel):
         before, after = read[first + i], op.shape[first + i]
         few, many = (before, after) if op.kind == OpKind.CONV_TRANSPOSE else (after, before)
-        axis = Axis(few, many, window, each["stride"][i], each["dilation"][i], 0)
+        axis = Axis(few, many, window, stride[i], dilation[i], 0)
         axes.append(replace(axis, begin=_begin(op, axis, i, dims)))
     return tuple(axes)
 
@@ -163,14 +165,19 @@ def _resized(along: NDArray[np.float64], size: int) -> NDArray[np.float64]:
 
 def _begin(op: Op, axis: Axis, axis_index: int, dims: int) -> int:
     """Zeros before the first fine place: a number, a word, or pairs as those of `lax.conv_general_dilated`."""
-    padding, reach = op.detail.get("padding", 0), (axis.window - 1) * axis.apart
+    padding, reach = _detail(op).padding, (axis.window - 1) * axis.apart
     if isinstance(padding, str):
         total = max((axis.few - 1) * axis.step + reach + 1 - axis.many, 0)
         return {"same": total // 2, "causal": reach}.get(padding.lower(), 0)
-    if isinstance(padding, Sequence) and len(padding) == dims and all(isinstance(pair, Sequence) for pair in padding):
-        low = int(padding[axis_index][0])
+    pair = padding[axis_index] if isinstance(padding, Sequence) and len(padding) == dims else None
+    if isinstance(pair, Sequence):
+        low = int(pair[0])
         return reach - low if op.kind == OpKind.CONV_TRANSPOSE else low
     return _each(padding, dims)[axis_index]
+
+
+def _detail(op: Op) -> Convolution:
+    return op.detail if isinstance(op.detail, Convolution) else Convolution()
 
 
 def _each(value: object, dims: int) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fanwise.graph.details import Recurrence
 from fanwise.graph.op import Op, Use, UseRole
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
@@ -72,7 +73,7 @@ class Unrolled:
 
 def unrolled(walk: Walk, here: Here) -> Unrolled | None:
     """The layers of an op of recurrent cells, from the first to the last; None for a cell that is not known."""
-    kind, layers = str(here.op.detail.get("cell")), _layers(here.op)
+    kind, layers = str(here.op.cell), _layers(here.op)
     if kind not in CELLS or not here.sources or not layers:
         return None
     length = sequence_length(here)
@@ -86,7 +87,7 @@ def unrolled(walk: Walk, here: Here) -> Unrolled | None:
 
 def sequence_length(here: Here) -> int:
     """Steps of the sequence that an op reads; 1 where it is one step."""
-    axis, shape = here.op.detail.get("time"), here.read(0)
+    axis, shape = here.op.time, here.read(0)
     return int(shape[axis]) if isinstance(axis, int) and axis < len(shape) and len(shape) > 1 else 1
 
 
@@ -94,7 +95,7 @@ def _layers(op: Op) -> list[tuple[Use, Use, tuple[Use, ...]]]:
     """The maps of the input and of the state of each layer, with its biases; the second direction is like the first."""
     inputs, states = op.used(UseRole.WEIGHT), op.used(UseRole.RECURRENT)
     biases = (*op.used(UseRole.BIAS), *op.used(UseRole.STATE_BIAS))
-    step = 2 if op.detail.get("bidirectional") else 1
+    step = 2 if isinstance(op.detail, Recurrence) and op.detail.bidirectional else 1
     each = len(biases) // max(len(inputs), 1)
     pairs = list(zip(inputs, states, strict=False))
     return [(*pair, biases[each * i : each * i + each]) for i, pair in enumerate(pairs)][::step]
@@ -124,13 +125,13 @@ def _layer(
 def _read(walk: Walk, here: Here) -> Unrolled | None:
     """The layer of another op whose states this one reads."""
     source = walk.memory.get(here.op.inputs[0]) if here.op.inputs else None
-    return source if isinstance(source, Unrolled) and "time" in here.op.detail else None
+    return source if isinstance(source, Unrolled) and here.op.time is not None else None
 
 
 def _start(walk: Walk, here: Here) -> tuple[Rows, Rows]:
     """State and memory cell before the first step: zeros, or what a cell that is called step by step gave before."""
     nothing = np.zeros((3, SAMPLES))
-    if "time" in here.op.detail or len(here.sources) < 2:
+    if here.op.time is not None or len(here.sources) < 2:
         return nothing, nothing
     earlier = walk.memory.get(here.op.inputs[1])
     return here.sources[1], earlier.steps[-1].cell if isinstance(earlier, Unrolled) else nothing

@@ -235,7 +235,7 @@ class Walk:
     def _source(self, op: Op, operand: int, source: int) -> Rows:
         if source == INPUT:
             rank = op.inputs[:operand].count(INPUT)
-            numbers = op.detail.get("given", ())
+            numbers = op.given
             number = numbers[rank] if rank < len(numbers) else 0
             rows = self.given.get(number, Given()).rows(number)
         else:

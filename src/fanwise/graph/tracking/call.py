@@ -1,9 +1,9 @@
 """One call of a function: what it reads as data, and what acts in it as a parameter."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
+from fanwise.graph.details import Detail
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.layout import Layout
 
@@ -41,14 +41,16 @@ class Call(Generic[Input]):
         axis: of the output, that of the features.
         detail: as in `Op`.
         name: as in `Op`; "" for the name of the function itself.
+        blocks: as in `Op`.
     """
 
     kind: OpKind
     data: tuple[Input, ...]
     parts: tuple[Part[Input], ...] = ()
     axis: int = -1
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Detail | None = None
     name: str = ""
+    blocks: tuple[str, ...] = ()
 
 
 def parts_of(*parts: tuple[Input | None, UseRole, Layout | None]) -> tuple[Part[Input], ...]:

@@ -109,12 +109,21 @@ class Tracker:
             read: the tensors among its data that the model made, in order; constants are not listed.
             uses: of parameters.
         """
-        given = tuple(one.source.given for one in read if one.source.op == INPUT)
-        detail = {**call.detail, "given": given} if given else dict(call.detail)
-        inputs, shapes = tuple(one.source.op for one in read), tuple(one.shape for one in read)
-        ordinal = self._ordinals.get(caller, 0)
+        module, number = caller
         return Op(
-            len(self.ops), call.kind, call.name, *caller, ordinal, inputs, uses, (), call.axis, detail, reads=shapes
+            index=len(self.ops),
+            kind=call.kind,
+            name=call.name,
+            module=module,
+            call=number,
+            ordinal=self._ordinals.get(caller, 0),
+            inputs=tuple(one.source.op for one in read),
+            uses=uses,
+            axis=call.axis,
+            detail=call.detail,
+            reads=tuple(one.shape for one in read),
+            given=tuple(one.source.given for one in read if one.source.op == INPUT),
+            blocks=call.blocks,
         )
 
     def add(self, op: Op, shape: Shape) -> Op:

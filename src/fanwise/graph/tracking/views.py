@@ -2,17 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fanwise.graph.details import Runs, Slicing
 from fanwise.graph.op import OpKind
 from fanwise.graph.tracking.call import Call
 from fanwise.stream.box import Shape
-
-Runs: TypeAlias = tuple[tuple[int, int], ...]
-"""Features as (first, count) of each run of neighbours."""
 
 
 @dataclass(frozen=True)
@@ -76,4 +74,4 @@ def selection_of(chain: ViewChain, runs: Runs | None) -> Call[Any] | None:
     """
     if runs is None or runs == ((0, chain.extent),):
         return None
-    return Call(OpKind.SLICE, (), (), -1, {"root": chain.root, "runs": runs, "peers": chain.peers})
+    return Call(OpKind.SLICE, (), (), -1, Slicing(chain.root, runs, chain.peers))

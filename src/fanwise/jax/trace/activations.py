@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from fanwise.graph.details import Activation
 from fanwise.jax.trace.calls import Step
 from fanwise.jax.trace.op_table import ELEMENTWISE
 from fanwise.laws.nonlinearities import Function, nonlinearity
@@ -89,7 +90,7 @@ def _carried_out(step: Step, arguments: Sequence[Any]) -> NDArray[Any]:
     return np.asarray(step.first(*floats))
 
 
-def recognised(step: Step, samples: Mapping[int, Sample]) -> tuple[Sample, dict[str, Any]] | None:
+def recognised(step: Step, samples: Mapping[int, Sample]) -> tuple[Sample, Activation] | None:
     """The nonlinearity that an operation ends, as a function of the latest array of which it is one."""
     if step.name not in ENDS:
         return None
@@ -100,7 +101,7 @@ def recognised(step: Step, samples: Mapping[int, Sample]) -> tuple[Sample, dict[
     return None
 
 
-def _named(sample: Sample) -> dict[str, Any] | None:
+def _named(sample: Sample) -> Activation | None:
     values = sample.values
     if values.dtype != np.float32 or not np.isfinite(values).all():
         return None
@@ -110,19 +111,19 @@ def _named(sample: Sample) -> dict[str, Any] | None:
     return _leaky(values)
 
 
-def _detail(name: str) -> dict[str, Any]:
+def _detail(name: str) -> Activation:
     if name in ("gelu", "gelu_tanh"):
-        return {"nonlinearity": "gelu", "approximate": "tanh" if name == "gelu_tanh" else "none"}
-    return {"nonlinearity": name.partition("(")[0]}
+        return Activation("gelu", approximate="tanh" if name == "gelu_tanh" else "none")
+    return Activation(name.partition("(")[0])
 
 
-def _leaky(values: NDArray[Any]) -> dict[str, Any] | None:
+def _leaky(values: NDArray[Any]) -> Activation | None:
     slopes = values / POINTS
     below, above = slopes[POINTS < 0], slopes[POINTS > 0]
     straight = np.abs(above - 1).max() < 1e-6 and np.ptp(below) < 1e-6
     if not straight or not 0 < below[0] < 1:
         return None
-    return {"nonlinearity": "leaky_relu", "negative_slope": float(below[0])}
+    return Activation("leaky_relu", float(below[0]))
 
 
 @cache
@@ -145,10 +146,10 @@ def _functions() -> Mapping[str, Function]:
     return {name: nonlinearity(name).function for name in NAMED} | dict(others)
 
 
-def replay_of(detail: Mapping[str, Any]) -> Function:
+def replay_of(detail: Activation) -> Function:
     """The function that `recognised` told of, on NumPy arrays."""
-    name = detail["nonlinearity"]
-    if name == "leaky_relu":
-        return nonlinearity(name, negative_slope=detail["negative_slope"]).function
+    name = detail.nonlinearity
+    if detail.negative_slope is not None:
+        return nonlinearity(name, negative_slope=detail.negative_slope).function
     known = {key.partition("(")[0]: function for key, function in _functions().items()}
-    return known["gelu_tanh" if detail.get("approximate") == "tanh" else name]
+    return known["gelu_tanh" if detail.approximate == "tanh" else name]

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from fanwise.graph.details import renumbered
 from fanwise.graph.kinds import WEIGHTED
 from fanwise.graph.op import Op, OpKind, UseRole
 from fanwise.graph.trace import Trace
@@ -40,7 +40,7 @@ def with_biases(trace: Trace, outputs: Sequence[Value], numbers: Sequence[int]) 
     pairs = dict(_biased(trace, [outputs[number] for number in numbers], numbers))
     at = {source: shift for shift, (source, _) in pairs.items()}
     ops = [_with_bias(trace, op, *pairs[op.index]) if op.index in pairs else op for op in trace.ops]
-    ops = [replace(op, detail=_detail(op.detail, at)) for op in ops]
+    ops = [replace(op, detail=renumbered(op.detail, lambda index: at.get(index, index))) for op in ops]
     kept = tuple(op.index for op in ops if op.index not in at)
     maps = {numbers[shift]: numbers[source] for shift, (source, _) in pairs.items()}
     return Joined(pruned(replace(trace, ops=tuple(ops)), kept), tuple(numbers[place] for place in kept), maps)
@@ -88,11 +88,3 @@ def _with_bias(trace: Trace, shift: Op, source: int, axis: int) -> Op:
     op = trace.ops[source]
     bias = replace(shift.uses[0], role=UseRole.BIAS)
     return replace(op, index=shift.index, uses=(*op.uses, bias), shape=shift.shape, axis=axis)
-
-
-def _detail(detail: Mapping[str, Any], at: Mapping[int, int]) -> Mapping[str, Any]:
-    """Features are counted from where the bias is added."""
-    if "root" not in detail:
-        return detail
-    peers = tuple(at.get(peer, peer) for peer in detail.get("peers", ()))
-    return {**detail, "root": at.get(detail["root"], detail["root"]), "peers": peers}

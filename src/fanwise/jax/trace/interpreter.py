@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
+from fanwise.graph.details import Normalisation
 from fanwise.graph.op import INPUT, OpKind
 from fanwise.graph.tracking.views import selection_of
 from fanwise.jax.trace import activations, op_roles
@@ -197,7 +198,7 @@ class Interpreter:
         if statistic.is_data:
             return self._times(source, statistic)
         step = plain_step("mul", lambda a, b: a * b, source)
-        call = Call(OpKind.NORM, (0,), (), -1, {"norm": "batch_norm"})
+        call = Call(OpKind.NORM, (0,), (), -1, Normalisation("batch_norm"))
         return self.recorder.operation(step, [source, statistic], call)[0]
 
     def _times(self, left: Value, right: Value) -> Value:

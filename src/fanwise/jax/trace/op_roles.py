@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+from fanwise.graph.details import Product
 from fanwise.graph.kinds import AFTER_SOFTMAX, REPLAYABLE, SOFTMAX_STATISTIC
 from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 from fanwise.jax.trace import activations as shapes
@@ -30,13 +31,17 @@ def with_roles(call: Call, values: Sequence[Value]) -> Call:
 
 def in_order(ops: Sequence[Op], call: Call, values: Sequence[Value]) -> Call:
     """A product with the weights of a softmax on its left, whichever side the program has them on."""
-    if call.kind != OpKind.MATMUL or len(call.data) != 2 or not _comes_from_softmax(ops, values[call.data[1]]):
+    if (
+        not isinstance(call.detail, Product)
+        or len(call.data) != 2
+        or not _comes_from_softmax(ops, values[call.data[1]])
+    ):
         return call
     if _comes_from_softmax(ops, values[call.data[0]]):
         return call
     turned = {"l": "r", "r": "l"}
-    sides = tuple(turned.get(side, side) for side in call.detail["sides"])
-    return replace(call, data=call.data[::-1], detail={**call.detail, "sides": sides})
+    sides = tuple(turned.get(side, side) for side in call.detail.sides)
+    return replace(call, data=call.data[::-1], detail=replace(call.detail, sides=sides))
 
 
 def _comes_from_softmax(ops: Sequence[Op], value: Value) -> bool:
@@ -120,14 +125,14 @@ def named(ops: Sequence[Op], op: Op, step: Step, samples: Mapping[int, shapes.Sa
     root = sample.root
     if root.reduced or root.op is None:
         return op, ()
-    told = {"given": (root.given,)} if root.op == INPUT else {}
     told_of = replace(
         op,
         kind=OpKind.ACTIVATION,
-        name=str(detail["nonlinearity"]),
+        name=detail.nonlinearity,
         inputs=(root.op,),
         reads=(root.shape,),
-        detail={**detail, **told},
+        detail=detail,
+        given=(root.given,) if root.op == INPUT else (),
         replay=shapes.replay_of(detail),
     )
     return told_of, sample.ops
@@ -144,10 +149,9 @@ def _softmax(ops: Sequence[Op], op: Op) -> tuple[Op, tuple[int, ...]] | None:
     while first.inputs[0] >= 0 and _is_difference(ops[first.inputs[0]]):
         first = ops[first.inputs[0]]
         gone += [first.index, *_statistic(ops, first.inputs[1])]
-    given = {"given": first.detail["given"][:1]} if "given" in first.detail else {}
-    named = replace(
-        op, kind=OpKind.SOFTMAX, name="softmax", inputs=first.inputs[:1], reads=first.reads[:1], detail=given
-    )
+    read = first.inputs[:1], first.reads[:1], first.given[:1]
+    op = replace(op, kind=OpKind.SOFTMAX, name="softmax", detail=None)
+    named = replace(op, inputs=read[0], reads=read[1], given=read[2])
     return named, tuple(gone)
 
 
@@ -162,4 +166,4 @@ def _statistic(ops: Sequence[Op], index: int) -> list[int]:
 
 
 def _is_difference(op: Op) -> bool:
-    return op.detail.get("minus") == 1 and len(op.inputs) == 2
+    return op.minus == 1 and len(op.inputs) == 2

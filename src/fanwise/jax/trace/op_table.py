@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from fanwise.graph.details import Activation, Arithmetic, Convolution, Product
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.jax.trace.calls import Call, Part, Step
 from fanwise.jax.trace.traced_value import Value
@@ -113,7 +114,7 @@ def _product(values: Sequence[Value], contracting: Any, batch: Any) -> Call:
     counts = [len(free[side]) - len(contracting[side]) - len(batch[side]) for side in (0, 1)]
     sides = ("b",) * len(batch[0]) + ("l",) * counts[0] + ("r",) * counts[1]
     data = tuple(place for place in (0, 1) if values[place].is_data)
-    return Call(OpKind.MATMUL, data, (), -1, {"width": width, "sides": sides})
+    return Call(OpKind.MATMUL, data, (), -1, Product(width, sides=sides))
 
 
 def _map(values: Sequence[Value], weight: int, axes: tuple[tuple[int, ...], tuple[int, ...]], rank: int) -> Call:
@@ -155,12 +156,8 @@ def _conv(step: Step, values: Sequence[Value]) -> Call | None:
     transposed = any(n > 1 for n in spread)
     stride = _in_storage_order(spread if transposed else steps, spec)
     layout = Layout(tuple(roles), groups, "out", stride, transposed)
-    detail = {
-        "stride": spread if transposed else steps,
-        "padding": step.params["padding"],
-        "dilation": tuple(step.params["rhs_dilation"]),
-        "groups": groups,
-    }
+    dilation = tuple(step.params["rhs_dilation"])
+    detail = Convolution(spread if transposed else steps, step.params["padding"], dilation)
     axis = int(numbers.out_spec[1]) - len(step.outs[0][0])
     return Call(
         OpKind.CONV_TRANSPOSE if transposed else OpKind.CONV, (0,), (Part(1, UseRole.WEIGHT, layout),), axis, detail
@@ -196,13 +193,13 @@ def _binary(role: UseRole, step: Step, values: Sequence[Value]) -> Call | None:
     kind = OpKind.ELEMENTWISE if step.name == "div" else OpKind.ADD if role == UseRole.SHIFT else OpKind.MUL
     if len(data) == 2:
         one_statistic = step.name == "sub" and _of_one_size(values)  # E x^2 - (E x)^2
-        detail = {"minus": 1} if step.name == "sub" and not one_statistic else {}
+        detail = Arithmetic(minus=1) if step.name == "sub" and not one_statistic else None
         return Call(OpKind.ELEMENTWISE if one_statistic else kind, data, (), -1, detail)
     number = values[1 - data[0]].number if data else None
     if number is None:
         return Call(kind, data)
     reflected = step.name == "div" and data[0] == 1
-    return Call(OpKind.ELEMENTWISE, data, (), -1, {} if reflected else {"constant": number})
+    return Call(OpKind.ELEMENTWISE, data, (), -1, None if reflected else Arithmetic(number))
 
 
 def _of_one_size(values: Sequence[Value]) -> bool:
@@ -217,13 +214,13 @@ def _extreme(step: Step, values: Sequence[Value]) -> Call | None:
         return None
     if values[1 - data[0]].number != 0:
         return None
-    return Call(OpKind.ACTIVATION, tuple(data), (), -1, {"nonlinearity": "relu"}, "relu")
+    return Call(OpKind.ACTIVATION, tuple(data), (), -1, Activation("relu"), "relu")
 
 
 def _activation(step: Step, values: Sequence[Value]) -> Call | None:
     if values[0].reduced or not values[0].is_data:
         return None
-    return Call(OpKind.ACTIVATION, (0,), (), -1, {"nonlinearity": ACTIVATIONS[step.name]})
+    return Call(OpKind.ACTIVATION, (0,), (), -1, Activation(ACTIVATIONS[step.name]))
 
 
 # Others

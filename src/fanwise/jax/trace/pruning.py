@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
+from fanwise.graph.details import renumbered
 from fanwise.graph.op import INPUT, Op, OpKind
 from fanwise.graph.trace import Trace
 
@@ -20,7 +21,7 @@ def with_whole_sums(trace: Trace) -> tuple[Trace, frozenset[int]]:
         before = ops[op.inputs[0]] if op.kind == OpKind.REDUCE and op.inputs and op.inputs[0] >= 0 else op
         if before is not op and {op.name, before.name} <= SUMS and read[before.index] == 1 and not before.uses:
             gone[before.index] = before
-            op = replace(op, inputs=before.inputs, reads=before.reads, detail=before.detail)  # noqa: PLW2901
+            op = replace(op, inputs=before.inputs, reads=before.reads, detail=before.detail, given=before.given)  # noqa: PLW2901
         ops.append(op)
     return replace(trace, ops=tuple(ops)), frozenset(gone)
 
@@ -48,9 +49,6 @@ def pruned(trace: Trace, kept: tuple[int, ...]) -> Trace:
 
 
 def _renumbered(op: Op, number: Mapping[int, int]) -> Op:
-    detail = dict(op.detail)
-    if "root" in detail:
-        detail["root"] = number[detail["root"]]
-        detail["peers"] = tuple(number[peer] for peer in detail.get("peers", ()))
+    detail = renumbered(op.detail, number.__getitem__)
     inputs = tuple(number[source] for source in op.inputs)
     return replace(op, index=number[op.index], inputs=inputs, detail=detail)

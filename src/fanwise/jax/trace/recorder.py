@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from fanwise.graph.details import Product
 from fanwise.graph.kinds import KEEPS_SIDES, PROPORTIONAL
 from fanwise.graph.op import Op, OpKind, Parameter, UseRole
 from fanwise.graph.trace import Trace
@@ -255,7 +256,7 @@ def _sides(op: Op, shape: tuple[int, ...], moving: Sequence[Value]) -> tuple[str
     if op.kind not in KEEPS_SIDES:
         return ()
     kept = (value.sides for value in moving if value.sides and value.shape == shape)
-    return tuple(op.detail.get("sides", ())) or next(kept, ())
+    return (op.detail.sides if isinstance(op.detail, Product) else ()) or next(kept, ())
 
 
 def is_float(dtype: Any) -> bool:

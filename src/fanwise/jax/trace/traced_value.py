@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fanwise.graph.details import Runs
 from fanwise.graph.op import UseRole
 from fanwise.graph.tracking.tracker import Measured, Source
-from fanwise.graph.tracking.views import Runs, ViewChain, runs_of
+from fanwise.graph.tracking.views import ViewChain, runs_of
 from fanwise.jax.trace.axes import Axes
 from fanwise.stream.box import Shape
 

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from fanwise.graph.tracking.views import Runs, ViewChain, runs_of
+from fanwise.graph.details import Runs
+from fanwise.graph.tracking.views import ViewChain, runs_of
 from fanwise.stream.box import Shape
 from fanwise.stream.formats import Array
 

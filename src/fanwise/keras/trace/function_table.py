@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from fanwise.graph.details import Activation, Arithmetic, Attention, Convolution, Normalisation, Product
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.keras.trace.calls import Call, Part
 from fanwise.keras.trace.variables import shape_of, tensors_in
@@ -137,11 +138,9 @@ def _joined(a: Arguments) -> Call:
 
 def _activation(a: Arguments) -> Call:
     name = NONLINEARITIES[a.name]
-    detail: dict[str, Any] = {"nonlinearity": name}
-    if name == "leaky_relu":
-        detail["negative_slope"] = float(a.get(1, "negative_slope", 0.2))
-    if name == "gelu":
-        detail["approximate"] = "tanh" if a.get(1, "approximate", True) else "none"
+    slope = float(a.get(1, "negative_slope", 0.2)) if name == "leaky_relu" else None
+    approximate = ("tanh" if a.get(1, "approximate", True) else "none") if name == "gelu" else None
+    detail = Activation(name, slope, approximate)
     axis = a.get(1, "axis", -1) if name == "glu" else -1
     return Call(OpKind.ACTIVATION, a.data[:1], tuple(replace(p, role=UseRole.SLOPE) for p in a.held), axis, detail)
 
@@ -156,8 +155,8 @@ def _binary(a: Arguments) -> Call:
     numbers = [float(v) for v in (*a.args[:2], *a.named.values()) if _is_number(v)]
     if len(data) == 2:
         kind = OpKind.ADD if sums else OpKind.ELEMENTWISE if a.name in QUOTIENTS else OpKind.MUL
-        return Call(kind, data, (), -1, {"minus": 1} if a.name == "subtract" else {})
-    detail = {"constant": numbers[0]} if numbers else {}
+        return Call(kind, data, (), -1, Arithmetic(minus=1) if a.name == "subtract" else None)
+    detail = Arithmetic(numbers[0]) if numbers else None
     return Call(OpKind.ELEMENTWISE, data, tuple(replace(part, role=UseRole.OPERAND) for part in held), -1, detail)
 
 
@@ -176,7 +175,7 @@ def _matmul(a: Arguments) -> Call | None:
         return Call(OpKind.LINEAR, (left,), (_weight(held[1], right, ("in", "out")),))
     if held[0] is not None:
         return Call(OpKind.LINEAR, (right,), (_weight(held[0], left, ("out", "in")),), -2)
-    return Call(OpKind.MATMUL, (left, right), (), -1, {"width": shape_of(left)[-1]})
+    return Call(OpKind.MATMUL, (left, right), (), -1, Product(shape_of(left)[-1]))
 
 
 def _weight(part: Part, seen: Any, roles: tuple[str, str]) -> Part:
@@ -227,20 +226,15 @@ def _einsum_of_data(equation: str, operands: Sequence[Any]) -> Call:
     sizes = dict(zip(first, shape_of(operands[0]), strict=False)) if "." not in first else {}
     summed = [label for label in first if label in second and label not in result]
     width = math.prod(sizes.get(label, 1) for label in summed)
-    return Call(OpKind.MATMUL, pair, (), -1, {"width": width})
+    return Call(OpKind.MATMUL, pair, (), -1, Product(width))
 
 
 def _attention(a: Arguments) -> Call:
     query, key, value = (a.get(i, name) for i, name in enumerate(("query", "key", "value")))
     width, scale = shape_of(query)[-1], a.get(5, "scale")
-    detail = {"causal": bool(a.get(6, "is_causal", False)), "width": width}
-    return Call(
-        OpKind.ATTENTION,
-        (query, key, value),
-        (),
-        -1,
-        detail | {"scale": width**-0.5 if scale is None else float(scale)},
-    )
+    scale = width**-0.5 if scale is None else float(scale)
+    detail = Attention(width, scale, bool(a.get(6, "is_causal", False)))
+    return Call(OpKind.ATTENTION, (query, key, value), (), -1, detail)
 
 
 def _take(a: Arguments) -> Call | None:
@@ -274,7 +268,7 @@ def _conv(a: Arguments) -> Call | None:
         layout = Layout.conv_transpose(window + "out in", stride=stride)
     axis = -1 if a.named.get("data_format") != "channels_first" else -(dims + 1)
     kind = OpKind.CONV_TRANSPOSE if a.name == "conv_transpose" else OpKind.CONV
-    return Call(kind, (a.args[0],), (replace(part, role=UseRole.WEIGHT, layout=layout),), axis, {"stride": stride})
+    return Call(kind, (a.args[0],), (replace(part, role=UseRole.WEIGHT, layout=layout),), axis, Convolution(stride))
 
 
 def _norm(a: Arguments) -> Call:
@@ -284,7 +278,7 @@ def _norm(a: Arguments) -> Call:
     ]
     known = {id(part.input) for part in parts}
     rest = [replace(part, role=UseRole.SCALE) for part in a.held if id(part.input) not in known]
-    return Call(OpKind.NORM, a.data[:1], (*parts, *rest), -1, {"norm": a.name})
+    return Call(OpKind.NORM, a.data[:1], (*parts, *rest), -1, Normalisation(a.name))
 
 
 def _table() -> dict[str, Callable[[Arguments], Call | None]]:

@@ -5,12 +5,13 @@ through the functions that it calls.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import layers
 
+from fanwise.graph.details import Activation, Arithmetic, Convolution, Detail, Lookup, Normalisation, Recurrence
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.keras.trace.calls import Call, Part, parts_of
 from fanwise.keras.trace.variables import own_variables
@@ -35,7 +36,7 @@ class Described:
     kind: OpKind
     parts: tuple[Part, ...] = ()
     axis: int = -1
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Detail | None = None
     fused: bool = False
     view: bool = False
 
@@ -96,7 +97,7 @@ def _conv(layer: Any, own: Mapping[str, Any]) -> Described:
     dims = _dims(layer)
     layout = Layout.conv(_window(dims, "in out"), groups=layer.groups, stride=_strides(layer))
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
-    return Described(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer, layer.groups), fused=True)
+    return Described(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
 
 
 def _strides(layer: Any) -> tuple[int, ...]:
@@ -104,26 +105,26 @@ def _strides(layer: Any) -> tuple[int, ...]:
     return (strides,) * _dims(layer) if isinstance(strides, int) else tuple(int(step) for step in strides)
 
 
-def _conv_detail(layer: Any, groups: int) -> dict[str, Any]:
-    return {"stride": _strides(layer), "padding": layer.padding, "dilation": layer.dilation_rate, "groups": groups}
+def _conv_detail(layer: Any) -> Convolution:
+    return Convolution(_strides(layer), layer.padding, layer.dilation_rate)
 
 
 def _depthwise(layer: Any, own: Mapping[str, Any]) -> Described:
     dims = _dims(layer)
     layout = Layout.depthwise(_window(dims, "in out"), stride=_strides(layer))
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
-    return Described(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer, 0), fused=True)
+    return Described(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
 
 
 def _conv_transpose(layer: Any, own: Mapping[str, Any]) -> Described:
     dims = _dims(layer)
     layout = Layout.conv_transpose(_window(dims, "out in"), stride=_strides(layer))
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
-    return Described(OpKind.CONV_TRANSPOSE, parts, _channels(layer, dims), _conv_detail(layer, 1), fused=True)
+    return Described(OpKind.CONV_TRANSPOSE, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
 
 
 def _embedding(layer: Any, own: Mapping[str, Any]) -> Described:
-    detail = {"padding": 0} if layer.mask_zero else {}
+    detail = Lookup(padding=0 if layer.mask_zero else None)
     return Described(OpKind.EMBEDDING, parts_of((own.get("embeddings"), UseRole.TABLE, Layout.embedding())), -1, detail)
 
 
@@ -163,10 +164,11 @@ def _recurrent(layer: Any, own: Mapping[str, Any]) -> Described | None:
     found = [cell_parts(cell) for cell in cells]
     if any(parts is None for parts in found):
         return Described(
-            OpKind.RECURRENT, tuple(Part(v, UseRole.OPERAND) for v in layer.trainable_variables), -1, {"cell": "own"}
+            OpKind.RECURRENT, tuple(Part(v, UseRole.OPERAND) for v in layer.trainable_variables), -1, Recurrence("own")
         )
     names = {_cell_name(cell) for cell in cells}
-    detail = {"cell": names.pop(), "gates": GATES[_kind(cells[0], GATES)]} if len(names) == 1 else {"cell": "several"}
+    known = len(names) == 1
+    detail = Recurrence(names.pop(), GATES[_kind(cells[0], GATES)]) if known else Recurrence("several")
     return Described(OpKind.RECURRENT, tuple(part for parts in found for part in parts or ()), -1, detail)
 
 
@@ -176,7 +178,7 @@ def _kind(layer: Any, kinds: Mapping[Any, Any]) -> Any:
 
 def _cell(layer: Any, own: Mapping[str, Any]) -> Described | None:
     parts = cell_parts(layer)
-    return None if parts is None else Described(OpKind.RECURRENT, parts, -1, {"cell": _cell_name(layer)})
+    return None if parts is None else Described(OpKind.RECURRENT, parts, -1, Recurrence(_cell_name(layer)))
 
 
 def _conv_lstm(layer: Any, own: Mapping[str, Any]) -> Described:
@@ -192,7 +194,7 @@ def _conv_lstm(layer: Any, own: Mapping[str, Any]) -> Described:
         (held.get("bias"), UseRole.BIAS, None),
     )
     channels = -1 if cell.data_format == "channels_last" else -(dims + 1)
-    return Described(OpKind.RECURRENT, parts, channels, {"cell": "lstm", "gates": 4})
+    return Described(OpKind.RECURRENT, parts, channels, Recurrence("lstm", 4))
 
 
 def _norm(layer: Any, own: Mapping[str, Any]) -> Described:
@@ -201,7 +203,7 @@ def _norm(layer: Any, own: Mapping[str, Any]) -> Described:
         OpKind.NORM,
         parts_of((scale, UseRole.SCALE, None), (own.get("beta"), UseRole.SHIFT, None)),
         _norm_axis(layer),
-        {"norm": _NORMS[_kind(layer, _NORMS)]},
+        Normalisation(_NORMS[_kind(layer, _NORMS)]),
     )
 
 
@@ -219,14 +221,12 @@ def _norm_axis(layer: Any) -> int:
 
 
 def _prelu(layer: Any, own: Mapping[str, Any]) -> Described:
-    return Described(
-        OpKind.ACTIVATION, parts_of((own.get("alpha"), UseRole.SLOPE, None)), -1, {"nonlinearity": "prelu"}
-    )
+    return Described(OpKind.ACTIVATION, parts_of((own.get("alpha"), UseRole.SLOPE, None)), -1, Activation("prelu"))
 
 
 def _leaky(layer: Any, own: Mapping[str, Any]) -> Described:
     slope = float(layer.negative_slope)
-    return Described(OpKind.ACTIVATION, (), -1, {"nonlinearity": "leaky_relu", "negative_slope": slope})
+    return Described(OpKind.ACTIVATION, (), -1, Activation("leaky_relu", slope))
 
 
 def _relu(layer: Any, own: Mapping[str, Any]) -> Described | None:
@@ -235,14 +235,14 @@ def _relu(layer: Any, own: Mapping[str, Any]) -> Described | None:
     slope = float(layer.negative_slope)
     if slope:
         return _leaky(layer, own) if layer.max_value is None else None
-    return Described(OpKind.ACTIVATION, (), -1, {"nonlinearity": "relu" if layer.max_value is None else "relu6"})
+    return Described(OpKind.ACTIVATION, (), -1, Activation("relu" if layer.max_value is None else "relu6"))
 
 
 def _view(layer: Any, own: Mapping[str, Any]) -> Described:
     return Described(OpKind.OTHER, view=True)
 
 
-def _of_kind(kind: OpKind, **detail: Any) -> Reader:
+def _of_kind(kind: OpKind, detail: Detail | None = None) -> Reader:
     def reader(layer: Any, own: Mapping[str, Any]) -> Described:
         return Described(kind, (), -1, detail)
 
@@ -250,7 +250,7 @@ def _of_kind(kind: OpKind, **detail: Any) -> Reader:
 
 
 def _concat(layer: Any, own: Mapping[str, Any]) -> Described:
-    return Described(OpKind.CONCAT, (), -1, {})
+    return Described(OpKind.CONCAT)
 
 
 def _entries() -> dict[type, tuple[Reader, frozenset[str]]]:
@@ -264,9 +264,9 @@ def _entries() -> dict[type, tuple[Reader, frozenset[str]]]:
         layers.LeakyReLU: (_leaky, none),
         layers.ReLU: (_relu, none),
         layers.Concatenate: (_concat, none),
-        layers.Subtract: (_of_kind(OpKind.ADD, minus=1), none),
+        layers.Subtract: (_of_kind(OpKind.ADD, Arithmetic(minus=1)), none),
         layers.Multiply: (_of_kind(OpKind.MUL), none),
-        layers.UnitNormalization: (_of_kind(OpKind.NORM, norm="unit_norm"), none),
+        layers.UnitNormalization: (_of_kind(OpKind.NORM, Normalisation("unit_norm")), none),
     }
     found |= dict.fromkeys((layers.Conv1D, layers.Conv2D, layers.Conv3D), (_conv, kernel))
     found |= dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), (_depthwise, kernel))

@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import layers, ops
 
+from fanwise.graph.details import Convolution
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.keras.trace.calls import Call, parts_of
 from fanwise.keras.trace.variables import own_variables
@@ -33,12 +34,12 @@ def separated(layer: Any) -> Iterator[tuple[Call, Callable[[Any], Any]]]:
     strides = (layer.strides,) * dims if isinstance(layer.strides, int) else tuple(layer.strides)
     axis = -1 if layer.data_format == "channels_last" else -(dims + 1)
     depthwise = Layout.depthwise("kernel " * dims + "in out", stride=strides)
-    detail = {"stride": strides, "padding": layer.padding, "dilation": layer.dilation_rate, "groups": 0}
+    detail = Convolution(strides, layer.padding, layer.dilation_rate)
     parts = parts_of((own["depthwise_kernel"], UseRole.WEIGHT, depthwise))
     yield Call(OpKind.CONV, (), parts, axis, detail, "DepthwiseConv"), lambda x: _depthwise(layer, own, x)
     pointwise = Layout.conv("kernel " * dims + "in out")
     parts = parts_of((own["pointwise_kernel"], UseRole.WEIGHT, pointwise), (own.get("bias"), UseRole.BIAS, None))
-    yield Call(OpKind.CONV, (), parts, axis, {"groups": 1}, "PointwiseConv"), lambda x: _pointwise(layer, own, x)
+    yield Call(OpKind.CONV, (), parts, axis, Convolution(), "PointwiseConv"), lambda x: _pointwise(layer, own, x)
 
 
 def _depthwise(layer: Any, own: Any, inputs: Any) -> Any:

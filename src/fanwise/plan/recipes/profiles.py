@@ -95,7 +95,7 @@ def _hidden(case: Case) -> int:
     map_use = None if case.around is None or case.op is None else case.around.map_of(case.op)
     if case.op is None or map_use is None:
         return max(case.parameter.shape[0], 1)
-    return max(map_use[1].shape[0] // int(case.op.detail.get("gates", 1)), 1)
+    return max(map_use[1].shape[0] // case.op.gates, 1)
 
 
 BIASES = ("bias", "head_bias")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from fanwise.graph.context import Branch, Stack
+from fanwise.graph.details import Activation
 from fanwise.graph.op import Op, OpKind
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
@@ -94,11 +95,13 @@ def _named_scale(name: str, slope: float) -> float | None:
 
 def _scale_of(op: Op) -> float | None:
     """The factor on the variance that makes up for an activation op."""
-    name = str(op.detail.get("nonlinearity"))
-    if name == "gelu" and op.detail.get("approximate") == "tanh":
+    if not isinstance(op.detail, Activation):
+        return None
+    name = op.detail.nonlinearity
+    if name == "gelu" and op.detail.approximate == "tanh":
         name = "gelu_tanh"
-    slope = PRELU_SLOPE if name == "prelu" else op.detail.get("negative_slope", RRELU_SLOPE)
-    return _named_scale(name, float(slope))
+    leak = RRELU_SLOPE if op.detail.negative_slope is None else op.detail.negative_slope
+    return _named_scale(name, PRELU_SLOPE if name == "prelu" else float(leak))
 
 
 def _fed(case: Case) -> tuple[float, str, bool]:
@@ -106,7 +109,7 @@ def _fed(case: Case) -> tuple[float, str, bool]:
     op = None if case.around is None else case.around.activation(case.op)
     if op is None:
         return 1.0, "no nonlinearity feeds it", True
-    name, factor = op.detail.get("nonlinearity"), _scale_of(op)
+    name, factor = op.nonlinearity, _scale_of(op)
     if factor is None:
         return 1.0, f"{name} feeds it, whose gain is not known", False
     return factor, f"{name} feeds it", True

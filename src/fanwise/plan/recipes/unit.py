@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
+from fanwise.graph.details import Lookup
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, VarianceScaling, Zeros
@@ -186,9 +187,9 @@ def unit_embedding(case: Case, feed: Feed) -> Choice:
 
 def padded(case: Case, choice: Choice) -> Choice:
     """The row of the padding token stays 0."""
-    row = None if case.op is None else case.op.detail.get("padding")
+    row = case.op.detail.padding if case.op is not None and isinstance(case.op.detail, Lookup) else None
     rows = case.parameter.shape[0]
-    if not isinstance(row, int) or choice.law is None or not 0 <= row < rows:
+    if row is None or choice.law is None or not 0 <= row < rows:
         return choice
     sizes = (row, 1, rows - row - 1)
     laws = (choice.law, Zeros(), choice.law)
@@ -214,7 +215,7 @@ def recurrent(case: Case, feed: Feed) -> Choice:
 
 def gate_bias(case: Case, feed: Feed) -> Choice:
     """0, and 1 for the forget gate of an LSTM (torch's order: input, forget, cell, output)."""
-    if case.op is not None and case.op.detail.get("cell") == "lstm":
+    if case.op is not None and case.op.cell == "lstm":
         laws = (Zeros(), Ones(), Zeros(), Zeros())
         return Choice(Blocks(laws, 0), "the forget gate starts open at 1, the others at 0", _GERS)
     return Choice(Zeros(), "gates start in the middle")
@@ -227,7 +228,7 @@ def norm_scale(case: Case, feed: Feed) -> Choice:
 
 def branch_norm(case: Case, feed: Feed) -> Choice:
     """The normalisation at the end of a branch sets the branch's share of the stream; a batch norm's is 0."""
-    if case.op is not None and case.op.detail.get("norm") == "batch_norm":
+    if case.op is not None and case.op.norm == "batch_norm":
         reason = "a batch norm that ends a branch: each block starts as its shortcut" + _offset_words(case)
         return Choice(_constant(-case.offset), reason, _GOYAL, 0.0)
     total = 1 if case.join is None else case.join.total

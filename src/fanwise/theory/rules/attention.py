@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fanwise.graph import details
 from fanwise.graph.kinds import AFTER_SOFTMAX, BEFORE_SOFTMAX
 from fanwise.graph.op import Op, OpKind, UseRole
 from fanwise.graph.patterns import constant_of
@@ -42,9 +43,9 @@ def attention(walk: Walk, here: Here) -> Rows | None:
         return None
     query, key = here.read(0), here.read(1)
     sharing = query[-3] / key[-3] if len(query) == len(key) > 2 and key[-3] else 1.0
-    width = int(op.detail.get("width", query[-1]))
-    scale = float(op.detail.get("scale", width**-0.5))
-    attended = Attention(query[-2], key[-2], width, scale, bool(op.detail.get("causal", False)), max(sharing, 1.0))
+    width = op.width or query[-1]
+    scale = op.detail.scale if isinstance(op.detail, details.Attention) else width**-0.5
+    attended = Attention(query[-2], key[-2], width, scale, op.causal, max(sharing, 1.0))
     operands = [likeness(rows) for rows in here.sources[:3]]
     return _attended(walk, op, attended, (operands[0], operands[1], operands[2]))
 
@@ -114,8 +115,8 @@ def matmul(walk: Walk, here: Here) -> Rows | None:
             values = likeness(here.sources[1])
             return normal_rows(averaged(values, _even(softmax.shape[-1])), here.op.index)
         return _attended(walk, here.op, *written)
-    width = int(here.op.detail.get("width", here.read(0)[-1] if here.read(0) else 1))
-    scale = abs(float(here.op.detail.get("constant", 1.0)))
+    width = here.op.width or (here.read(0)[-1] if here.read(0) else 1)
+    scale = abs(_constant(here.op))
     first, other = likeness(here.sources[0]), likeness(here.sources[1])
     size = scale * math.sqrt(width)
     crossed = Likeness(first.here * other.here, first.elsewhere * other.here, first.another * other.another)
@@ -142,7 +143,7 @@ def product_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/da = g b^T and dL/db = a^T g: E (dL/da)^2 = c^2 n E g^2 E b^2, with n terms in each sum."""
     if len(here.sources) < 2 or not here.op.shape:
         return
-    scale = float(here.op.detail.get("constant", 1.0)) ** 2
+    scale = _constant(here.op) ** 2
     for operand, other in ((0, 1), (1, 0)):
         summed = here.op.size / max(math.prod(here.read(operand)), 1) * (here.read(0)[-1] if here.read(0) else 1)
         factor = scale * summed * second(here.sources[other][HERE])
@@ -181,9 +182,9 @@ def block_operands(walk: Walk, here: Here) -> tuple[Attention, tuple[Likeness, L
     if len(here.sources) < 3 or not op.shape or not map_uses(op):
         return None
     moments = [likeness(rows) * gain for rows, gain in zip(here.sources, block_gains(walk, here), strict=False)]
-    width = max(op.shape[-1] // int(op.detail.get("heads", 1)), 1)
+    width = max(op.shape[-1] // (op.detail.heads if isinstance(op.detail, details.AttentionBlock) else 1), 1)
     tokens = here.read(0)[0], here.read(1)[0]
-    attended = Attention(*tokens, width, width**-0.5, bool(op.detail.get("causal", False)))
+    attended = Attention(*tokens, width, width**-0.5, op.causal)
     return attended, (moments[0], moments[1], moments[2])
 
 
@@ -231,9 +232,13 @@ def written_attention(
         return None
     said = walk.seen[score.index]
     query, key = (likeness(rows) for rows in said.sources[:2])
-    scale = float(score.detail.get("constant", 1.0)) * _factor_between(walk.trace, score, softmax)
-    tokens, causal = softmax.shape[-2:], bool(softmax.detail.get("causal", False))
+    scale = _constant(score) * _factor_between(walk.trace, score, softmax)
+    tokens, causal = softmax.shape[-2:], softmax.causal
     return Attention(tokens[0], tokens[1], said.read(0)[-1], scale, causal), (query, key, likeness(here.sources[1]))
+
+
+def _constant(op: Op) -> float:
+    return 1.0 if op.constant is None else op.constant
 
 
 def _factor_between(trace: Trace, score: Op, softmax: Op) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fanwise.graph.details import Lookup
 from fanwise.graph.op import Op, OpKind, Use, UseRole
 from fanwise.theory import padding
 from fanwise.theory.rules.affine import shifted
@@ -91,7 +92,7 @@ def embedding(walk: Walk, here: Here) -> Rows | None:
     moments = walk.moments(here.op.uses[0], here.laws) if here.op.uses else None
     if moments is None:
         return None
-    summed = here.op.detail.get("mode")
+    summed = here.op.detail.mode if isinstance(here.op.detail, Lookup) else None
     count = here.read(0)[-1] if summed in ("sum", "mean") and len(here.read(0)) > 1 else 1
     share = 1 / count if summed == "mean" else 1.0
     return share * (count * moments.mean + math.sqrt(count) * moments.std * _rows_of_table(here.op.uses[0]))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fanwise.graph.details import Normalisation
 from fanwise.graph.op import OpKind
 from fanwise.theory.rules.affine import replaced, scale_gradient, scaled, shifted
 from fanwise.theory.rules.registry import Share, backward_rule, forward_rule
@@ -26,8 +27,8 @@ def norm(walk: Walk, here: Here) -> Rows | None:
     if not here.sources:
         return None
     rows = centred(walk, here)
-    epsilon = op.detail.get("eps") or 0.0
-    size = math.sqrt(second(rows[HERE]) + (float(epsilon) if isinstance(epsilon, int | float) else 0.0))
+    epsilon = op.detail.eps if isinstance(op.detail, Normalisation) else 0.0
+    size = math.sqrt(second(rows[HERE]) + epsilon)
     rows = rows / size if size > 0 else rows
     walk.sizes[op.index] = size
     if op.name == "normalize":
@@ -54,9 +55,10 @@ def norm_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
 
 def centred(walk: Walk, here: Here) -> Rows:
     """The sample less what a norm takes for its mean: over features, or over places and examples."""
-    rows, name = here.first, str(here.op.detail.get("norm", here.op.name))
+    rows, name = here.first, here.op.norm
     if name == "by hand":
-        return np.asarray(rows - rows.mean()) if here.op.detail.get("centred") else rows
+        kept = not isinstance(here.op.detail, Normalisation) or not here.op.detail.centred
+        return rows if kept else np.asarray(rows - rows.mean())
     if "rms" in name or here.op.name == "normalize":
         return rows
     moments, places = likeness(rows), walk.places(here.op.index)
@@ -72,7 +74,7 @@ def centred(walk: Walk, here: Here) -> Rows:
 
 
 def _projected(walk: Walk, here: Here, gradient: Rows, signal: Rows) -> Rows:
-    name = str(here.op.detail.get("norm", here.op.name))
+    name = here.op.norm
     if not any(kind in name for kind in ("batch", "instance")):
         mean = 0.0 if "rms" in name else gradient[HERE].mean()
         return np.asarray(gradient - mean - signal * float(np.mean(gradient[HERE] * signal[HERE])))

@@ -26,7 +26,7 @@ def activation(walk: Walk, here: Here) -> Rows | None:
     (their integrals over normal values); Dauphin et al., "Language modeling with gated convolutional networks", 2017,
     eq. 1.
     """
-    name = str(here.op.detail.get("nonlinearity"))
+    name = str(here.op.nonlinearity)
     if not here.sources:
         return None
     if name == "glu":
@@ -46,7 +46,7 @@ def activation_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Shar
 
     Source: Schoenholz et al., "Deep information propagation", 2017, eq. 7 (chi_1 = sigma_w^2 E f'^2).
     """
-    if here.op.detail.get("nonlinearity") != "glu":
+    if here.op.nonlinearity != "glu":
         yield from elementwise_gradient(walk, here, gradient)
         return
     gate = 1 / (1 + np.exp(-rearranged(here.first, "gate", here.op.index)))
@@ -67,7 +67,7 @@ def elementwise(walk: Walk, here: Here) -> Rows | None:
     if len(here.sources) < 2:
         return None
     if here.op.kind == OpKind.ADD:
-        signs = [-1.0 if operand == here.op.detail.get("minus") else 1.0 for operand in range(len(here.sources))]
+        signs = [-1.0 if operand == here.op.minus else 1.0 for operand in range(len(here.sources))]
         return np.asarray(sum(sign * rows for sign, rows in zip(signs, here.sources, strict=True)))
     if here.op.kind == OpKind.MUL:
         return here.sources[0] * here.sources[1]
@@ -124,12 +124,12 @@ def _slope(walk: Walk, here: Here, operand: int) -> NDArray[np.float64] | float 
     if len(here.sources) < 2:
         return signal_gain(walk, here)
     if op.kind == OpKind.ADD:
-        return -1.0 if operand == op.detail.get("minus") else 1.0
+        return -1.0 if operand == op.minus else 1.0
     return here.sources[1 - operand] if op.kind == OpKind.MUL and operand < 2 else signal_gain(walk, here)
 
 
 def _activation_slope(walk: Walk, here: Here) -> NDArray[np.float64] | None:
-    name = str(here.op.detail.get("nonlinearity"))
+    name = str(here.op.nonlinearity)
     if name == "prelu":
         return np.where(here.first > 0, 1.0, prelu_slope(walk, here))
     if name not in NONLINEARITIES:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fanwise.graph.op import OpKind
+from fanwise.graph.details import Runs, Slicing
+from fanwise.graph.op import Op, OpKind
 from fanwise.theory.rules.registry import Share, backward_rule, forward_rule
 from fanwise.theory.samples import SAMPLES, Rows, generator, rearranged
 from fanwise.theory.walk import Here, Walk
@@ -36,8 +37,7 @@ def slice_(walk: Walk, here: Here) -> Rows | None:
     """
     if not here.sources:
         return None
-    runs = here.op.detail.get("runs")
-    root = int(here.op.detail.get("root", here.op.index))
+    root, runs = _cut(here.op)
     if runs is None:
         return here.first
     return math.sqrt(_relative(walk, root, runs)) * rearranged(here.first, root, runs)
@@ -46,11 +46,16 @@ def slice_(walk: Walk, here: Here) -> Rows | None:
 @backward_rule(OpKind.SLICE)
 def slice_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/dx = g on the features that were read and 0 on the others: E (dL/dx)^2 = (read / all) E g^2."""
-    runs, root = here.op.detail.get("runs"), int(here.op.detail.get("root", here.op.index))
+    root, runs = _cut(here.op)
     if not here.op.inputs:
         return
     share = math.sqrt(min(here.op.size / max(math.prod(here.read(0)), 1), 1.0))
     yield Share(here.op.inputs[0], share * (gradient if runs is None else rearranged(gradient, root, runs, back=True)))
+
+
+def _cut(op: Op) -> tuple[int, Runs | None]:
+    """The weight op whose features an op takes a part of, and which; None where it does not say."""
+    return (op.detail.root, op.detail.runs) if isinstance(op.detail, Slicing) else (op.index, None)
 
 
 @forward_rule(OpKind.CONCAT)

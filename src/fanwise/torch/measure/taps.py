@@ -90,7 +90,7 @@ class Taps:
         with torch.no_grad(), torch._C.DisableTorchFunction():
             values = sampled(output)
             self._put(op.index, "zeros", (values == 0).float().mean())
-            name = str(CELLS.get(op.detail.get("cell", ""), op.detail.get("nonlinearity")))
+            name = str(CELLS.get(op.cell or "", op.nonlinearity or ""))
             limits = LIMITS.get(name)
             if limits is not None:
                 self._put(op.index, "saturated", ((values <= limits[0]) | (values >= limits[1])).float().mean())

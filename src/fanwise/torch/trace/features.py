@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from fanwise.graph.tracking.views import Runs, ViewChain, runs_of
+from fanwise.graph.details import Runs
+from fanwise.graph.tracking.views import ViewChain, runs_of
 from fanwise.torch.trace.function_names import bare_name, tensors_in
 from fanwise.torch.trace.invocation import Invocation
 from fanwise.torch.trace.storage import is_abstract

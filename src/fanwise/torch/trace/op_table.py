@@ -9,6 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fanwise.graph.details import (
+    Activation,
+    Arithmetic,
+    Attention,
+    AttentionBlock,
+    Convolution,
+    Lookup,
+    Normalisation,
+    Recurrence,
+    Softmax,
+)
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.layout import Fused, Layout
 from fanwise.torch.trace import function_names as names
@@ -47,7 +58,7 @@ def _convolution(a: Arguments, *, transposed: bool, groups: int) -> Call:
     else:
         layout = Layout.conv("out in" + kernel, groups=groups, stride=steps)
     padding, dilation = a.get(4, "padding", 0), a.get(7 if a.name.startswith("conv_transpose") else 5, "dilation", 1)
-    detail = {"stride": steps, "padding": padding, "dilation": dilation, "groups": groups}
+    detail = Convolution(steps, padding, dilation)
     parts = parts_of((weight, UseRole.WEIGHT, layout), (a.tensor(2, "bias"), UseRole.BIAS, None))
     return Call(OpKind.CONV_TRANSPOSE if transposed else OpKind.CONV, data_of(source), parts, -(dims + 1), detail)
 
@@ -64,10 +75,9 @@ def _embedding(a: Arguments) -> Call | None:
     if first is not None and first.is_floating_point():  # the order of torch.embedding and of aten
         first, second = second, first
     table = None if second is None else Part(second, UseRole.TABLE, Layout(("lookup", *("out",) * (second.dim() - 1))))
-    detail = {"mode": a.get(6, "mode", "mean")} if a.name == "embedding_bag" else {}
+    mode = a.get(6, "mode", "mean") if a.name == "embedding_bag" else None
     padding = a.get(10 if a.name == "embedding_bag" else 2, "padding_idx")
-    if isinstance(padding, int) and padding >= 0:
-        detail["padding"] = padding
+    detail = Lookup(mode, padding if isinstance(padding, int) and padding >= 0 else None)
     return Call(OpKind.EMBEDDING, data_of(first), () if table is None else (table,), -1, detail)
 
 
@@ -91,9 +101,7 @@ def _recurrent(a: Arguments) -> Call:
     for tensor in weights:
         parts.append(_recurrent_part(tensor, gates, weights[0].shape[0], parts))
     last = a.args[3 + packed :]  # has_biases, num_layers, dropout, train, bidirectional, and batch_first unless packed
-    detail = {"cell": a.name, "gates": gates, "bidirectional": bool(last[4])}
-    if not packed:
-        detail["time"] = 1 if last[5] else 0
+    detail = Recurrence(a.name, gates, bool(last[4]), None if packed else int(bool(last[5])))
     return Call(OpKind.RECURRENT, (a.args[0], *tensors_in(state)), tuple(parts), -1, detail)
 
 
@@ -124,9 +132,7 @@ def _cell(a: Arguments) -> Call:
         (a.tensor(5, "b_hh"), UseRole.STATE_BIAS, None),
     )
     hidden = tuple(tensors_in(a.args[1]))
-    return Call(
-        OpKind.RECURRENT, (a.args[0], *hidden), parts, -1, {"cell": a.name.removesuffix("_cell"), "gates": gates}
-    )
+    return Call(OpKind.RECURRENT, (a.args[0], *hidden), parts, -1, Recurrence(a.name.removesuffix("_cell"), gates))
 
 
 def _attention_block(a: Arguments) -> Call:
@@ -145,13 +151,13 @@ def _attention_block(a: Arguments) -> Call:
         (a.tensor(12, "out_proj_bias"), UseRole.BIAS, None),
     )
     causal = bool(a.get(23, "is_causal", False)) or _is_causal(a.tensor(16, "attn_mask"))
-    detail = {"heads": a.get(4, "num_heads"), "blocks": ("query", "key", "value"), "causal": causal}
+    detail = AttentionBlock(a.get(4, "num_heads"), causal)
     return Call(
         OpKind.ATTENTION_BLOCK,
         data_of(a.tensor(0, "query"), a.tensor(1, "key"), a.tensor(2, "value")),
         parts,
-        -1,
-        detail,
+        detail=detail,
+        blocks=("query", "key", "value"),
     )
 
 
@@ -162,11 +168,8 @@ def _attention(a: Arguments) -> Call:
     data = data_of(query, a.tensor(1, "key"), a.tensor(2, "value"), added)
     width = 1 if query is None else query.shape[-1]
     scale = a.get(6, "scale")
-    detail = {
-        "causal": bool(a.get(5, "is_causal", False)) or _is_causal(mask),
-        "width": width,
-        "scale": width**-0.5 if scale is None else scale,
-    }
+    causal = bool(a.get(5, "is_causal", False)) or _is_causal(mask)
+    detail = Attention(width, width**-0.5 if scale is None else float(scale), causal)
     return Call(OpKind.ATTENTION, data, (), -1, detail)
 
 
@@ -202,23 +205,22 @@ def _norm(a: Arguments) -> Call:
     source = a.tensor(0, "input")
     channels = any(kind in a.name for kind in ("batch", "group", "instance"))
     axis = 1 - source.dim() if channels and source is not None else -1
-    detail = {"norm": a.name.removeprefix("native_"), "eps": a.get(EPSILONS.get(a.name, 99), "eps", 0.0)}
+    epsilon = a.get(EPSILONS.get(a.name, 99), "eps", 0.0)
+    detail = Normalisation(a.name.removeprefix("native_"), float(epsilon) if isinstance(epsilon, int | float) else 0.0)
     return Call(OpKind.NORM, data_of(source), parts, axis, detail)
 
 
 def _activation(a: Arguments) -> Call:
     parts = parts_of((a.tensor(1, "weight"), UseRole.SLOPE, None)) if a.name == "prelu" else ()
-    detail: dict[str, Any] = {"nonlinearity": names.NONLINEARITY_NAMES[a.name]}
-    if a.name == "leaky_relu":
-        detail["negative_slope"] = a.get(1, "negative_slope", 0.01)
-    if a.name == "gelu":
-        detail["approximate"] = a.get(1, "approximate", "none")
+    slope = a.get(1, "negative_slope", 0.01) if a.name == "leaky_relu" else None
+    approximate = a.get(1, "approximate", "none") if a.name == "gelu" else None
+    detail = Activation(names.NONLINEARITY_NAMES[a.name], slope, approximate)
     axis = a.get(1, "dim", -1) if a.name == "glu" else -1
     return Call(OpKind.ACTIVATION, data_of(a.tensor(0, "input")), parts, axis, detail)
 
 
 def _dropout(a: Arguments) -> Call:
-    return Call(OpKind.DROPOUT, data_of(a.tensor(0, "input")), (), -1, {"p": a.get(1, "p", 0.5)})
+    return Call(OpKind.DROPOUT, data_of(a.tensor(0, "input")))
 
 
 def _binary(a: Arguments) -> Call:
@@ -236,16 +238,16 @@ def _binary(a: Arguments) -> Call:
         return Call(kind, tuple(data), tuple(Part(tensor, role) for tensor in held))
     if len(data) == 2:
         kind = OpKind.ADD if sums else OpKind.ELEMENTWISE if a.name in names.DIVISIONS else OpKind.MUL
-        minus = {"minus": 0 if a.name == "rsub" else 1} if a.name in names.DIFFERENCES else {}
-        return Call(kind, tuple(data), (), -1, minus | _scalar(data[1]))
-    detail = {"constant": numbers[0]} if numbers else {}
+        minus = int(a.name != "rsub") if a.name in names.DIFFERENCES else None
+        return Call(kind, tuple(data), (), -1, Arithmetic(_scalar(data[1]), minus))
+    detail = Arithmetic(numbers[0]) if numbers else None
     return Call(OpKind.ELEMENTWISE, tuple(data), tuple(Part(tensor, UseRole.OPERAND) for tensor in held), -1, detail)
 
 
-def _scalar(tensor: Tensor) -> dict[str, Any]:
+def _scalar(tensor: Tensor) -> float | None:
     """The number that a tensor without axes holds, where it has a value and none asks for its gradient."""
     readable = tensor.dim() == 0 and tensor.is_floating_point() and not is_abstract(tensor)
-    return {"constant": float(tensor.detach())} if readable else {}
+    return float(tensor.detach()) if readable else None
 
 
 def _plain(kind: OpKind) -> Callable[[Arguments], Call]:
@@ -264,7 +266,7 @@ def _joined(a: Arguments) -> Call:
 
 def _softmax(a: Arguments) -> Call:
     scores = a.tensor(0, "input")
-    return Call(OpKind.SOFTMAX, data_of(scores), (), -1, {"causal": True} if _is_causal(scores) else {})
+    return Call(OpKind.SOFTMAX, data_of(scores), (), -1, Softmax(_is_causal(scores)))
 
 
 HIDDEN = -1e3

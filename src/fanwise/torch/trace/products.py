@@ -1,10 +1,10 @@
 """Linear maps of every kind that torch writes as a product: linear, matmul, addmm, einsum, tensordot, grouped_mm."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
+from fanwise.graph.details import Product
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.layout import Layout
 from fanwise.torch.trace.calls import Arguments, Call, Part, data_of, parts_of
@@ -147,9 +147,7 @@ def _product(left: Tensor | None, right: Tensor | None, more: tuple[Part, ...], 
     if a.weights(left):
         axis = -1 if right.dim() == 1 else -2
         return Call(OpKind.LINEAR, (right,), (Part(left, UseRole.WEIGHT, _stacked(left, ("out", "in"))), *more), axis)
-    detail: dict[str, Any] = {"width": left.shape[-1] if left.dim() else 1}
-    if a.named.get("alpha", 1) != 1:
-        detail["constant"] = a.named["alpha"]
+    detail = Product(left.shape[-1] if left.dim() else 1, float(a.named.get("alpha", 1)))
     return Call(OpKind.MATMUL, (left, right), more, -1, detail)
 
 

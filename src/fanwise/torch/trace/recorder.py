@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from fanwise.graph.details import Activation, Halves
 from fanwise.graph.kinds import ACTING_ALONE, PROBED, REPLAYABLE
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
 from fanwise.graph.trace import Trace
@@ -255,12 +256,12 @@ class Recorder(TorchFunctionMode):
     def _with_halves(self, op: Op, call: Call) -> Op:
         """What of a weight op's features a gated linear unit multiplies, and what gates it."""
         source = self._sources.get(call.data[0]) if op.name == "glu" else None
-        if source is None or source.views is None:
+        if source is None or source.views is None or not isinstance(op.detail, Activation):
             return op
         chain, tensor = source.views, call.data[0]
         view = Invocation(torch.chunk, "chunk", (tensor, 2, op.axis), {})
         halves = tuple(runs_of_features(viewed(chain, view, tensor, half)) for half in (0, 1))
-        return replace(op, detail={**op.detail, "root": chain.root, "halves": halves})
+        return replace(op, detail=replace(op.detail, halves=Halves(chain.root, halves)))
 
     def _replayable(self, op: Op, function: Invocation, call: Call) -> Op:
         """The op with its function, for theory to run it on values of its own."""
