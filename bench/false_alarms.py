@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from fanwise.check.findings import Finding, at_least
-from fanwise.check.rules import RULES
+from fanwise.check.rules.registry import RULES
 
 RATES = Path(__file__).parent.parent / "src/fanwise/check/false_alarms.json"
 HALVES = ("tuned", "held out")

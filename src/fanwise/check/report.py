@@ -130,7 +130,7 @@ class Report:
         Args:
             root: folder to which files below it are told relatively; None is the working directory.
         """
-        from fanwise.check.rules import RULES  # noqa: PLC0415  (the rules know the report)
+        from fanwise.check.rules.registry import RULES  # noqa: PLC0415  (the rules know the report)
 
         return to_json(to_sarif(self, RULES, root=Path.cwd() if root is None else root))
 

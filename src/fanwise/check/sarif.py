@@ -7,11 +7,12 @@ References:
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from fanwise._version import __version__
 from fanwise.check.findings import Finding, Severity
+from fanwise.check.rules.rule import Rule
 from fanwise.measure.observation import Place
 from fanwise.report.jsonable import Json
 
@@ -27,36 +28,7 @@ ROOT = "%SRCROOT%"
 FINGERPRINT = "codeAndPlace/v1"
 
 
-class RuleLike(Protocol):
-    """What is told of a rule; `fanwise.check.rules.Rule` is one."""
-
-    @property
-    def code(self) -> str:
-        """Such as "FWD001"."""
-        ...
-
-    @property
-    def severity(self) -> Severity:
-        """Of its findings, as a rule."""
-        ...
-
-    @property
-    def title(self) -> str:
-        """One line."""
-        ...
-
-    @property
-    def sees(self) -> str:
-        """What it looks at."""
-        ...
-
-    @property
-    def bad(self) -> str:
-        """Why that is bad."""
-        ...
-
-
-def to_sarif(report: "Report", rules: Mapping[str, RuleLike], *, root: str | PurePath = "") -> dict[str, Json]:
+def to_sarif(report: "Report", rules: Mapping[str, Rule], *, root: str | PurePath = "") -> dict[str, Json]:
     """The report as a SARIF log.
 
     Args:
@@ -90,12 +62,13 @@ def fingerprint(finding: Finding) -> str:
     return hashlib.sha256(f"{finding.code}\0{finding.place}".encode()).hexdigest()[:16]
 
 
-def _rule(rule: RuleLike) -> Json:
+def _rule(rule: Rule) -> Json:
+    page = rule.page
     return {
         "id": rule.code,
         "shortDescription": {"text": rule.title},
-        "fullDescription": {"text": rule.sees},
-        "help": {"text": f"{rule.sees}\n\n{rule.bad}"},
+        "fullDescription": {"text": page.says},
+        "help": {"text": "\n\n".join((page.says, page.why, page.measured, page.remedy))},
         "defaultConfiguration": {"level": LEVELS[rule.severity]},
     }
 

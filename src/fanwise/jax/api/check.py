@@ -9,8 +9,8 @@ import jax
 from fanwise.check.arguments import parse_optimizer
 from fanwise.check.assembling import assembled
 from fanwise.check.findings import SEVERITIES, Severity
-from fanwise.check.folding import chosen_codes
 from fanwise.check.report import Report
+from fanwise.check.rules.judgement import chosen_codes
 from fanwise.check.subject import Subject
 from fanwise.jax.measure.losses import LossLike, checked_loss, split
 from fanwise.jax.measure.observe import observe

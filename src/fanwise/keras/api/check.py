@@ -12,8 +12,8 @@ import numpy as np
 from fanwise.check.arguments import parse_optimizer
 from fanwise.check.assembling import assembled
 from fanwise.check.findings import SEVERITIES, Severity
-from fanwise.check.folding import chosen_codes
 from fanwise.check.report import Report
+from fanwise.check.rules.judgement import chosen_codes
 from fanwise.check.subject import Subject
 from fanwise.keras.measure.losses import Judge, LossLike, checked_loss, split
 from fanwise.keras.measure.observe import observe

@@ -11,8 +11,8 @@ from torch import nn
 from fanwise.check.arguments import parse_optimizer
 from fanwise.check.assembling import assembled
 from fanwise.check.findings import SEVERITIES, Severity
-from fanwise.check.folding import chosen_codes
 from fanwise.check.report import Report
+from fanwise.check.rules.judgement import chosen_codes
 from fanwise.check.subject import Subject
 from fanwise.measure.observation import Observation, Place
 from fanwise.plan.plan import Plan

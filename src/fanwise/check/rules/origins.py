@@ -1,0 +1,25 @@
+"""Where in the model an op's signal comes from: the map before it, its name and its path."""
+
+from fanwise.check.subject import Map, Subject
+from fanwise.graph.trace import Op
+
+PASSED = ("slice", "shift", "scale", "norm", "dropout", "add")
+"""What may stand between an op and the map that feeds it."""
+
+
+def map_before(subject: Subject, op: Op) -> Map | None:
+    """The map that makes what an op gives: the op's own, or the nearest before it."""
+    if op.index in subject.map_of:
+        return subject.map_of[op.index]
+    source = subject.trace.before(op, tuple({one.op.kind for one in subject.maps}), PASSED)
+    return None if source is None else subject.map_of.get(source.index)
+
+
+def name_of(source: Map | None, op: Op) -> str:
+    """What to call it: the map where it is known, else the op's module, else the op."""
+    return (op.module or op.name) if source is None else source.name
+
+
+def path_of(source: Map | None, op: Op) -> str:
+    """Where it starts: the map's weight where it is known, else the op's module."""
+    return op.module if source is None else source.path
