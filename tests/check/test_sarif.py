@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 from jsonschema import Draft202012Validator
 
+from fanwise.check.render.sarif import fingerprint, to_sarif
 from fanwise.check.rules.registry import RULES
 from fanwise.check.rules.rule import Page, Rule
-from fanwise.check.sarif import fingerprint, to_sarif
 from fanwise.measure.observation import Place
 from fanwise.report.jsonable import to_json
 
