@@ -1,6 +1,6 @@
 """What `fanwise.torch.check` takes, as a multiple of one plain training step (forward and backward) of the same model.
 
-    python bench/check_overhead.py [--threads 2] [--rounds 5]
+    python -m bench check_overhead [--threads 2] [--rounds 5]
 
 Both are timed in turn in one process; the ratio is that of the medians. Models of 10 to 100 million parameters, built
 from configurations, at batches for which a step takes about a second.
@@ -111,7 +111,3 @@ def main() -> None:
     for case in CASES:
         size, plain, whole = measured(case, asked.rounds)
         print(f"{case.name:16s} {size:8.1f} M {plain:6.2f} s {whole:6.2f} s {whole / plain:5.2f}x")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,38 +1,32 @@
 """How often `check` speaks on healthy models, and whether it names the break that was planted in broken ones.
 
-Thresholds were chosen on the part "tuned" (check_*.py, fresh_*.py). The part "held out" (last_*.py) holds other
-architectures and other breaks, chosen without a look at the rules, and judged once the rules stood. A healthy model
-counts as flagged where any finding is a warning or graver.
+Thresholds were chosen on the split "tuned" of the zoo. The split "held_out" holds other architectures and other breaks,
+chosen without a look at the rules, and judged once the rules stood. A healthy model counts as flagged where any finding
+is a warning or graver.
 
-    python bench/false_alarms.py                  # three seeds, both halves, about ten minutes on two cores
-    python bench/false_alarms.py --seeds 1 --half tuned --only mlp
-    python bench/false_alarms.py --write          # and the counts for `fanwise explain`
-    python bench/false_alarms.py --framework jax  # the collection of another framework; Keras computes with
-                                                  # KERAS_BACKEND
+    python -m bench false_alarms                  # PyTorch: three seeds, both splits, about ten minutes on two cores
+    python -m bench false_alarms --seeds 1 --split tuned --only mlp
+    python -m bench false_alarms --write          # and the counts for `fanwise explain`
+    python -m bench false_alarms --framework jax  # another framework; Keras computes with KERAS_BACKEND
 """
 
 import argparse
-import importlib
 import json
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fanwise.check.findings import Finding, at_least
 from fanwise.check.rules.registry import RULES
+from zoo.model import Framework, Model, Split
+from zoo.registry import models
 
 RATES = Path(__file__).parent.parent / "src/fanwise/check/false_alarms.json"
-HALVES = ("tuned", "held out")
-COLLECTIONS: Mapping[str, str] = {
-    "torch": "torch_collection",
-    "jax": "jax_breaks",
-    "keras": "keras_breaks",
-}
-"""The module of each framework's collection: HEALTHY, BROKEN, the names HELD_OUT, and the framework's `check`."""
 
 SEEN_AS: Mapping[str, tuple[str, ...]] = {
     "zeros": ("zeros",),
@@ -66,22 +60,16 @@ any cause of it that is a size will do."""
 
 @dataclass(frozen=True)
 class Judged:
-    """One model and what was found.
+    """One model and what the check said of it.
 
     Args:
-        name: of the model.
-        half: of the collection.
+        model: of the zoo.
         findings: what the check said.
-        planted: the break, "" for a healthy model.
-        place: where it was planted, None for the whole model.
         seconds: what it took.
     """
 
-    name: str
-    half: str
+    model: Model
     findings: tuple[Finding, ...]
-    planted: str
-    place: str | None
     seconds: float
 
     @property
@@ -94,31 +82,46 @@ class Judged:
         """Whether the first cause is the planted one, at its place where it has one."""
         if not self.alarms:
             return False
-        first = self.findings[0]
-        there = self.place is None or any(path.startswith(self.place) for path in (first.place, *first.paths))
-        return first.kind in SEEN_AS[self.planted] and there
+        first, place = self.findings[0], self.model.place
+        there = place is None or any(path.startswith(place) for path in (first.place, *first.paths))
+        return first.kind in SEEN_AS[self.model.planted] and there
 
 
-def judged(subject: Any, collection: Any, seeds: int) -> Judged:
-    """Checks one model of a collection."""
-    start, is_broken = time.perf_counter(), subject.name in collection.BROKEN
+def checker(framework: Framework) -> Callable[..., Any]:
+    """The check of a framework; Keras forgets each model after it."""
+    check = import_module(f"fanwise.{framework}").check
+    if framework != "keras":
+        return check
+    clear = import_module("keras").utils.clear_session
+
+    def forgetting(*args: Any, **options: Any) -> Any:
+        try:
+            return check(*args, **options)
+        finally:
+            clear()
+
+    return forgetting
+
+
+def judged(model: Model, check: Callable[..., Any], seeds: int) -> Judged:
+    """Checks one model."""
+    start = time.perf_counter()
     try:
-        found = collection.check(subject.build, subject.batch(), subject.loss, seeds=seeds).findings
+        findings = check(model.build, model.batch(), model.loss, seeds=seeds).findings
     except Exception as error:  # counted as an alarm on a healthy model, and as a miss on a broken one
-        found = (Finding("FAILED", "info" if is_broken else "error", f"{type(error).__name__}: {error}"),)
-    planted, place = (subject.planted, subject.place) if is_broken else ("", None)
-    half = HALVES[subject.name in collection.HELD_OUT]
-    return Judged(subject.name, half, found, planted, place, time.perf_counter() - start)
+        severity = "info" if model.planted else "error"
+        findings = (Finding("FAILED", severity, f"{type(error).__name__}: {error}"),)
+    return Judged(model, findings, time.perf_counter() - start)
 
 
 def show(results: Sequence[Judged]) -> None:
-    """The counts, by half and by rule, and every model that was judged wrong."""
-    for half in [half for half in HALVES if any(one.half == half for one in results)]:
-        healthy = [one for one in results if one.half == half and not one.planted]
-        broken = [one for one in results if one.half == half and one.planted]
+    """The counts, by split and by rule, and every model that was judged wrong."""
+    for split in [split for split in get_args(Split) if any(one.model.split == split for one in results)]:
+        healthy = [one for one in results if one.model.split == split and not one.model.planted]
+        broken = [one for one in results if one.model.split == split and one.model.planted]
         flagged, missed = [one for one in healthy if one.alarms], [one for one in broken if not one.alarms]
         named = [one for one in broken if one.named]
-        print(f"\n{half}: {len(healthy)} healthy, {len(broken)} broken")
+        print(f"\n{split}: {len(healthy)} healthy, {len(broken)} broken")
         print(f"  healthy flagged        {len(flagged):4d}  {share(flagged, healthy)}")
         print(f"  broken missed          {len(missed):4d}  {share(missed, broken)}")
         print(f"  planted cause first    {len(named):4d}  {share(named, broken)}")
@@ -129,15 +132,18 @@ def show(results: Sequence[Judged]) -> None:
 
 def show_one(one: Judged) -> None:
     """A model that was judged wrong, and why."""
-    word = f"{one.planted} in {one.place or 'the whole model'}" if one.planted else "healthy"
-    print(f"    {one.name}: {word}")
+    model = one.model
+    word = f"{model.planted} in {model.place or 'the whole model'}" if model.planted else "healthy"
+    print(f"    {model.name}: {word}")
     for finding in [finding for finding in one.findings if at_least(finding.severity, "warning")][:2]:
         print(f"        {finding.code} {finding.kind}: {finding.message} [{finding.cause}] at {finding.place}")
 
 
 def by_rule(results: Sequence[Judged]) -> None:
     """How often each rule spoke as the first cause or beside it, on healthy and on broken models."""
-    healthy, broken = (Counter(codes(one for one in results if bool(one.planted) == which)) for which in (False, True))
+    healthy, broken = (
+        Counter(codes(one for one in results if bool(one.model.planted) == which)) for which in (False, True)
+    )
     print("\nrule      healthy  broken   (warning or graver; folded findings counted too)")
     for code in RULES:
         if healthy[code] or broken[code]:
@@ -158,31 +164,30 @@ def share(part: Sequence[Judged], whole: Sequence[Judged]) -> str:
 
 def write(results: Sequence[Judged]) -> None:
     """The counts that `fanwise explain` shows."""
-    healthy = [one for one in results if not one.planted]
+    healthy = [one for one in results if not one.model.planted]
     counts = Counter(codes(healthy))
     text = json.dumps({"healthy": len(healthy), "alarms": {code: counts[code] for code in RULES if counts[code]}})
     RATES.write_text(text + "\n", encoding="utf-8")
 
 
+def chosen(framework: Framework, split: Split | None, name: str) -> list[Model]:
+    """The models of a framework, of one split where it is given, whose names contain a text."""
+    return [one for one in models(framework).values() if split in (None, one.split) and name in one.name]
+
+
 def main() -> None:
-    """Checks the whole collection."""
+    """Checks the models of one framework."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--framework", choices=COLLECTIONS, default="torch")
-    parser.add_argument("--half", choices=HALVES)
+    parser.add_argument("--framework", choices=get_args(Framework), default="torch")
+    parser.add_argument("--split", choices=get_args(Split))
     parser.add_argument("--only", default="", help="models whose names contain this")
     parser.add_argument("--write", action="store_true", help="write the counts for fanwise explain")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    collection = importlib.import_module(COLLECTIONS[asked.framework])
-    subjects = [one for one in (*collection.HEALTHY.values(), *collection.BROKEN.values()) if asked.only in one.name]
-    subjects = [one for one in subjects if asked.half in (None, HALVES[one.name in collection.HELD_OUT])]
-    results = [judged(one, collection, asked.seeds) for one in subjects]
+    check = checker(asked.framework)
+    results = [judged(model, check, asked.seeds) for model in chosen(asked.framework, asked.split, asked.only)]
     show(results)
     print(f"\n{len(results)} models, {asked.seeds} seeds each: {sum(one.seconds for one in results):.0f} s")
     if asked.write:
         write(results)
-
-
-if __name__ == "__main__":
-    main()

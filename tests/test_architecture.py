@@ -20,10 +20,10 @@ FLOORS = [
     "theory",
     "plan",
     "measure",
+    "adapters",
     "calibrate",
     "check",
     "lab",
-    "adapters",
     "targets",
     "torch",
     "jax",
@@ -161,10 +161,10 @@ def test_import_fanwise_loads_numpy_alone():
     assert not loaded("import fanwise") & (FRAMEWORKS | HEAVY | {"ml_dtypes"})
 
 
-def test_help_loads_no_framework():
+def test_help_loads_no_framework_and_no_rich():
     statement = "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n"
     statement += "    from fanwise.cli import app\n    app(['--help'], standalone_mode=False)"
-    assert not loaded(statement) & FRAMEWORKS
+    assert not loaded(statement) & (FRAMEWORKS | {"rich"})
 
 
 def test_files_are_short():

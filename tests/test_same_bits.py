@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.util import module_from_spec, spec_from_file_location
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,13 +25,14 @@ import fanwise.jax as fwj  # noqa: E402
 import fanwise.keras as fwk  # noqa: E402
 import fanwise.tensorflow as fwtf  # noqa: E402
 import fanwise.torch as fwt  # noqa: E402
+from bench.stream import same_bits  # noqa: E402
 from fanwise import Key, Layout, Normal  # noqa: E402
 from fanwise.lab.data import load_digits  # noqa: E402
 from fanwise.plan.manifest import Manifest, digest_of  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
 
 pytestmark = pytest.mark.slow
-SCRIPT = Path(__file__).parents[1] / "bench" / "same_bits.py"
+ROOT = Path(__file__).parents[1]
 SEED, BATCH = 2026, 64
 WIDTHS = (784, 100, 100, 10)
 UNIT = 2.0**-24
@@ -44,38 +44,30 @@ STREAMS = tuple(f"{layer}.{kind}" for layer in (0, 2, 4) for kind in ("weight", 
 # The laws, each framework in a process of its own
 
 
-def bench():
-    """The command, as a module."""
-    made = module_from_spec(spec := spec_from_file_location("same_bits", SCRIPT))
-    spec.loader.exec_module(made)
-    return made
-
-
 def test_every_framework_draws_one_digest_of_every_law_and_dtype():
-    done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, check=False, timeout=1200)
+    command = [sys.executable, "-m", "bench", "same_bits"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line for line in done.stdout.splitlines() if "one digest in" in line]
-    assert len(rows) == len(bench().LAWS) * len(bench().DTYPES) == 13 * 4
+    assert len(rows) == len(same_bits.LAWS) * len(same_bits.DTYPES) == 13 * 4
     places = {int(line.split()[-2]) for line in rows}
     assert places <= {12, 13, 14}  # not all laws are in torch's init, and the kernel may be absent
     assert "left out" not in done.stdout
 
 
 def test_a_digest_that_differs_is_found(capsys):
-    made = bench()
-    alike = {made.DEFINITION: {"normal float32": "aa"}, "here": {"normal float32": "aa"}, "elsewhere": {}}
-    assert made.report(alike)
+    alike = {same_bits.DEFINITION: {"normal float32": "aa"}, "here": {"normal float32": "aa"}, "elsewhere": {}}
+    assert same_bits.report(alike)
     assert "one digest in 2 places" in capsys.readouterr().out
-    assert not made.report({**alike, "elsewhere": {"normal float32": "ab"}})
+    assert not same_bits.report({**alike, "elsewhere": {"normal float32": "ab"}})
     assert "elsewhere has ab" in capsys.readouterr().out
 
 
 def test_one_step_of_one_number_is_another_digest():
-    made = bench()
-    drawn = Normal(0.02)(made.SHAPE, key=made.KEY)
+    drawn = Normal(0.02)(same_bits.SHAPE, key=same_bits.KEY)
     other = drawn.copy()
     other[-1, -1] = np.nextafter(other[-1, -1], np.float32(1))
-    assert made.digest(drawn) == made.digest(drawn.astype(">f4")) != made.digest(other)
+    assert same_bits.digest(drawn) == same_bits.digest(drawn.astype(">f4")) != same_bits.digest(other)
 
 
 # The reference network: built by each framework, filled from one manifest

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fanwise import Layout, glorot_uniform, he_normal, orthogonal
-from fanwise.graph.trace import Op, Parameter, Trace, Use
+from fanwise.graph.op import Op, Parameter, Use
+from fanwise.graph.trace import Trace
 from fanwise.measure.signal_statistics import Signals, likeness, moment_of, numbers_of, sampled, silent, stride_prime_to
 from fanwise.measure.weight_statistics import values_of, weigh
 

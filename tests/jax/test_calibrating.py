@@ -16,8 +16,7 @@ from jax import lax  # noqa: E402
 
 from fanwise.jax import ModelError, apply, calibrate, manifest, plan, verify  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
-
-from .zoo import equinox, linen, nnx, normal, of_linen  # noqa: E402
+from zoo.jax.tiny import equinox, linen, nnx, normal, of_linen  # noqa: E402
 
 FLOAT32 = 1e-5
 """What is promised of float32: |std - 1| of every calibrated op, in a run afterwards."""

@@ -12,8 +12,10 @@ import jax.numpy as jnp  # noqa: E402
 from fanwise.jax import Inputs, ModelError, apply, assert_healthy, check, plan  # noqa: E402
 from fanwise.jax.measure.observe import observe  # noqa: E402
 from fanwise.measure.weight_statistics import values_of  # noqa: E402
+from zoo.jax.tiny import normal  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
-from .zoo import ZOO, normal  # noqa: E402
+ZOO = models("jax", "structure")
 
 DEPTH, WIDTH, CLASSES = 8, 64, 10
 LABELS = jnp.arange(32) % CLASSES
@@ -250,13 +252,13 @@ def test_a_check_as_one_line_of_a_test():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["linen convolutions", "linen resnet", "linen transformer", "nnx net", "equinox net"])
 def test_planned_models_are_healthy(name):
-    model, inputs = ZOO[name].build()
+    model, inputs = ZOO[name].build(), ZOO[name].batch().args
     report = check(apply(model, plan(model, inputs), key=0), inputs)
     assert report.ok, str(report)
 
 
 def test_a_scanned_weight_is_not_used_twice():
-    model, inputs = ZOO["scanned layers"].build()
+    model, inputs = ZOO["scanned layers"].build(), ZOO["scanned layers"].batch().args
     assert "TWI001" not in codes(check(apply(model, plan(model, inputs), key=0), inputs))
 
 

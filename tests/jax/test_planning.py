@@ -14,8 +14,10 @@ from fanwise import Key  # noqa: E402
 from fanwise.graph.visitor import Watcher  # noqa: E402
 from fanwise.jax import Inputs, apply, manifest, materialize, parameters, plan, read, run, verify  # noqa: E402
 from fanwise.plan.manifest import Manifest  # noqa: E402
+from zoo.jax.tiny import nnx, normal  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
-from .zoo import ZOO, nnx, normal  # noqa: E402
+ZOO = models("jax", "structure")
 
 every = pytest.mark.parametrize("name", ZOO)
 pytestmark = pytest.mark.slow
@@ -35,7 +37,7 @@ def _shape_of(leaf):
 
 @every
 def test_every_parameter_of_the_zoo_has_a_role_and_a_law(name):
-    model, inputs = ZOO[name].build()
+    model, inputs = ZOO[name].build(), ZOO[name].batch().args
     made = plan(model, inputs)
     assert [row.path for row in made] == [found.path for found in parameters(model)]
     assert all(row.role not in ("unused", "other") and row.law is not None for row in made)
@@ -44,7 +46,7 @@ def test_every_parameter_of_the_zoo_has_a_role_and_a_law(name):
 
 @every
 def test_planned_weights_have_the_std_of_their_fans(name):
-    model, inputs = ZOO[name].build()
+    model, inputs = ZOO[name].build(), ZOO[name].batch().args
     made = plan(model, inputs)
     model = apply(model, made, key=0)
     for row in made:
@@ -68,7 +70,7 @@ class SecondMoments(Watcher):
 
 @pytest.mark.parametrize("name", ["linen mlp", "linen depthwise and transposed", "linen transformer", "equinox net"])
 def test_planned_maps_give_the_second_moment_that_the_plan_says(name):
-    model, inputs = ZOO[name].build()
+    model, inputs = ZOO[name].build(), ZOO[name].batch().args
     made = plan(model, inputs)
     look = SecondMoments()
     run(apply(model, made, key=0), Inputs(inputs), look)
@@ -79,14 +81,14 @@ def test_planned_maps_give_the_second_moment_that_the_plan_says(name):
 
 @every
 def test_shapes_alone_give_the_same_roles_and_fans(name):
-    model, inputs = ZOO[name].build()
+    model, inputs = ZOO[name].build(), ZOO[name].batch().args
     real, abstract = plan(model, inputs), plan(shapes_of(model), inputs)
     assert [(row.path, row.role, row.fans) for row in real] == [(row.path, row.role, row.fans) for row in abstract]
 
 
 @every
 def test_materialized_models_have_the_bits_of_applied_ones(name):
-    model, inputs = ZOO[name].build()
+    model, inputs = ZOO[name].build(), ZOO[name].batch().args
     made = plan(model, inputs)
     applied, fresh = apply(model, made, key=7), materialize(shapes_of(model), made, key=7)
     for row in made:
@@ -95,7 +97,7 @@ def test_materialized_models_have_the_bits_of_applied_ones(name):
 
 
 def test_values_are_those_of_the_law_and_the_path():
-    model, inputs = ZOO["linen mlp"].build()
+    model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
     made = plan(model, inputs)
     row = next(row for row in made if row.path == "Dense_1.kernel")
     expected = row.law(row.shape, key=Key(3).child("Dense_1.kernel"), layout=row.layout)
@@ -103,7 +105,7 @@ def test_values_are_those_of_the_law_and_the_path():
 
 
 def test_a_key_of_jax_is_a_key_of_the_model():
-    model, inputs = ZOO["linen mlp"].build()
+    model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
     made = plan(model, inputs)
     key = jax.random.key(9)
     pair = [apply(model, made, key=one) for one in (key, fanwise.Key(9, "", "jax key of 2 words"))]
@@ -112,7 +114,7 @@ def test_a_key_of_jax_is_a_key_of_the_model():
 
 def test_the_model_that_is_given_stays_as_it_is():
     for name in ("linen mlp", "nnx net", "equinox net"):
-        model, inputs = ZOO[name].build()
+        model, inputs = ZOO[name].build(), ZOO[name].batch().args
         before = {found.path: read(model, found.path) for found in parameters(model)}
         made = apply(model, plan(model, inputs), key=0)
         assert all(np.array_equal(read(model, path), values) for path, values in before.items())
@@ -122,16 +124,16 @@ def test_the_model_that_is_given_stays_as_it_is():
 
 
 def test_applied_models_run():
-    model, inputs = ZOO["linen scanned transformer"].build()
+    model, inputs = ZOO["linen scanned transformer"].build(), ZOO["linen scanned transformer"].batch().args
     module, variables = apply(model, plan(model, inputs), key=0)
     assert bool(jnp.isfinite(module.apply(variables, *inputs)).all())
-    network, inputs = ZOO["nnx vision transformer"].build()
+    network, inputs = ZOO["nnx vision transformer"].build(), ZOO["nnx vision transformer"].batch().args
     made = apply(network, plan(network, inputs), key=0)
     assert made(*inputs).shape == (8, 10)
 
 
 def test_only_some_and_those_of_a_checkpoint():
-    model, inputs = ZOO["linen mlp"].build()
+    model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
     made = plan(model, inputs)
     before = read(model, "Dense_0.kernel")
     for options in ({"only": "Dense_2.*"}, {"skip_loaded": ["Dense_0.kernel"]}):
@@ -151,7 +153,7 @@ def test_tied_parameters_are_drawn_once():
 
 
 def test_other_dtypes_hold_the_same_numbers_rounded():
-    model, inputs = ZOO["linen mlp"].build()
+    model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
     made = plan(model, inputs)
     half = model[0], jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model[1])
     wide, narrow = apply(model, made, 0), apply(half, made, 0)
@@ -159,7 +161,7 @@ def test_other_dtypes_hold_the_same_numbers_rounded():
 
 
 def test_a_manifest_says_what_differs():
-    model, inputs = ZOO["linen mlp"].build()
+    model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
     made = plan(model, inputs)
     module, variables = apply(model, made, 7)
     kept = Manifest.from_toml(manifest((module, variables), made, 7).to_toml(full=True))
@@ -169,8 +171,8 @@ def test_a_manifest_says_what_differs():
 
 
 def test_a_plan_for_another_model_is_refused():
-    model, inputs = ZOO["linen mlp"].build()
-    other, _ = ZOO["linen convolutions"].build()
+    model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
+    other = ZOO["linen convolutions"].build()
     with pytest.raises(ValueError, match="the plan is for another model"):
         apply(other, plan(model, inputs), key=0)
     with pytest.raises(TypeError, match="expected a fanwise Plan"):
@@ -179,7 +181,7 @@ def test_a_plan_for_another_model_is_refused():
 
 @pytest.mark.parametrize("key", [1.5, "0", True, None, np.random.default_rng(0)])
 def test_what_is_no_key_is_refused(key):
-    model, inputs = ZOO["linen mlp"].build()
+    model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
     with pytest.raises(TypeError):
         apply(model, plan(model, inputs), key=key)
 
@@ -204,13 +206,13 @@ def test_numbers_that_a_dtype_cannot_hold_are_refused_before_any_is_drawn():
     ],
 )
 def test_inputs_that_cannot_be_read(inputs, error, message):
-    model, _ = ZOO["linen mlp"].build()
+    model = ZOO["linen mlp"].build()
     with pytest.raises(error, match=message):
         plan(model, inputs)
 
 
 def test_an_unknown_recipe_and_an_unknown_path():
-    model, inputs = ZOO["linen mlp"].build()
+    model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
     with pytest.raises(ValueError, match="nonsense"):
         plan(model, inputs, "nonsense")
     with pytest.raises(KeyError, match="no parameter 'x'"):

@@ -14,8 +14,10 @@ from fanwise import Layout  # noqa: E402
 from fanwise.graph.visitor import Watcher  # noqa: E402
 from fanwise.jax import Inputs, ModelError, parameters, run  # noqa: E402
 from fanwise.laws.layout import Fused  # noqa: E402
+from zoo.jax.tiny import normal, tokens  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
-from .zoo import ZOO, normal, tokens  # noqa: E402
+ZOO = models("jax", "structure")
 
 
 def traced(function, params, *inputs):
@@ -138,6 +140,19 @@ def test_which_operand_of_the_scores_is_the_query():
         product = next(op for op in trace.ops if op.kind == "matmul")
         paths = [trace.ops[source].uses[0].path for source in product.inputs]
         assert paths == ["q", "k"]
+
+
+@pytest.mark.parametrize("factor", ["parameter", "mask"])
+def test_the_weights_of_a_softmax_come_first_though_they_are_scaled(factor):
+    def attention(p, x):
+        weights = jax.nn.softmax(x @ p["q"], axis=-1)
+        weights = weights * (p["s"] if factor == "parameter" else jnp.tanh(x[..., :5]))
+        return jnp.einsum("bkd,bqk->bqd", x @ p["v"], weights)
+
+    trace = traced(attention, {"q": normal(16, 5), "v": normal(16, 8), "s": normal(5)}, normal(2, 5, 16))
+    product = next(op for op in trace.ops if op.kind == "matmul")
+    assert trace.ops[product.inputs[0]].kind == ("scale" if factor == "parameter" else "mul")
+    assert trace.ops[product.inputs[1]].uses[0].path == "v"
 
 
 # Functions of single values.
@@ -272,7 +287,7 @@ def test_calls_are_entered():
 
 
 def test_layers_of_a_scan_are_a_stack():
-    model, inputs = ZOO["scanned layers"].build()
+    model, inputs = ZOO["scanned layers"].build(), ZOO["scanned layers"].batch().args
     trace = run(model, Inputs(inputs))
     assert len(trace.uses["layers.in"]) == 3
     assert [op.call for op, _ in trace.uses["layers.in"]] == [0, 1, 2]
@@ -340,20 +355,20 @@ def test_one_array_in_two_places_is_one_parameter():
 @pytest.mark.parametrize("name", ZOO)
 def test_every_parameter_of_the_zoo_is_explained(name):
     specimen = ZOO[name]
-    model, inputs = specimen.build()
+    model, inputs = specimen.build(), specimen.batch().args
     trace = run(model, Inputs(inputs))
     assert trace.unused == ()
     for path, uses in trace.uses.items():
         maps = [use for _, use in uses if use.role in ("weight", "recurrent", "table")]
         assert all(use.layout is not None for use in maps), path
     assert all(op.kind != "other" for op in trace.ops), [op.name for op in trace.ops if op.kind == "other"]
-    assert len(trace.joins) == specimen.joins
+    assert len(trace.joins) == specimen.traits.joins
     assert all(text.startswith("cond") for text in trace.unseen)
 
 
 def test_shapes_alone_give_the_same_trace():
     for name in ("linen scanned transformer", "scanned layers", "equinox attention"):
-        model, inputs = ZOO[name].build()
+        model, inputs = ZOO[name].build(), ZOO[name].batch().args
         shapes = jax.tree.map(_shape_of, model[1])
         given = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs)
         real, abstract = run(model, Inputs(inputs)), run((model[0], shapes), Inputs(given))
@@ -367,7 +382,7 @@ def _shape_of(leaf):
 
 
 def test_the_model_is_left_as_it_was():
-    model, inputs = ZOO["nnx net"].build()
+    model, inputs = ZOO["nnx net"].build(), ZOO["nnx net"].batch().args
     before = [np.array(leaf) for leaf in jax.tree.leaves(jax.tree.map(np.asarray, _state(model)))]
     run(model, Inputs(inputs))
     after = [np.array(leaf) for leaf in jax.tree.leaves(jax.tree.map(np.asarray, _state(model)))]

@@ -1,6 +1,6 @@
 """Breaks of most kinds in one network: each is named first, and the network without them is healthy.
 
-`bench/false_alarms.py --framework keras` judges the check on many networks and on all kinds.
+`python -m bench false_alarms --framework keras` judges the check on many networks and on all kinds.
 """
 
 import math

@@ -169,6 +169,17 @@ def test_slices_of_a_fused_projection_are_told_in_the_layout():
     assert trace.ops[0].detail["blocks"] == ("query", "key", "value")
 
 
+def test_slices_after_an_activation_are_told_in_the_layout():
+    def call(self, x):
+        left, right = ops.split(self.both(x), 2, axis=-1)
+        return ops.matmul(left, ops.transpose(right))
+
+    model = built(call, noise(4, 8), both=layers.Dense(24, activation="relu"))
+    trace = traced(model, noise(4, 8))
+    assert kinds(trace)[:4] == ["linear", "activation", "slice", "slice"]
+    assert trace.ops[0].uses[0].layout == Layout.dense("in out").fuse(1, (12, 12))
+
+
 def test_attention_written_by_keras_feeds_its_parts():
     start = keras.Input((6, 16))
     model = keras.Model(start, layers.MultiHeadAttention(2, 8, name="a")(start, start))

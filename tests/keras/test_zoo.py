@@ -5,24 +5,11 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="keras is not installed: pip install 'fanwise[keras]'")
 
-import importlib.util  # noqa: E402
-import sys  # noqa: E402
-from pathlib import Path  # noqa: E402
-
 import fanwise.keras as fwk  # noqa: E402
 from fanwise.graph.visitor import Watcher  # noqa: E402
 from fanwise.plan.manifest import Manifest  # noqa: E402
+from zoo.keras import tiny as ZOO  # noqa: E402, N812
 
-
-def _zoo():
-    spec = importlib.util.spec_from_file_location("keras_zoo", Path(__file__).with_name("zoo.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["keras_zoo"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-ZOO = _zoo()
 NAMES = [
     pytest.param(specimen, id=specimen.name, marks=[pytest.mark.slow] if specimen.slow else []) for specimen in ZOO.ZOO
 ]

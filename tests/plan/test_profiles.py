@@ -12,7 +12,8 @@ import pytest
 
 from fanwise import Layout
 from fanwise.graph.context import Surroundings
-from fanwise.graph.trace import INPUT, Op, Parameter, Trace, Use
+from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Fused
 from fanwise.plan.recipes.profiles import PROFILES
 from fanwise.plan.recipes.registry import RECIPES

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from fanwise import NONLINEARITIES, Layout, Normal, Zeros, gain
-from fanwise.graph.trace import INPUT, Op, Parameter, Trace, Use
+from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.trace import Trace
 from fanwise.laws.composite import Blocks
 from fanwise.laws.layout import Fused
 from fanwise.plan.recipes.published import PUBLISHED

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fanwise import Layout, Normal, Ones, VarianceScaling, Zeros
-from fanwise.graph.trace import INPUT, Op, Parameter, Trace, Use
+from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.trace import Trace
 from fanwise.theory.propagation import SAMPLES, propagate
 
 WIDTH = 512

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fanwise import Layout, Normal, Ones, VarianceScaling, Zeros
-from fanwise.graph.trace import INPUT, Op, Parameter, Trace, Use
+from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.trace import Trace
 from fanwise.theory import padding, windows
 from fanwise.theory.meanfield.finite_width import log_lengths
 from fanwise.theory.meanfield.maps import MeanField

@@ -19,9 +19,11 @@ from fanwise.laws.composite import ICNR, Blocks  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
 from fanwise.plan.row import Row  # noqa: E402
 from fanwise.torch.weights.tensors import array_of  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
 from .traced import made, normal  # noqa: E402
-from .zoo import ZOO  # noqa: E402
+
+ZOO = models("torch", "structure")
 
 SEED = 3
 OUT_IN = Layout.dense("out in")
@@ -79,7 +81,7 @@ every = pytest.mark.parametrize("specimen", ZOO.values(), ids=ZOO)
 @every
 def test_every_row_is_the_numpy_call_and_all_else_is_as_before(specimen):
     model = made(specimen)
-    args, kwargs = specimen.inputs()
+    args, kwargs = specimen.batch()
     plan = fwt.plan(model, fwt.Inputs(args, kwargs))
     before = {path: tensor.detach().clone() for path, tensor in model.state_dict(keep_vars=True).items()}
     flags = {path: (tensor.requires_grad, tensor.grad_fn) for path, tensor in model.named_parameters()}

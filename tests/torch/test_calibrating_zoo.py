@@ -5,9 +5,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from fanwise.torch import Inputs, calibrate  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
 from .traced import made  # noqa: E402
-from .zoo import ZOO  # noqa: E402
+
+ZOO = models("torch", "structure")
 
 FLOAT32 = 1e-5
 MAGNIFIED = {"siren": 1e-3}
@@ -17,7 +19,7 @@ MAGNIFIED = {"siren": 1e-3}
 @pytest.mark.slow
 @pytest.mark.parametrize("specimen", ZOO.values(), ids=ZOO)
 def test_targets_are_reached_in_one_forward(specimen):
-    model, inputs = made(specimen), Inputs(*specimen.inputs())
+    model, inputs = made(specimen), Inputs(*specimen.batch())
     first = calibrate(model, inputs)
     again = calibrate(model, inputs)
     assert first.forwards == 1

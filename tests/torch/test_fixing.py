@@ -22,9 +22,11 @@ from fanwise.plan.plan import Plan  # noqa: E402
 from fanwise.plan.row import Row, holds  # noqa: E402
 from fanwise.torch.api.fix import fix  # noqa: E402
 from fanwise.torch.weights.tensors import array_of  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
 from .traced import made  # noqa: E402
-from .zoo import ZOO  # noqa: E402
+
+ZOO = models("torch", "structure")
 
 
 def report(*findings):
@@ -87,7 +89,7 @@ def assert_orthogonal(values, singular):
 @pytest.mark.parametrize("specimen", ZOO.values(), ids=ZOO)
 def test_the_code_draws_every_parameter_of_the_zoo_by_its_law(specimen):
     model = made(specimen)
-    args, kwargs = specimen.inputs()
+    args, kwargs = specimen.batch()
     plan = fwt.plan(model, fwt.Inputs(args, kwargs))
     rows = [row for row in plan if row.law is not None]
     before = state(model)

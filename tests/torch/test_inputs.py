@@ -16,9 +16,12 @@ from torch import nn  # noqa: E402
 import fanwise.torch as fwt  # noqa: E402
 from fanwise.torch.trace.input_specs import DTYPES, parse  # noqa: E402
 from fanwise.torch.trace.inputs import as_inputs  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
 from .traced import made, normal  # noqa: E402
-from .zoo import TRANSFORMERS  # noqa: E402
+
+ZOO = models("torch", "structure")
+TRANSFORMERS = {name: specimen for name, specimen in ZOO.items() if specimen.family == "hf"}
 
 Pair = namedtuple("Pair", "first second")
 
@@ -213,7 +216,7 @@ def test_configurations_say_what_their_models_take(specimen):
     found = as_inputs(model)
     assert all(torch.equal(value, again) for value, again in zip(*map(tensors, (found, as_inputs(model))), strict=True))
     used = {use.path for op in fwt.run(model, found).ops for use in op.uses}
-    args, kwargs = specimen.inputs()
+    args, kwargs = specimen.batch()
     assert used == {use.path for op in fwt.run(model, fwt.Inputs(args, kwargs)).ops for use in op.uses}
 
 
@@ -227,5 +230,5 @@ def test_configured_inputs_fit_bfloat16_and_meta_models(name):
         pytest.skip("transformers is not installed")
     fwt.run(made(TRANSFORMERS[name]).bfloat16(), as_inputs(made(TRANSFORMERS[name]).bfloat16()))
     with torch.device("meta"):
-        model = TRANSFORMERS[name].build(TRANSFORMERS[name].depth)
+        model = TRANSFORMERS[name].build()
     assert all(value.is_meta for value in tensors(as_inputs(model)))

@@ -5,8 +5,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 nn, F = torch.nn, torch.nn.functional
 
+from zoo.registry import models  # noqa: E402
+
 from .traced import Wrapped, normal, traced, traced_specimen  # noqa: E402
-from .zoo import ZOO  # noqa: E402
+
+ZOO = models("torch", "structure")
 
 X = normal(4, 6)
 

@@ -12,9 +12,11 @@ from fanwise import Layout  # noqa: E402
 from fanwise.plan.manifest import Manifest  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
 from fanwise.plan.row import Row  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
 from .traced import made  # noqa: E402
-from .zoo import ZOO  # noqa: E402
+
+ZOO = models("torch", "structure")
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.complex64]
 
@@ -101,7 +103,7 @@ def test_specimens(name):
     specimen = next((found for key, found in ZOO.items() if key.startswith(name)), None)
     if specimen is None:
         pytest.skip("transformers is not installed")
-    model, (args, kwargs) = made(specimen), specimen.inputs()
+    model, (args, kwargs) = made(specimen), specimen.batch()
     plan = fwt.plan(model, fwt.Inputs(args, kwargs))
     text = fwt.manifest(fwt.apply(model, plan, 1), plan, 1).to_toml(full=True)
     assert fwt.verify(model, Manifest.from_toml(text)) == ()

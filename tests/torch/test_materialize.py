@@ -16,9 +16,11 @@ import fanwise as fw  # noqa: E402
 import fanwise.torch as fwt  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
 from fanwise.plan.row import Row  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
 from .traced import made  # noqa: E402
-from .zoo import ZOO  # noqa: E402
+
+ZOO = models("torch", "structure")
 
 SEED = 5
 
@@ -99,10 +101,10 @@ def test_specimens_are_materialised_from_their_own_plan(name):
         pytest.skip("transformers is not installed")
     specimen = ZOO[name]
     model = made(specimen)
-    args, kwargs = specimen.inputs()
+    args, kwargs = specimen.batch()
     plan = fwt.plan(model, fwt.Inputs(args, kwargs))
     fwt.apply(model, plan, SEED)
-    other = on_meta(lambda: specimen.build(specimen.depth))
+    other = on_meta(lambda: specimen.build())
     left = fwt.materialize(other, plan, SEED)
     there = dict(other.named_parameters(remove_duplicate=False))
     assert set(left.parameters) <= {row.path for row in plan.kept}

@@ -13,8 +13,11 @@ import fanwise as fw  # noqa: E402
 import fanwise.torch as fwt  # noqa: E402
 from fanwise.plan.roles import ROLES  # noqa: E402
 from fanwise.torch import Inputs  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
-from .zoo import ZOO, block_names  # noqa: E402
+from .traced import block_names  # noqa: E402
+
+ZOO = models("torch", "structure")
 
 SPECIMENS = list(ZOO.values())
 DEEPEST = 64
@@ -26,17 +29,17 @@ UNKNOWN = {"positive"}
 """Models that make their weights from parameters in a way of their own, so the plan leaves those as they are."""
 
 every = pytest.mark.parametrize("specimen", SPECIMENS, ids=lambda s: s.name)
-deep = pytest.mark.parametrize("specimen", [s for s in SPECIMENS if s.deep], ids=lambda s: s.name)
-with_logits = pytest.mark.parametrize("specimen", [s for s in SPECIMENS if s.logits], ids=lambda s: s.name)
+deep = pytest.mark.parametrize("specimen", [s for s in SPECIMENS if s.traits.deep], ids=lambda s: s.name)
+with_logits = pytest.mark.parametrize("specimen", [s for s in SPECIMENS if s.traits.logits], ids=lambda s: s.name)
 
 
 def built(specimen, depth=None, seed=0):
     torch.manual_seed(seed)
-    return specimen.build(depth or specimen.depth)
+    return specimen.build(depth or specimen.traits.depth)
 
 
 def inputs_of(specimen):
-    args, kwargs = specimen.inputs()
+    args, kwargs = specimen.batch()
     return Inputs(args, kwargs)
 
 
@@ -60,7 +63,7 @@ def guessing_loss(specimen, model):
     """The expected cross-entropy of labels that are drawn evenly, over ln C."""
     inputs = inputs_of(specimen)
     with evaluating(model):
-        logits = specimen.logits(model(*inputs.args, **inputs.kwargs)).float()
+        logits = specimen.traits.logits(model(*inputs.args, **inputs.kwargs)).float()
     loss = (logits.logsumexp(-1) - logits.mean(-1)).mean().item()
     return loss / math.log(logits.shape[-1])
 
@@ -100,7 +103,7 @@ def test_every_parameter_has_a_law_or_a_reason_to_be_left(specimen):
         assert row.op or row.role == "unused"
         if row.role in ("weight", "branch_end", "head", "recurrent") and row.law is not None and len(row.shape) > 1:
             assert row.layout is not None or row.guess or row.dtype.startswith("complex"), row
-    assert {row.path for row in plan if row.role == "unused"} <= set(specimen.unused)
+    assert {row.path for row in plan if row.role == "unused"} <= set(specimen.traits.unused)
 
 
 @every
@@ -146,7 +149,7 @@ def test_a_loud_head_is_seen():
     assert guessing_loss(specimen, model) > 1.06
 
 
-@pytest.mark.parametrize("specimen", [s for s in SPECIMENS if s.blocks], ids=lambda s: s.name)
+@pytest.mark.parametrize("specimen", [s for s in SPECIMENS if s.traits.blocks], ids=lambda s: s.name)
 def test_blocks_keep_their_stream(specimen):
     model, plan = planned(specimen)
     fwt.apply(model, plan, key=0)
@@ -159,9 +162,9 @@ def test_blocks_keep_their_stream(specimen):
 def test_sixty_four_blocks_keep_their_stream(specimen):
     model, plan = planned(specimen, DEEPEST)
     fwt.apply(model, plan, key=0)
-    if specimen.logits is not None:
+    if specimen.traits.logits is not None:
         assert abs(guessing_loss(specimen, model) - 1) < 0.06
-    if specimen.blocks is None:
+    if specimen.traits.blocks is None:
         return
     ratios = block_ratios(specimen, model)[specimen.name in GROWS_ONCE :]
     assert all(0.2 < ratio < 5 for ratio in ratios)

@@ -15,9 +15,11 @@ from fanwise.plan.row import Row  # noqa: E402
 from fanwise.torch.api.plan import plan  # noqa: E402
 from fanwise.torch.trace.run import Inputs, run  # noqa: E402
 from fanwise.torch.weights.apply import apply  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
 from .traced import Wrapped, made, normal, traced_specimen  # noqa: E402
-from .zoo import ZOO  # noqa: E402
+
+ZOO = models("torch", "structure")
 
 
 def planned(model, inputs, name):
@@ -54,10 +56,10 @@ def row_of(case, choice):
 @pytest.mark.parametrize("specimen", ["nn_transformer", "nn_lstm_projected", "residual_conv", "swiglu_lm", "unet"])
 def test_a_planned_model_runs(name, specimen):
     model = made(ZOO[specimen])
-    args, kwargs = ZOO[specimen].inputs()
+    args, kwargs = ZOO[specimen].batch()
     applied(model, Inputs(args, kwargs), name)
     with torch.no_grad():
-        assert ZOO[specimen].logits(model(*args, **kwargs)).isfinite().all()
+        assert ZOO[specimen].traits.logits(model(*args, **kwargs)).isfinite().all()
 
 
 # torch's own layers
@@ -245,31 +247,31 @@ def one_stack():
 def test_after_fixup_every_branch_and_every_logit_is_0(specimen):
     """numbers 12: the loss is ln C."""
     model = made(specimen)
-    args, kwargs = specimen.inputs()
+    args, kwargs = specimen.batch()
     inputs = Inputs(args, kwargs)
     applied(model, inputs, "fixup")
     sizes = Sizes()
     trace = run(model, inputs, sizes)
-    assert len(trace.joins) >= specimen.depth
+    assert len(trace.joins) >= specimen.traits.depth
     assert [sizes.moments[join.branch] for join in trace.joins] == [0.0] * len(trace.joins)
     with torch.no_grad():
-        logits = specimen.logits(model.eval()(*args, **kwargs))
+        logits = specimen.traits.logits(model.eval()(*args, **kwargs))
     assert not logits.any()
     loss = nn.functional.cross_entropy(logits.flatten(0, -2), torch.zeros(logits[..., 0].numel(), dtype=torch.long))
-    assert float(loss) == pytest.approx(math.log(specimen.classes), rel=1e-6)
+    assert float(loss) == pytest.approx(math.log(specimen.traits.classes), rel=1e-6)
 
 
 @pytest.mark.parametrize("specimen", one_stack(), ids=lambda specimen: specimen.name)
 def test_after_fixup_every_branch_can_leave_0(specimen):
     """The last factor of every branch has a gradient once the head has moved."""
     model = made(specimen)
-    args, kwargs = specimen.inputs()
+    args, kwargs = specimen.batch()
     rows = applied_rows(model, Inputs(args, kwargs))
     heads = [path for path, row in rows.items() if row.role == "head"]
     with torch.no_grad():
         for path in heads:
             model.get_parameter(path).normal_(generator=torch.Generator().manual_seed(3))
-    logits = specimen.logits(model.eval()(*args, **kwargs))
+    logits = specimen.traits.logits(model.eval()(*args, **kwargs))
     nn.functional.cross_entropy(logits.flatten(0, -2), torch.ones(logits[..., 0].numel(), dtype=torch.long)).backward()
     stuck = [path for path, row in rows.items() if row.role in ENDS and row.law == Zeros() and not moves(model, path)]
     assert not stuck
@@ -370,9 +372,9 @@ def logits_of(model, ids):
 def test_gpt2_names_no_module():
     """The ends of the branches are found by what they do, whatever their names: nanoGPT's usual bug."""
     specimen = ZOO["swiglu_lm"]
-    rows = planned(made(specimen), Inputs(*specimen.inputs()), "gpt2")
-    ends = {path for path, row in rows.items() if row.std == pytest.approx(0.02 / math.sqrt(2 * specimen.depth))}
-    assert len(ends) == 2 * specimen.depth
+    rows = planned(made(specimen), Inputs(*specimen.batch()), "gpt2")
+    ends = {path for path, row in rows.items() if row.std == pytest.approx(0.02 / math.sqrt(2 * specimen.traits.depth))}
+    assert len(ends) == 2 * specimen.traits.depth
     assert {row.std for path, row in rows.items() if row.role in ("weight", "head", "embedding")} == {0.02}
 
 

@@ -22,9 +22,11 @@ from torch.nn.modules import module as module_hooks  # noqa: E402
 from fanwise.laws.elementwise import Normal, Zeros  # noqa: E402
 from fanwise.torch.trace.provenance import parameters  # noqa: E402
 from fanwise.torch.trace.run import Inputs, ModelError, run, second_moment  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
 from .traced import Wrapped, kinds, made, normal, traced, traced_specimen  # noqa: E402
-from .zoo import ZOO  # noqa: E402
+
+ZOO = models("torch", "structure")
 
 every = pytest.mark.parametrize("specimen", ZOO.values(), ids=ZOO)
 X = normal(4, 6)
@@ -62,7 +64,7 @@ def test_a_run_leaves_no_trace(specimen):
     model = made(specimen)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    args, kwargs = specimen.inputs()
+    args, kwargs = specimen.batch()
     given = [raw(t) for t in (*args, *kwargs.values()) if torch.is_tensor(t)]
     before = state(model)
     run(model, Inputs(args, kwargs))
@@ -136,8 +138,8 @@ def test_an_untouched_cuda_is_not_seeded():
 @every
 def test_every_parameter_is_used_but_the_unused(specimen):
     trace = traced_specimen(specimen)
-    dead = {path for path in specimen.unused if path.startswith("fnet.pooler")}  # runs, but to no effect
-    assert set(trace.unused) == set(specimen.unused) - dead
+    dead = {path for path in specimen.traits.unused if path.startswith("fnet.pooler")}  # runs, but to no effect
+    assert set(trace.unused) == set(specimen.traits.unused) - dead
     names = dict(made(specimen).named_parameters())
     assert list(trace.uses) == list(names)
     assert {p.path: p.shape for p in trace.parameters} == {n: tuple(t.shape) for n, t in names.items()}
@@ -166,7 +168,7 @@ def test_modules_of_torch_are_seen_as_what_they_are(specimen):
     for path, module in model.named_modules():
         if type(module) in wanted:
             module.register_forward_hook(lambda *a, path=path: note(*a, path))
-    args, kwargs = specimen.inputs()
+    args, kwargs = specimen.batch()
     with torch.no_grad():
         model(*args, **kwargs)
     paths = {path for _, path, _ in calls}
@@ -184,13 +186,13 @@ NOT_ON_META = {
     "skip_init": "is made with a tensor from the CPU",
     "layer_scale": "is made with a tensor from the CPU",
 }
-"""Specimens that cannot run on meta tensors, and why: plain PyTorch cannot run them there either."""
+"""Models that cannot run on meta tensors, and why: plain PyTorch cannot run them there either."""
 
 
 def on_meta(specimen):
     with torch.device("meta"):
         model = made(specimen)
-    return model, Inputs(*torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.to("meta"), specimen.inputs()))
+    return model, Inputs(*torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.to("meta"), specimen.batch()))
 
 
 @every
@@ -223,7 +225,7 @@ def test_fake_tensors_give_the_same_trace(name):
         pytest.skip("transformers is not installed")
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         model = made(ZOO[name])
-        args, kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, mode.from_tensor, ZOO[name].inputs())
+        args, kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, mode.from_tensor, ZOO[name].batch())
         trace = run(model, Inputs(args, kwargs))
     hidden = ("constant", "causal")  # transformers replaces the causal flag by a mask where tensors are fake
     assert without(trace, *hidden) == without(traced_specimen(ZOO[name]), *hidden)

@@ -12,11 +12,13 @@ nn, F = torch.nn, torch.nn.functional
 from fanwise.torch.measure import taps  # noqa: E402
 from fanwise.torch.measure.observe import observe  # noqa: E402
 from fanwise.torch.trace.run import Inputs  # noqa: E402
+from zoo.registry import models  # noqa: E402
 
 from .traced import made, normal  # noqa: E402
-from .zoo import ZOO  # noqa: E402
 
-SCORED = {name: specimen for name, specimen in ZOO.items() if specimen.logits is not None and name != "fourier"}
+ZOO = models("torch", "structure")
+
+SCORED = {name: specimen for name, specimen in ZOO.items() if specimen.traits.logits is not None and name != "fourier"}
 NO_HOOK = {"bloom": "gelu_impl"}  # a custom autograd function: what its forward computes has no gradient
 CHANNELS_FIRST = ("resnet", "regnet", "unet", "inception", "densenet", "residual_conv", "conv_grouped")
 ACTIVATIONS = {nn.ReLU: F.relu, nn.GELU: F.gelu, nn.Tanh: torch.tanh, nn.Sigmoid: torch.sigmoid, nn.SiLU: F.silu}
@@ -107,9 +109,9 @@ def compared(observation, hooked):
 @pytest.mark.parametrize("name", SCORED)
 def test_every_module_of_the_zoo_is_measured_as_plain_hooks_see_it(name):
     specimen = SCORED[name]
-    model, inputs = made(specimen), specimen.inputs()
-    hooked = Hooked(model, inputs, lambda outputs: weighted(specimen.logits(outputs)))
-    seen = observe(model, Inputs(*inputs), None, lambda outputs: weighted(specimen.logits(outputs)))
+    model, inputs = made(specimen), specimen.batch()
+    hooked = Hooked(model, inputs, lambda outputs: weighted(specimen.traits.logits(outputs)))
+    seen = observe(model, Inputs(*inputs), None, lambda outputs: weighted(specimen.traits.logits(outputs)))
     assert math.isclose(seen.loss.value, hooked.loss.item(), rel_tol=1e-4, abs_tol=1e-7)
     number = 0
     for op, signal, key in compared(seen, hooked):
@@ -134,7 +136,7 @@ def test_every_module_of_the_zoo_is_measured_as_plain_hooks_see_it(name):
 
 def test_a_gradient_that_is_off_by_a_percent_is_seen():
     specimen = SCORED["mlp"]
-    model, inputs = made(specimen), specimen.inputs()
+    model, inputs = made(specimen), specimen.batch()
     hooked = Hooked(model, inputs, lambda outputs: 1.01 * weighted(outputs))
     seen = observe(model, Inputs(*inputs), None, weighted)
     pairs = [(signal.gradient, hooked.gradients[key]) for _, signal, key in compared(seen, hooked)]
@@ -145,7 +147,7 @@ def test_a_gradient_that_is_off_by_a_percent_is_seen():
 @pytest.mark.parametrize("name", CHANNELS_FIRST)
 def test_units_of_convolutions_are_their_channels(name):
     specimen = ZOO[name]
-    model, inputs = made(specimen), specimen.inputs()
+    model, inputs = made(specimen), specimen.batch()
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
@@ -153,7 +155,7 @@ def test_units_of_convolutions_are_their_channels(name):
                 module.bias[: len(module.bias) // 4] = -1  # a quarter of the channels is off everywhere
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 module.weight[: len(module.weight) // 4], module.bias[: len(module.bias) // 4] = 0, -1
-    hooked = Hooked(model, inputs, lambda outputs: weighted(specimen.logits(outputs)))
+    hooked = Hooked(model, inputs, lambda outputs: weighted(specimen.traits.logits(outputs)))
     seen = observe(model, Inputs(*inputs), None)
     shares = [
         (signal.silent, constant_share(hooked.values[key], 1 if len(op.shape) == 4 else -1))

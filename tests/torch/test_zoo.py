@@ -7,18 +7,24 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from .zoo import HANDMADE, NATIVE, TRANSFORMERS, ZOO, Specimen, block_names  # noqa: E402
+from zoo.model import Model  # noqa: E402
+from zoo.registry import models  # noqa: E402
+
+from .traced import block_names  # noqa: E402
+
+ZOO = models("torch", "structure")
+TRANSFORMERS = {name: specimen for name, specimen in ZOO.items() if specimen.family == "hf"}
 
 DEEP = 64
 
 
-def made(specimen: Specimen, depth: int | None = None) -> Any:
+def made(specimen: Model, depth: int | None = None) -> Any:
     torch.manual_seed(0)
-    return specimen.build(specimen.depth if depth is None else depth)
+    return specimen.build() if depth is None else specimen.build(depth)
 
 
-def run(specimen: Specimen, model: Any) -> Any:
-    args, kwargs = specimen.inputs()
+def run(specimen: Model, model: Any) -> Any:
+    args, kwargs = specimen.batch()
     torch.manual_seed(1)
     return model(*args, **kwargs)
 
@@ -48,18 +54,18 @@ def test_forward_is_finite_and_its_logits_range_over_the_classes(specimen):
     assert model is not made(specimen)
     with torch.no_grad():
         output = run(specimen, model)
-    assert (specimen.classes is None) == (specimen.logits is None)
-    if specimen.logits is not None:
-        logits = specimen.logits(output)
-        assert logits.shape[-1] == specimen.classes
+    assert (specimen.traits.classes is None) == (specimen.traits.logits is None)
+    if specimen.traits.logits is not None:
+        logits = specimen.traits.logits(output)
+        assert logits.shape[-1] == specimen.traits.classes
         assert logits.isfinite().all()
 
 
 @every
 def test_blocks_are_as_many_as_the_depth(specimen):
-    for depth in (specimen.shallowest, specimen.depth, 3):
+    for depth in (specimen.traits.shallowest, specimen.traits.depth, 3):
         names = block_names(specimen, made(specimen, depth))
-        assert len(names) == (0 if specimen.blocks is None else depth)
+        assert len(names) == (0 if specimen.traits.blocks is None else depth)
         assert not any(name.startswith(f"{other}.") for name in names for other in names)
 
 
@@ -67,8 +73,8 @@ def test_blocks_are_as_many_as_the_depth(specimen):
 def test_unused_parameters_are_those_without_a_gradient(specimen):
     model = made(specimen)
     sum(part.sum() for part in floats(run(specimen, model))).backward()
-    assert without_gradient(model) == set(specimen.unused)
-    assert len(specimen.unused) == len(set(specimen.unused))
+    assert without_gradient(model) == set(specimen.traits.unused)
+    assert len(specimen.traits.unused) == len(set(specimen.traits.unused))
 
 
 @every
@@ -81,10 +87,10 @@ def test_build_and_forward_repeat_bit_for_bit(specimen):
     assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
 
 
-@pytest.mark.parametrize("specimen", [s for s in ZOO.values() if s.deep], ids=lambda specimen: specimen.name)
+@pytest.mark.parametrize("specimen", [s for s in ZOO.values() if s.traits.deep], ids=lambda specimen: specimen.name)
 def test_a_deep_one_has_64_blocks_and_runs(specimen):
     model = made(specimen, DEEP).eval()
-    assert specimen.blocks is None or len(block_names(specimen, model)) == DEEP
+    assert specimen.traits.blocks is None or len(block_names(specimen, model)) == DEEP
     with torch.no_grad():
         run(specimen, model)
 
@@ -92,5 +98,5 @@ def test_a_deep_one_has_64_blocks_and_runs(specimen):
 def test_the_zoo_is_large():
     pytest.importorskip("transformers", reason="transformers is not installed")
     assert len(TRANSFORMERS) >= 32
-    assert len(ZOO) == len(TRANSFORMERS) + len(NATIVE) + len(HANDMADE)
-    assert {specimen.kind for specimen in ZOO.values()} == {"text", "image", "audio", "other"}
+    assert len(ZOO) - len(TRANSFORMERS) >= 50
+    assert {specimen.traits.data for specimen in ZOO.values()} == {"text", "image", "audio", "other"}

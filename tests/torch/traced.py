@@ -1,5 +1,6 @@
 """What the tests of the tracer share."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,8 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from fanwise.torch.trace.run import Inputs, run  # noqa: E402
-
-from .zoo import Specimen  # noqa: E402
+from zoo.model import Model  # noqa: E402
 
 
 class Wrapped(torch.nn.Module):
@@ -34,16 +34,23 @@ def traced(model: Any, *inputs: Any) -> Any:
     return run(model, Inputs(inputs))
 
 
-def made(specimen: Specimen) -> Any:
+def made(specimen: Model) -> Any:
     """A specimen's model, the same at every call."""
     torch.manual_seed(0)
-    return specimen.build(specimen.depth)
+    return specimen.build()
 
 
-def traced_specimen(specimen: Specimen) -> Any:
+def traced_specimen(specimen: Model) -> Any:
     """The trace of a specimen."""
-    args, kwargs = specimen.inputs()
+    args, kwargs = specimen.batch()
     return run(made(specimen), Inputs(args, kwargs))
+
+
+def block_names(specimen: Model, model: Any) -> list[str]:
+    """The paths of the blocks of the main stack, in order."""
+    if specimen.traits.blocks is None:
+        return []
+    return [name for name, _ in model.named_modules() if re.fullmatch(specimen.traits.blocks, name)]
 
 
 def kinds(trace: Any) -> list[str]:

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from fanwise.targets.commands import Commands
     from fanwise.targets.resolved import Asked
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=console.CommandGroup,
+    context_settings={"max_content_width": 100},
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes around the help take as long as NumPy to import
+)
 
 
 class Nonlinearity(StrEnum):

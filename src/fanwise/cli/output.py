@@ -5,9 +5,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from fanwise.check.findings import Severity
@@ -22,6 +23,16 @@ USAGE_ERROR = 2
 """Exit code for arguments that cannot be."""
 MODEL_ERROR = 3
 """Exit code for a model that could not be run."""
+
+
+class CommandGroup(TyperGroup):
+    """Commands whose list in --help says the whole sentence about each, wrapped and not cut."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Writes the list of commands."""
+        rows = [(name, command.help or "") for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text.partition("\n\n")[0]) for name, text in rows])
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
-from fanwise.graph.trace import Op, Parameter, Use
+from fanwise.graph.op import Op, Parameter, Use
 from fanwise.laws.layout import Fused, Layout
 
 

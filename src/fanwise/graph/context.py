@@ -4,14 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from fanwise.graph.trace import INPUT, Join, Op, Parameter, Trace, Use
-
-MAP_KINDS = ("linear", "conv", "conv_transpose", "bilinear", "recurrent", "attention_block")
-"""Ops that are linear maps of what they read."""
-TRANSPARENT = ("slice", "dropout", "pool", "concat")
-"""What may stand between a nonlinearity and the map that it feeds."""
-CLOSING = (*TRANSPARENT, "shift", "scale", "norm", "elementwise", "activation", "mul", "reduce", "add")
-"""What may stand between the last map of a branch and the join."""
+from fanwise.graph.kinds import BRANCH_STEPS, LINEAR_MAPS, TRANSPARENT
+from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
+from fanwise.graph.residual import Join
+from fanwise.graph.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ class Surroundings:
 
     def activation(self, op: Op | None) -> Op | None:
         """The nonlinearity that feeds an op, None where another op stands between or there is none."""
-        return None if op is None else self.trace.before(op, ("activation",), TRANSPARENT)
+        return None if op is None else self.trace.before(op, {OpKind.ACTIVATION}, TRANSPARENT)
 
     def reads_input(self, op: Op | None) -> bool:
         """Whether an op reads the model's input itself, moved or dropped out at most."""
@@ -95,7 +91,7 @@ class Surroundings:
     def map_of(self, op: Op | None) -> tuple[Use, Parameter] | None:
         """The first linear map of an op, None where it has none."""
         uses = () if op is None else op.uses
-        found = next((use for use in uses if use.role in ("weight", "query", "output")), None)
+        found = next((use for use in uses if use.role in (UseRole.WEIGHT, UseRole.QUERY, UseRole.OUTPUT)), None)
         return None if found is None else (found, self.trace.by_path[found.path])
 
     @cached_property
@@ -135,10 +131,10 @@ class Surroundings:
         queue = [join.branch]
         while queue:
             op = self.trace.ops[queue.pop()]
-            normed = normed or op.kind == "norm"
-            if op.kind in MAP_KINDS:
+            normed = normed or op.kind == OpKind.NORM
+            if op.kind in LINEAR_MAPS:
                 ends.add(op.index)
-            elif op.kind in CLOSING:
+            elif op.kind in BRANCH_STEPS:
                 fresh = {source for source in op.inputs if source > join.stream} - seen
                 seen |= fresh
                 queue += fresh
@@ -187,9 +183,9 @@ def _streams(trace: Trace) -> Iterator[list[Join]]:
 
 def _map_count(op: Op) -> int:
     """Linear maps one after the other in an op: projections and output of an attention block are two."""
-    if op.kind not in MAP_KINDS or not op.uses:
+    if op.kind not in LINEAR_MAPS or not op.uses:
         return 0
-    return 2 if op.kind == "attention_block" else 1
+    return 2 if op.kind == OpKind.ATTENTION_BLOCK else 1
 
 
 def _features(op: Op) -> int:

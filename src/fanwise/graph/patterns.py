@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from fanwise.graph.trace import ELEMENTWISE, Op, Trace, Use
+from fanwise.graph.kinds import AFTER_SOFTMAX, ATTENTION_OPERAND, BEFORE_SOFTMAX, ELEMENTWISE, MOVING, STATISTIC
+from fanwise.graph.op import Op, OpKind, Use, UseRole
+from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Fused, Layout
 
 STATISTIC_STEPS = 8
@@ -29,8 +31,8 @@ LENGTHS = ("norm", "vector_norm", "linalg_vector_norm", "linalg_norm", "std")
 def _named(trace: Trace, op: Op) -> Op:
     """A product of a tensor and of a statistic of itself is a normalisation; less its mean, it is still itself."""
     if _centred_from(trace, op) is not None:
-        return replace(op, kind="elementwise", detail={**op.detail, "centred": True})
-    if op.kind not in ("mul", "elementwise") or len(op.inputs) != 2:
+        return replace(op, kind=OpKind.ELEMENTWISE, detail={**op.detail, "centred": True})
+    if op.kind not in (OpKind.MUL, OpKind.ELEMENTWISE) or len(op.inputs) != 2:
         return op
     for values, statistic in (op.inputs, op.inputs[::-1]):
         if values >= 0 and statistic >= 0 and _is_statistic(trace, statistic, values):
@@ -38,23 +40,23 @@ def _named(trace: Trace, op: Op) -> Op:
             inputs = (values if source is None else source,)
             reads = (op.reads[op.inputs.index(values)],) if op.reads else ()
             detail = {**op.detail, "norm": "by hand", "centred": source is not None}
-            return replace(op, kind="norm", inputs=inputs, reads=reads, detail=detail)
+            return replace(op, kind=OpKind.NORM, inputs=inputs, reads=reads, detail=detail)
     return op
 
 
 def _centred_from(trace: Trace, op: Op) -> int | None:
     """What a mean over its own values was taken from, None where an op is no such difference."""
-    if op.kind != "add" or op.detail.get("minus") != 1 or len(op.inputs) != 2:
+    if op.kind != OpKind.ADD or op.detail.get("minus") != 1 or len(op.inputs) != 2:
         return None
     values, mean = op.inputs
-    found = mean >= 0 and trace.ops[mean].kind == "reduce" and trace.ops[mean].inputs == (values,)
+    found = mean >= 0 and trace.ops[mean].kind == OpKind.REDUCE and trace.ops[mean].inputs == (values,)
     return values if found else None
 
 
 def _is_statistic(trace: Trace, statistic: int, values: int) -> bool:
     small, large = trace.ops[statistic], trace.ops[values]
-    length = small.kind == "reduce" and small.name in LENGTHS
-    if not (small.kind == "elementwise" or length) or not small.shape or small.size >= large.size:
+    length = small.kind == OpKind.REDUCE and small.name in LENGTHS
+    if not (small.kind == OpKind.ELEMENTWISE or length) or not small.shape or small.size >= large.size:
         return False
     origins = _origins(trace, large)
     frontier = [(statistic, False)]
@@ -70,12 +72,11 @@ def _before(trace: Trace, frontier: Iterable[tuple[int, bool]]) -> Iterator[tupl
     for here, reduced in frontier:
         if here >= 0 and _is_pointwise(trace, trace.ops[here]):
             for source in trace.ops[here].inputs:
-                yield source, reduced or trace.ops[here].kind == "reduce"
+                yield source, reduced or trace.ops[here].kind == OpKind.REDUCE
 
 
 def _is_pointwise(trace: Trace, op: Op) -> bool:
-    kinds = ("elementwise", "reduce", "mul", "shift", "scale")
-    return op.kind in kinds or _centred_from(trace, op) is not None
+    return op.kind in STATISTIC or _centred_from(trace, op) is not None
 
 
 def _origins(trace: Trace, op: Op) -> set[int]:
@@ -84,7 +85,7 @@ def _origins(trace: Trace, op: Op) -> set[int]:
     while True:
         found.add(op.index)
         source = _centred_from(trace, op)
-        if source is None and op.kind in ("elementwise", "scale") and len(op.inputs) == 1:
+        if source is None and op.kind in (OpKind.ELEMENTWISE, OpKind.SCALE) and len(op.inputs) == 1:
             source = op.inputs[0]
         if source is None or source < 0:
             return found if source is None else found | {source}
@@ -126,7 +127,7 @@ def fused_blocks(trace: Trace) -> Mapping[int, Blocks]:
     """
     slices: dict[int, list[Op]] = {}
     for op in trace.ops:
-        if op.kind == "slice":
+        if op.kind == OpKind.SLICE:
             for root in (op.detail["root"], *op.detail.get("peers", ())):
                 slices.setdefault(int(root), []).append(op)
     found = {root: _blocks(trace, root, cuts) for root, cuts in slices.items()}
@@ -142,7 +143,7 @@ def _blocks(trace: Trace, root: int, cuts: Sequence[Op]) -> Blocks | None:
     runs = sorted((start, count, i) for i, piece in enumerate(pieces) for start, count in piece)
     if sum(count for _, count, _ in runs) != whole or any(a + n != b for (a, n, _), (b, _, _) in _pairs(runs)):
         return None
-    others = [op for op in trace.follows(trace.ops[source]) if op.kind != "slice"]
+    others = [op for op in trace.follows(trace.ops[source]) if op.kind != OpKind.SLICE]
     if others or _meet_again(trace, list(pieces.values())):
         return None
     blocks = tuple(Block(start, count, piece) for start, count, piece in runs)
@@ -166,7 +167,7 @@ def _meet_again(trace: Trace, cuts: Sequence[Op]) -> bool:
     """Whether the parts are joined again before anything else is made of them."""
     ends = [_ends(trace, cut) for cut in cuts]
     shared = set.intersection(*ends) if ends else set()
-    return any(trace.ops[i].kind == "concat" for i in shared)
+    return any(trace.ops[i].kind == OpKind.CONCAT for i in shared)
 
 
 def _ends(trace: Trace, cut: Op) -> set[int]:
@@ -194,7 +195,7 @@ def _with_blocks(trace: Trace, op: Op, found: Blocks | None) -> Op:
 
 
 def _fused_use(trace: Trace, use: Use, found: Blocks) -> Use:
-    if use.layout is None or use.layout.fused is not None or use.layout.groups != 1 or use.role != "weight":
+    if use.layout is None or use.layout.fused is not None or use.layout.groups != 1 or use.role != UseRole.WEIGHT:
         return use
     axes = [axis for axis, role in enumerate(use.layout.axes) if role == "out"]
     sizes = tuple(block.count for block in found.blocks)
@@ -207,19 +208,15 @@ def _fused_use(trace: Trace, use: Use, found: Blocks) -> Use:
 def block_name(trace: Trace, found: Blocks, which: int) -> str:
     """What a block is: "query", "key", "value", "gate", "up", or "part"."""
     cut = trace.ops[found.slices[found.blocks[which].piece]]
-    if cut.kind == "activation":
+    if cut.kind == OpKind.ACTIVATION:
         return ("up", "gate")[which]
     part = attention_part(trace, cut)
     if part is not None:
         return part
-    follower = trace.after(cut, ("activation", "mul"), ("slice", "dropout"))
+    follower = trace.after(cut, {OpKind.ACTIVATION, OpKind.MUL}, MOVING)
     if follower is None:
         return "part"
-    return "gate" if follower.kind == "activation" else "up"
-
-
-THROUGH = ("slice", "add", "mul", "scale", "shift", "norm", "concat", "elementwise", "dropout", "activation")
-"""What may stand between a projection and the attention that it feeds: rotary positions, norms, scales."""
+    return "gate" if follower.kind == OpKind.ACTIVATION else "up"
 
 
 def attention_part(trace: Trace, op: Op) -> str | None:
@@ -228,12 +225,12 @@ def attention_part(trace: Trace, op: Op) -> str | None:
     while queue:
         here = queue.pop(0)
         for reader in trace.follows(here):
-            if reader.kind == "attention":
+            if reader.kind == OpKind.ATTENTION:
                 place = reader.inputs.index(here.index)
                 return ("query", "key", "value")[place] if place < 3 else None
-            if reader.kind == "matmul" and len(reader.inputs) == 2:
+            if reader.kind == OpKind.MATMUL and len(reader.inputs) == 2:
                 return _part_of_product(trace, reader, here.index)
-            if reader.kind in THROUGH and reader.index not in seen:
+            if reader.kind in ATTENTION_OPERAND and reader.index not in seen:
                 seen.add(reader.index)
                 queue.append(reader)
     return None
@@ -243,8 +240,7 @@ def _part_of_product(trace: Trace, product: Op, source: int) -> str | None:
     """Scores are a product that feeds a softmax; values are multiplied by one that came out of a softmax."""
     first, second = product.inputs
     other = second if source == first else first
-    steps = ("scale", "shift", "add", "mul", "elementwise", "dropout", "slice")
-    if trace.after(product, ("softmax",), steps) is not None:
+    if trace.after(product, {OpKind.SOFTMAX}, BEFORE_SOFTMAX) is not None:
         return "query" if source == first else "key"
     if other >= 0 and _came_from_softmax(trace, other):
         return "value"
@@ -253,8 +249,7 @@ def _part_of_product(trace: Trace, product: Op, source: int) -> str | None:
 
 def _came_from_softmax(trace: Trace, index: int) -> bool:
     op = trace.ops[index]
-    steps = ("scale", "shift", "elementwise", "dropout", "slice", "mul")
-    return op.kind == "softmax" or trace.before(op, ("softmax",), steps) is not None
+    return op.kind == OpKind.SOFTMAX or trace.before(op, {OpKind.SOFTMAX}, AFTER_SOFTMAX) is not None
 
 
 def constant_of(op: Op) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from fanwise.graph.trace import Op
+from fanwise.graph.op import Op
 from fanwise.laws.base import Initializer
 
 

@@ -4,10 +4,11 @@ Neutral: an adapter (`fanwise.torch`, the lab) measures, the rules read.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fanwise.graph.trace import INPUT, Op, Trace
+from fanwise.graph.op import INPUT, Op
+from fanwise.graph.trace import Trace
 
 NAN = math.nan
 
@@ -102,7 +103,7 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Loss:
+class ObservedLoss:
     """The loss of the run.
 
     Args:
@@ -158,7 +159,7 @@ class Observation:
     signals: tuple[Signal, ...]
     values: Mapping[str, Values]
     inputs: tuple[Signal, ...] = ()
-    loss: Loss | None = None
+    loss: ObservedLoss | None = None
     given: tuple[int | None, ...] = ()
     outputs: Signal = field(default_factory=Signal)
     seed: int | None = None
@@ -176,3 +177,37 @@ class Observation:
         numbers = op.detail.get("given", ())
         which = self.given[numbers[rank]] if rank < len(numbers) and numbers[rank] < len(self.given) else None
         return Signal() if which is None else self.inputs[which]
+
+
+def observation(
+    trace: Trace,
+    signals: Sequence[Signal],
+    values: Mapping[str, Values],
+    *,
+    given: Sequence[Signal | None],
+    output: Signal | None,
+    loss: ObservedLoss | None,
+    backward: bool,
+) -> Observation:
+    """What a run showed, put together from what an adapter measured.
+
+    Args:
+        trace: what was run.
+        signals: one an op of the trace.
+        values: of every parameter, by path.
+        given: the signal of each of the model's input tensors, None for one of integers.
+        output: of what the model returned first; None where it returned no floating point.
+        loss: None where there was none.
+        backward: whether gradients were asked for.
+    """
+    places = iter(range(len(given)))
+    return Observation(
+        trace,
+        tuple(signals),
+        values,
+        tuple(signal for signal in given if signal is not None),
+        loss,
+        tuple(None if signal is None else next(places) for signal in given),
+        output or Signal(),
+        backward=backward and loss is not None,
+    )

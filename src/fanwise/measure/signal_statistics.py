@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fanwise.graph.trace import INPUT, WEIGHT_KINDS, Op, feature_axis
+from fanwise.graph.kinds import COMPARED, NONLINEAR
+from fanwise.graph.op import INPUT, Op
+from fanwise.graph.trace import feature_axis
 from fanwise.measure.observation import Signal
 from fanwise.stream.formats import Array
 
@@ -34,8 +36,6 @@ CELLS = {"lstm": "tanh", "gru": "tanh", "rnn_tanh": "tanh", "rnn_relu": "relu"}
 """The nonlinearity that bounds what a recurrent cell gives."""
 BOUNDED = ("tanh", "sigmoid", "hardtanh", "hardsigmoid", "softsign")
 """Nonlinearities whose units fall silent on a slope, or are saturated, but have no dead side."""
-COMPARED = (*WEIGHT_KINDS, "add", "norm", "activation", "pool", "reduce", "concat")
-"""Kinds after which the examples of a batch are compared."""
 
 
 class Signals:
@@ -49,7 +49,7 @@ class Signals:
         axis = feature_axis(op, array.shape, self._axes.get(op.inputs[0] if op.inputs else INPUT))
         self._axes[op.index] = array.shape, axis
         found = numbers_of(array, compared=op.kind in COMPARED)
-        if op.kind in ("activation", "recurrent") and array.size:
+        if op.kind in NONLINEAR and array.size:
             found |= _activation(op, array, axis)
         return found
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from fanwise.graph.trace import Trace
-from fanwise.laws.layout import Fused, Layout
+from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Values
 from fanwise.measure.signal_statistics import sampled, stride_prime_to
+from fanwise.measure.weight_axes import block_extents, first_map, twins_of, unit_layout, unit_order
 from fanwise.stream.formats import Array
 
 WIDE = 64
@@ -33,7 +34,8 @@ def weigh(arrays: Mapping[str, Array], trace: Trace, gradients: Mapping[str, flo
         gradients: E (dL/dw)^2 of those that a gradient came to, by path.
     """
     values = {path: values_of(array, unit_layout(trace, path)) for path, array in arrays.items()}
-    twins = _twins(arrays, values)
+    marked = {path: array for path, array in arrays.items() if array.size >= MARKS and not values[path].constant}
+    twins = twins_of({path: _bytes(array) for path, array in marked.items()})
     return {
         path: replace(one, twin=twins.get(path, ""), reached=path in gradients, gradient=gradients.get(path, NAN))
         for path, one in values.items()
@@ -68,19 +70,8 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
         blocks=tuple(float(np.square(part).mean()) for part in _blocks(whole, layout)),
         block_means=tuple(float(part.mean()) for part in _blocks(whole, layout)),
         parts=_parts(units),
-        histogram=_histogram(sampled(whole), largest) if complete else (),
+        histogram=_histogram(sampled(array), largest) if complete else (),
     )
-
-
-def unit_layout(trace: Trace, path: str) -> Layout | None:
-    """The layout of a parameter's axes as a map, or of the gates of a bias; None where it has neither."""
-    found = next((use.layout for _, use in trace.uses[path] if use.layout is not None), None)
-    gated = (op.detail.get("gates", 1) for op, use in trace.uses[path] if use.role in ("bias", "state_bias"))
-    gates = next((count for count in gated if count > 1), 1)
-    if found is not None or gates == 1:
-        return found
-    rest = len(trace.by_path[path].shape) - 1  # Keras' GRU has two biases in one
-    return Layout((*("stack",) * rest, "out"), fused=Fused(rest, (), gates))
 
 
 def _kurtosis(some: Array) -> float:
@@ -94,30 +85,19 @@ def _kurtosis(some: Array) -> float:
 
 
 def _histogram(some: Array, largest: float) -> tuple[int, ...]:
-    if largest == 0:
-        return (*(0,) * (BINS // 2), some.size, *(0,) * (BINS // 2 - 1))
-    places = ((some / largest + 1) * (BINS / 2)).astype(np.int64).clip(0, BINS - 1)
+    """Counts in equal bins from -largest to largest; values that are all 0 lie where 0 lies elsewhere."""
+    shares = some / some.dtype.type(largest or 1)
+    places = ((shares + 1) * (BINS / 2)).astype(np.int64).clip(0, BINS - 1)
     return tuple(np.bincount(places, minlength=BINS).tolist())
 
 
 def _units(values: Array, layout: Layout | None) -> Array | None:
     """The incoming weights of each unit, (units, weights); None for what is no map."""
-    out = _unit_axes(values, layout)
-    rest = [axis for axis in range(values.ndim) if axis not in out]
-    if values.ndim < 2 or not out or not rest or not values.size:
+    order = unit_order(values.shape, layout)
+    if order is None or not order[1] or not values.size:
         return None
-    count = math.prod(values.shape[axis] for axis in out)
-    return values.transpose(*out, *rest).reshape(count, -1)
-
-
-def _unit_axes(values: Array, layout: Layout | None) -> list[int]:
-    """The axes that count the units of a map; none for a table and for a grouped map stored by its inputs."""
-    if layout is None:
-        return [0]
-    turned = layout.grouped == "in" and layout.group_count(tuple(values.shape)) > 1
-    if turned or "lookup" in layout.axes or values.ndim != len(layout.axes):
-        return []
-    return [axis for axis, role in enumerate(layout.axes) if role in ("stack", "out")]
+    count = math.prod(values.shape[axis] for axis in order[0])
+    return values.transpose(*order[0], *order[1]).reshape(count, -1)
 
 
 def _repeated(units: Array) -> float:
@@ -142,17 +122,9 @@ def _least_overlap(values: Array, layout: Layout | None) -> float:
 
 
 def _first_map(values: Array, layout: Layout | None) -> Array:
-    """One of a stack, of the maps of a fused weight, of the groups of a convolution."""
-    if layout is None or values.ndim != len(layout.axes):
-        return values
-    sizes = {axis: 1 for axis, role in enumerate(layout.axes) if role == "stack"}
-    if layout.groups > 1 and layout.grouped == "out":
-        axis = layout.axes.index("out")
-        sizes[axis] = values.shape[axis] // layout.groups
-    if layout.fused is not None:
-        sizes[layout.fused.axis] = max(layout.fused.extents(values.shape[layout.fused.axis])[0], 1)
-    for axis, size in sizes.items():
-        values = np.take(values, range(min(size, values.shape[axis])), axis)
+    """One of the maps that a weight holds."""
+    for axis, size in first_map(values.shape, layout).items():
+        values = np.take(values, range(size), axis)
     return values
 
 
@@ -172,9 +144,9 @@ def _overlap(units: Array) -> float:
 
 def _blocks(values: Array, layout: Layout | None) -> Sequence[Array]:
     """The maps of a fused weight, or the gates of a bias."""
-    if layout is None or layout.fused is None or layout.fused.axis >= values.ndim:
+    sizes = block_extents(values.shape, layout)
+    if layout is None or layout.fused is None or not sizes:
         return ()
-    sizes = layout.fused.extents(values.shape[layout.fused.axis])
     return np.split(values, np.cumsum(sizes)[:-1], layout.fused.axis)
 
 
@@ -183,17 +155,6 @@ def _parts(units: Array | None) -> tuple[float, ...]:
     if units is None or len(units) < PARTS:
         return ()
     return tuple(float(np.square(part).mean()) for part in np.array_split(units, PARTS))
-
-
-def _twins(arrays: Mapping[str, Array], values: Mapping[str, Values]) -> dict[str, str]:
-    """Parameters with the same numbers as an earlier one, by path; equal values do not count."""
-    first: dict[bytes, str] = {}
-    twins: dict[str, str] = {}
-    for path, array in arrays.items():
-        if array.size >= MARKS and not values[path].constant:
-            earlier = first.setdefault(_bytes(array), path)
-            twins |= {path: earlier} if earlier != path else {}
-    return twins
 
 
 def _bytes(array: Array) -> bytes:

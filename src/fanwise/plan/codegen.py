@@ -10,8 +10,9 @@ from itertools import pairwise
 from fanwise._version import __version__
 from fanwise.laws.base import Initializer, fused_parts, known_layout
 from fanwise.laws.composite import Blocks
-from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
+from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, Zeros
 from fanwise.laws.layout import Layout
+from fanwise.laws.resolve import resolve
 from fanwise.laws.structured import Orthogonal
 from fanwise.plan.folding import Axis, fold
 from fanwise.plan.formula import formula, short
@@ -50,8 +51,8 @@ class _Call:
     def on(self, name: str, numbers: Sequence[str]) -> str:
         """The call with a tensor and numbers put in."""
         code = self.code.replace("@", f"weights[{name}]{self.part}")
-        for place, number in enumerate(numbers):
-            code = code.replace(f"${place}", number)
+        for argument, number in enumerate(numbers):
+            code = code.replace(f"${argument}", number)
         return code
 
 
@@ -112,10 +113,10 @@ def pasted(rows: Sequence[Row], *, recipe: str = "") -> str:
 
 def _grouped(fillings: Sequence[_Filling]) -> list[list[_Filling]]:
     """Those that differ in their paths and numbers alone together, in the order of the first of each."""
-    found: dict[Hashable, list[_Filling]] = {}
+    groups: dict[Hashable, list[_Filling]] = {}
     for filling in fillings:
-        found.setdefault(filling.kind, []).append(filling)
-    return list(found.values())
+        groups.setdefault(filling.kind, []).append(filling)
+    return list(groups.values())
 
 
 def _block(fillings: Sequence[_Filling]) -> Iterator[str]:
@@ -192,9 +193,9 @@ def _range(values: Sequence[int]) -> str:
 def _filling(row: Row) -> _Filling:
     """The calls that fill a parameter: one, or one a block where its maps have different laws."""
     maps = list(_maps(row))
-    found = [_call(row, law, box, layout) for law, box, layout in maps]
-    calls = [call for call in found if call is not None]
-    if len(calls) < len(found):
+    parts = [_call(row, law, box, layout) for law, box, layout in maps]
+    calls = [call for call in parts if call is not None]
+    if len(calls) < len(parts):
         lacking = _Call(f"# @: {formula(row)} has no call in torch.nn.init, fanwise.torch.apply draws it")
         return _Filling(row.path, (lacking,), row.reason)
     return _Filling(row.path, tuple(_joined(calls, [box for _, box, _ in maps])), row.reason)
@@ -228,12 +229,11 @@ def _maps(row: Row) -> Iterator[tuple[Initializer, Box, Layout | None]]:
 
 def _call(row: Row, law: Initializer, box: Box, layout: Layout | None) -> _Call | None:
     """The call that fills one map; None where torch has none."""
-    if isinstance(law, VarianceScaling):
-        law = law.law(known_layout(layout, box.shape).fans(box.shape))
-    found = _orthogonal(law, box.shape, layout) if isinstance(law, Orthogonal) else _elementwise(law, row)
-    if found is None or row.dtype.startswith("float8"):
+    law = resolve(law, box.shape, layout)
+    call = _orthogonal(law, box.shape, layout) if isinstance(law, Orthogonal) else _elementwise(law, row)
+    if call is None or row.dtype.startswith("float8"):
         return None
-    code, numbers = found
+    code, numbers = call
     texts = tuple(_number(value * row.factor) for value in numbers.values())
     return _Call(code, _index(box, row.shape), tuple(numbers), texts, _note(row, law, box, layout))
 
@@ -293,8 +293,8 @@ def _note(row: Row, law: Initializer, box: Box, layout: Layout | None) -> str:
         return ""
     fan_in = layout.fans(box.shape).fan_in
     std = law.moments(box.shape).std * row.factor
-    told = "" if isinstance(law, Normal) else f"std {_number(std)} = "
-    return f"{told}{_number(std * math.sqrt(fan_in))} / sqrt(fan_in {short(fan_in)})" if fan_in > 1 else ""
+    std_text = "" if isinstance(law, Normal) else f"std {_number(std)} = "
+    return f"{std_text}{_number(std * math.sqrt(fan_in))} / sqrt(fan_in {short(fan_in)})" if fan_in > 1 else ""
 
 
 def _number(value: float) -> str:

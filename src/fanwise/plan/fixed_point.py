@@ -12,19 +12,19 @@ PASSES = 3
 
 
 def settled(
-    trace: Trace, recipe: Recipe, found: Mapping[str, float] | None, execute: Callable[[Planner], None]
+    trace: Trace, recipe: Recipe, constants: Mapping[str, float] | None, execute: Callable[[Planner], None]
 ) -> Planner:
     """The planner after as many runs as it takes.
 
     Args:
         trace: of an earlier run of the model.
         recipe: the rules.
-        found: the one value of parameters whose values are all equal, by path; None where values cannot be read.
+        constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
         execute: runs the model, or a theory of it, with the planner as the visitor.
     """
     heads: dict[str, float] = {}
     for _ in range(PASSES):
-        planner = Planner(trace, recipe, found, heads)
+        planner = Planner(trace, recipe, constants, heads)
         execute(planner)
         planner.finish()
         if not _moved(heads, planner.measured_heads):
@@ -52,7 +52,7 @@ def _row(decision: Decision) -> Row:
         law=choice.law,
         layout=case.layout,
         role=case.role,
-        op="" if case.op is None else case.op.kind,
+        op="" if case.op is None else str(case.op.kind),
         reason=choice.reason,
         source=choice.source,
         aliases=parameter.aliases,

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from reprlib import repr as short_repr
 
-from fanwise.graph.trace import Parameter
+from fanwise.graph.op import Parameter
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import Row, nearest
 
@@ -25,7 +25,11 @@ def check_fits(held: Sequence[Parameter], plan: Plan) -> None:
     owners = {name: parameter for parameter in held for name in (parameter.path, *parameter.aliases)}
     planned = {name for row in plan.rows for name in row.names}
     faults = [fault for row in plan.rows for fault in _faults(row, owners)]
-    faults += [f"{found.path}: not in the plan" for found in held if planned.isdisjoint((found.path, *found.aliases))]
+    faults += [
+        f"{held_parameter.path}: not in the plan"
+        for held_parameter in held
+        if planned.isdisjoint((held_parameter.path, *held_parameter.aliases))
+    ]
     faults += _shared(plan.rows, owners)
     if faults:
         raise ValueError("\n  ".join([f"the plan is for another model, differences: {len(faults)}", *faults]))
@@ -55,9 +59,9 @@ def _faults(row: Row, owners: Mapping[str, Parameter]) -> Iterator[str]:
     yield from (f"{name}: not in the model" for name in absent)
     present = [owners[name] for name in row.names if name in owners]
     yield from (
-        f"{found.path}: shape {found.shape} in the model, {row.shape} in the plan"
-        for found in dict.fromkeys(present)
-        if found.shape != row.shape
+        f"{parameter.path}: shape {parameter.shape} in the model, {row.shape} in the plan"
+        for parameter in dict.fromkeys(present)
+        if parameter.shape != row.shape
     )
     if len(set(present)) > 1:
         yield f"{', '.join(row.names)}: one parameter in the plan, several in the model"
@@ -67,8 +71,8 @@ def _shared(rows: Sequence[Row], owners: Mapping[str, Parameter]) -> Iterator[st
     """Rows that stand for one parameter."""
     seen: dict[Parameter, str] = {}
     for row in rows:
-        for found in {owners[name] for name in row.names if name in owners}:
-            first = seen.setdefault(found, row.path)
+        for owner in {owners[name] for name in row.names if name in owners}:
+            first = seen.setdefault(owner, row.path)
             if first != row.path:
                 yield f"{first}, {row.path}: one parameter in the model, several in the plan"
 

@@ -15,7 +15,7 @@ FRACTION_BITS = 28
 """z = 1.0 is the integer 2**28."""
 
 # Row r holds the coefficients c0..c7 (times 2**28) of z(y), y in [-1/2, 1/2), for the tail index u with r leading
-# zeros, u = 2**(31 - r) * (3/2 + y): minimax polynomials fitted by bench/normal_table.py. Frozen with stream v1.
+# zeros, u = 2**(31 - r) * (3/2 + y): minimax polynomials fitted by python -m bench normal_table. Frozen with stream v1.
 TABLE = (
     (85534084, -176976975, 18591788, -15428627, 5075314, -3269739, 1870327, -1182281),
     (238141573, -124663896, 25683048, -11538681, 5365266, -2759465, 1797061, -1060121),
@@ -66,7 +66,7 @@ def normal_fixed(words: U32) -> I64:
 
     Returns:
         The same shape, int64, |value| < 2**31. Largest error of z over all words: 8.1e-8
-        (printed by ``python bench/normal_error.py``); largest |z|: 6.3380.
+        (printed by ``python -m bench normal_error``); largest |z|: 6.3380.
     """
     tail = (words.astype(np.uint64) << np.uint64(1) & np.uint64(0xFFFFFFFF)) | np.uint64(1)
     bits = tail.astype(np.float64).view(np.uint64)  # exact: exponent and mantissa of the integer

@@ -114,10 +114,10 @@ def framework_of(value: Any) -> str | None:
     first = _first_of(value)
     kinds = first.__mro__ if isinstance(first, type) else type(first).__mro__
     packages = {kind.__module__.partition(".")[0] for kind in kinds}
-    found = next((name for name, known in FRAMEWORKS.items() if packages & set(known)), None)
-    if found is None and isinstance(value, tuple) and callable(_first_of(first)):
+    framework = next((name for name, known in FRAMEWORKS.items() if packages & set(known)), None)
+    if framework is None and isinstance(value, tuple) and callable(_first_of(first)):
         return "jax"  # a function and its parameters
-    return found
+    return framework
 
 
 def _first_of(value: Any) -> Any:
@@ -129,10 +129,10 @@ def takes_one(value: Any) -> bool:
     if not isinstance(value, FunctionType | type | partial):
         return False
     try:
-        found = inspect.signature(value)
+        signature = inspect.signature(value)
     except ValueError:  # built in, without a signature
         return False
-    return not _binds(found) and _binds(found, None)
+    return not _binds(signature) and _binds(signature, None)
 
 
 def _binds(signature: inspect.Signature, *arguments: Any) -> bool:
@@ -145,9 +145,9 @@ def _binds(signature: inspect.Signature, *arguments: Any) -> bool:
 
 def _framework(target: str, modules: Mapping[str, ModuleType], *, meta: bool) -> str:
     value = named(target, modules)
-    found = framework_of(value)
-    if found is not None:
-        return found
+    framework = framework_of(value)
+    if framework is not None:
+        return framework
     present = [name for name in FRAMEWORKS if name in sys.modules]
     near = _imported(modules[target.rpartition(":")[0]])
     if len(near) == 1 or len(present) < 2:
@@ -172,14 +172,14 @@ def _package(value: Any) -> str:
 
 def _of_made(target: str, value: Any) -> str:
     """The framework of what a factory makes."""
-    made = called(target, value) if callable(value) else value
-    found = framework_of(made)
-    if found is None:
+    built = called(target, value) if callable(value) else value
+    framework = framework_of(built)
+    if framework is None:
         raise TypeError(
-            f"target {target!r} made {type(made).__name__}: expected a torch.nn.Module, a Keras model or a model of "
+            f"target {target!r} made {type(built).__name__}: expected a torch.nn.Module, a Keras model or a model of "
             "JAX, as (function, params); or one and its inputs"
         )
-    return found
+    return framework
 
 
 def _batch(name: str, value: Any, is_array: Callable[[Any], bool]) -> Any:

@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-from fanwise.laws.base import Initializer, Moments, Site
+from fanwise.laws.base import Moments
+from fanwise.laws.elementwise import ElementwiseLaw
 from fanwise.laws.layout import Layout
-from fanwise.stream import fill
 from fanwise.stream.arguments import checked_number
 from fanwise.stream.box import Shape
-from fanwise.stream.formats import Array
-from fanwise.stream.law import NORMAL_REACH
+from fanwise.stream.formats import Format
+from fanwise.stream.law import NORMAL_REACH, Law, normal_law
 
 
 @dataclass(frozen=True)
-class Found(Initializer):
+class Found(ElementwiseLaw):
     """Normal values of a mean and a std.
 
     Args:
@@ -27,9 +27,9 @@ class Found(Initializer):
         checked_number(self.mean, name="mean")
         checked_number(self.std, name="std", low=0.0)
 
-    def _draw(self, site: Site, out: Array) -> None:
-        key, dtype = site.known_key(), site.form.name
-        fill.normal(key, site.shape, std=self.std, mean=self.mean, dtype=dtype, box=site.box, out=out)
+    def stream_law(self, form: Format) -> Law:
+        """What turns words into these values."""
+        return normal_law(form, float(self.std), float(self.mean))
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         reach = NORMAL_REACH * self.std

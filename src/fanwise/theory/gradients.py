@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from fanwise.graph.trace import INPUT
+from fanwise.graph.op import INPUT
 from fanwise.theory import padding
 from fanwise.theory.rules import BACKWARD, Share
 from fanwise.theory.rules.pointwise import signal_gain

@@ -12,7 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fanwise.graph.trace import Op
+from fanwise.graph.kinds import CONVOLUTIONS
+from fanwise.graph.op import Op, OpKind
 from fanwise.stream.box import Shape
 
 Profile: TypeAlias = tuple[NDArray[np.float64], ...]
@@ -83,25 +84,25 @@ def forward(op: Op, read: Shape, kernel: Shape, profile: Profile = ()) -> Passag
         >>> round(forward(op, (1, 1, 5), (3,)).share, 4)      # 13 of 15 taps
         0.8667
     """
-    return _passage(axes_of(op, read, kernel), profile, to_fine=op.kind == "conv_transpose")
+    return _passage(axes_of(op, read, kernel), profile, to_fine=op.kind == OpKind.CONV_TRANSPOSE)
 
 
 def backward(op: Op, read: Shape, kernel: Shape, profile: Profile = ()) -> Passage:
     """From the gradient at what a convolution gives to that at what it reads; `profile` is of the former."""
-    return _passage(axes_of(op, read, kernel), profile, to_fine=op.kind != "conv_transpose")
+    return _passage(axes_of(op, read, kernel), profile, to_fine=op.kind != OpKind.CONV_TRANSPOSE)
 
 
 def axes_of(op: Op, read: Shape, kernel: Shape) -> tuple[Axis, ...]:
     """The spatial axes of a convolution; () for anything else."""
     dims = len(kernel)
-    if op.kind not in ("conv", "conv_transpose") or not dims or min(len(read), len(op.shape)) <= dims:
+    if op.kind not in CONVOLUTIONS or not dims or min(len(read), len(op.shape)) <= dims:
         return ()
     each = {name: _each(op.detail.get(name, 1), dims) for name in ("stride", "dilation")}
     first = -dims if op.axis < -1 else -dims - 1  # channels stand before the window's axes, or last
     axes = []
     for i, window in enumerate(kernel):
         before, after = read[first + i], op.shape[first + i]
-        few, many = (before, after) if op.kind == "conv_transpose" else (after, before)
+        few, many = (before, after) if op.kind == OpKind.CONV_TRANSPOSE else (after, before)
         axis = Axis(few, many, window, each["stride"][i], each["dilation"][i], 0)
         axes.append(replace(axis, begin=_begin(op, axis, i, dims)))
     return tuple(axes)
@@ -168,7 +169,7 @@ def _begin(op: Op, axis: Axis, axis_index: int, dims: int) -> int:
         return {"same": total // 2, "causal": reach}.get(padding.lower(), 0)
     if isinstance(padding, Sequence) and len(padding) == dims and all(isinstance(pair, Sequence) for pair in padding):
         low = int(padding[axis_index][0])
-        return reach - low if op.kind == "conv_transpose" else low
+        return reach - low if op.kind == OpKind.CONV_TRANSPOSE else low
     return _each(padding, dims)[axis_index]
 
 

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from fanwise.graph.op import OpKind
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Visitor
 from fanwise.theory import bands
@@ -107,7 +108,7 @@ def _output(walk: Walk, here: Here, unruled: list[int]) -> Rows:
     unruled.append(here.op.index)
     if not here.sources:
         return normal_rows(Likeness(1.0), "unknown", here.op.index)
-    halved = here.op.kind == "mul"  # by a constant that is not known: the cosine and sine of rotary positions halve
+    halved = here.op.kind == OpKind.MUL  # by a constant that is not known: rotary cosines and sines halve
     return here.first * math.sqrt(0.5) if halved else here.first
 
 

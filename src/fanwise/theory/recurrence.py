@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fanwise.graph.trace import Op, Use
+from fanwise.graph.op import Op, Use, UseRole
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.theory.samples import (
@@ -92,8 +92,8 @@ def sequence_length(here: Here) -> int:
 
 def _layers(op: Op) -> list[tuple[Use, Use, tuple[Use, ...]]]:
     """The maps of the input and of the state of each layer, with its biases; the second direction is like the first."""
-    inputs, states = op.used("weight"), op.used("recurrent")
-    biases = (*op.used("bias"), *op.used("state_bias"))
+    inputs, states = op.used(UseRole.WEIGHT), op.used(UseRole.RECURRENT)
+    biases = (*op.used(UseRole.BIAS), *op.used(UseRole.STATE_BIAS))
     step = 2 if op.detail.get("bidirectional") else 1
     each = len(biases) // max(len(inputs), 1)
     pairs = list(zip(inputs, states, strict=False))

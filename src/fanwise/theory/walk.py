@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fanwise.graph.trace import INPUT, KEEPING, Op, Trace, Use
+from fanwise.graph.kinds import KEEPS_PLACES
+from fanwise.graph.op import INPUT, Op, OpKind, Use
+from fanwise.graph.trace import Trace
 from fanwise.laws.base import Initializer, Moments
 from fanwise.laws.composite import Blocks
 from fanwise.stream.box import Shape
@@ -123,7 +125,7 @@ class Walk:
     def keep(self, here: Here, rows: Rows) -> None:
         """Remembers what an op gives."""
         doubtful = here.op.index in self.assumed or not all(self.sure(here.op))
-        self.doubts.append(doubtful and here.op.kind != "norm")
+        self.doubts.append(doubtful and here.op.kind != OpKind.NORM)
         self.seen.append(here)
         self.rows.append(rows)
         self.profiles.setdefault(here.op.index, self._kept_profile(here))
@@ -139,13 +141,13 @@ class Walk:
 
     def _kept_profile(self, here: Here) -> Profile:
         """That of what was read: functions of each value, norms and pools keep the places."""
-        if here.op.kind not in KEEPING and here.op.kind != "slice":
+        if here.op.kind not in KEEPS_PLACES:
             return ()
         parts = [
             (second(rows[HERE]), self.profile(source))
             for source, rows in zip(here.op.inputs, here.sources, strict=True)
         ]
-        chosen = parts if here.op.kind in ("add", "concat") else parts[:1]
+        chosen = parts if here.op.kind in (OpKind.ADD, OpKind.CONCAT) else parts[:1]
         return mixed(chosen, self.spatial(here.op.index))
 
     def doubt(self, op: Op) -> None:

@@ -6,7 +6,8 @@ from fanwise.check.findings import Fix
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.subject import Map, Subject
-from fanwise.graph.trace import INPUT
+from fanwise.graph.kinds import LINEAR_MAPS
+from fanwise.graph.op import INPUT
 
 LOUD, FAINT = 8.0, 1e-3
 """Root mean square of an input beyond which it is not normalised."""
@@ -47,8 +48,8 @@ def broken_batch(subject: Subject) -> Iterator[Symptom]:
         says="The model's first layer reads inputs that are far from size 1.",
         why="Weights are sized for inputs of mean 0 and rms 1. The first layer multiplies what every later layer sees "
         "by the inputs' size, and its own gradient as well.",
-        measured=f"The rms of each input that a linear map, a convolution or a recurrent cell reads as it is: above "
-        f"{LOUD:g} or below {FAINT:g}.",
+        measured=f"The rms of each input that a linear map, a convolution or a recurrent cell reads as it is: "
+        f"above {LOUD:g} or below {FAINT:g}.",
         example="Pixels from 0 to 255; a feature in dollars beside one in percent.",
         remedy="Subtract the mean of each feature and divide by its standard deviation.",
     ),
@@ -59,7 +60,7 @@ def not_normalised(subject: Subject) -> Iterator[Symptom]:
     """The first map that reads an input far from size 1."""
     for one in subject.maps:
         fed = one.fed
-        direct = INPUT in one.op.inputs and one.op.kind in ("linear", "conv", "recurrent")
+        direct = INPUT in one.op.inputs and one.op.kind in LINEAR_MAPS
         if direct and fed.rms > LOUD:
             yield _symptom(one, f"inputs of rms {fed.rms:.3g} and mean {fed.mean:.3g}")
             return

@@ -7,7 +7,8 @@ from fanwise.check.findings import Finding
 from fanwise.check.rules.folding import folded, ordered
 from fanwise.check.rules.registry import RULES
 from fanwise.check.subject import Subject
-from fanwise.graph.trace import Op, Parameter, Trace, Use
+from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
+from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 from fanwise.measure.observation import Observation, Signal, Values
 
@@ -61,7 +62,7 @@ def _judged(subject: Subject, codes: Sequence[str]) -> tuple[Finding, ...]:
 def _alone(index: int, parameter: Parameter, layout: Layout | None) -> Op:
     """An op that uses one parameter and reads nothing."""
     table = layout is not None and "lookup" in layout.axes
-    kind = "embedding" if table else "linear" if len(parameter.shape) > 1 else "shift"
-    role = "table" if table else "weight" if len(parameter.shape) > 1 else "bias"
+    kind = OpKind.EMBEDDING if table else OpKind.LINEAR if len(parameter.shape) > 1 else OpKind.SHIFT
+    role = UseRole.TABLE if table else UseRole.WEIGHT if len(parameter.shape) > 1 else UseRole.BIAS
     use = Use(parameter.path, role, layout)
     return Op(index, kind, "file", parameter.path.rpartition(".")[0], 0, index, (), (use,))

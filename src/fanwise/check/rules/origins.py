@@ -1,17 +1,15 @@
 """Where in the model an op's signal comes from: the map before it, its name and its path."""
 
 from fanwise.check.subject import Map, Subject
-from fanwise.graph.trace import Op
-
-PASSED = ("slice", "shift", "scale", "norm", "dropout", "add")
-"""What may stand between an op and the map that feeds it."""
+from fanwise.graph.kinds import TO_SIGNAL
+from fanwise.graph.op import Op
 
 
 def map_before(subject: Subject, op: Op) -> Map | None:
     """The map that makes what an op gives: the op's own, or the nearest before it."""
     if op.index in subject.map_of:
         return subject.map_of[op.index]
-    source = subject.trace.before(op, tuple({one.op.kind for one in subject.maps}), PASSED)
+    source = subject.trace.before(op, {one.op.kind for one in subject.maps}, TO_SIGNAL)
     return None if source is None else subject.map_of.get(source.index)
 
 

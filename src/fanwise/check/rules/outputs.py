@@ -10,8 +10,9 @@ from fanwise.check.rules.rule import MEASURED, Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.scales import redraw
 from fanwise.check.subject import Map, Stretch, Subject
-from fanwise.graph.trace import Op
-from fanwise.measure.observation import Loss
+from fanwise.graph.kinds import JUDGED
+from fanwise.graph.op import Op
+from fanwise.measure.observation import ObservedLoss
 
 ALIKE = 0.999
 """Cosine of the outputs for different examples from which they say nothing of the input ..."""
@@ -31,8 +32,6 @@ LOUD_SQUARED = 20.0
 """The same times for a squared error."""
 HEAD_GAIN, FED_RMS = 3.0, 4.0
 """Gain of a head from which it is to blame for a loss, and rms of its input from which that is."""
-FINITE_KINDS = ("linear", "conv", "conv_transpose", "embedding", "norm", "activation", "bilinear")
-"""Ops that give numbers which should be finite: masks of -inf are added to scores."""
 
 
 @rule(
@@ -141,7 +140,7 @@ def loud_loss(subject: Subject) -> Iterator[Symptom]:
 
 
 def _judged(op: Op) -> bool:
-    return op.kind in FINITE_KINDS and op.size > 0
+    return op.kind in JUDGED and op.size > 0
 
 
 def _likeness_before(subject: Subject, op: Op) -> float:
@@ -162,7 +161,7 @@ def _first_alike(subject: Subject) -> Op | None:
     return after[0] if after else None
 
 
-def _mean(losses: Sequence[Loss]) -> Loss:
+def _mean(losses: Sequence[ObservedLoss]) -> ObservedLoss:
     """The first loss, with value and chance averaged over all."""
     values, chances = ([vars(loss)[name] for loss in losses] for name in ("value", "chance"))
     return replace(losses[0], value=sum(values) / len(losses), chance=sum(chances) / len(losses))
@@ -180,7 +179,7 @@ def _by_width(subject: Subject, heads: Sequence[Map]) -> float:
     return math.exp(widest / 3)
 
 
-def _loss(heads: Sequence[Map], loss: Loss) -> Symptom:
+def _loss(heads: Sequence[Map], loss: ObservedLoss) -> Symptom:
     value, chance, classes = loss.value, loss.chance, loss.classes
     wanted = f"ln {classes} = {chance:.3g}" if classes else f"{chance:.3g}, that of outputs of 0"
     message = f"the initial loss {value:.3g} is {value / chance:.3g} times {wanted}: confidently wrong"

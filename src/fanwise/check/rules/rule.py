@@ -13,7 +13,7 @@ from fanwise.check.subject import Subject
 
 Look: TypeAlias = Callable[[Subject], Iterable[Symptom]]
 
-MEASURED = "measured: bench/false_alarms.py"
+MEASURED = "measured: python -m bench false_alarms"
 """The source of a line that was drawn between the healthy and the broken models of a collection."""
 
 
@@ -69,9 +69,10 @@ class Rule:
 
     @property
     def false_alarms(self) -> str:
-        """How often it speaks on healthy models, as bench/false_alarms.py last counted."""
+        """How often it speaks on healthy models, as python -m bench false_alarms last counted."""
         rates = _rates()
-        return f"{rates['alarms'].get(self.code, 0)} of {rates['healthy']} healthy models (bench/false_alarms.py)"
+        alarms = rates["alarms"].get(self.code, 0)
+        return f"{alarms} of {rates['healthy']} healthy models (python -m bench false_alarms)"
 
 
 def rule(

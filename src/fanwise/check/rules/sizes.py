@@ -10,6 +10,8 @@ from fanwise.check.rules.symptom import Symptom, of_maps
 from fanwise.check.rules.weights import INNER
 from fanwise.check.scales import redraw, scale_cause
 from fanwise.check.subject import Map, Subject
+from fanwise.graph.kinds import AT_ONCE, INVARIANT
+from fanwise.graph.op import OpKind
 
 OUTLIER = 8.0
 """Factor by which one weight differs from its peers however their std is counted."""
@@ -17,8 +19,6 @@ PEERS = 4
 """Fewest weights that an outlier is compared with."""
 SPARED = 10
 """One in so many peers may be as far off as the outlier."""
-AFTER_NORM = ("dropout", "slice", "shift", "elementwise")
-"""What may stand between a weight and the normalisation that hides its size."""
 FAINT_SHARE, LOUD_SHARE = 0.5, 0.3
 """Share of the inner maps that must be so."""
 FAINT_GAIN, LOUD_GAIN = 0.03, 4.0
@@ -123,7 +123,7 @@ def mostly_huge(subject: Subject) -> Iterator[Symptom]:
     """Many inner maps far too large."""
     inner = [*_inner(subject), *subject.hidden_maps]
     wrong = [one for one in inner if one.law.gain > LOUD_GAIN]
-    alone = len(wrong) == 1 and wrong[0].op.kind == "recurrent"
+    alone = len(wrong) == 1 and wrong[0].op.kind == OpKind.RECURRENT
     if (len(wrong) > 1 or alone) and len(wrong) > LOUD_SHARE * len(inner):
         yield _sized(wrong, len(inner))
 
@@ -174,7 +174,7 @@ def _fan_in(one: Map) -> float:
 
 
 def _is_hidden(subject: Subject, one: Map) -> bool:
-    return one.case.normalized or subject.trace.after(one.op, ("norm",), AFTER_NORM) is not None
+    return one.case.normalized or subject.trace.after(one.op, {OpKind.NORM}, INVARIANT) is not None
 
 
 def _departure(one: Map, others: Sequence[Map], heads: Sequence[Map]) -> float | None:
@@ -205,7 +205,7 @@ def _inner(subject: Subject) -> list[Map]:
 
 def _tiny(subject: Subject) -> tuple[list[Map], int]:
     """The inner maps that are far too small, where they are most; and how many inner maps there are."""
-    inner = [one for one in _inner(subject) if one.op.kind != "recurrent"]
+    inner = [one for one in _inner(subject) if one.op.kind != OpKind.RECURRENT]
     wrong = [one for one in inner if one.law.gain < FAINT_GAIN]
     return (wrong if len(wrong) > 1 and len(wrong) > FAINT_SHARE * len(inner) else []), len(inner)
 
@@ -216,7 +216,7 @@ def _mostly_repaired(subject: Subject, wrong: Sequence[Map]) -> bool:
 
 def _repaired(subject: Subject, one: Map) -> bool:
     """Whether a normalisation that follows at once brings its size to 1, as it cannot where its epsilon is larger."""
-    norm = subject.trace.after(one.op, ("norm",), ("dropout", "slice", "shift"))
+    norm = subject.trace.after(one.op, {OpKind.NORM}, AT_ONCE)
     return norm is not None and subject.signals[norm.index].second_moment > REPAIRED
 
 

@@ -7,7 +7,8 @@ from fanwise.check.findings import Fix, and_more, counted
 from fanwise.check.rules.rule import MEASURED, Page, rule
 from fanwise.check.rules.symptom import Symptom, of_maps
 from fanwise.check.subject import Map, Optimizer, Subject
-from fanwise.graph.trace import Op, Use
+from fanwise.graph.kinds import ADAPTER_STEPS, AFFINE, RANDOM_FEATURES, STRETCH_MAPS
+from fanwise.graph.op import Op, OpKind, Use
 
 MINORITY = 0.5
 """Share of frozen maps below which freezing looks like an accident: a frozen trunk is most of its model."""
@@ -19,8 +20,6 @@ DTYPE_STEPS = {"bfloat16": 2.0**-9, "float16": 2.0**-12}
 """Half a unit in the last place of other dtypes."""
 EPSILON = 1e-8
 """Adam's; a gradient far below it makes no step."""
-BETWEEN = ("slice", "dropout", "shift", "scale", "elementwise", "mul", "activation")
-"""What may stand between the two maps of an adapter."""
 TRAINED_ROLES = ("weight", "branch_end", "recurrent", "embedding", "tied_embedding")
 """Roles of maps that are meant to learn."""
 
@@ -288,7 +287,7 @@ def _steps(subject: Subject) -> dict[str, float]:
     loss = subject.first.loss
     if subject.optimizer is None or loss is None or loss.probe:
         return {}
-    maps = [one for one in subject.maps if one.case.parameter.trained and one.op.kind != "embedding"]
+    maps = [one for one in subject.maps if one.case.parameter.trained and one.op.kind != OpKind.EMBEDDING]
     steps = {one.path: first_step(one, subject.optimizer) for one in maps}
     return {path: step for path, step in steps.items() if step > 0 and math.isfinite(step)}
 
@@ -320,7 +319,7 @@ def _is_random(one: Map) -> bool:
 
 def _is_projection(subject: Subject, one: Map) -> bool:
     """Random features, whose sines and cosines are taken, stay as they are drawn."""
-    after = subject.trace.after(one.op, ("activation",), ("slice", "elementwise", "scale", "mul"))
+    after = subject.trace.after(one.op, {OpKind.ACTIVATION}, RANDOM_FEATURES)
     return after is not None and str(after.detail.get("nonlinearity")) in ("sin", "cos")
 
 
@@ -332,7 +331,7 @@ def _after_trained(subject: Subject, one: Map) -> bool:
 
 def _is_adapted(subject: Subject, one: Map) -> bool:
     """Whether a trained map of the same input is added to what it gives, as an adapter is."""
-    add = subject.trace.after(one.op, ("add",), ("slice", "dropout", "shift", "scale"))
+    add = subject.trace.after(one.op, {OpKind.ADD}, AFFINE)
     sides = [] if add is None else [subject.trace.ops[i] for i in add.inputs if i >= 0]
     return any(_starts_with(subject, side, one.op.inputs[:1]) for side in sides)
 
@@ -340,7 +339,7 @@ def _is_adapted(subject: Subject, one: Map) -> bool:
 def _starts_with(subject: Subject, op: Op, inputs: tuple[int, ...]) -> bool:
     """Whether one or two trained maps lead from these inputs to an op."""
     for _ in range(2):
-        maker = op if op.index in subject.map_of else subject.trace.before(op, ("linear", "conv"), BETWEEN)
+        maker = op if op.index in subject.map_of else subject.trace.before(op, STRETCH_MAPS, ADAPTER_STEPS)
         here = None if maker is None else subject.map_of.get(maker.index)
         if here is None or not here.case.parameter.trained:
             return False

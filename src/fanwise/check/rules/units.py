@@ -9,7 +9,8 @@ from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.scales import redraw, root, scale_cause
 from fanwise.check.subject import Map, Subject
-from fanwise.graph.trace import Op
+from fanwise.graph.kinds import AT_ONCE, ATTENTION_OPERAND, GATE_STEPS, STRETCH_MAPS
+from fanwise.graph.op import Op, OpKind, UseRole
 
 SHIFT = 2.0
 """Mean of a bias, in units of the rms of the signal that it is added to."""
@@ -21,8 +22,6 @@ DEAD = 2 / 3
 """Share of dead units: where biases alone decide, half of the units are off for every input."""
 UNIT_ROWS = 16
 """Fewest values of each unit from which it counts as dead."""
-TO_SCORES = ("slice", "shift", "norm", "elementwise", "mul", "add", "concat", "scale")
-"""What may stand between attention and the maps that make its queries and keys."""
 
 
 @rule(
@@ -173,11 +172,11 @@ def dead(subject: Subject) -> Iterator[Symptom]:
 
 def _shifts(subject: Subject, one: Map) -> Iterator[tuple[str, float]]:
     """Biases of an op whose mean drowns what its weight gives, where a nonlinearity that is no gate follows."""
-    after = subject.trace.after(one.op, ("activation",), ("slice", "dropout", "shift"))
+    after = subject.trace.after(one.op, {OpKind.ACTIVATION}, AT_ONCE)
     size = root(one.predicted)
-    if after is None or one.op.kind == "recurrent" or _is_gate(subject, after) or not size > 0:
+    if after is None or one.op.kind == OpKind.RECURRENT or _is_gate(subject, after) or not size > 0:
         return
-    for use in one.op.used("bias"):
+    for use in one.op.used(UseRole.BIAS):
         values = subject.values.get(use.path)
         if values is not None and abs(values.mean) > SHIFT * size and abs(values.mean) > SHIFT * values.std:
             yield use.path, abs(values.mean) / size
@@ -185,12 +184,12 @@ def _shifts(subject: Subject, one: Map) -> Iterator[tuple[str, float]]:
 
 def _is_gate(subject: Subject, op: Op) -> bool:
     """Whether what it gives only multiplies another signal: a gate may well start open or closed."""
-    return subject.trace.after(op, ("mul",), ("slice", "elementwise", "dropout", "reduce", "pool")) is not None
+    return subject.trace.after(op, {OpKind.MUL}, GATE_STEPS) is not None
 
 
 def _score_std(subject: Subject, op: Op) -> float:
     """By theory for an attention in one op, with its usual factor 1/sqrt(d); 0 where it is not one."""
-    if op.kind != "attention" or len(op.inputs) < 2:
+    if op.kind != OpKind.ATTENTION or len(op.inputs) < 2:
         return 0.0
     product = subject.fed(op, 0).second_moment * subject.fed(op, 1).second_moment
     factor = float(op.detail.get("scale", 1.0)) * math.sqrt(float(op.detail.get("width", 1.0)))
@@ -204,7 +203,7 @@ def _sources(subject: Subject, op: Op) -> Iterator[int]:
         if here is not None and here.index in subject.map_of:
             yield here.index
         elif here is not None:
-            maker = subject.trace.before(here, ("linear", "conv"), TO_SCORES)
+            maker = subject.trace.before(here, STRETCH_MAPS, ATTENTION_OPERAND)
             if maker is not None:
                 yield maker.index
 

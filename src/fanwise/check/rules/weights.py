@@ -9,6 +9,7 @@ from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom, of_maps
 from fanwise.check.scales import reads_relu
 from fanwise.check.subject import Map, Subject
+from fanwise.graph.op import OpKind
 
 HALF = 0.5
 """Share of repeated units from which a weight is useless as it is."""
@@ -96,7 +97,7 @@ def constant_maps(subject: Subject) -> Iterator[Symptom]:
 
 @rule(
     "EQU001",
-    severity="warning",
+    severity="error",
     title="units that repeat others",
     page=Page(
         says="Several units of one layer start with exactly the same incoming weights.",
@@ -303,7 +304,7 @@ def _mixes(one: Map) -> bool:
 
 
 def _is_random(one: Map) -> bool:
-    return not one.values.constant and one.op.kind != "embedding" and one.values.zeros < HALF
+    return not one.values.constant and one.op.kind != OpKind.EMBEDDING and one.values.zeros < HALF
 
 
 def _alike(subject: Subject, one: Map) -> bool:

@@ -6,7 +6,7 @@ from fanwise.check.asserting import healthy
 from fanwise.check.findings import Severity
 from fanwise.check.report import Report
 from fanwise.jax.api.check import check
-from fanwise.jax.measure.losses import LossLike
+from fanwise.measure.losses import LossLike
 
 
 def assert_healthy(

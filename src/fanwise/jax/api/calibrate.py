@@ -11,13 +11,13 @@ import numpy as np
 from fanwise.calibrate.arrays import Measured, adjusted, changed, checked_reach, moments
 from fanwise.calibrate.calibrator import Calibrator, Change, OtherwiseError
 from fanwise.calibrate.decisions import Found, calibrated, check_plan, fixed_by, with_factors
-from fanwise.calibrate.joining import Joining
 from fanwise.calibrate.options import Options
 from fanwise.calibrate.result import Calibration
 from fanwise.calibrate.tasks import Task
 from fanwise.calibrate.units import Spread, spread
 from fanwise.graph.visitor import Watcher
-from fanwise.jax.measure.losses import LossLike, checked_loss, split
+from fanwise.jax.measure.joined_batches import JOINING, joined
+from fanwise.jax.measure.losses import named_loss, split
 from fanwise.jax.measure.observe import observe
 from fanwise.jax.stream.keys import JaxKey
 from fanwise.jax.trace.abstract_run import Slice, Structure, form_of, structure_of, structure_seen
@@ -27,6 +27,7 @@ from fanwise.jax.trace.models import as_model
 from fanwise.jax.trace.recorder import Recorder
 from fanwise.jax.trace.run import Inputs, ModelError, Program, interpreted, program_of
 from fanwise.jax.weights.apply import apply, as_stream, formed
+from fanwise.measure.losses import LossLike
 from fanwise.plan.plan import Plan
 from fanwise.stream.key import Key
 
@@ -109,15 +110,15 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
     """
     options = Options(mode, statistic, target, head, branches, gain_after, only)
     check_plan(plan, key, options)
-    checked_loss(loss)
+    named_loss(loss)
     stream = None if key is None else as_stream(key)
     batches = [split(one, loss) for one in (batch, *more)]
-    inputs = _joined([as_inputs(given) for given, _ in batches])
+    inputs = joined([as_inputs(given) for given, _ in batches])
     source = _Source(model, options, plan, stream)
     found = source.calibrated(inputs)
     if balance:
         values = observe(
-            source.changed(found)[0], inputs, _JOINING.targets([target for _, target in batches]), loss
+            source.changed(found)[0], inputs, JOINING.targets([target for _, target in batches]), loss
         ).values
         found = replace(found, decided=found.decided.balanced(values))
     made, planned = source.changed(found)
@@ -298,19 +299,3 @@ def _placed(array: Any, like: Any) -> Any:
 
 def _written(leaves: Mapping[str, Any], found: _Found) -> dict[str, Any]:
     return _with_changes(leaves, found.slices, found.decided.changes, found.decided.spreads)
-
-
-# Batches
-
-_JOINING = Joining(
-    (jax.Array, np.ndarray, jax.ShapeDtypeStruct),
-    lambda array: (tuple(array.shape), array.dtype),
-    lambda arrays: jnp.concatenate([jnp.asarray(array) for array in arrays]),
-)
-
-
-def _joined(batches: Sequence[Inputs]) -> Inputs:
-    if len(batches) == 1:
-        return batches[0]
-    args = _JOINING([batch.args for batch in batches])
-    return Inputs(args, _JOINING([dict(batch.kwargs) for batch in batches]))

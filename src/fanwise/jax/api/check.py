@@ -1,25 +1,14 @@
 """`check`: is this model healthy at step zero, where does it start, what mends it."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-
-from fanwise.check.arguments import parse_optimizer
-from fanwise.check.assembling import assembled
-from fanwise.check.findings import SEVERITIES, Severity
+from fanwise.check.findings import Severity
 from fanwise.check.report import Report
-from fanwise.check.rules.judgement import chosen_codes
-from fanwise.check.subject import Subject
-from fanwise.jax.measure.losses import LossLike, checked_loss, split
-from fanwise.jax.measure.observe import observe
-from fanwise.jax.trace.inputs import as_inputs, inputs_text
-from fanwise.jax.trace.models import as_model, is_model
-from fanwise.jax.weights.apply import apply
-from fanwise.measure.observation import Observation
+from fanwise.check.session import CheckSession
+from fanwise.jax.backend import BACKEND
+from fanwise.measure.losses import LossLike
 from fanwise.plan.plan import Plan
-from fanwise.stream.arguments import checked_choice, checked_count
 
 
 def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
@@ -77,62 +66,16 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
         >>> check((network, params), batch, "cross_entropy").ok
         True
     """
-    checked_loss(loss)
-    chosen_codes(select, ignore)
-    checked_choice(fail_on, SEVERITIES, name="fail_on")
-    parsed = None if optimizer is None else parse_optimizer(optimizer)
-    way = _Way(batch, loss, checked_count(seeds, name="seeds"), backward, progress or (lambda text: None))
-    if is_model(model):
-        found, observations = model, tuple(way.of_plan(model, plan) if plan is not None else [way.one(model, None)])
-    else:
-        found, observations = way.of_factory(model)
-    report = assembled(Subject(observations, plan, parsed), select=select, ignore=ignore, fail_on=fail_on)
-    unseen = observations[0].trace.unseen
-    notes = (*report.notes, *(f"Not looked into: {text}." for text in unseen))
-    return replace(
-        report, model=as_model(found).name, framework=f"jax {jax.__version__}", batch=way.text(), notes=notes
+    session = CheckSession(
+        BACKEND,
+        loss,
+        optimizer,
+        plan,
+        seeds,
+        select=select,
+        ignore=ignore,
+        fail_on=fail_on,
+        progress=progress,
+        backward=backward,
     )
-
-
-@dataclass(frozen=True)
-class _Way:
-    """How a model is run."""
-
-    batch: Any
-    loss: LossLike
-    seeds: int
-    backward: bool
-    progress: Callable[[str], None]
-
-    def text(self) -> str:
-        """The inputs in words."""
-        inputs, _ = split(self.batch, self.loss)
-        return inputs_text(inputs, as_inputs(inputs))
-
-    def one(self, model: Any, seed: int | None) -> Observation:
-        """A run of a model as it is."""
-        inputs, target = split(self.batch, self.loss)
-        self.progress("forward and backward" if seed is None else f"seed {seed}: forward and backward")
-        return replace(observe(model, as_inputs(inputs), target, self.loss, backward=self.backward), seed=seed)
-
-    def of_plan(self, model: Any, plan: Plan) -> Iterator[Observation]:
-        """Runs of a model as it is, and then under the numbers of a plan."""
-        yield self.one(model, None)
-        for seed in range(1, self.seeds):
-            yield self.one(apply(model, plan, seed), seed)
-
-    def of_factory(self, factory: Any) -> tuple[Any, tuple[Observation, ...]]:
-        """Runs of a model made anew of each key, and the first of the models."""
-        if not callable(factory):
-            as_model(factory)  # raises, with the forms that there are
-        first = _made(factory, 0)
-        observations = [self.one(first, 0)]
-        observations += [self.one(_made(factory, seed), seed) for seed in range(1, self.seeds)]
-        return first, tuple(observations)
-
-
-def _made(factory: Callable[[Any], Any], seed: int) -> Any:
-    model = factory(jax.random.key(seed))
-    if not is_model(model):
-        raise TypeError(f"the function made {type(model).__name__}: expected a model, as fanwise.jax.plan takes it")
-    return model
+    return session.report(model, batch)

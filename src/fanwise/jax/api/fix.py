@@ -7,9 +7,10 @@ from typing import Any
 from fanwise.check.mending import Adapter, Mending, drawn_again, mending, told_of
 from fanwise.check.report import Report
 from fanwise.jax.api.plan import plan
-from fanwise.jax.measure.losses import LossLike, split
+from fanwise.jax.measure.losses import split
 from fanwise.jax.trace.models import as_model
 from fanwise.jax.weights.apply import read
+from fanwise.measure.losses import LossLike
 from fanwise.plan.recipes.unit import Recipe
 from fanwise.plan.row import Row
 

@@ -6,13 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from fanwise.graph.patterns import recognised
-from fanwise.graph.trace import Trace
-from fanwise.graph.visitor import Visitor, Watcher
+from fanwise.graph.visitor import Watcher
 from fanwise.jax.trace.inputs import as_inputs, inputs_text
 from fanwise.jax.trace.models import as_model
-from fanwise.jax.trace.recorder import Recorder
-from fanwise.jax.trace.run import Program, interpreted, program_of
+from fanwise.jax.trace.run import Program, program_of, traced
 from fanwise.plan.fixed_point import rows_of, settled
 from fanwise.plan.plan import Plan
 from fanwise.plan.planner import Planner
@@ -69,13 +66,6 @@ def decide(program: Program, recipe: Recipe) -> Planner:
             traced(program, planner)
 
     return settled(trace, recipe, found, execute)
-
-
-def traced(program: Program, visitor: Visitor) -> Trace:
-    """The trace of a program, shown to a visitor."""
-    recorder = Recorder({one.path: one for one in program.found}, program.model.leaves, visitor)
-    made = interpreted(program, recorder, program.values())
-    return recognised(recorder.trace([made[place] for place in program.outputs]))
 
 
 def constants(leaves: Mapping[str, Any]) -> dict[str, float]:

@@ -16,8 +16,8 @@ from fanwise.jax.api.calibrate import calibrate
 from fanwise.jax.api.check import check
 from fanwise.jax.api.fix import fix
 from fanwise.jax.api.plan import plan
-from fanwise.jax.measure.losses import LossLike
 from fanwise.jax.trace.models import FORMS, Model, as_model, is_model
+from fanwise.measure.losses import LossLike
 from fanwise.plan.plan import Plan
 from fanwise.plan.recipes.registry import recipe as as_recipe
 from fanwise.targets.commands import three

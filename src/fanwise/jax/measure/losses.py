@@ -1,27 +1,21 @@
-"""A batch split into what a model is given and what its loss compares with; and the loss itself."""
+"""Losses of JAX: which go by name, and what a guess gives."""
 
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fanwise.jax.trace.run import ModelError
-from fanwise.measure.observation import NAN, Loss
-from fanwise.stream.key import Key
+from fanwise.measure import losses
+from fanwise.measure.losses import NEUTRAL, Loss, LossLike, NamedLoss, Target, check_kind, is_near, split
+from fanwise.measure.observation import ObservedLoss
 
-LossLike: TypeAlias = str | Callable[..., Any] | None
-
-TARGETS = ("target", "targets", "label", "labels", "y")
-"""Names under which a mapping holds what a given loss compares with."""
-SAME = 0.02
-"""By what share a loss may differ from a known one on the same output and target, and still be taken for it."""
+__all__ = ["LossLike", "loss_of", "named_loss", "numbers", "observed", "split"]
 
 
 def cross_entropy(logits: Array, target: Array) -> Array:
@@ -53,92 +47,86 @@ LOSSES: Mapping[str, Callable[..., Array]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Scorer:
-    """What makes one number of what a model returns.
+class JaxArrays:
+    """Arrays of JAX, as `fanwise.measure.losses.LossArrays`."""
 
-    Args:
-        function: from the outputs to the number.
-        told: what the rules see; its value is not known yet.
-        target: what the batch holds for the loss, None where it has none.
-    """
+    def fields(self, outputs: Any) -> Mapping[Any, Any]:
+        """Those of a mapping."""
+        return outputs if isinstance(outputs, Mapping) else {}
 
-    function: Callable[[Any], Array]
-    told: Loss
-    target: Any = None
+    def floats(self, outputs: Any) -> list[Any]:
+        """Complex ones too."""
+        return [leaf for leaf in jax.tree_util.tree_leaves(outputs) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+
+    def shape(self, value: Any) -> tuple[int, ...] | None:
+        """Of an array or a traced value."""
+        return tuple(value.shape) if isinstance(value, jax.Array) else None
+
+    def class_axis(self, shape: tuple[int, ...]) -> int:
+        """The last axis."""
+        return len(shape) - 1
+
+    def learns(self, array: Any) -> bool:
+        """Whatever is of floating point."""
+        return True
+
+    def drawn(self, values: Any, output: Any) -> Array:
+        """Integers as JAX keeps them."""
+        return jnp.asarray(values, jnp.int32 if values.dtype.kind == "i" else output.dtype)
+
+    def projected(self, output: Any, signs: Any) -> Array:
+        """In the output's dtype, or float32."""
+        return jnp.real((output * jnp.asarray(signs, jnp.float32)).sum() / max(signs.size, 1))
+
+    def number(self, value: Any) -> Array:
+        """A number of Python too."""
+        return jnp.asarray(value)
 
 
-def split(batch: Any, loss: LossLike) -> tuple[Any, Any]:
-    """What the model is given, and what a loss compares its output with.
-
-    Where a loss is given, the last element of a tuple, or what a mapping holds under one of `TARGETS`, is the target.
-    """
-    if loss is None or not isinstance(batch, Mapping | tuple | list):
-        return batch, None
-    if isinstance(batch, Mapping):
-        name = next((name for name in TARGETS if name in batch), None)
-        rest = {key: value for key, value in batch.items() if key != name}
-        return rest, None if name is None else batch[name]
-    return (tuple(batch[:-1]), batch[-1]) if len(batch) > 1 else (batch, None)
+ARRAYS = JaxArrays()
 
 
-def checked_loss(loss: LossLike) -> Callable[..., Any] | None:
-    """The function that is meant.
+def named_loss(loss: LossLike) -> NamedLoss | None:
+    """The loss that is meant: one of `LOSSES`, or a function of output and target.
 
     Raises:
-        TypeError: neither a name nor something to call.
+        TypeError: neither a name nor something to call, or a class.
         ValueError: an unknown name.
     """
+    check_kind(loss)
     if isinstance(loss, str):
         if loss not in LOSSES:
             raise ValueError(
                 f"loss = {loss!r}: expected one of {', '.join(LOSSES)}, or a function of output and target"
             )
-        return LOSSES[loss]
-    if loss is not None and not callable(loss):
-        raise TypeError(f"loss = {loss!r}: expected the name of a loss, a function of output and target, or None")
-    return loss
+        return NamedLoss(loss, LOSSES[loss], NEUTRAL[loss])
+    if loss is None:
+        return None
+    name = loss.__name__ if inspect.isfunction(loss) else type(loss).__name__
+    return NamedLoss(name, loss, NEUTRAL[name] if loss in LOSSES.values() else None)
 
 
-def scorer(outputs: Any, target: Any, loss: LossLike) -> Scorer | None:
-    """What scores outputs like these; None where nothing in them is in floating point.
-
-    Args:
-        outputs: what the model returned.
-        target: what the batch holds for the loss, None where it has none.
-        loss: name, function, or None: then the model's own loss, an output of one number, or a random projection of
-            the outputs, whose gradients have the size of those of a mean over the batch.
-
-    Raises:
-        ModelError: a loss that needs a target, of outputs for which none can be drawn.
-    """
-    function = checked_loss(loss)
-    if function is None:
-        return _own(outputs)
-    name = loss if isinstance(loss, str) else _name_of(function)
-    known = function in LOSSES.values()
-    drawn = known and target is None
-    aim = _drawn_target(name, _logits(outputs)) if drawn else None if target is None else jnp.asarray(target)
-
-    def score(made: Any) -> Array:
-        output = _logits(made) if known else made
-        return _one_number(name, function(output) if aim is None else function(output, aim))
-
-    return Scorer(score, Loss(NAN, name, drawn=drawn), aim)
+def loss_of(outputs: Any, target: Any, loss: LossLike) -> Loss | None:
+    """The loss for outputs like these; see `fanwise.measure.losses.loss_of`."""
+    arrays = jax.tree_util.tree_map(jnp.asarray, target)
+    return losses.loss_of(outputs, arrays, named_loss(loss), ARRAYS)
 
 
-def told(scored: Scorer, outputs: Any, value: float) -> Loss:
-    """The loss with its value, and with what a guess gives where it is one of the known ones."""
-    base = scored.told
-    plain = Loss(value, base.name, drawn=base.drawn, probe=base.probe)
-    output = _logits(outputs)
-    if base.probe or scored.target is None or not isinstance(output, jax.Array):
-        return plain
+def observed(loss: Loss, outputs: Any, value: float) -> ObservedLoss:
+    """The loss with its value, and with what a guess gives where one of the known losses has the same value."""
+    output = losses.main_output(outputs, ARRAYS)
+    if loss.probe or not isinstance(output, jax.Array) or not isinstance(loss.target, jax.Array):
+        return loss.observed(value)
     for name, function in LOSSES.items():
-        if _fits(name, output, scored.target) and _near(float(function(output, scored.target)), value):
-            classes = {"cross_entropy": output.shape[-1], "mse_loss": 0}.get(name, 2)
-            chance = math.log(classes) if classes else float(jnp.square(scored.target).mean())
-            return Loss(value, base.name, chance, classes, base.drawn)
-    return plain
+        if _fits(name, output, loss.target) and is_near(float(function(output, loss.target)), value):
+            return _judged(loss, value, NEUTRAL[name], output)
+    return loss.observed(value)
+
+
+def _judged(loss: Loss, value: float, target: Target, output: Array) -> ObservedLoss:
+    classes = {Target.CLASS: output.shape[-1], Target.TRUTH: 2}.get(target, 0)
+    chance = losses.chance_of(target, classes, lambda: float(jnp.square(loss.target).mean()))
+    return loss.observed(value, chance, classes)
 
 
 def _fits(name: str, output: Array, target: Array) -> bool:
@@ -147,68 +135,6 @@ def _fits(name: str, output: Array, target: Array) -> bool:
     if name == "cross_entropy":
         return output.ndim > 0 and target.shape == (output.shape[:-1] if integers else output.shape)
     return target.shape == output.shape and (name == "mse_loss" or not integers)
-
-
-def _near(one: float, other: float) -> bool:
-    return math.isfinite(one) and abs(one - other) <= SAME * abs(other)
-
-
-def _own(outputs: Any) -> Scorer | None:
-    """The loss that the model computed itself, or a probe."""
-    floats = _floats(outputs)
-    named = outputs.get("loss") if isinstance(outputs, Mapping) else None
-    if named is not None or (floats and floats[0].size == 1):
-        return Scorer(lambda made: _one_number("the model's own", _own_value(made)), Loss(NAN, "the model's own"))
-    if not floats:
-        return None
-    shape = floats[0].shape
-    generator = np.random.default_rng(Key(0, "check.probe").philox().key[0])
-    signs = jnp.asarray(generator.integers(0, 2, shape) * 2.0 - 1.0, jnp.float32)
-
-    def probe(made: Any) -> Array:
-        value = (_floats(made)[0] * signs).sum() / max(signs.size, 1)
-        return jnp.real(value)
-
-    return Scorer(probe, Loss(NAN, "random projection", probe=True))
-
-
-def _own_value(outputs: Any) -> Any:
-    named = outputs.get("loss") if isinstance(outputs, Mapping) else None
-    return _floats(outputs)[0] if named is None else named
-
-
-def _floats(outputs: Any) -> list[Any]:
-    return [leaf for leaf in jax.tree_util.tree_leaves(outputs) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-
-
-def _logits(outputs: Any) -> Any:
-    """What a loss compares with a target: the logits where they are named, else the first array of floats."""
-    if isinstance(outputs, Mapping) and "logits" in outputs:
-        return outputs["logits"]
-    return next(iter(_floats(outputs)), outputs)
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    return function.__name__ if inspect.isfunction(function) else type(function).__name__
-
-
-def _drawn_target(name: str, output: Any) -> Array:
-    """A target for a batch that has none, the same at every call."""
-    if not isinstance(output, jax.Array) or not output.ndim:
-        raise ModelError(f"loss {name!r} needs a target, and none can be drawn for this output: give both")
-    generator = np.random.default_rng(Key(0, "check.target").philox().key[0])
-    if name == "cross_entropy":
-        return jnp.asarray(generator.integers(0, output.shape[-1], output.shape[:-1]), jnp.int32)
-    if name == "mse_loss":
-        return jnp.asarray(generator.standard_normal(output.shape), output.dtype)
-    return jnp.asarray(generator.integers(0, 2, output.shape), output.dtype)
-
-
-def _one_number(name: str, value: Any) -> Array:
-    array = jnp.asarray(value)
-    if array.size != 1:
-        raise ModelError(f"loss {name!r} gave {array.shape}: expected one number, such as a mean over the batch")
-    return array.reshape(())
 
 
 def numbers(arrays: Sequence[Any]) -> list[Any]:

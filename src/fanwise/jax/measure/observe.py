@@ -10,13 +10,14 @@ from jax.tree_util import tree_unflatten
 
 from fanwise.graph.patterns import recognised
 from fanwise.graph.visitor import Watcher
-from fanwise.jax.measure.losses import LossLike, Scorer, numbers, scorer, told
+from fanwise.jax.measure.losses import LossLike, loss_of, numbers, observed
 from fanwise.jax.measure.reachability import reached
 from fanwise.jax.trace.biases import Joined, with_biases
 from fanwise.jax.trace.recorder import Recorder
 from fanwise.jax.trace.run import Inputs, ModelError, Program, interpreted, program_of
 from fanwise.jax.trace.traced_value import Value
-from fanwise.measure.observation import NAN, Loss, Observation, Signal
+from fanwise.measure.losses import Loss
+from fanwise.measure.observation import NAN, Observation, ObservedLoss, Signal, observation
 from fanwise.measure.signal_statistics import Signals, moment_of, sampled, signal_of
 from fanwise.measure.weight_statistics import weigh
 
@@ -33,7 +34,7 @@ def observe(
         model: with values; one of shapes alone has none.
         inputs: what it is called with.
         target: what the loss compares with, None where the batch has none.
-        loss: see `fanwise.jax.measure.losses.scorer`.
+        loss: see `fanwise.jax.measure.losses.loss_of`.
         backward: whether gradients are wanted.
 
     Raises:
@@ -46,18 +47,17 @@ def observe(
     recorder = _recorder(program, None, None)
     made = interpreted(program, recorder, program.values())
     outputs = _outputs(program, [recorder.numbers(value) for value in made])
-    scored = scorer(outputs, target, loss) if backward else None
-    learned = _Learned() if scored is None else _gradients(program, recorder, scored)
-    loss_told = None if scored is None or learned.value is None else told(scored, outputs, learned.value)
-    return _observation(program, (recorder, made), learned, loss_told)
+    ready = loss_of(outputs, target, loss) if backward else None
+    if ready is None:
+        return _observation(program, (recorder, made), _Learned(), None)
+    learned = _gradients(program, recorder, ready)
+    return _observation(program, (recorder, made), learned, observed(ready, outputs, learned.value))
 
 
 class _Learned:
     """What a backward pass gave: the loss, gradients at the ops, E g^2 of parameters that it reached; or nothing."""
 
-    def __init__(
-        self, value: float | None = None, taps: Sequence[Any] = (), sizes: Mapping[str, float] | None = None
-    ) -> None:
+    def __init__(self, value: float = NAN, taps: Sequence[Any] = (), sizes: Mapping[str, float] | None = None) -> None:
         self.value, self.taps, self.sizes = value, tuple(taps), dict(sizes or {})
 
 
@@ -70,7 +70,7 @@ def _outputs(program: Program, arrays: Sequence[Any]) -> Any:
     return tree_unflatten(program.structure, [jnp.asarray(array) for array in arrays])
 
 
-def _gradients(program: Program, seen: Recorder, scored: Scorer) -> _Learned:
+def _gradients(program: Program, seen: Recorder, loss: Loss) -> _Learned:
     """The loss, and its gradients with respect to zeros added at every op and to every parameter."""
     zeros = [jnp.zeros(op.shape, value.dtype) for op, value in zip(seen.ops, seen.outputs, strict=True)]
 
@@ -78,7 +78,7 @@ def _gradients(program: Program, seen: Recorder, scored: Scorer) -> _Learned:
         recorder = _recorder(program, leaves, taps)
         made = interpreted(program, recorder, program.values(leaves))
         arrays = [recorder.numbers(value) for value in made]
-        return scored.function(tree_unflatten(program.structure, arrays)).astype(jnp.float32)
+        return loss(tree_unflatten(program.structure, arrays)).astype(jnp.float32)
 
     try:
         value, (leaves, taps) = jax.value_and_grad(value_of, argnums=(0, 1))(dict(program.model.leaves), zeros)
@@ -101,26 +101,23 @@ def _without_cut(
 
 
 def _observation(
-    program: Program, seen: tuple[Recorder, Sequence[Value]], learned: _Learned, loss: Loss | None
+    program: Program, seen: tuple[Recorder, Sequence[Value]], learned: _Learned, loss: ObservedLoss | None
 ) -> Observation:
     recorder, made = seen
     outputs = [made[place] for place in program.outputs]
     joined = with_biases(recognised(recorder.trace(outputs)), recorder.outputs, recorder.kept)
     trace = joined.trace
-    given = numbers([jnp.asarray(array) for array in program.given])
-    floats = [array for array in given if np.issubdtype(array.dtype, np.inexact)]
-    places = iter(range(len(floats)))
     arrays = dict(zip(program.model.leaves, numbers(list(program.model.leaves.values())), strict=True))
+    given = numbers([jnp.asarray(array) for array in program.given])
     first = next((value for value in outputs if value.size > 1), None)
-    return Observation(
+    return observation(
         trace,
         _signals(recorder, joined, learned.taps),
         weigh(arrays, trace, learned.sizes),
-        tuple(signal_of(array) for array in floats),
-        loss,
-        tuple(next(places) if np.issubdtype(array.dtype, np.inexact) else None for array in given),
-        Signal() if first is None else signal_of(numbers([recorder.numbers(first)])[0]),
-        backward=loss is not None,
+        given=[signal_of(array) if np.issubdtype(array.dtype, np.inexact) else None for array in given],
+        output=None if first is None else signal_of(numbers([recorder.numbers(first)])[0]),
+        loss=loss,
+        backward=True,
     )
 
 

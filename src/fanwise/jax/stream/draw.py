@@ -22,17 +22,16 @@ from fanwise.jax.stream.dtypes import Kind, as_kind
 from fanwise.jax.stream.integers import inside_trace
 from fanwise.jax.stream.keys import JaxKey, StreamKey, TracedKey, fanwise_key, stream_key, stream_of
 from fanwise.jax.stream.matrices import MADE_HERE, matrix_part
-from fanwise.laws.base import Initializer, Moments, Site, checked_layout_shape, known_layout
-from fanwise.laws.composite import Part, law_parts
-from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
+from fanwise.laws.base import Initializer, Moments, Site, checked_layout_shape
+from fanwise.laws.elementwise import ConstantLaw, ElementwiseLaw
 from fanwise.laws.layout import Layout
+from fanwise.laws.resolve import Part, resolved_parts
 from fanwise.stream import fill
 from fanwise.stream.arguments import checked_number
 from fanwise.stream.box import Box, Shape, ShapeLike, check_memory
 from fanwise.stream.formats import Format
 from fanwise.stream.key import Key
-from fanwise.stream.law import Law, normal_law, truncated_law, uniform_between_law, uniform_law
-from fanwise.stream.truncation import Truncation
+from fanwise.stream.law import Law, uniform_between_law
 
 Sharding: TypeAlias = jax.sharding.Sharding | PartitionSpec
 """Where an array goes: a sharding, or a PartitionSpec for the mesh that is set."""
@@ -60,10 +59,6 @@ class UniformBetween(Initializer):
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         return Moments((self.low + self.high) / 2, (self.high - self.low) / math.sqrt(12), self.low, self.high)
-
-
-DRAWS_NOTHING = (Constant, Zeros, Ones)
-"""Laws whose values are the same everywhere."""
 
 
 def draw(
@@ -191,10 +186,10 @@ def _under_sharding(make: Any, words: Array, sharding: jax.sharding.Sharding | N
 
 def _traced(law: Initializer, key: tuple[StreamKey, Array], site: tuple[Shape, Layout | None], kind: Kind) -> Array:
     shape, layout = site
-    parts = law_parts(law, shape, layout)
+    parts = resolved_parts(law, shape, layout)
     if not parts:
         return jnp.zeros(shape, kind.dtype)
-    if not all(isinstance(_elementary(part), _KNOWN) for part in parts):
+    if not all(isinstance(part.law, _KNOWN) for part in parts):
         return _on_host(law, key[0], site, kind)
     return _joined(parts, key[1], shape, kind.form).astype(kind.dtype)
 
@@ -230,17 +225,10 @@ def _within(box: Box, shape: Shape) -> Array:
 
 def _values(part: Part, drawn: Array, form: Format) -> Array:
     """Values over the whole shape: the part's own are chosen from them."""
-    law = _elementary(part)
-    if isinstance(law, DRAWS_NOTHING) or (isinstance(law, UniformBetween) and law.low == law.high):
+    law = part.law
+    if isinstance(law, ConstantLaw) or (isinstance(law, UniformBetween) and law.low == law.high):
         return jnp.full(drawn.shape, law.moments(()).mean, form.dtype())
     return stream.values(drawn, stream_law(law, form), form)
-
-
-def _elementary(part: Part) -> Initializer:
-    """The law without fans that draws a part."""
-    if isinstance(part.law, VarianceScaling):
-        return part.law.law(known_layout(part.layout, part.box.shape).fans(part.box.shape))
-    return part.law
 
 
 def stream_law(law: Initializer, form: Format) -> Law:
@@ -250,19 +238,14 @@ def stream_law(law: Initializer, form: Format) -> Law:
         TypeError: another initializer.
         ValueError: numbers that the dtype cannot hold.
     """
-    match law:
-        case Normal(std):
-            return normal_law(form, std, 0.0)
-        case Uniform(bound):
-            return uniform_law(form, bound)
-        case TruncatedNormal(std, low, high):
-            return truncated_law(form, Truncation(low, high), std, 0.0)
-        case UniformBetween(low, high):
-            return uniform_between_law(form, low, high)
+    if isinstance(law, ElementwiseLaw):
+        return law.stream_law(form)
+    if isinstance(law, UniformBetween):
+        return uniform_between_law(form, law.low, law.high)
     raise TypeError(f"law = {law!r}: expected one that draws each element alone")
 
 
-_KNOWN = (*DRAWS_NOTHING, Normal, Uniform, TruncatedNormal, UniformBetween, *MADE_HERE)
+_KNOWN = (ConstantLaw, ElementwiseLaw, UniformBetween, *MADE_HERE)
 
 
 def _on_host(law: Initializer, key: StreamKey, site: tuple[Shape, Layout | None], kind: Kind) -> Array:

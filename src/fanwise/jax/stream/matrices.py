@@ -11,9 +11,9 @@ from jax import Array, lax
 
 from fanwise.jax.stream import bits as stream
 from fanwise.laws.base import known_layout
-from fanwise.laws.composite import Part
 from fanwise.laws.layout import Layout, along
 from fanwise.laws.matrices import Canonical
+from fanwise.laws.resolve import Part
 from fanwise.laws.structured import DeltaOrthogonal, Dirac, Identity, Orthogonal
 from fanwise.stream.box import Box, Shape
 from fanwise.stream.formats import FORMATS, Format

@@ -6,8 +6,9 @@ from typing import Any, TypeAlias
 
 import jax
 
+from fanwise.graph.op import Op, Parameter, Use
 from fanwise.graph.patterns import recognised
-from fanwise.graph.trace import Op, Parameter, Trace, Use
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
 from fanwise.jax.trace.biases import with_biases
 from fanwise.jax.trace.recorder import Recorder

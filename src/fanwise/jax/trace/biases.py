@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fanwise.graph.trace import WEIGHT_KINDS, Op, Trace
+from fanwise.graph.kinds import WEIGHTED
+from fanwise.graph.op import Op, OpKind, UseRole
+from fanwise.graph.trace import Trace
 from fanwise.jax.trace.pruning import pruned
 from fanwise.jax.trace.traced_value import LARGEST, Value
 
@@ -47,7 +49,7 @@ def with_biases(trace: Trace, outputs: Sequence[Value], numbers: Sequence[int]) 
 def _biased(trace: Trace, values: Sequence[Value], numbers: Sequence[int]) -> Iterator[tuple[int, tuple[int, int]]]:
     """The shifts that are biases of maps: by the shift's index, the map's and the axis of the features after it."""
     for op in trace.ops:
-        if op.kind not in WEIGHT_KINDS or op.index in trace.outputs or len(readers := trace.follows(op)) != 1:
+        if op.kind not in WEIGHTED or op.index in trace.outputs or len(readers := trace.follows(op)) != 1:
             continue
         shift = readers[0]
         if not _is_bias(trace, op, shift):
@@ -59,7 +61,7 @@ def _biased(trace: Trace, values: Sequence[Value], numbers: Sequence[int]) -> It
 
 def _is_bias(trace: Trace, op: Op, shift: Op) -> bool:
     """Whether a parameter with one number for each feature is added to what a map gives, and to nothing else."""
-    if shift.kind != "shift" or shift.name not in ("add", "add_any") or shift.inputs != (op.index,):
+    if shift.kind != OpKind.SHIFT or shift.name not in ("add", "add_any") or shift.inputs != (op.index,):
         return False
     layout = next((use.layout for use in op.uses if use.layout is not None), None)
     if len(shift.uses) != 1 or layout is None or shift.size != op.size:
@@ -89,7 +91,7 @@ def _axis_after(value: Value, root: int) -> int | None:
 
 def _with_bias(trace: Trace, shift: Op, source: int, axis: int) -> Op:
     op = trace.ops[source]
-    bias = replace(shift.uses[0], role="bias")
+    bias = replace(shift.uses[0], role=UseRole.BIAS)
     return replace(op, index=shift.index, uses=(*op.uses, bias), shape=shift.shape, axis=axis)
 
 

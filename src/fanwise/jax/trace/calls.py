@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.extend.core import JaxprEqn
 
+from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.layout import Layout
 from fanwise.stream.box import Shape
 
@@ -72,7 +73,7 @@ class Part:
     """An input that acts as a parameter: its place, its role, and the layout of its own axes where it has one."""
 
     place: int
-    role: str
+    role: UseRole
     layout: Layout | None = None
 
 
@@ -89,7 +90,7 @@ class Call:
         name: as in `Op`; the primitive's own by default.
     """
 
-    kind: str
+    kind: OpKind
     data: tuple[int, ...]
     parts: tuple[Part, ...] = ()
     axis: int = -1

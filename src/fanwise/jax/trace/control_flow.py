@@ -14,7 +14,7 @@ import numpy as np
 from jax.core import eval_jaxpr
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from fanwise.graph.trace import INPUT
+from fanwise.graph.op import INPUT, OpKind
 from fanwise.jax.trace.calls import Call, Step, forms_of
 from fanwise.jax.trace.provenance import taken
 from fanwise.jax.trace.traced_value import Value, followed, of_form
@@ -121,7 +121,7 @@ def _stacked(recorder: "Recorder", rows: Sequence[Value], form: tuple[tuple[int,
         return of_form(form, data=data, op=first.op if first.op == INPUT else None, given=first.given)
     distinct = [value for place, value in enumerate(sources) if value.op not in {one.op for one in sources[:place]}]
     step = Step("concatenate", lambda *_: [data], (form,))
-    call = Call("concat", tuple(range(len(distinct))))
+    call = Call(OpKind.CONCAT, tuple(range(len(distinct))))
     return recorder.operation(step, distinct, call)[0]
 
 

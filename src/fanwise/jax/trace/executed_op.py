@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fanwise.graph.trace import Op
+from fanwise.graph.op import Op
 from fanwise.jax.trace.calls import Step
 from fanwise.jax.trace.traced_value import Drawn, Value
 

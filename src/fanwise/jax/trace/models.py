@@ -19,7 +19,7 @@ from jax.tree_util import (
     tree_unflatten,
 )
 
-from fanwise.graph.trace import Parameter
+from fanwise.graph.op import Parameter
 
 FORMS = (
     "expected (function, params) with function(params, *inputs), (linen module, variables), an nnx module or an "

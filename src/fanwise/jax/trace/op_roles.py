@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from fanwise.graph.trace import INPUT, Op
+from fanwise.graph.kinds import REPLAYABLE, SOFTMAX_STATISTIC
+from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 from fanwise.jax.trace import activations as shapes
 from fanwise.jax.trace.calls import Call, Step
 from fanwise.jax.trace.op_table import ELEMENTWISE
@@ -17,22 +18,19 @@ from fanwise.jax.trace.traced_value import Value
 SUMMED = ("reduce_sum", "psum", "psum_invariant")
 """Sums over axes; where `vmap` gives an axis its name, a sum over the name is one."""
 
-ALONE = ("activation", "elementwise", "add", "mul")
-"""Kinds that work on each value alone, so that they can be replayed on values of another size."""
-
 
 def with_roles(call: Call, values: Sequence[Value]) -> Call:
     """A map of the state of a loop over time is a recurrent one."""
     data = [values[place] for place in call.data]
-    if call.kind != "linear" or not data or not all(value.state for value in data):
+    if call.kind != OpKind.LINEAR or not data or not all(value.state for value in data):
         return call
-    parts = tuple(replace(part, role="recurrent") if part.role == "weight" else part for part in call.parts)
+    parts = tuple(replace(part, role=UseRole.RECURRENT) if part.role == UseRole.WEIGHT else part for part in call.parts)
     return replace(call, parts=parts)
 
 
 def within_a_cell(call: Call) -> Call:
     """A sum in a cell that is applied over and over is part of its gating, no residual."""
-    return replace(call, kind="elementwise") if call.kind == "add" else call
+    return replace(call, kind=OpKind.ELEMENTWISE) if call.kind == OpKind.ADD else call
 
 
 def is_statistic_times_parameter(values: Sequence[Value]) -> bool:
@@ -46,7 +44,7 @@ def replay_of_call(step: Step, call: Call, values: Sequence[Value]) -> Callable[
     """The op as a function of NumPy arrays of one axis, where numbers alone have a say beside its inputs."""
     numbers = [value.number for value in values]
     others = [place for place in range(len(values)) if numbers[place] is None]
-    if call.kind not in ALONE or call.parts or others != list(call.data) or step.name not in ELEMENTWISE:
+    if call.kind not in REPLAYABLE or call.parts or others != list(call.data) or step.name not in ELEMENTWISE:
         return None
     if any(not values[place].is_data for place in others):
         return None
@@ -81,7 +79,7 @@ def named(ops: Sequence[Op], op: Op, step: Step, samples: Mapping[int, shapes.Sa
     softmax = _softmax(ops, op)
     if softmax is not None:
         return softmax
-    found = None if op.uses or (op.kind == "activation" and len(samples) < 2) else shapes.recognised(step, samples)
+    found = None if op.uses or (op.kind == OpKind.ACTIVATION and len(samples) < 2) else shapes.recognised(step, samples)
     if found is None:
         return op, ()
     sample, detail = found
@@ -91,7 +89,7 @@ def named(ops: Sequence[Op], op: Op, step: Step, samples: Mapping[int, shapes.Sa
     told = {"given": (root.given,)} if root.op == INPUT else {}
     told_of = replace(
         op,
-        kind="activation",
+        kind=OpKind.ACTIVATION,
         name=str(detail["nonlinearity"]),
         inputs=(root.op,),
         reads=(root.shape,),
@@ -113,15 +111,17 @@ def _softmax(ops: Sequence[Op], op: Op) -> tuple[Op, tuple[int, ...]] | None:
         first = ops[first.inputs[0]]
         gone += [first.index, *_statistic(ops, first.inputs[1])]
     given = {"given": first.detail["given"][:1]} if "given" in first.detail else {}
-    named = replace(op, kind="softmax", name="softmax", inputs=first.inputs[:1], reads=first.reads[:1], detail=given)
+    named = replace(
+        op, kind=OpKind.SOFTMAX, name="softmax", inputs=first.inputs[:1], reads=first.reads[:1], detail=given
+    )
     return named, tuple(gone)
 
 
 def _statistic(ops: Sequence[Op], index: int) -> list[int]:
     found = []
-    while index >= 0 and ops[index].kind in ("reduce", "elementwise") and len(ops[index].inputs) == 1:
+    while index >= 0 and ops[index].kind in SOFTMAX_STATISTIC and len(ops[index].inputs) == 1:
         found.append(index)
-        if ops[index].kind == "reduce":
+        if ops[index].kind == OpKind.REDUCE:
             break
         index = ops[index].inputs[0]
     return found

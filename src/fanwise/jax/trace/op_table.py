@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from fanwise.graph.op import OpKind, UseRole
 from fanwise.jax.trace.calls import Call, Part, Step
 from fanwise.jax.trace.traced_value import Value
 from fanwise.laws.layout import Layout
@@ -76,18 +77,18 @@ def describe(step: Step, values: Sequence[Value]) -> Call:
     return call or _plain(_kind(step.name), values)
 
 
-def _kind(name: str) -> str:
+def _kind(name: str) -> OpKind:
     if name in ELEMENTWISE or name in WRITES:
-        return "elementwise"
+        return OpKind.ELEMENTWISE
     if name in REDUCTIONS:
-        return "reduce"
-    return "pool" if name.startswith(("reduce_window", "select_and_gather")) else "other"
+        return OpKind.REDUCE
+    return OpKind.POOL if name.startswith(("reduce_window", "select_and_gather")) else OpKind.OTHER
 
 
-def _plain(kind: str, values: Sequence[Value]) -> Call:
+def _plain(kind: OpKind, values: Sequence[Value]) -> Call:
     """Everything that it reads, and the parameters among it."""
     data = tuple(place for place, value in enumerate(values) if value.is_data and value.is_float)
-    held = tuple(Part(place, "operand") for place, value in enumerate(values) if value.held is not None)
+    held = tuple(Part(place, UseRole.OPERAND) for place, value in enumerate(values) if value.held is not None)
     return Call(kind, data, held)
 
 
@@ -112,7 +113,7 @@ def _product(values: Sequence[Value], contracting: Any, batch: Any) -> Call:
     counts = [len(free[side]) - len(contracting[side]) - len(batch[side]) for side in (0, 1)]
     sides = ("b",) * len(batch[0]) + ("l",) * counts[0] + ("r",) * counts[1]
     data = tuple(place for place in (0, 1) if values[place].is_data)
-    return Call("matmul", data, (), -1, {"width": width, "sides": sides})
+    return Call(OpKind.MATMUL, data, (), -1, {"width": width, "sides": sides})
 
 
 def _map(values: Sequence[Value], weight: int, axes: tuple[tuple[int, ...], tuple[int, ...]], rank: int) -> Call:
@@ -125,8 +126,8 @@ def _map(values: Sequence[Value], weight: int, axes: tuple[tuple[int, ...], tupl
     made = roles.count("out")
     axis = -1 if weight == 1 or not made else len(batch) + made - 1 - rank
     if "in" not in roles:
-        return Call("scale", data, (Part(weight, "scale"),), axis)
-    return Call("linear", data, (Part(weight, "weight", Layout(roles)),), axis)
+        return Call(OpKind.SCALE, data, (Part(weight, UseRole.SCALE),), axis)
+    return Call(OpKind.LINEAR, data, (Part(weight, UseRole.WEIGHT, Layout(roles)),), axis)
 
 
 def _ragged(step: Step, values: Sequence[Value]) -> Call | None:
@@ -139,7 +140,7 @@ def _ragged(step: Step, values: Sequence[Value]) -> Call | None:
     roles = tuple(
         "in" if axis in contracting else "stack" if axis in groups else "out" for axis in range(len(values[1].shape))
     )
-    return Call("linear", (0,), (Part(1, "weight", Layout(roles)),))
+    return Call(OpKind.LINEAR, (0,), (Part(1, UseRole.WEIGHT, Layout(roles)),))
 
 
 def _conv(step: Step, values: Sequence[Value]) -> Call | None:
@@ -161,7 +162,9 @@ def _conv(step: Step, values: Sequence[Value]) -> Call | None:
         "groups": groups,
     }
     axis = int(numbers.out_spec[1]) - len(step.outs[0][0])
-    return Call("conv_transpose" if transposed else "conv", (0,), (Part(1, "weight", layout),), axis, detail)
+    return Call(
+        OpKind.CONV_TRANSPOSE if transposed else OpKind.CONV, (0,), (Part(1, UseRole.WEIGHT, layout),), axis, detail
+    )
 
 
 def _in_storage_order(stride: tuple[int, ...], spec: Sequence[int]) -> tuple[int, ...]:
@@ -175,31 +178,31 @@ def _in_storage_order(stride: tuple[int, ...], spec: Sequence[int]) -> tuple[int
 
 
 def _sum(step: Step, values: Sequence[Value]) -> Call | None:
-    return _binary("shift", step, values)
+    return _binary(UseRole.SHIFT, step, values)
 
 
 def _multiplication(step: Step, values: Sequence[Value]) -> Call | None:
-    return _binary("scale", step, values)
+    return _binary(UseRole.SCALE, step, values)
 
 
-def _binary(role: str, step: Step, values: Sequence[Value]) -> Call | None:
+def _binary(role: UseRole, step: Step, values: Sequence[Value]) -> Call | None:
     """A sum, product or quotient of data with data, a parameter, a number, or constants."""
     data = tuple(place for place in (0, 1) if values[place].is_data)
     held = [place for place in (0, 1) if values[place].held is not None]
     if held and data:
-        return Call(role, data, tuple(Part(place, role) for place in held))
+        return Call(OpKind(role), data, tuple(Part(place, role) for place in held))
     if held:
         return None
-    kind = "elementwise" if step.name == "div" else "add" if role == "shift" else "mul"
+    kind = OpKind.ELEMENTWISE if step.name == "div" else OpKind.ADD if role == UseRole.SHIFT else OpKind.MUL
     if len(data) == 2:
         one_statistic = step.name == "sub" and _of_one_size(values)  # E x^2 - (E x)^2
         detail = {"minus": 1} if step.name == "sub" and not one_statistic else {}
-        return Call("elementwise" if one_statistic else kind, data, (), -1, detail)
+        return Call(OpKind.ELEMENTWISE if one_statistic else kind, data, (), -1, detail)
     number = values[1 - data[0]].number if data else None
     if number is None:
         return Call(kind, data)
     reflected = step.name == "div" and data[0] == 1
-    return Call("elementwise", data, (), -1, {} if reflected else {"constant": number})
+    return Call(OpKind.ELEMENTWISE, data, (), -1, {} if reflected else {"constant": number})
 
 
 def _of_one_size(values: Sequence[Value]) -> bool:
@@ -214,20 +217,20 @@ def _extreme(step: Step, values: Sequence[Value]) -> Call | None:
         return None
     if values[1 - data[0]].number != 0:
         return None
-    return Call("activation", tuple(data), (), -1, {"nonlinearity": "relu"}, "relu")
+    return Call(OpKind.ACTIVATION, tuple(data), (), -1, {"nonlinearity": "relu"}, "relu")
 
 
 def _activation(step: Step, values: Sequence[Value]) -> Call | None:
     if values[0].reduced or not values[0].is_data:
         return None
-    return Call("activation", (0,), (), -1, {"nonlinearity": ACTIVATIONS[step.name]})
+    return Call(OpKind.ACTIVATION, (0,), (), -1, {"nonlinearity": ACTIVATIONS[step.name]})
 
 
 # Others
 
 
 def _concatenated(step: Step, values: Sequence[Value]) -> Call:
-    return Call("concat", tuple(place for place, value in enumerate(values) if not value.is_constant))
+    return Call(OpKind.CONCAT, tuple(place for place, value in enumerate(values) if not value.is_constant))
 
 
 def _gather(step: Step, values: Sequence[Value]) -> Call | None:
@@ -240,7 +243,7 @@ def _gather(step: Step, values: Sequence[Value]) -> Call | None:
         return None
     layout = Layout(tuple("lookup" if axis in axes else "out" for axis in range(rank)))
     data = (1,) if values[1].is_data else ()
-    return Call("embedding", data, (Part(0, "table", layout),))
+    return Call(OpKind.EMBEDDING, data, (Part(0, UseRole.TABLE, layout),))
 
 
 _DESCRIPTIONS: Mapping[str, Callable[[Step, Sequence[Value]], Call | None]] = MappingProxyType(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fanwise.graph.op import UseRole
 from fanwise.jax.trace.axes import Axes
 from fanwise.jax.trace.calls import Step
 from fanwise.jax.trace.op_table import SELECTIONS, VIEWS
@@ -67,15 +68,15 @@ def _merged(step: Step, sources: Sequence[tuple[Value, Held]], shape: Shape) -> 
         for one in held.shown:
             axes = one.axes if value.shape == shape or step.name == "concatenate" else None
             found.setdefault(one.path, replace(one, axes=axes, side=one.side or side))
-    order = sorted(found.values(), key=lambda one: one.side != "")
+    order = sorted(found.values(), key=lambda one: one.side is not None)
     plain = all(one.side for one in order)
-    return tuple(replace(one, side="" if plain else one.side) for one in order)
+    return tuple(replace(one, side=None if plain else one.side) for one in order)
 
 
-def _side(shape: Shape, whole: Shape, step: str) -> str:
+def _side(shape: Shape, whole: Shape, step: str) -> UseRole | None:
     if step not in BROADCAST or shape == whole:
-        return ""
-    return "operand" if step in SUMS else "scale"
+        return None
+    return UseRole.OPERAND if step in SUMS else UseRole.SCALE
 
 
 def _viewed(one: Shown, step: Step, values: Sequence[Value], target: tuple[Shape, int]) -> Shown:

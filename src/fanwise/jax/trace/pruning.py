@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from fanwise.graph.trace import INPUT, Op, Trace
+from fanwise.graph.op import INPUT, Op, OpKind
+from fanwise.graph.trace import Trace
 
 SUMS = frozenset({"reduce_sum", "psum", "psum_invariant", "mean"})
 """Sums over axes; where `vmap` gives an axis its name, a sum over the name is one."""
@@ -16,7 +17,7 @@ def with_whole_sums(trace: Trace) -> tuple[Trace, frozenset[int]]:
     gone: dict[int, Op] = {}
     ops: list[Op] = []
     for op in trace.ops:
-        before = ops[op.inputs[0]] if op.kind == "reduce" and op.inputs and op.inputs[0] >= 0 else op
+        before = ops[op.inputs[0]] if op.kind == OpKind.REDUCE and op.inputs and op.inputs[0] >= 0 else op
         if before is not op and {op.name, before.name} <= SUMS and read[before.index] == 1 and not before.uses:
             gone[before.index] = before
             op = replace(op, inputs=before.inputs, reads=before.reads, detail=before.detail)  # noqa: PLW2901

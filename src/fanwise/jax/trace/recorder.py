@@ -15,7 +15,9 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from fanwise.graph.blocks import Cuts
-from fanwise.graph.trace import INPUT, WEIGHT_KINDS, Op, Parameter, Trace, Use
+from fanwise.graph.kinds import AFTER_SOFTMAX, FOLLOWED, KEEPS_SIDES, PROPORTIONAL, WEIGHTED
+from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Visitor
 from fanwise.jax.trace import activations as shapes
 from fanwise.jax.trace import op_roles as naming
@@ -39,9 +41,6 @@ from fanwise.jax.trace.traced_value import (
 )
 from fanwise.laws.base import Initializer
 from fanwise.stream.key import Key
-
-FOLLOWED = ("activation", "shift", "scale", "elementwise", "dropout")
-"""Kinds through which the features of a weight op are followed: they keep each value at its place."""
 
 
 class Recorder:
@@ -144,7 +143,7 @@ class Recorder:
             return [self._view(step, values, 0)]
         if values[0].is_data and step.name in SELECTIONS:
             return [self._selected(step, values, place) for place in range(len(step.outs))]
-        if step.name == "gather" and values[0].held is not None and describe(step, values).kind != "embedding":
+        if step.name == "gather" and values[0].held is not None and describe(step, values).kind != OpKind.EMBEDDING:
             return [derived(step, values, 0)]
         if not any(_is_float(form[1]) for form in step.outs):
             return self._answers(step, values)
@@ -175,7 +174,7 @@ class Recorder:
         held = [value for value in values if value.held is not None]
         if step.name in PRODUCTS:
             return len(held) == 1
-        return step.name == "gather" and values[0].held is not None and describe(step, values).kind == "embedding"
+        return step.name == "gather" and values[0].held is not None and describe(step, values).kind == OpKind.EMBEDDING
 
     def numbers(self, value: Value) -> Any:
         """The numbers of a value: of parameters, those that stand in for them."""
@@ -227,7 +226,7 @@ class Recorder:
         runs = view.chain.runs() if view.chain is not None and known else None
         if view.chain is None or runs is None or runs == ((0, view.chain.extent),):
             return view
-        call = Call("slice", (0,), (), -1, {"root": view.chain.root, "runs": runs, "peers": view.chain.peers})
+        call = Call(OpKind.SLICE, (0,), (), -1, {"root": view.chain.root, "runs": runs, "peers": view.chain.peers})
         passed = Step(step.name, lambda array: [array], (step.outs[place],))
         made = self.operation(passed, [replace(view, op=values[0].op)], call, reads=(values[0].shape,))
         return replace(made[0], chain=view.chain)
@@ -268,7 +267,7 @@ class Recorder:
         if statistic.is_data:
             return self._times(source, statistic)
         step = plain_step("mul", lambda a, b: a * b, source)
-        return self.operation(step, [source, statistic], Call("norm", (0,), (), -1, {"norm": "batch_norm"}))[0]
+        return self.operation(step, [source, statistic], Call(OpKind.NORM, (0,), (), -1, {"norm": "batch_norm"}))[0]
 
     def _times(self, left: Value, right: Value) -> Value:
         step = plain_step("mul", lambda a, b: a * b, left)
@@ -302,7 +301,7 @@ class Recorder:
 
     def _in_order(self, call: Call, values: Sequence[Value]) -> Call:
         """A product with the weights of a softmax on its left, whichever side the program has them on."""
-        if call.kind != "matmul" or len(call.data) != 2 or not self._from_softmax(values[call.data[1]]):
+        if call.kind != OpKind.MATMUL or len(call.data) != 2 or not self._from_softmax(values[call.data[1]]):
             return call
         if self._from_softmax(values[call.data[0]]):
             return call
@@ -312,9 +311,9 @@ class Recorder:
 
     def _from_softmax(self, value: Value) -> bool:
         index = -1 if value.op is None else value.op
-        while index >= 0 and self.ops[index].kind in ("elementwise", "dropout", "slice") and self.ops[index].inputs:
+        while index >= 0 and self.ops[index].kind in AFTER_SOFTMAX and self.ops[index].inputs:
             index = self.ops[index].inputs[0]
-        return index >= 0 and self.ops[index].kind == "softmax"
+        return index >= 0 and self.ops[index].kind == OpKind.SOFTMAX
 
     def _tell_keys(self, step: Step, values: Sequence[Value]) -> None:
         """A softmax over scores is over the keys: they are the right operand of the product that the scores are."""
@@ -322,9 +321,9 @@ class Recorder:
             return
         over = {values[0].sides[axis] for axis in step.params["axes"]}
         index = values[0].op
-        while index >= 0 and self.ops[index].kind != "matmul" and self.ops[index].inputs:
+        while index >= 0 and self.ops[index].kind != OpKind.MATMUL and self.ops[index].inputs:
             index = self.ops[index].inputs[0]
-        if over == {"l"} and index >= 0 and self.ops[index].kind == "matmul":
+        if over == {"l"} and index >= 0 and self.ops[index].kind == OpKind.MATMUL:
             op = self.ops[index]
             self.ops[index] = replace(op, inputs=op.inputs[::-1], reads=op.reads[::-1])
 
@@ -351,7 +350,7 @@ class Recorder:
         shape = self._parameters[shown.path].shape
         if part.layout is not None and not shown.side:
             layout = layout_in_storage(part.layout, shown.axes, shape)
-        elif part.role in ("shift", "scale"):
+        elif part.role in (UseRole.SHIFT, UseRole.SCALE):
             layout = stacked_layout(shown.axes, shape)
         if which == 0:
             self._cuts.see(shown.path, shown.parts)
@@ -384,7 +383,7 @@ class Recorder:
         name = f"{held.paths}{value.shape}"
         if name not in self._read:
             step = Step("parameter", lambda array: [array], ((value.shape, value.dtype),))
-            self._read[name] = self.operation(step, [value], Call("parameter", (), (Part(0, "operand"),)))[0]
+            self._read[name] = self.operation(step, [value], Call(OpKind.PARAMETER, (), (Part(0, UseRole.OPERAND),)))[0]
         return self._read[name]
 
     def _stand_in(self, laws: Mapping[str, Initializer], op: Op, values: Sequence[Value], arrays: list[Any]) -> None:
@@ -448,21 +447,22 @@ class Recorder:
         sides = tuple(op.detail.get("sides", ())) or next(
             (value.sides for value in moving if value.sides and value.shape == form[0]), ()
         )
-        elementwise = op.kind in ("elementwise", "mul", "scale", "shift")
+        elementwise = op.kind in PROPORTIONAL
         return of_form(
             form,
             data=data,
             op=op.index,
             chain=self._chain(op, form[0], read),
-            sides=sides if op.kind in ("matmul", "add", *FOLLOWED, "mul") else (),
+            sides=sides if op.kind in KEEPS_SIDES else (),
             extent=math.prod(form[0]),
-            reduced=op.kind == "reduce" or (elementwise and bool(moving) and all(value.reduced for value in moving)),
+            reduced=op.kind == OpKind.REDUCE
+            or (elementwise and bool(moving) and all(value.reduced for value in moving)),
             state=bool(moving) and all(value.state for value in read),
         )
 
     def _chain(self, op: Op, shape: tuple[int, ...], read: Sequence[Value]) -> Chain | None:
         """Features are counted from each weight op, through what keeps its shape."""
-        if op.kind in WEIGHT_KINDS and shape:
+        if op.kind in WEIGHTED and shape:
             return Chain(op.index, shape, op.axis)
         if op.name in ("add", "add_any") and len(op.inputs) == 2:
             return self._chain_of_sum(read)
@@ -476,7 +476,7 @@ class Recorder:
         if len(chains) != 2 or any(chain.steps or chain.peers for chain in chains):
             return None
         first, second = chains
-        maps = all(self.ops[chain.root].kind != "embedding" for chain in chains)
+        maps = all(self.ops[chain.root].kind != OpKind.EMBEDDING for chain in chains)
         same = (first.shape, first.axis) == (second.shape, second.axis)
         return replace(first, peers=(second.root,)) if maps and same else None
 

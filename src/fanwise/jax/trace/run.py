@@ -1,7 +1,7 @@
 """Runs a model of JAX once, operation by operation, shows a visitor each op, and returns the trace."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,8 +10,10 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 from jax.tree_util import tree_flatten, tree_unflatten
 
+from fanwise.graph.inputs import Inputs
+from fanwise.graph.op import INPUT, Parameter
 from fanwise.graph.patterns import recognised
-from fanwise.graph.trace import INPUT, Parameter, Trace
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import ModelError, Visitor, Watcher
 from fanwise.jax.trace.models import Model, as_model, parameters
 from fanwise.jax.trace.provenance import parameter_value
@@ -19,19 +21,6 @@ from fanwise.jax.trace.recorder import Recorder
 from fanwise.jax.trace.traced_value import Value
 
 __all__ = ["Inputs", "ModelError", "Program", "Visitor", "Watcher", "run"]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a model is called with, its parameters aside.
-
-    Args:
-        args: positional arguments.
-        kwargs: named ones. Whatever in them is no array (a flag, a mode) is given to the model as it is.
-    """
-
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,13 +88,17 @@ def run(model: Any, inputs: Inputs, visitor: Visitor | None = None) -> Trace:
     Example:
         >>> params = {"w": jnp.ones((3, 4)), "b": jnp.zeros(4)}
         >>> trace = run((lambda p, x: jax.nn.relu(x @ p["w"] + p["b"]), params), Inputs((jnp.ones((2, 3)),)))
-        >>> [op.kind for op in trace.ops]
+        >>> [str(op.kind) for op in trace.ops]
         ['linear', 'shift', 'activation']
     """
-    program = program_of(model, inputs)
-    recorder = Recorder({one.path: one for one in program.found}, program.model.leaves, visitor or Watcher())
-    made = interpreted(program, recorder, program.values())
-    return recognised(recorder.trace([made[place] for place in program.outputs]))
+    return traced(program_of(model, inputs), visitor or Watcher())
+
+
+def traced(program: Program, visitor: Visitor) -> Trace:
+    """The trace of a program, shown to a visitor."""
+    recorder = Recorder({one.path: one for one in program.found}, program.model.leaves, visitor)
+    returned = interpreted(program, recorder, program.values())
+    return recognised(recorder.trace([returned[place] for place in program.outputs]))
 
 
 def interpreted(program: Program, recorder: Recorder, values: Sequence[Value]) -> list[Value]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fanwise.graph.trace import INPUT
+from fanwise.graph.op import INPUT, UseRole
 from fanwise.jax.trace.axes import Axes
 from fanwise.stream.box import Shape
 
@@ -27,13 +27,13 @@ class Shown:
     Args:
         path: of the parameter.
         axes: how its axes stand on those of the array; None where that is not known.
-        side: "" where the array is made of its numbers, "scale" or "operand" where it changes those of another.
+        side: None where the array is made of its numbers; its role where it changes those of another.
         parts: (axis, first, count) for each axis of which the array shows a part.
     """
 
     path: str
     axes: Axes | None
-    side: str = ""
+    side: UseRole | None = None
     parts: tuple[tuple[int, int, int], ...] = ()
 
 

@@ -116,12 +116,21 @@ def read(model: Any, path: str) -> NDArray[Any]:
         KeyError: no such parameter.
         ValueError: it has a shape alone.
     """
-    made = as_model(model)
-    owners = {name: owner for owner, names in made.aliases.items() for name in names}
-    leaf = made.leaves.get(owners.get(path, path))
-    if leaf is None:
-        raise KeyError(f"no parameter {path!r}: there are {', '.join(list(made.leaves)[:12]) or 'none'}")
-    return values_of(leaf, path)
+    return reader(model)(path)
+
+
+def reader(model: Any) -> Callable[[str], NDArray[Any]]:
+    """A function that reads a parameter's values by its path; see `read`."""
+    leaves, aliases = as_model(model).leaves, as_model(model).aliases
+    owners = {name: owner for owner, names in aliases.items() for name in names}
+
+    def values(path: str) -> NDArray[Any]:
+        leaf = leaves.get(owners.get(path, path))
+        if leaf is None:
+            raise KeyError(f"no parameter {path!r}: there are {', '.join(list(leaves)[:12]) or 'none'}")
+        return values_of(leaf, path)
+
+    return values
 
 
 def values_of(leaf: Any, path: str) -> NDArray[Any]:

@@ -11,14 +11,15 @@ import numpy as np
 from fanwise.calibrate.arrays import Measured, adjusted, changed, checked_reach, moments
 from fanwise.calibrate.calibrator import Calibrator, OtherwiseError
 from fanwise.calibrate.decisions import Found, calibrated, checked_key, fixed_by, with_factors
-from fanwise.calibrate.joining import Joining
 from fanwise.calibrate.options import Options
 from fanwise.calibrate.result import Calibration
 from fanwise.calibrate.tasks import Task
 from fanwise.calibrate.units import spread
-from fanwise.graph.trace import Op, Trace
+from fanwise.graph.op import Op
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
-from fanwise.keras.measure.losses import Judge, LossLike, checked_loss, split
+from fanwise.keras.measure.joined_batches import joined, joining
+from fanwise.keras.measure.losses import named_loss, split
 from fanwise.keras.measure.observe import observe
 from fanwise.keras.trace.abstract_run import structure
 from fanwise.keras.trace.inputs import as_inputs, inputs_text
@@ -34,9 +35,10 @@ from fanwise.keras.trace.run import (
     run,
     without_gradients,
 )
-from fanwise.keras.trace.variables import as_array, check_model, dtype_of, shape_of, variables
+from fanwise.keras.trace.variables import as_array, check_model, dtype_of, variables
 from fanwise.keras.weights.apply import apply
 from fanwise.keras.weights.read_write import values_of
+from fanwise.measure.losses import LossLike
 from fanwise.plan.plan import Plan
 from fanwise.stream.formats import FORMATS, Array
 from fanwise.stream.key import Key, KeyLike
@@ -118,13 +120,13 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
     check_backend()
     options = Options(mode, statistic, target, head, branches, gain_after, only)
     source = _Source(model, options, plan, checked_key(plan, key, options))
-    function, name = checked_loss(loss)
+    named_loss(loss)
     batches = [split(one, loss) for one in (batch, *more)]
-    inputs = _joined([as_inputs(model, given) for given, _ in batches])
+    inputs = joined([as_inputs(model, given) for given, _ in batches])
     with source.kept():
         found = source.calibrated(inputs)
         if balance:
-            found = source.balanced(found, inputs, Judge(function, name, _target(batches)))
+            found = source.balanced(found, inputs, (_target(batches), loss))
         made = found.settled(source.put(found))
     return replace(made, model=type(model).__name__, batch=inputs_text(inputs))
 
@@ -164,12 +166,12 @@ class _Source:
             raise ModelError("the model does other things in each of two runs on the same inputs: nothing to calibrate")
         return found
 
-    def balanced(self, found: Found, inputs: Inputs, judge: Judge) -> Found:
+    def balanced(self, found: Found, inputs: Inputs, scored: tuple[Any, LossLike]) -> Found:
         """The same with equal ratios of gradient to weight, from a run of the calibrated model."""
         held = variables(self.model)
         before = {path: values_of(held[path]) for path in found.changes}
         self.put(found)
-        values = observe(self.model, inputs, judge).values
+        values = observe(self.model, inputs, *scored).values
         if self.plan is None:
             for path, copy in before.items():
                 held[path].assign(copy)
@@ -244,25 +246,6 @@ def _changed(calibrator: Calibrator, task: Task, held: Mapping[str, Any]) -> dic
     }
 
 
-def _joined(batches: Sequence[Inputs]) -> Inputs:
-    """The batches one after the other, along their first axis.
-
-    Raises:
-        ValueError: batches that differ in more than the number of their examples.
-    """
-    if len(batches) == 1:
-        return batches[0]
-    args = _joining()([batch.args for batch in batches])
-    return Inputs(args, _joining()([dict(batch.kwargs or {}) for batch in batches]))
-
-
 def _target(batches: Sequence[tuple[Any, Any]]) -> Any:
     given = [None if target is None else on_backend(Inputs((target,))).args[0] for _, target in batches]
-    return _joining().targets(given)
-
-
-def _joining() -> Joining:
-    kind = type(keras.ops.zeros((1,)))
-    return Joining(
-        kind, lambda tensor: (shape_of(tensor), tensor.dtype), lambda tensors: keras.ops.concatenate(list(tensors))
-    )
+    return joining().targets(given)

@@ -6,8 +6,9 @@ from typing import Any
 from fanwise.check.mending import Adapter, Mending, drawn_again, mending, told_of
 from fanwise.check.report import Report
 from fanwise.keras.api.plan import plan
-from fanwise.keras.measure.losses import LossLike, split
+from fanwise.keras.measure.losses import split
 from fanwise.keras.weights.read_write import read
+from fanwise.measure.losses import LossLike
 from fanwise.plan.recipes.unit import Recipe
 
 

@@ -15,8 +15,8 @@ from fanwise.keras.api.calibrate import calibrate
 from fanwise.keras.api.check import check
 from fanwise.keras.api.fix import fix
 from fanwise.keras.api.plan import plan
-from fanwise.keras.measure.losses import LossLike
 from fanwise.keras.trace.variables import is_tensor
+from fanwise.measure.losses import LossLike
 from fanwise.plan.plan import Plan
 from fanwise.plan.recipes.registry import recipe as as_recipe
 from fanwise.targets.commands import three

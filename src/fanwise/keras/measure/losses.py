@@ -1,111 +1,172 @@
-"""A batch split into what a model is given and what its loss compares with; and the loss itself."""
+"""Losses of Keras: which go by name, how a batch holds a target, and what a guess gives."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any
 
 import keras
 import numpy as np
 
-from fanwise.keras.trace.run import ModelError
+from fanwise.keras.trace.run import Inputs, ModelError, on_backend
 from fanwise.keras.trace.variables import as_array, is_float, is_tensor, shape_of, tensors_in
-from fanwise.measure.observation import NAN, Loss
-from fanwise.stream import fill
-from fanwise.stream.key import Key
+from fanwise.measure import losses
+from fanwise.measure.losses import NEUTRAL, Loss, LossLike, NamedLoss, Target, check_kind
+from fanwise.measure.observation import ObservedLoss
+from fanwise.stream.formats import Array
 
-LossLike: TypeAlias = "str | Callable[..., Any] | None"
-
-CHOICES = ("sparse_categorical_crossentropy", "categorical_crossentropy", "categorical_focal_crossentropy")
-YES_OR_NO = ("binary_crossentropy", "binary_focal_crossentropy")
-SQUARED = ("mean_squared_error", "mse")
+JUDGED: Mapping[str, Target] = MappingProxyType(
+    {
+        **NEUTRAL,
+        "sparse_categorical_crossentropy": Target.CLASS,
+        "categorical_crossentropy": Target.SHARES,
+        "categorical_focal_crossentropy": Target.SHARES,
+        "binary_crossentropy": Target.TRUTH,
+        "binary_focal_crossentropy": Target.TRUTH,
+        "mean_squared_error": Target.NUMBER,
+        "mse": Target.NUMBER,
+    }
+)
+"""Losses of which it is known what a guess gives."""
+DRAWN: Mapping[str, Target] = MappingProxyType(
+    {**JUDGED, "mean_absolute_error": Target.NUMBER, "mae": Target.NUMBER, "huber": Target.NUMBER}
+)
+"""Losses for which targets are drawn."""
 
 
 @dataclass(frozen=True)
-class Judge:
-    """A loss that is ready to be computed, in the backend's own numbers.
+class KerasArrays:
+    """Tensors of what Keras computes with, as `fanwise.measure.losses.LossArrays`."""
 
-    Args:
-        loss: function of the target and the output.
-        name: of the loss.
-        target: what the output is compared with; None for a random projection.
-    """
+    def fields(self, outputs: Any) -> Mapping[Any, Any]:
+        """Those of a mapping."""
+        return outputs if isinstance(outputs, Mapping) else {}
 
-    loss: Callable[..., Any] | None
-    name: str
-    target: Any
+    def floats(self, outputs: Any) -> list[Any]:
+        """In nested lists and mappings."""
+        return [tensor for tensor in tensors_in(outputs) if is_float(tensor)]
 
-    def value(self, outputs: Any) -> Any:
-        """The loss of what a model returned, one number.
+    def shape(self, value: Any) -> tuple[int, ...] | None:
+        """Of a tensor."""
+        return shape_of(value) if is_tensor(value) else None
 
-        Raises:
-            ModelError: it raised an error.
-        """
-        output = main_output(outputs)
-        if self.loss is None:
-            return keras.ops.mean(output * keras.ops.cast(_signs(shape_of(output)), output.dtype))
-        try:
-            given = outputs if isinstance(self.target, (list, tuple, Mapping)) else output
-            return keras.ops.mean(keras.ops.cast(self.loss(self.target, given), "float32"))
-        except Exception as error:
-            shapes = f"{shape_of(output)} and {told_shape(self.target)}"
-            raise ModelError(f"loss {self.name!r} of {shapes} could not be computed: {error}") from error
+    def class_axis(self, shape: tuple[int, ...]) -> int:
+        """The last axis."""
+        return len(shape) - 1
 
-    def told(self, value: float, outputs: Any) -> Loss:
-        """What the rules see."""
-        if self.loss is None:
-            return Loss(value, self.name, probe=True)
-        classes = int(shape_of(main_output(outputs))[-1])
-        if self.name in CHOICES:
-            return Loss(value, self.name, math.log(classes) if classes > 1 else NAN, classes)
-        if self.name in YES_OR_NO:
-            return Loss(value, self.name, math.log(2), 2)
-        if self.name in SQUARED and is_tensor(self.target):
-            return Loss(value, self.name, float(np.square(as_array(self.target), dtype=np.float64).mean()))
-        return Loss(value, self.name)
+    def learns(self, array: Any) -> bool:
+        """Whatever is of floating point."""
+        return True
+
+    def drawn(self, values: Array, output: Any) -> Any:
+        """Floats in Keras' own dtype."""
+        return _on_backend(values if values.dtype.kind == "i" else values.astype(keras.config.floatx()))
+
+    def projected(self, output: Any, signs: Array) -> Any:
+        """In the output's dtype."""
+        return keras.ops.mean(output * keras.ops.cast(signs, output.dtype))
+
+    def number(self, value: Any) -> Any:
+        """The mean of what a loss gives for each example."""
+        return keras.ops.mean(keras.ops.cast(value, "float32"))
 
 
-def told_shape(target: Any) -> str:
-    """The shape of a target in words."""
-    return str(shape_of(target)) if is_tensor(target) else type(target).__name__
+ARRAYS = KerasArrays()
 
 
 def split(batch: Any, loss: LossLike) -> tuple[Any, Any]:
-    """What the model is given, and what a loss compares its output with.
+    """The inputs and the target of a batch.
 
     Args:
-        batch: where a loss is given, a tuple (inputs, target), as `keras.Model.fit` takes them.
-        loss: name, function, or None: then the whole batch is given to the model.
+        batch: where a loss is given, a tuple (inputs, target), as `keras.Model.fit` takes them, or a mapping with a
+            target (`fanwise.measure.losses.split`); anything else holds inputs alone, a list several of them.
+        loss: None: the whole batch goes to the model.
 
     Raises:
-        ValueError: a loss, and no target to compare with.
+        ValueError: a tuple of more than two.
     """
-    if loss is None:
+    if loss is None or isinstance(batch, list):
         return batch, None
-    if not isinstance(batch, tuple) or len(batch) != 2:
-        raise ValueError(f"batch = {type(batch).__name__} with a loss: expected a tuple (inputs, target)")
-    return batch
+    if isinstance(batch, tuple) and len(batch) != 2:
+        raise ValueError(f"batch = a tuple of {len(batch)} with a loss: expected a tuple (inputs, target)")
+    inputs, target = losses.split(batch, loss)
+    return (inputs[0] if isinstance(batch, tuple) else inputs), target
 
 
-def checked_loss(loss: LossLike) -> tuple[Callable[..., Any] | None, str]:
-    """The function that is meant, of a target and an output, and its name.
+def named_loss(loss: LossLike, target: Any = None) -> NamedLoss | None:
+    """The loss that is meant: of keras.losses, or one that goes by the same name in every framework.
+
+    Args:
+        loss: as the user gave it; a function takes a target and an output, as Keras' own do.
+        target: what the batch holds; where it holds several, a function sees all that the model returns.
 
     Raises:
         TypeError: neither a name nor something to call, or a class.
         ValueError: an unknown name.
     """
+    check_kind(loss, "target and output")
     if loss is None:
-        return None, "random projection"
-    if isinstance(loss, type):
-        raise TypeError(f"loss = {loss.__name__}, a class: expected an instance, as in {loss.__name__}()")
-    if isinstance(loss, str):
-        try:
-            return keras.losses.get(loss), loss
-        except ValueError as error:
-            raise ValueError(f"loss = {loss!r}: expected a loss of keras.losses, such as 'mse'") from error
-    if not callable(loss):
-        raise TypeError(f"loss = {loss!r}: expected the name of a loss, a function of target and output, or None")
-    return loss, _name_of(loss)
+        return None
+    function, name = _function(loss), loss if isinstance(loss, str) else _name_of(loss)
+    several = isinstance(target, (list, tuple, Mapping))
+
+    def turned(output: Any, *targets: Any) -> Any:
+        if not targets:
+            raise ModelError(f"loss {name!r} needs a target, and none can be drawn for it: give (inputs, target)")
+        return function(targets[0], output if several else losses.main_output(output, ARRAYS))
+
+    return NamedLoss(name, turned, None if several else DRAWN.get(name))
+
+
+def loss_of(outputs: Any, target: Any, loss: LossLike) -> Loss | None:
+    """The loss for outputs like these; see `fanwise.measure.losses.loss_of`."""
+    aim = None if target is None else _on_backend(target)
+    return losses.loss_of(outputs, aim, named_loss(loss, aim), ARRAYS)
+
+
+def observed(loss: Loss, outputs: Any, value: float) -> ObservedLoss:
+    """The loss with its value, and with what a guess gives where that is known."""
+    kind, shape = JUDGED.get(loss.name), ARRAYS.shape(losses.main_output(outputs, ARRAYS))
+    if kind is None or not shape or not is_tensor(loss.target):
+        return loss.observed(value)
+    classes = {Target.TRUTH: 2, Target.NUMBER: 0}.get(kind, shape[-1])
+    square = float(np.square(as_array(loss.target), dtype=np.float64).mean()) if kind is Target.NUMBER else 0.0
+    return loss.observed(value, losses.chance_of(kind, classes, lambda: square), classes)
+
+
+def _function(loss: Any) -> Callable[[Any, Any], Any]:
+    if not isinstance(loss, str):
+        function: Callable[[Any, Any], Any] = loss
+        return function
+    if loss in NEUTRAL:
+        return _NEUTRAL[loss]
+    try:
+        return keras.losses.get(loss)  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise ValueError(
+            f"loss = {loss!r}: expected a loss of keras.losses, such as 'mse', or one of {', '.join(NEUTRAL)}"
+        ) from error
+
+
+def _cross_entropy(target: Any, logits: Any) -> Any:
+    """Cross-entropy of logits; integer labels, or shares of each class."""
+    function = (
+        keras.losses.categorical_crossentropy if is_float(target) else keras.losses.sparse_categorical_crossentropy
+    )
+    return function(target, logits, from_logits=True)
+
+
+def _binary_cross_entropy(target: Any, logits: Any) -> Any:
+    return keras.losses.binary_crossentropy(target, logits, from_logits=True)
+
+
+_NEUTRAL: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
+    {
+        "cross_entropy": _cross_entropy,
+        "binary_cross_entropy_with_logits": _binary_cross_entropy,
+        "mse_loss": keras.losses.mean_squared_error,
+    }
+)
 
 
 def _name_of(loss: Any) -> str:
@@ -114,20 +175,5 @@ def _name_of(loss: Any) -> str:
     return loss.__name__ if "__name__" in dir(loss) else type(loss).__name__
 
 
-def main_output(outputs: Any) -> Any:
-    """The first tensor of floating point that a model returned.
-
-    Raises:
-        ModelError: there is none.
-    """
-    if isinstance(outputs, Mapping) and is_tensor(outputs.get("logits")):
-        return outputs["logits"]
-    found = next((tensor for tensor in tensors_in(outputs) if is_float(tensor)), None)
-    if found is None:
-        raise ModelError(f"the model returned {type(outputs).__name__}, no tensor of floating point")
-    return found
-
-
-def _signs(shape: tuple[int, ...]) -> Any:
-    """Random signs, the same at every call: the gradient has the size of that of a mean over the batch."""
-    return np.sign(fill.uniform(Key(0, "check.probe"), shape, bound=1.0)).astype(np.float32)
+def _on_backend(target: Any) -> Any:
+    return on_backend(Inputs((target,))).args[0]

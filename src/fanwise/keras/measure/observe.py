@@ -1,16 +1,17 @@
 """`observe`: one run of a model, forward and backward, and what it showed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from fanwise.graph.op import Op
 from fanwise.graph.patterns import recognised
-from fanwise.graph.trace import Op, Trace
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
 from fanwise.keras.measure.gradients import Tape, by_taps, tensor_kinds
-from fanwise.keras.measure.losses import Judge, main_output
+from fanwise.keras.measure.losses import ARRAYS, loss_of, observed
 from fanwise.keras.trace.recorder import Recorder
 from fanwise.keras.trace.run import (
     Inputs,
@@ -23,14 +24,17 @@ from fanwise.keras.trace.run import (
     prepared,
     without_gradients,
 )
-from fanwise.keras.trace.variables import as_array, check_model, is_float, shape_of
-from fanwise.measure.observation import Observation, Signal
+from fanwise.keras.trace.variables import as_array, check_model, is_float, is_tensor, shape_of
+from fanwise.measure.losses import Loss, LossLike, main_output
+from fanwise.measure.observation import NAN, Observation, Signal, observation
 from fanwise.measure.signal_statistics import Signals, moment_of, signal_of
 from fanwise.measure.weight_statistics import weigh
 from fanwise.stream.formats import Array
 
 
-def observe(model: Any, inputs: Inputs, judge: Judge, *, backward: bool = True) -> Observation:
+def observe(
+    model: Any, inputs: Inputs, target: Any = None, loss: LossLike = None, *, backward: bool = True
+) -> Observation:
     """Runs a model once, forward and backward, and measures every op and every parameter.
 
     The model runs as in `fanwise.keras.run` and is left as it was. Memory: what a training step takes. On JAX the model
@@ -39,7 +43,8 @@ def observe(model: Any, inputs: Inputs, judge: Judge, *, backward: bool = True) 
     Args:
         model: any built Keras model.
         inputs: what its call takes.
-        judge: the loss.
+        target: what the loss compares with, None where the batch holds none.
+        loss: see `fanwise.keras.measure.losses.loss_of`.
         backward: whether gradients are wanted.
 
     Raises:
@@ -50,20 +55,19 @@ def observe(model: Any, inputs: Inputs, judge: Judge, *, backward: bool = True) 
     check_model(model)
     check_backend()
     inputs = on_backend(inputs)
-    seen = _Seen(model, inputs, judge, backward=backward and keras.config.backend() != "jax")
+    taped = backward and keras.config.backend() != "jax"
+    seen = _Seen(model, inputs, lambda outputs: loss_of(outputs, target, loss), taped=taped)
     gradients, reached = seen.gradients, seen.reached
-    if backward and keras.config.backend() == "jax":
-        gradients, reached = _differentiated(model, inputs, judge, seen)
-    given = given_tensors(inputs)
-    numbers = iter(range(len(given)))
-    return Observation(
+    if backward and not taped and seen.loss is not None:
+        gradients, reached = _differentiated(model, inputs, seen.loss, seen)
+    output = main_output(seen.outputs, ARRAYS)
+    return observation(
         seen.trace,
-        tuple(_signal(seen.numbers, gradients, op.index) for op in seen.trace.ops),
+        [_signal(seen.numbers, gradients, op.index) for op in seen.trace.ops],
         weigh(seen.values, seen.trace, reached),
-        tuple(signal_of(_array(tensor)) for tensor in given if is_float(tensor)),
-        seen.told if backward else None,
-        tuple(next(numbers) if is_float(tensor) else None for tensor in given),
-        signal_of(seen.output),
+        given=[signal_of(_array(tensor)) if is_float(tensor) else None for tensor in given_tensors(inputs)],
+        output=signal_of(_array(output)) if is_tensor(output) else None,
+        loss=None if seen.loss is None or not backward else observed(seen.loss, seen.outputs, seen.value),
         backward=backward,
     )
 
@@ -71,25 +75,25 @@ def observe(model: Any, inputs: Inputs, judge: Judge, *, backward: bool = True) 
 class _Seen:
     """What the forward pass showed, with its gradients where the backend keeps a tape."""
 
-    def __init__(self, model: Any, inputs: Inputs, judge: Judge, *, backward: bool) -> None:
+    def __init__(self, model: Any, inputs: Inputs, loss_for: Callable[[Any], Loss | None], *, taped: bool) -> None:
         self.numbers: dict[int, dict[str, float]] = {}
         self.tensors: dict[int, Any] = {}
         self._signals = Signals()
         recorder = Recorder(model, Watcher(), given_tensors(inputs), self._see)
-        tape = Tape() if backward else None
+        tape = Tape() if taped else None
         recording = without_gradients() if tape is None else tape.recording()
         with prepared(model, recorder, tensor_kinds()):
             with recording:
-                outputs = forward(model, inputs, recorder)
+                self.outputs = forward(model, inputs, recorder)
                 with recorder.working():
-                    value = judge.value(outputs)
-            self.trace: Trace = recognised(recorder.trace(main_outputs(outputs)))
+                    self.loss = loss_for(self.outputs)
+                    value = None if self.loss is None else self.loss(self.outputs)
+            self.trace: Trace = recognised(recorder.trace(main_outputs(self.outputs)))
             self.values = {path: np.array(as_array(held.value)) for path, held in recorder.variables.items()}
-        self.output = _array(main_output(outputs))
-        self.told = judge.told(float(as_array(value)), outputs)
+        self.value = NAN if value is None else float(as_array(value))
         self.gradients: dict[int, float] = {}
         self.reached: dict[str, float] = {}
-        if tape is not None:
+        if tape is not None and value is not None:
             self._differentiate(tape, value, recorder.variables)
 
     def _see(self, op: Op, tensor: Any) -> None:
@@ -108,7 +112,7 @@ class _Seen:
         self.reached = {p: m for p, m in zip(trained, rest, strict=True) if m is not None}
 
 
-def _differentiated(model: Any, inputs: Inputs, judge: Judge, seen: _Seen) -> tuple[dict[int, float], dict[str, float]]:
+def _differentiated(model: Any, inputs: Inputs, loss: Loss, seen: _Seen) -> tuple[dict[int, float], dict[str, float]]:
     """Gradients on JAX, of another run."""
     shapes = {
         place: (shape_of(tensor), keras.backend.standardize_dtype(tensor.dtype))
@@ -122,7 +126,7 @@ def _differentiated(model: Any, inputs: Inputs, judge: Judge, seen: _Seen) -> tu
         with prepared(model, recorder, tensor_kinds(), stateless=True):
             outputs = forward(model, inputs, recorder)
             with recorder.working():
-                return judge.value(outputs)
+                return loss(outputs)
 
     try:
         places, values = by_taps(run, shapes, list(trained.values()))

@@ -4,24 +4,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.layout import Layout
 
 
 @dataclass(frozen=True)
 class Part:
-    """A variable in a role of `fanwise.graph.trace.Use`.
+    """A variable in a role of `fanwise.graph.op.Use`.
 
     Args:
         variable: the variable.
-        role: as in `Use`; of what a function is given, "turned" for a matrix that it sees transposed.
+        role: as in `Use`.
         layout: in which it is stored, where it has one.
         steps: functions between the variable and what is used.
+        turned: whether what is used is the matrix transposed.
     """
 
     variable: Any
-    role: str
+    role: UseRole
     layout: Layout | None = None
     steps: tuple[str, ...] = ()
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Call:
     """What one call is.
 
     Args:
-        kind: as in `fanwise.graph.trace.Op`; "view" for one whose output holds its input's values, moved or repeated.
+        kind: as in `fanwise.graph.op.Op`.
         name: of the layer's class, or of the function.
         data: tensors that are read, in order.
         parts: variables that are used.
@@ -37,7 +40,7 @@ class Call:
         detail: as in `Op`.
     """
 
-    kind: str
+    kind: OpKind
     name: str
     data: tuple[Any, ...]
     parts: tuple[Part, ...] = ()
@@ -45,6 +48,6 @@ class Call:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parts_of(*parts: tuple[Any, str, Layout | None]) -> tuple[Part, ...]:
+def parts_of(*parts: tuple[Any, UseRole, Layout | None]) -> tuple[Part, ...]:
     """The parts whose variable there is."""
     return tuple(Part(variable, role, layout) for variable, role, layout in parts if variable is not None)

@@ -9,9 +9,6 @@ import numpy as np
 
 from fanwise.keras.trace.variables import as_array, is_tensor
 
-ALONE = ("activation", "elementwise", "add", "mul")
-"""Kinds that work on each value alone, so that they can be replayed on values of another size."""
-
 
 @dataclass(frozen=True)
 class Execution:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from fanwise.graph.op import OpKind, UseRole
 from fanwise.keras.trace.calls import Call, Part
 from fanwise.keras.trace.variables import shape_of, tensors_in
 from fanwise.laws.layout import Layout
@@ -28,6 +29,7 @@ VIEWS = _words(
 SELECTIONS = _words("getitem split array_split take take_along_axis unstack slice hsplit vsplit dsplit diagonal")
 """Views that may leave a part of the values out."""
 
+QUOTIENTS = ("divide", "true_divide", "divide_no_nan")
 NONLINEARITIES: Mapping[str, str] = {
     **{name: name for name in ("relu", "relu6", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "selu")},
     **{name: name for name in ("softplus", "celu", "glu", "log_sigmoid", "sin", "erf")},
@@ -118,19 +120,19 @@ def describe(a: Arguments) -> Call | None:
         return None
     reader = _READERS.get(a.name)
     found = None if reader is None else reader(a)
-    return found or _plain("other")(a)
+    return found or _plain(OpKind.OTHER)(a)
 
 
-def _plain(kind: str) -> Callable[[Arguments], Call]:
+def _plain(kind: OpKind) -> Callable[[Arguments], Call]:
     def read(a: Arguments) -> Call:
-        return Call(kind, a.name, a.data, tuple(replace(part, role="operand") for part in a.held))
+        return Call(kind, a.name, a.data, tuple(replace(part, role=UseRole.OPERAND) for part in a.held))
 
     return read
 
 
 def _joined(a: Arguments) -> Call:
     """Variables among what is joined are read as data."""
-    return Call("concat", a.name, a.values)
+    return Call(OpKind.CONCAT, a.name, a.values)
 
 
 def _activation(a: Arguments) -> Call:
@@ -141,21 +143,26 @@ def _activation(a: Arguments) -> Call:
     if name == "gelu":
         detail["approximate"] = "tanh" if a.get(1, "approximate", True) else "none"
     axis = a.get(1, "axis", -1) if name == "glu" else -1
-    return Call("activation", a.name, a.data[:1], tuple(replace(p, role="slope") for p in a.held), axis, detail)
+    return Call(
+        OpKind.ACTIVATION, a.name, a.data[:1], tuple(replace(p, role=UseRole.SLOPE) for p in a.held), axis, detail
+    )
 
 
 def _binary(a: Arguments) -> Call:
     """A sum, product or quotient of two values, any of which may be a number or a variable."""
     sums = a.name in ("add", "subtract")
-    role, data, held = ("shift" if sums else "scale"), a.data, a.held
+    data, held = a.data, a.held
     if held and data:
-        return Call(role, a.name, data, tuple(replace(part, role=role) for part in held))
+        kind, role = (OpKind.SHIFT, UseRole.SHIFT) if sums else (OpKind.SCALE, UseRole.SCALE)
+        return Call(kind, a.name, data, tuple(replace(part, role=role) for part in held))
     numbers = [float(v) for v in (*a.args[:2], *a.named.values()) if _is_number(v)]
     if len(data) == 2:
-        kind = "add" if sums else "elementwise" if a.name in ("divide", "true_divide", "divide_no_nan") else "mul"
+        kind = OpKind.ADD if sums else OpKind.ELEMENTWISE if a.name in QUOTIENTS else OpKind.MUL
         return Call(kind, a.name, data, (), -1, {"minus": 1} if a.name == "subtract" else {})
     detail = {"constant": numbers[0]} if numbers else {}
-    return Call("elementwise", a.name, data, tuple(replace(part, role="operand") for part in held), -1, detail)
+    return Call(
+        OpKind.ELEMENTWISE, a.name, data, tuple(replace(part, role=UseRole.OPERAND) for part in held), -1, detail
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -170,20 +177,20 @@ def _matmul(a: Arguments) -> Call | None:
     if held[0] is not None and held[1] is not None:
         return None
     if held[1] is not None:
-        return Call("linear", a.name, (left,), (_weight(held[1], right, ("in", "out")),))
+        return Call(OpKind.LINEAR, a.name, (left,), (_weight(held[1], right, ("in", "out")),))
     if held[0] is not None:
-        return Call("linear", a.name, (right,), (_weight(held[0], left, ("out", "in")),), -2)
-    return Call("matmul", a.name, (left, right), (), -1, {"width": shape_of(left)[-1]})
+        return Call(OpKind.LINEAR, a.name, (right,), (_weight(held[0], left, ("out", "in")),), -2)
+    return Call(OpKind.MATMUL, a.name, (left, right), (), -1, {"width": shape_of(left)[-1]})
 
 
 def _weight(part: Part, seen: Any, roles: tuple[str, str]) -> Part:
     """A variable as the weight of a product; its layout where the product sees it as it is stored, or transposed."""
     stored, shape = shape_of(part.variable), shape_of(seen)
     axes = ("stack",) * (len(shape) - 2) + roles if len(shape) > 1 else ("in",)
-    if part.role == "turned" and len(stored) == 2:
+    if part.turned and len(stored) == 2:
         axes = axes[::-1]
     layout = Layout(axes) if len(stored) == len(axes) else None
-    return replace(part, role="weight", layout=layout)
+    return replace(part, role=UseRole.WEIGHT, layout=layout)
 
 
 def _einsum(a: Arguments) -> Call | None:
@@ -212,12 +219,12 @@ def _einsum_of_weight(name: str, equation: str, part: Part, place: tuple[int, An
     if len(layout.axes) != len(part.variable.shape):
         return None
     if "in" not in layout.axes:
-        return Call("scale", name, (data,), (replace(part, role="scale"),))
+        return Call(OpKind.SCALE, name, (data,), (replace(part, role=UseRole.SCALE),))
     result = equation.replace(" ", "").partition("->")[2].replace("...", ".")
     term = equation.replace(" ", "").partition("->")[0].split(",")[which]
     places = [result.index(label) for label, role in zip(term, layout.axes, strict=True) if role == "out"]
     axis = max(places) - len(result) if places else -1
-    return Call("linear", name, (data,), (replace(part, role="weight", layout=layout),), axis)
+    return Call(OpKind.LINEAR, name, (data,), (replace(part, role=UseRole.WEIGHT, layout=layout),), axis)
 
 
 def _einsum_of_data(name: str, equation: str, operands: Sequence[Any]) -> Call:
@@ -228,7 +235,7 @@ def _einsum_of_data(name: str, equation: str, operands: Sequence[Any]) -> Call:
     sizes = dict(zip(first, shape_of(operands[0]), strict=False)) if "." not in first else {}
     summed = [label for label in first if label in second and label not in result]
     width = math.prod(sizes.get(label, 1) for label in summed)
-    return Call("matmul", name, pair, (), -1, {"width": width})
+    return Call(OpKind.MATMUL, name, pair, (), -1, {"width": width})
 
 
 def _attention(a: Arguments) -> Call:
@@ -236,7 +243,7 @@ def _attention(a: Arguments) -> Call:
     width, scale = shape_of(query)[-1], a.get(5, "scale")
     detail = {"causal": bool(a.get(6, "is_causal", False)), "width": width}
     return Call(
-        "attention",
+        OpKind.ATTENTION,
         a.name,
         (query, key, value),
         (),
@@ -254,7 +261,7 @@ def _take(a: Arguments) -> Call | None:
     if axis not in (0, None):
         return None
     data = tuple(tensors_in([indices]))
-    return Call("embedding", a.name, data, (replace(part, role="table", layout=Layout.embedding()),))
+    return Call(OpKind.EMBEDDING, a.name, data, (replace(part, role=UseRole.TABLE, layout=Layout.embedding()),))
 
 
 def _conv(a: Arguments) -> Call | None:
@@ -275,18 +282,20 @@ def _conv(a: Arguments) -> Call | None:
     else:
         layout = Layout.conv_transpose(window + "out in", stride=stride)
     axis = -1 if a.named.get("data_format") != "channels_first" else -(dims + 1)
-    kind = "conv_transpose" if a.name == "conv_transpose" else "conv"
-    return Call(kind, a.name, (a.args[0],), (replace(part, role="weight", layout=layout),), axis, {"stride": stride})
+    kind = OpKind.CONV_TRANSPOSE if a.name == "conv_transpose" else OpKind.CONV
+    return Call(
+        kind, a.name, (a.args[0],), (replace(part, role=UseRole.WEIGHT, layout=layout),), axis, {"stride": stride}
+    )
 
 
 def _norm(a: Arguments) -> Call:
-    roles = {"gamma": "scale", "scale": "scale", "beta": "shift", "offset": "shift"}
+    roles = {"gamma": UseRole.SCALE, "scale": UseRole.SCALE, "beta": UseRole.SHIFT, "offset": UseRole.SHIFT}
     parts = [
         replace(part, role=role) for name, role in roles.items() if (part := a.holds(a.named.get(name))) is not None
     ]
     known = {id(part.variable) for part in parts}
-    rest = [replace(part, role="scale") for part in a.held if id(part.variable) not in known]
-    return Call("norm", a.name, a.data[:1], (*parts, *rest), -1, {"norm": a.name})
+    rest = [replace(part, role=UseRole.SCALE) for part in a.held if id(part.variable) not in known]
+    return Call(OpKind.NORM, a.name, a.data[:1], (*parts, *rest), -1, {"norm": a.name})
 
 
 def _table() -> dict[str, Callable[[Arguments], Call | None]]:
@@ -298,12 +307,12 @@ def _table() -> dict[str, Callable[[Arguments], Call | None]]:
         "take": _take,
     }
     table |= dict.fromkeys(NONLINEARITIES, _activation)
-    table |= dict.fromkeys(("add", "subtract", "multiply", "divide", "true_divide", "divide_no_nan"), _binary)
+    table |= dict.fromkeys(("add", "subtract", "multiply", *QUOTIENTS), _binary)
     table |= dict.fromkeys(("conv", "depthwise_conv", "conv_transpose", "separable_conv"), _conv)
     table |= dict.fromkeys(("layer_normalization", "rms_normalization", "batch_normalization", "normalize"), _norm)
-    table |= dict.fromkeys(POOLS, _plain("pool")) | dict.fromkeys(REDUCTIONS, _plain("reduce"))
-    table |= dict.fromkeys(JOINS, _joined) | dict.fromkeys(SOFTMAXES, _plain("softmax"))
-    return dict.fromkeys(POINTWISE, _plain("elementwise")) | table
+    table |= dict.fromkeys(POOLS, _plain(OpKind.POOL)) | dict.fromkeys(REDUCTIONS, _plain(OpKind.REDUCE))
+    table |= dict.fromkeys(JOINS, _joined) | dict.fromkeys(SOFTMAXES, _plain(OpKind.SOFTMAX))
+    return dict.fromkeys(POINTWISE, _plain(OpKind.ELEMENTWISE)) | table
 
 
 _READERS = _table()

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from fanwise.graph.op import OpKind, UseRole
 from fanwise.keras.trace.calls import Call, Part, parts_of
 from fanwise.keras.trace.variables import own_variables
 from fanwise.laws.layout import Layout
@@ -28,13 +29,15 @@ class Described:
         axis: as in `Call`.
         detail: as in `Call`.
         fused: whether the layer applies `layer.activation` at its end.
+        view: whether what it gives are its input's values, moved or repeated.
     """
 
-    kind: str
+    kind: OpKind
     parts: tuple[Part, ...] = ()
     axis: int = -1
     detail: Mapping[str, Any] = field(default_factory=dict)
     fused: bool = False
+    view: bool = False
 
     def of(self, layer: Any, data: Sequence[Any]) -> Call:
         """The call of a layer on some data."""
@@ -61,8 +64,8 @@ def described(layer: Any, named: Mapping[str, Any]) -> Described | None:
 
 
 def _dense(layer: Any, own: Mapping[str, Any]) -> Described:
-    parts = parts_of((own.get("kernel"), "weight", Layout.dense("in out")), (own.get("bias"), "bias", None))
-    return Described("linear", parts, fused=True)
+    parts = parts_of((own.get("kernel"), UseRole.WEIGHT, Layout.dense("in out")), (own.get("bias"), UseRole.BIAS, None))
+    return Described(OpKind.LINEAR, parts, fused=True)
 
 
 def _einsum_dense(layer: Any, own: Mapping[str, Any]) -> Described:
@@ -73,8 +76,8 @@ def _einsum_dense(layer: Any, own: Mapping[str, Any]) -> Described:
     made = [label for label, role in zip(weight, layout.axes, strict=True) if role == "out"]
     places = [result.replace("...", ".").index(label) for label in made]
     axis = max(places) - len(result.replace("...", ".")) if places else -1
-    parts = parts_of((own.get("kernel"), "weight", layout), (own.get("bias"), "bias", None))
-    return Described("linear", parts, axis, fused=True)
+    parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
+    return Described(OpKind.LINEAR, parts, axis, fused=True)
 
 
 def _dims(layer: Any) -> int:
@@ -92,8 +95,8 @@ def _window(dims: int, roles: str) -> str:
 def _conv(layer: Any, own: Mapping[str, Any]) -> Described:
     dims = _dims(layer)
     layout = Layout.conv(_window(dims, "in out"), groups=layer.groups, stride=_strides(layer))
-    parts = parts_of((own.get("kernel"), "weight", layout), (own.get("bias"), "bias", None))
-    return Described("conv", parts, _channels(layer, dims), _conv_detail(layer, layer.groups), fused=True)
+    parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
+    return Described(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer, layer.groups), fused=True)
 
 
 def _strides(layer: Any) -> tuple[int, ...]:
@@ -108,27 +111,27 @@ def _conv_detail(layer: Any, groups: int) -> dict[str, Any]:
 def _depthwise(layer: Any, own: Mapping[str, Any]) -> Described:
     dims = _dims(layer)
     layout = Layout.depthwise(_window(dims, "in out"), stride=_strides(layer))
-    parts = parts_of((own.get("kernel"), "weight", layout), (own.get("bias"), "bias", None))
-    return Described("conv", parts, _channels(layer, dims), _conv_detail(layer, 0), fused=True)
+    parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
+    return Described(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer, 0), fused=True)
 
 
 def _conv_transpose(layer: Any, own: Mapping[str, Any]) -> Described:
     dims = _dims(layer)
     layout = Layout.conv_transpose(_window(dims, "out in"), stride=_strides(layer))
-    parts = parts_of((own.get("kernel"), "weight", layout), (own.get("bias"), "bias", None))
-    return Described("conv_transpose", parts, _channels(layer, dims), _conv_detail(layer, 1), fused=True)
+    parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
+    return Described(OpKind.CONV_TRANSPOSE, parts, _channels(layer, dims), _conv_detail(layer, 1), fused=True)
 
 
 def _embedding(layer: Any, own: Mapping[str, Any]) -> Described:
     detail = {"padding": 0} if layer.mask_zero else {}
-    return Described("embedding", parts_of((own.get("embeddings"), "table", Layout.embedding())), -1, detail)
+    return Described(OpKind.EMBEDDING, parts_of((own.get("embeddings"), UseRole.TABLE, Layout.embedding())), -1, detail)
 
 
 def _reversed(layer: Any, own: Mapping[str, Any]) -> Described:
     """The table as the map that makes the logits."""
     if own.get("reverse_embeddings") is not None:
-        return Described("linear", parts_of((own["reverse_embeddings"], "weight", Layout.dense("in out"))))
-    return Described("linear", parts_of((own.get("embeddings"), "weight", Layout.dense("out in"))))
+        return Described(OpKind.LINEAR, parts_of((own["reverse_embeddings"], UseRole.WEIGHT, Layout.dense("in out"))))
+    return Described(OpKind.LINEAR, parts_of((own.get("embeddings"), UseRole.WEIGHT, Layout.dense("out in"))))
 
 
 GATES = {layers.LSTMCell: 4, layers.GRUCell: 3, layers.SimpleRNNCell: 1}
@@ -144,9 +147,9 @@ def cell_parts(cell: Any) -> tuple[Part, ...] | None:
     layout = Layout.dense("in out")
     layout = layout.fuse(1, gates) if gates > 1 else layout
     return parts_of(
-        (own.get("kernel"), "weight", layout),
-        (own.get("recurrent_kernel"), "recurrent", layout),
-        (own.get("bias"), "bias", None),
+        (own.get("kernel"), UseRole.WEIGHT, layout),
+        (own.get("recurrent_kernel"), UseRole.RECURRENT, layout),
+        (own.get("bias"), UseRole.BIAS, None),
     )
 
 
@@ -159,10 +162,12 @@ def _recurrent(layer: Any, own: Mapping[str, Any]) -> Described | None:
     cells = layer.cell.cells if isinstance(layer.cell, layers.StackedRNNCells) else [layer.cell]
     found = [cell_parts(cell) for cell in cells]
     if any(parts is None for parts in found):
-        return Described("recurrent", tuple(Part(v, "operand") for v in layer.trainable_variables), -1, {"cell": "own"})
+        return Described(
+            OpKind.RECURRENT, tuple(Part(v, UseRole.OPERAND) for v in layer.trainable_variables), -1, {"cell": "own"}
+        )
     names = {_cell_name(cell) for cell in cells}
     detail = {"cell": names.pop(), "gates": GATES[_kind(cells[0], GATES)]} if len(names) == 1 else {"cell": "several"}
-    return Described("recurrent", tuple(part for parts in found for part in parts or ()), -1, detail)
+    return Described(OpKind.RECURRENT, tuple(part for parts in found for part in parts or ()), -1, detail)
 
 
 def _kind(layer: Any, kinds: Mapping[Any, Any]) -> Any:
@@ -171,7 +176,7 @@ def _kind(layer: Any, kinds: Mapping[Any, Any]) -> Any:
 
 def _cell(layer: Any, own: Mapping[str, Any]) -> Described | None:
     parts = cell_parts(layer)
-    return None if parts is None else Described("recurrent", parts, -1, {"cell": _cell_name(layer)})
+    return None if parts is None else Described(OpKind.RECURRENT, parts, -1, {"cell": _cell_name(layer)})
 
 
 def _conv_lstm(layer: Any, own: Mapping[str, Any]) -> Described:
@@ -182,19 +187,19 @@ def _conv_lstm(layer: Any, own: Mapping[str, Any]) -> Described:
     weight = Layout.conv(_window(dims, "in out"), stride=strides).fuse(axis, 4)
     state = Layout.conv(_window(dims, "in out")).fuse(axis, 4)
     parts = parts_of(
-        (held.get("kernel"), "weight", weight),
-        (held.get("recurrent_kernel"), "recurrent", state),
-        (held.get("bias"), "bias", None),
+        (held.get("kernel"), UseRole.WEIGHT, weight),
+        (held.get("recurrent_kernel"), UseRole.RECURRENT, state),
+        (held.get("bias"), UseRole.BIAS, None),
     )
     channels = -1 if cell.data_format == "channels_last" else -(dims + 1)
-    return Described("recurrent", parts, channels, {"cell": "lstm", "gates": 4})
+    return Described(OpKind.RECURRENT, parts, channels, {"cell": "lstm", "gates": 4})
 
 
 def _norm(layer: Any, own: Mapping[str, Any]) -> Described:
     scale = own.get("gamma") if own.get("gamma") is not None else own.get("scale")
     return Described(
-        "norm",
-        parts_of((scale, "scale", None), (own.get("beta"), "shift", None)),
+        OpKind.NORM,
+        parts_of((scale, UseRole.SCALE, None), (own.get("beta"), UseRole.SHIFT, None)),
         _norm_axis(layer),
         {"norm": _NORMS[_kind(layer, _NORMS)]},
     )
@@ -214,12 +219,14 @@ def _norm_axis(layer: Any) -> int:
 
 
 def _prelu(layer: Any, own: Mapping[str, Any]) -> Described:
-    return Described("activation", parts_of((own.get("alpha"), "slope", None)), -1, {"nonlinearity": "prelu"})
+    return Described(
+        OpKind.ACTIVATION, parts_of((own.get("alpha"), UseRole.SLOPE, None)), -1, {"nonlinearity": "prelu"}
+    )
 
 
 def _leaky(layer: Any, own: Mapping[str, Any]) -> Described:
     slope = float(layer.negative_slope)
-    return Described("activation", (), -1, {"nonlinearity": "leaky_relu", "negative_slope": slope})
+    return Described(OpKind.ACTIVATION, (), -1, {"nonlinearity": "leaky_relu", "negative_slope": slope})
 
 
 def _relu(layer: Any, own: Mapping[str, Any]) -> Described | None:
@@ -228,10 +235,14 @@ def _relu(layer: Any, own: Mapping[str, Any]) -> Described | None:
     slope = float(layer.negative_slope)
     if slope:
         return _leaky(layer, own) if layer.max_value is None else None
-    return Described("activation", (), -1, {"nonlinearity": "relu" if layer.max_value is None else "relu6"})
+    return Described(OpKind.ACTIVATION, (), -1, {"nonlinearity": "relu" if layer.max_value is None else "relu6"})
 
 
-def _of_kind(kind: str, **detail: Any) -> Reader:
+def _view(layer: Any, own: Mapping[str, Any]) -> Described:
+    return Described(OpKind.OTHER, view=True)
+
+
+def _of_kind(kind: OpKind, **detail: Any) -> Reader:
     def reader(layer: Any, own: Mapping[str, Any]) -> Described:
         return Described(kind, (), -1, detail)
 
@@ -239,7 +250,7 @@ def _of_kind(kind: str, **detail: Any) -> Reader:
 
 
 def _concat(layer: Any, own: Mapping[str, Any]) -> Described:
-    return Described("concat", (), -1, {})
+    return Described(OpKind.CONCAT, (), -1, {})
 
 
 def _entries() -> dict[type, tuple[Reader, frozenset[str]]]:
@@ -253,9 +264,9 @@ def _entries() -> dict[type, tuple[Reader, frozenset[str]]]:
         layers.LeakyReLU: (_leaky, none),
         layers.ReLU: (_relu, none),
         layers.Concatenate: (_concat, none),
-        layers.Subtract: (_of_kind("add", minus=1), none),
-        layers.Multiply: (_of_kind("mul"), none),
-        layers.UnitNormalization: (_of_kind("norm", norm="unit_norm"), none),
+        layers.Subtract: (_of_kind(OpKind.ADD, minus=1), none),
+        layers.Multiply: (_of_kind(OpKind.MUL), none),
+        layers.UnitNormalization: (_of_kind(OpKind.NORM, norm="unit_norm"), none),
     }
     found |= dict.fromkeys((layers.Conv1D, layers.Conv2D, layers.Conv3D), (_conv, kernel))
     found |= dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), (_depthwise, kernel))
@@ -267,8 +278,8 @@ def _entries() -> dict[type, tuple[Reader, frozenset[str]]]:
     found |= dict.fromkeys(_NORMS, (_norm, frozenset({"gamma", "beta", "scale"})))
     views = (layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector, layers.Identity)
     moved = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D, layers.Cropping1D, layers.Cropping2D)
-    found |= dict.fromkeys((*views, *moved, layers.Cropping3D), (_of_kind("view"), none))
-    found |= dict.fromkeys(_POOLS, (_of_kind("pool"), none))
+    found |= dict.fromkeys((*views, *moved, layers.Cropping3D), (_view, none))
+    found |= dict.fromkeys(_POOLS, (_of_kind(OpKind.POOL), none))
     return found
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from fanwise.graph.trace import INPUT, WEIGHT_KINDS, Op, Trace, Use
+from fanwise.graph.kinds import DATA_LAYERS, FOLLOWED, REPLAYABLE, WEIGHTED
+from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Visitor
 from fanwise.keras.trace.calls import Call, Part
-from fanwise.keras.trace.execution import ALONE, Execution
+from fanwise.keras.trace.execution import Execution
 from fanwise.keras.trace.features import applied, runs_of
 from fanwise.keras.trace.function_table import IGNORED, SELECTIONS, VIEWS, Arguments, describe
 from fanwise.keras.trace.layer_table import described
@@ -29,10 +31,6 @@ from fanwise.keras.trace.variables import (
 from fanwise.laws.base import Initializer
 from fanwise.stream.key import Key
 
-FOLLOWED = ("dropout", "shift", "scale", "elementwise")
-"""Kinds after which features are still counted from the weight op before."""
-READERS = ("linear", "conv", "conv_transpose", "recurrent", "norm")
-"""Kinds whose input comes from somewhere: where it was not seen to, something was done that no hook sees."""
 ASIDE = ("mask", "attention_mask", "query_mask", "value_mask", "key_mask", "training")
 """Named arguments of layers that hold no data."""
 
@@ -94,7 +92,7 @@ class Recorder:
         self.writes = Writes()
         self._last: tuple[Call, Execution] | None = None
         for variable in self.variables.values():
-            self._hold(variable.value, Part(variable, ""))
+            self._hold(variable.value, Part(variable, UseRole.OPERAND))
         for number, tensor in enumerate(given):
             self._sources[id(tensor)] = (tensor, Source(INPUT, number))
 
@@ -146,7 +144,7 @@ class Recorder:
                 return self._separable(layer, args)
             aside = [value for name, value in named.items() if name not in ASIDE]
             call = found.of(layer, tuple(tensors_in([*args, *aside])))
-            if call.kind == "view":
+            if found.view:
                 return self._passed(call, execute(*args, **named))
             if isinstance(layer, keras.layers.BatchNormalization):
                 named = {**named, "training": True}
@@ -195,7 +193,7 @@ class Recorder:
             call = describe(a)
             if call is None:
                 return self._constant(execution())
-            if not traced and call.kind not in ("embedding", "linear", "concat"):
+            if not traced and call.kind not in (OpKind.EMBEDDING, OpKind.LINEAR, OpKind.CONCAT):
                 return self._derived(name, held, execution())
             return self._operation(call, execution)
 
@@ -229,7 +227,9 @@ class Recorder:
         root = source.root if source.root is not None else source.op
         whole = self._ops[root].shape[-1]
         if name in SELECTIONS and runs is not None and runs != ((0, whole),):
-            op = self._opened(Call("slice", name, (), (), -1, {"root": root, "runs": runs, "peers": ()}), (source.op,))
+            op = self._opened(
+                Call(OpKind.SLICE, name, (), (), -1, {"root": root, "runs": runs, "peers": ()}), (source.op,)
+            )
             op = self._added(replace(op, reads=(shape_of(first),)), tensor)
             here = replace(here, op=op.index)
             self._see(op, tensor)
@@ -240,8 +240,7 @@ class Recorder:
         turned = a.name in ("transpose", "swapaxes", "moveaxis") and part is not None and len(part.variable.shape) == 2
         for tensor in tensors_in(output):
             if part is not None and id(tensor) not in self._held:
-                role = ("" if part.role == "turned" else "turned") if turned else part.role
-                self._hold(tensor, replace(part, role=role))
+                self._hold(tensor, replace(part, turned=part.turned != turned))
         return output
 
     def _derived(self, name: str, held: Sequence[Part], output: Any) -> Any:
@@ -266,7 +265,7 @@ class Recorder:
         if numbers:
             call = replace(call, detail={**call.detail, "given": numbers})
         inputs = self._inputs(call)
-        alone = call.kind in ALONE and not call.parts and None not in sources
+        alone = call.kind in REPLAYABLE and not call.parts and None not in sources
         op = replace(self._opened(call, inputs), reads=self._reads(call))
         op = replace(op, replay=execution.replay(call.data) if alone else None)
         for path, law in self._visitor.before(op, Measured(call.data)).items():
@@ -292,7 +291,7 @@ class Recorder:
 
     def _follow(self, op: Op, call: Call, tensor: Any) -> Source:
         """Features are counted from each weight op, through what keeps its shape."""
-        if op.kind in WEIGHT_KINDS and op.axis == -1 and op.shape:
+        if op.kind in WEIGHTED and op.axis == -1 and op.shape:
             return Source(op.index, 0, op.index)
         source = self._source(call.data[0]) if call.data else None
         if op.kind in FOLLOWED and source is not None and shape_of(call.data[0]) == op.shape:
@@ -301,12 +300,12 @@ class Recorder:
 
     def _explained(self, call: Call) -> tuple[Any, ...]:
         """The data of a call; where the first of them comes from nowhere, an op that no hook saw has made it."""
-        if call.kind in READERS and call.data:
+        if call.kind in DATA_LAYERS and call.data:
             first = call.data[0]
             unknown = self._source(first) is None and self._holds(first) is None and id(first) not in self._constants
             if unknown and is_float(first):
                 last = (self._ops[-1].index,) if self._ops else (INPUT,)
-                op = self._added(self._opened(Call("other", "unseen", ()), last), first)
+                op = self._added(self._opened(Call(OpKind.OTHER, "unseen", ()), last), first)
                 self._sources[id(first)] = (first, Source(op.index))
                 self._see(op, first)
         return call.data
@@ -335,7 +334,7 @@ class Recorder:
         if part is None:
             return INPUT
         if id(part.variable) not in self._read:
-            call = Call("parameter", "parameter", (), (replace(part, role="operand"),))
+            call = Call(OpKind.PARAMETER, "parameter", (), (replace(part, role=UseRole.OPERAND),))
             op = self._opened(call, ())
             for path, law in self._visitor.before(op, Measured(())).items():
                 self._put(path, law, op)
@@ -368,7 +367,7 @@ class Recorder:
         variable = self.variables[path]
         layout = next((use.layout for use in op.uses if use.path == path), None)
         self.writes.put(variable, law(shape_of(variable), key=Key(0).child(path), layout=layout))
-        self._hold(variable.value, Part(variable, ""))
+        self._hold(variable.value, Part(variable, UseRole.OPERAND))
 
     # What is known
 
@@ -378,7 +377,7 @@ class Recorder:
 
     def _holds(self, value: Any) -> Part | None:
         if isinstance(value, keras.Variable):
-            return Part(value, "") if id(value) in self._paths else None
+            return Part(value, UseRole.OPERAND) if id(value) in self._paths else None
         found = self._held.get(id(value))
         return None if found is None or id(value) in self._sources else found[1]
 

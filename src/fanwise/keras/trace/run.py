@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from fanwise.graph.inputs import Inputs
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import ModelError, Visitor, Watcher
@@ -19,19 +19,6 @@ __all__ = ["Inputs", "ModelError", "Visitor", "Watcher", "run"]
 
 
 BACKENDS = ("tensorflow", "jax", "torch")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Arguments of a model's call.
-
-    Args:
-        args: positional ones: a batch, or a list or mapping of batches.
-        kwargs: named ones.
-    """
-
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] | None = None
 
 
 def run(model: Any, inputs: Inputs, visitor: Visitor | None = None) -> Trace:
@@ -59,7 +46,7 @@ def run(model: Any, inputs: Inputs, visitor: Visitor | None = None) -> Trace:
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "relu", name="a")])
         >>> trace = run(model, Inputs((np.ones((2, 3), "float32"),)))
-        >>> [(op.kind, op.module) for op in trace.ops]
+        >>> [(str(op.kind), op.module) for op in trace.ops]
         [('linear', 'a'), ('activation', 'a')]
     """
     check_model(model)

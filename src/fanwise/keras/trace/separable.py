@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import layers, ops
 
+from fanwise.graph.op import OpKind, UseRole
 from fanwise.keras.trace.calls import Call, parts_of
 from fanwise.keras.trace.variables import own_variables
 from fanwise.laws.layout import Layout
@@ -33,11 +34,11 @@ def separated(layer: Any) -> Iterator[tuple[Call, Callable[[Any], Any]]]:
     axis = -1 if layer.data_format == "channels_last" else -(dims + 1)
     depthwise = Layout.depthwise("kernel " * dims + "in out", stride=strides)
     detail = {"stride": strides, "padding": layer.padding, "dilation": layer.dilation_rate, "groups": 0}
-    parts = parts_of((own["depthwise_kernel"], "weight", depthwise))
-    yield Call("conv", "DepthwiseConv", (), parts, axis, detail), lambda x: _depthwise(layer, own, x)
+    parts = parts_of((own["depthwise_kernel"], UseRole.WEIGHT, depthwise))
+    yield Call(OpKind.CONV, "DepthwiseConv", (), parts, axis, detail), lambda x: _depthwise(layer, own, x)
     pointwise = Layout.conv("kernel " * dims + "in out")
-    parts = parts_of((own["pointwise_kernel"], "weight", pointwise), (own.get("bias"), "bias", None))
-    yield Call("conv", "PointwiseConv", (), parts, axis, {"groups": 1}), lambda x: _pointwise(layer, own, x)
+    parts = parts_of((own["pointwise_kernel"], UseRole.WEIGHT, pointwise), (own.get("bias"), UseRole.BIAS, None))
+    yield Call(OpKind.CONV, "PointwiseConv", (), parts, axis, {"groups": 1}), lambda x: _pointwise(layer, own, x)
 
 
 def _depthwise(layer: Any, own: Any, inputs: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from fanwise.graph.trace import Parameter
+from fanwise.graph.op import Parameter
 
 _NUMBERED = re.compile(r"(.*?)(?:_(\d+))?")
 

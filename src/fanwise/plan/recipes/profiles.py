@@ -10,13 +10,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from fanwise.graph.trace import Parameter, Use
+from fanwise.graph.kinds import CONVOLUTIONS
+from fanwise.graph.op import OpKind, Parameter, Use, UseRole
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, TruncatedNormal, Uniform, Zeros
 from fanwise.laws.layout import Layout
 from fanwise.laws.structured import Orthogonal
 from fanwise.plan.recipes.unit import UNIT, Choice, Feed, Recipe, Rule, gate_bias, norm_scale, padded, recurrent, zeros
-from fanwise.plan.roles import Case
+from fanwise.plan.roles import ADDED_TABLES, MAP_ROLES, Case
 from fanwise.stream.box import Shape
 
 TORCH = "torch 2.13, torch.nn: reset_parameters of each layer"
@@ -64,10 +65,10 @@ def _extents(case: Case) -> Extents | None:
     return None if case.around is None or case.role not in BIASES else _known(case.around.map_of(case.op))
 
 
-def _known(found: tuple[Use, Parameter] | None) -> Extents | None:
-    if found is None or found[0].layout is None:
+def _known(extents: tuple[Use, Parameter] | None) -> Extents | None:
+    if extents is None or extents[0].layout is None:
         return None
-    return Extents.of(found[0].layout, found[1].shape)
+    return Extents.of(extents[0].layout, extents[1].shape)
 
 
 def _kind(case: Case) -> str:
@@ -81,24 +82,22 @@ def _bare(case: Case, feed: Feed) -> Choice:
 
 def _is_bare(case: Case) -> bool:
     """Whether a bias or table is one of no layer."""
-    return _kind(case) in ("shift", "parameter", "other", "elementwise", "scale")
+    return _kind(case) in (OpKind.SHIFT, OpKind.PARAMETER, OpKind.OTHER, OpKind.ELEMENTWISE, OpKind.SCALE)
 
 
 def _table(rule: Rule) -> Rule:
     """For tables: those that are looked up are embeddings, the others bare parameters."""
-    return lambda case, feed: rule(case, feed) if _kind(case) == "embedding" else _bare(case, feed)
+    return lambda case, feed: rule(case, feed) if _kind(case) == OpKind.EMBEDDING else _bare(case, feed)
 
 
 def _hidden(case: Case) -> int:
     """Size of a recurrent cell's state: the first matrix holds as many rows for each gate."""
-    found = None if case.around is None or case.op is None else case.around.map_of(case.op)
-    if case.op is None or found is None:
+    map_use = None if case.around is None or case.op is None else case.around.map_of(case.op)
+    if case.op is None or map_use is None:
         return max(case.parameter.shape[0], 1)
-    return max(found[1].shape[0] // int(case.op.detail.get("gates", 1)), 1)
+    return max(map_use[1].shape[0] // int(case.op.detail.get("gates", 1)), 1)
 
 
-MAPS = ("weight", "branch_end", "head")
-TABLES = ("position", "relative", "token")
 BIASES = ("bias", "head_bias")
 NORMS = ("norm_scale", "branch_norm")
 KEPT = ("gate", "branch_gate", "magnitude", "other", "unused")
@@ -122,23 +121,23 @@ def _sourced(rule: Rule, source: str) -> Rule:
 
 def _torch_uniform(case: Case) -> Choice:
     """U(+-1/sqrt(fan_in)), fan_in as torch reads it off (dim 1) x (window) of the stored weight."""
-    found = _extents(case)
-    if found is None:
+    extents = _extents(case)
+    if extents is None:
         return _assumed(case, TORCH)
-    transposed = _kind(case) == "conv_transpose"
-    channels = found.outputs // found.groups if transposed else _torch_inputs(case, found)
-    fan = max(channels * found.window, 1)
+    transposed = _kind(case) == OpKind.CONV_TRANSPOSE
+    channels = extents.outputs // extents.groups if transposed else _torch_inputs(case, extents)
+    fan = max(channels * extents.window, 1)
     wrong = ", read off the outputs: torch stores (in, out, ...)" if transposed else ""
     return Choice(Uniform(1 / math.sqrt(fan)), f"U(+-1/sqrt({fan})){wrong}", TORCH)
 
 
-def _torch_inputs(case: Case, found: Extents) -> int:
+def _torch_inputs(case: Case, extents: Extents) -> int:
     """Inputs of a map; of a bilinear one its first input alone, by which torch scales it."""
     pair = None if case.around is None else case.around.map_of(case.op)
-    if _kind(case) != "bilinear" or pair is None:
-        return found.inputs
+    if _kind(case) != OpKind.BILINEAR or pair is None:
+        return extents.inputs
     use, parameter = pair
-    return parameter.shape[use.layout.axes.index("in")] if use.layout is not None else found.inputs
+    return parameter.shape[use.layout.axes.index("in")] if use.layout is not None else extents.inputs
 
 
 def _assumed(case: Case, source: str) -> Choice:
@@ -149,10 +148,10 @@ def _assumed(case: Case, source: str) -> Choice:
 
 def _torch_map(case: Case, feed: Feed) -> Choice:
     """By the kind of op."""
-    if _kind(case) == "recurrent":
+    if _kind(case) == OpKind.RECURRENT:
         return _torch_state(case, feed)
     use = None if case.use is None else case.use.role
-    if _kind(case) == "attention_block" and use != "output":
+    if _kind(case) == OpKind.ATTENTION_BLOCK and use != UseRole.OUTPUT:
         rows, columns = case.parameter.shape
         bound = math.sqrt(6 / max(rows + columns, 1))
         return Choice(Uniform(bound), f"Xavier on the stored matrix, {rows} x {columns}", TORCH)
@@ -169,7 +168,7 @@ def _torch_bias(case: Case, feed: Feed) -> Choice:
     """The bound of its weight; 0 in attention."""
     if _is_bare(case):
         return _bare(case, feed)
-    if _kind(case) == "attention_block":
+    if _kind(case) == OpKind.ATTENTION_BLOCK:
         return Choice(Zeros(), "biases of an attention start at 0", TORCH)
     return _torch_uniform(case)
 
@@ -180,7 +179,7 @@ def _torch_table(case: Case, feed: Feed) -> Choice:
 
 def _torch_other(case: Case, feed: Feed) -> Choice:
     """The bias of an attention's keys and values is Xavier normal, its width read as a window; others are bare."""
-    if _kind(case) != "attention_block" or case.use is None or case.use.role != "operand":
+    if _kind(case) != OpKind.ATTENTION_BLOCK or case.use is None or case.use.role != UseRole.OPERAND:
         return _bare(case, feed)
     width = max(case.parameter.shape[-1], 1)
     return Choice(Normal(1 / math.sqrt(width)), f"Xavier with {width} features read as a window", TORCH)
@@ -195,10 +194,10 @@ def _torch_length(case: Case, feed: Feed) -> Choice:
 TORCH_PROFILE = _profile(
     "torch-2.13",
     {
-        **dict.fromkeys(MAPS, _torch_map),
+        **dict.fromkeys(MAP_ROLES, _torch_map),
         **dict.fromkeys(("recurrent", "gate_bias", "state_bias"), _torch_state),
         **dict.fromkeys(("embedding", "tied_embedding"), _torch_table),
-        **dict.fromkeys(TABLES, _table(_torch_table)),
+        **dict.fromkeys(ADDED_TABLES, _table(_torch_table)),
         **dict.fromkeys(BIASES, _torch_bias),
         "slope": lambda case, feed: Choice(Constant(0.25), "torch.nn.PReLU(init=0.25)", TORCH),
         "magnitude": _torch_length,
@@ -216,34 +215,34 @@ def _glorot(fan_in: float, fan_out: float, words: str, source: str = KERAS) -> C
     return Choice(Uniform(bound), f"glorot_uniform, fans {fan_in:g} and {fan_out:g}{words}", source)
 
 
-def _keras_conv(case: Case, found: Extents) -> Choice:
+def _keras_conv(case: Case, extents: Extents) -> Choice:
     """Fans read off the last two axes of the kernel."""
-    per_group = found.outputs // found.groups
-    if _kind(case) == "conv_transpose":  # kernel (*k, out, in)
+    per_group = extents.outputs // extents.groups
+    if _kind(case) == OpKind.CONV_TRANSPOSE:  # kernel (*k, out, in)
         return _glorot(
-            found.window * per_group, found.window * found.inputs * found.groups, ", swapped, stride ignored"
+            extents.window * per_group, extents.window * extents.inputs * extents.groups, ", swapped, stride ignored"
         )
-    if found.groups > 1 and found.inputs == 1:  # depthwise kernel (*k, in, multiplier)
+    if extents.groups > 1 and extents.inputs == 1:  # depthwise kernel (*k, in, multiplier)
         words = ": a depthwise kernel read as a dense one"
-        return _glorot(found.window * found.groups, found.window * per_group, words)
-    words = ": the outputs of all groups" if found.groups > 1 else ""
-    return _glorot(found.window * found.inputs, found.window * found.outputs, words)
+        return _glorot(extents.window * extents.groups, extents.window * per_group, words)
+    words = ": the outputs of all groups" if extents.groups > 1 else ""
+    return _glorot(extents.window * extents.inputs, extents.window * extents.outputs, words)
 
 
 def _keras_map(case: Case, feed: Feed) -> Choice:
     """glorot_uniform, on the shape that Keras stores."""
-    found = _extents(case)
-    if found is None:
+    extents = _extents(case)
+    if extents is None:
         shape = case.parameter.shape
         choice = _glorot(math.prod(shape[1:]), shape[0] if shape else 1, ", its axes are assumed")
         return replace(choice, guess=True)
-    if _kind(case) in ("conv", "conv_transpose"):
-        return _keras_conv(case, found)
-    if _kind(case) == "attention_block" and case.layout is not None:
+    if _kind(case) in CONVOLUTIONS:
+        return _keras_conv(case, extents)
+    if _kind(case) == OpKind.ATTENTION_BLOCK and case.layout is not None:
         block = case.layout.block_fans(case.parameter.shape)[0]
         return _glorot(block.fan_in, block.fan_out, ", each projection on its own")
-    words = ": the stack counts as outputs" if found.stack > 1 else ""
-    return _glorot(found.inputs, found.stack * found.outputs, words)
+    words = ": the stack counts as outputs" if extents.stack > 1 else ""
+    return _glorot(extents.inputs, extents.stack * extents.outputs, words)
 
 
 def _keras_recurrent(case: Case, feed: Feed) -> Choice:
@@ -267,9 +266,9 @@ def _uniform_table(case: Case, feed: Feed) -> Choice:
 KERAS_PROFILE = _profile(
     "keras-3",
     {
-        **dict.fromkeys(MAPS, _keras_map),
+        **dict.fromkeys(MAP_ROLES, _keras_map),
         **dict.fromkeys(("embedding", "tied_embedding"), _uniform_table),
-        **dict.fromkeys(TABLES, _table(_uniform_table)),
+        **dict.fromkeys(ADDED_TABLES, _table(_uniform_table)),
         **dict.fromkeys(BIASES, _zero_bias(KERAS)),
         "recurrent": _keras_recurrent,
         "gate_bias": _sourced(gate_bias, KERAS),
@@ -290,12 +289,12 @@ def _lecun(fan_in: float, words: str = "") -> Choice:
 
 def _flax_map(case: Case, feed: Feed) -> Choice:
     """lecun_normal, on the shape that linen stores."""
-    found = _extents(case)
-    if found is None:
+    extents = _extents(case)
+    if extents is None:
         return replace(_lecun(math.prod(case.parameter.shape[1:]), ", its axes are assumed"), guess=True)
-    if _kind(case) == "conv_transpose":  # kernel (*k, in, out)
-        return _lecun(found.window * found.inputs * found.groups, ": the stride is ignored")
-    return _lecun(found.window * found.inputs)
+    if _kind(case) == OpKind.CONV_TRANSPOSE:  # kernel (*k, in, out)
+        return _lecun(extents.window * extents.inputs * extents.groups, ": the stride is ignored")
+    return _lecun(extents.window * extents.inputs)
 
 
 def _flax_table(case: Case, feed: Feed) -> Choice:
@@ -306,9 +305,9 @@ def _flax_table(case: Case, feed: Feed) -> Choice:
 FLAX_PROFILE = _profile(
     "flax",
     {
-        **dict.fromkeys(MAPS, _flax_map),
+        **dict.fromkeys(MAP_ROLES, _flax_map),
         **dict.fromkeys(("embedding", "tied_embedding"), _flax_table),
-        **dict.fromkeys(TABLES, _table(_flax_table)),
+        **dict.fromkeys(ADDED_TABLES, _table(_flax_table)),
         **dict.fromkeys(BIASES, _zero_bias(FLAX)),
         **dict.fromkeys(("gate_bias", "state_bias"), zeros("biases start at 0", FLAX)),
         "recurrent": _sourced(recurrent, FLAX),

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from fanwise.graph.context import Branch, Stack
-from fanwise.graph.trace import Op
+from fanwise.graph.op import Op, OpKind
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, VarianceScaling, Zeros
@@ -30,7 +30,7 @@ from fanwise.plan.recipes.unit import (
     scaled,
     zeros,
 )
-from fanwise.plan.roles import Case, fan_in_of
+from fanwise.plan.roles import MAP_ROLES, TABLES, Case, fan_in_of
 
 HE = 'He et al., "Delving deep into rectifiers", 2015, eq. 10'
 GLOROT = 'Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010, eq. 16'
@@ -51,9 +51,6 @@ SMALL_HEAD = 0.01
 RRELU_SLOPE = (1 / 8 + 1 / 3) / 2
 """Mean slope of a randomised leaky ReLU: Xu et al., "Empirical evaluation of rectified activations", 2015."""
 PRELU_SLOPE = 0.25
-
-MAPS = ("weight", "branch_end", "head")
-TABLES = ("embedding", "tied_embedding", "position", "relative", "token")
 
 
 def _each(roles: tuple[str, ...], rule: Rule) -> dict[str, Rule]:
@@ -109,10 +106,10 @@ def _fed(case: Case) -> tuple[float, str, bool]:
     op = None if case.around is None else case.around.activation(case.op)
     if op is None:
         return 1.0, "no nonlinearity feeds it", True
-    name, found = op.detail.get("nonlinearity"), _scale_of(op)
-    if found is None:
+    name, factor = op.detail.get("nonlinearity"), _scale_of(op)
+    if factor is None:
         return 1.0, f"{name} feeds it, whose gain is not known", False
-    return found, f"{name} feeds it", True
+    return factor, f"{name} feeds it", True
 
 
 def _he_fed(case: Case) -> tuple[float, str, bool]:
@@ -167,7 +164,7 @@ HE_RECIPE = _published(
     "he",
     "normal, variance 2 / fan_in after a ReLU",
     {
-        **_each(MAPS, he),
+        **_each(MAP_ROLES, he),
         **_each(("bias", "head_bias"), zeros("biases start at 0", HE)),
         "slope": UNIT.rules["slope"],
     },
@@ -177,7 +174,9 @@ GLOROT_RECIPE = _published(
     "glorot",
     "uniform, variance 2 / (fan_in + fan_out)",
     {
-        **_each(MAPS, _by_fans(VarianceScaling(1.0, "fan_avg", "uniform"), "between forward and backward", GLOROT)),
+        **_each(
+            MAP_ROLES, _by_fans(VarianceScaling(1.0, "fan_avg", "uniform"), "between forward and backward", GLOROT)
+        ),
         **_each(("bias", "head_bias"), zeros("biases start at 0", GLOROT)),
     },
     GLOROT,
@@ -185,13 +184,13 @@ GLOROT_RECIPE = _published(
 LECUN_RECIPE = _published(
     "lecun",
     "normal, variance 1 / fan_in",
-    _each(MAPS, _by_fans(VarianceScaling(1.0), "unit variance from unit variance", LECUN)),
+    _each(MAP_ROLES, _by_fans(VarianceScaling(1.0), "unit variance from unit variance", LECUN)),
     LECUN,
 )
 ORTHOGONAL_RECIPE = _published(
     "orthogonal",
     "an orthogonal matrix for each map, with the gain of what feeds it",
-    {**_each(MAPS, _orthogonal), "recurrent": recurrent},
+    {**_each(MAP_ROLES, _orthogonal), "recurrent": recurrent},
     SAXE,
 )
 
@@ -227,7 +226,7 @@ GPT2_RECIPE = _published(
 def _model_width(case: Case) -> int:
     """Features of the stream that a dense map works for; its own fan_in elsewhere."""
     branch = _branch(case)
-    dense = case.op is not None and case.op.kind in ("linear", "attention_block")
+    dense = case.op is not None and case.op.kind in (OpKind.LINEAR, OpKind.ATTENTION_BLOCK)
     return branch.width if branch is not None and branch.width and dense else round(fan_in_of(case))
 
 
@@ -242,7 +241,7 @@ def _small(case: Case, feed: Feed) -> Choice:
 SMALL_RECIPE = _published(
     "small_init",
     "normal, std sqrt(2 / (5 d)) for a model of width d",
-    _each((*MAPS, "embedding", "tied_embedding", "position"), _small),
+    _each((*MAP_ROLES, "embedding", "tied_embedding", "position"), _small),
     SMALL,
 )
 
@@ -387,7 +386,7 @@ def _fixup_inner(case: Case, feed: Feed) -> Choice:
     branch = _branch(case)
     if branch is None or case.op is None:
         return _he_times(case, 1.0, "; it is on no branch", FIXUP)
-    last = case.op.index in branch.ends and case.op.kind != "attention_block"
+    last = case.op.index in branch.ends and case.op.kind != OpKind.ATTENTION_BLOCK
     if last and not branch.normed:
         return _fixup_zero(case, feed)
     joins = branch.join.total
@@ -416,8 +415,8 @@ _HIDES = "its normalisation hides the size of its maps"
 
 def _constant(value: float, case: Case) -> Initializer:
     """A constant, less what the model adds to it."""
-    found = value - case.offset
-    return Zeros() if found == 0 else Ones() if found == 1 else Constant(found)
+    constant = value - case.offset
+    return Zeros() if constant == 0 else Ones() if constant == 1 else Constant(constant)
 
 
 def _fixup_gate(case: Case, feed: Feed) -> Choice:

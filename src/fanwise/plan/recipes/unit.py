@@ -108,10 +108,10 @@ LOUDEST = 0.5
 """Std of the logits at the start where there are many classes, and under a tied table, which would starve below."""
 EXCESS = 0.02
 """By what share of ln C the loss may start above ln C: logits of std s add s^2 / 2. Much smaller heads starve what
-feeds them of gradient (bench/short_runs.py)."""
+feeds them of gradient (python -m bench short_trainings)."""
 POSITION_SHARE = 0.1
 """Std of a table of positions over that of the tokens that it is added to: as loud as they, it drowns them
-(bench/short_runs.py)."""
+(python -m bench short_trainings)."""
 
 
 def scaled(case: Case, variance: float, *, gives: float | None, reason: str, source: str = "") -> Choice:

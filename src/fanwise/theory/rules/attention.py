@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fanwise.graph.kinds import AFTER_SOFTMAX, BEFORE_SOFTMAX
+from fanwise.graph.op import Op, OpKind, UseRole
 from fanwise.graph.patterns import constant_of
-from fanwise.graph.trace import Op, Trace
+from fanwise.graph.trace import Trace
 from fanwise.theory.rules.affine import shifted
 from fanwise.theory.rules.maps import map_uses
 from fanwise.theory.rules.registry import Share, backward_rule, forward_rule
@@ -23,11 +25,8 @@ from fanwise.theory.softmax_average import (
 )
 from fanwise.theory.walk import Here, Walk
 
-STEPS = ("scale", "shift", "add", "mul", "elementwise", "dropout", "slice")
-"""What may stand between a product of queries and keys, its softmax, and the product with the values."""
 
-
-@forward_rule("attention")
+@forward_rule(OpKind.ATTENTION)
 def attention(walk: Walk, here: Here) -> Rows | None:
     """Output y_a = sum_j p_aj v_j with p = softmax(scale q k^T), over the keys j that a token a sees.
 
@@ -50,7 +49,7 @@ def attention(walk: Walk, here: Here) -> Rows | None:
     return _attended(walk, op, attended, (operands[0], operands[1], operands[2]))
 
 
-@backward_rule("attention")
+@backward_rule(OpKind.ATTENTION)
 def attention_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradients at queries, keys and values.
 
@@ -66,7 +65,7 @@ def attention_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share
         yield Share(here.op.inputs[operand], normal_rows(moments, "back", here.op.index, operand))
 
 
-@forward_rule("attention_block")
+@forward_rule(OpKind.ATTENTION_BLOCK)
 def attention_block(walk: Walk, here: Here) -> Rows | None:
     """A whole attention layer: y = W_o sum_j p_j W_v x_j + b.
 
@@ -75,7 +74,7 @@ def attention_block(walk: Walk, here: Here) -> Rows | None:
     Derived here: linear maps before and after the average of `attention`.
     """
     block = block_operands(walk, here)
-    out = here.op.used("output")
+    out = here.op.used(UseRole.OUTPUT)
     if block is None or not out:
         return None
     attention, operands = block
@@ -84,10 +83,10 @@ def attention_block(walk: Walk, here: Here) -> Rows | None:
     return shifted(walk, here, math.sqrt(variance) * walk.through(out[0].path, values, here.op.index, "out"))
 
 
-@backward_rule("attention_block")
+@backward_rule(OpKind.ATTENTION_BLOCK)
 def attention_block_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradients of `attention_gradient` through the transposed maps: each times fan_out Var(w) of its map."""
-    memory, out = walk.attended.get(here.op.index), here.op.used("output")
+    memory, out = walk.attended.get(here.op.index), here.op.used(UseRole.OUTPUT)
     if memory is None or not out:
         return
     variance, _ = walk.map_variance(out[0], here.laws)
@@ -97,7 +96,7 @@ def attention_block_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator
         yield Share(here.op.inputs[operand], normal_rows(moments * gains[operand], "back", here.op.index, operand))
 
 
-@forward_rule("matmul")
+@forward_rule(OpKind.MATMUL)
 def matmul(walk: Walk, here: Here) -> Rows | None:
     """A product of two tensors of data: scores q k^T, or values averaged by a softmax.
 
@@ -123,7 +122,7 @@ def matmul(walk: Walk, here: Here) -> Rows | None:
     return size * normal_rows(crossed, here.op.index)
 
 
-@backward_rule("matmul")
+@backward_rule(OpKind.MATMUL)
 def matmul_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Attention that is written out: straight to values, queries and keys; a plain product to both of its operands."""
     memory = walk.attended.get(here.op.index)
@@ -131,7 +130,7 @@ def matmul_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
         yield from product_gradient(walk, here, gradient)
         return
     softmax = softmax_before(walk.trace, here.op)
-    score = None if softmax is None else walk.trace.before(softmax, ("matmul",), STEPS)
+    score = None if softmax is None else walk.trace.before(softmax, {OpKind.MATMUL}, BEFORE_SOFTMAX)
     query, key, value = operand_gradients(memory, likeness(gradient))
     yield Share(here.op.inputs[1], normal_rows(value, "back", here.op.index, "value"))
     if score is not None:
@@ -152,7 +151,7 @@ def product_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
         )
 
 
-@forward_rule("softmax")
+@forward_rule(OpKind.SOFTMAX)
 def softmax(walk: Walk, here: Here) -> Rows | None:
     """Weights p_i = e^x_i / sum_j e^x_j over the last axis, or its logarithm x_i - ln sum_j e^x_j.
 
@@ -165,7 +164,7 @@ def softmax(walk: Walk, here: Here) -> Rows | None:
     return np.asarray(around - np.log(total) if here.op.name == "log_softmax" else np.exp(around) / total)
 
 
-@backward_rule("softmax")
+@backward_rule(OpKind.SOFTMAX)
 def softmax_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/dx = p (g - sum_j p_j g_j); of the logarithm g - p sum_j g_j. Exact on the sample."""
     weights, count = walk.rows[here.op.index], here.op.shape[-1] if here.op.shape else 1
@@ -190,9 +189,9 @@ def block_operands(walk: Walk, here: Here) -> tuple[Attention, tuple[Likeness, L
 
 def block_gains(walk: Walk, here: Here) -> list[float]:
     """Variance times fan_in of the maps to queries, keys and values, packed in one matrix or apart."""
-    packed = here.op.used("weight")
+    packed = here.op.used(UseRole.WEIGHT)
     if not packed:
-        uses = [here.op.used(role)[0] for role in ("query", "key", "value")]
+        uses = [here.op.used(role)[0] for role in (UseRole.QUERY, UseRole.KEY, UseRole.VALUE)]
         return [walk.map_variance(use, here.laws)[0] for use in uses]
     blocks = walk.block_variances(packed[0], here.laws)
     return [gain for _, gain, _ in blocks] if len(blocks) == 3 else [walk.map_variance(packed[0], here.laws)[0]] * 3
@@ -218,18 +217,16 @@ def operand_gradients(memory: Attended, gradient: Likeness) -> tuple[Likeness, L
 def softmax_before(trace: Trace, product: Op) -> Op | None:
     """The softmax by whose weights a product averages; None where it makes scores."""
     first = trace.ops[product.inputs[0]] if product.inputs and product.inputs[0] >= 0 else None
-    if first is None or first.kind == "softmax":
+    if first is None or first.kind == OpKind.SOFTMAX:
         return first
-    return (
-        trace.before(first, ("softmax",), ("dropout", "slice", "elementwise", "mul")) if first.kind in STEPS else None
-    )
+    return trace.before(first, {OpKind.SOFTMAX}, AFTER_SOFTMAX) if first.kind in BEFORE_SOFTMAX else None
 
 
 def written_attention(
     walk: Walk, here: Here, softmax: Op
 ) -> tuple[Attention, tuple[Likeness, Likeness, Likeness]] | None:
     """An attention that is written out: its product of queries and keys, the factors after it, and its values."""
-    score = walk.trace.before(softmax, ("matmul",), STEPS)
+    score = walk.trace.before(softmax, {OpKind.MATMUL}, BEFORE_SOFTMAX)
     if score is None or min(score.inputs, default=-1) < 0 or len(score.inputs) < 2 or len(softmax.shape) < 2:
         return None
     said = walk.seen[score.index]

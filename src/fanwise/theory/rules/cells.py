@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fanwise.graph.op import OpKind
 from fanwise.theory.recurrence import Unrolled, input_gradients, unrolled
 from fanwise.theory.rules.registry import Share, backward_rule, forward_rule
 from fanwise.theory.samples import HERE, Likeness, Rows, Values, fresh, normal_rows, second
 from fanwise.theory.walk import Here, Walk
 
 
-@forward_rule("recurrent")
+@forward_rule(OpKind.RECURRENT)
 def recurrent(walk: Walk, here: Here) -> Rows | None:
     """States h_t of a cell, step by step; a place of the output is one step.
 
@@ -30,7 +31,7 @@ def recurrent(walk: Walk, here: Here) -> Rows | None:
     return run.states
 
 
-@backward_rule("recurrent")
+@backward_rule(OpKind.RECURRENT)
 def recurrent_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Back through time: dL/dh_(t-1) = dL/dh_(t-1) of its own output + U^T dL/dgate_t + the cell's direct way.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fanwise.graph.trace import Op, Use
+from fanwise.graph.op import Op, OpKind, Use, UseRole
 from fanwise.theory import padding
 from fanwise.theory.rules.affine import shifted
 from fanwise.theory.rules.registry import Share, backward_rule, forward_rule
@@ -23,7 +23,7 @@ from fanwise.theory.samples import (
 from fanwise.theory.walk import Here, Walk
 
 
-@forward_rule("linear", "conv", "conv_transpose", "bilinear")
+@forward_rule(OpKind.LINEAR, OpKind.CONV, OpKind.CONV_TRANSPOSE, OpKind.BILINEAR)
 def linear(walk: Walk, here: Here) -> Rows | None:
     """Output y = W x + b: normal values, as sums of many products; a convolution is one at every place.
 
@@ -40,7 +40,7 @@ def linear(walk: Walk, here: Here) -> Rows | None:
     if not here.sources or not uses:
         return None
     rows = here.first
-    if here.op.kind == "bilinear" and len(here.sources) > 1:
+    if here.op.kind == OpKind.BILINEAR and len(here.sources) > 1:
         rows = rows * rearranged(here.sources[1], "bilinear", here.op.index)
     variance, coherent = walk.map_variance(uses[0], here.laws)
     kernel = kernel_of(walk, uses[0])
@@ -51,7 +51,7 @@ def linear(walk: Walk, here: Here) -> Rows | None:
     return shifted(walk, here, rows_out + coherent * passage.share * rows.mean(axis=1, keepdims=True))
 
 
-@backward_rule("linear", "conv", "conv_transpose", "bilinear")
+@backward_rule(OpKind.LINEAR, OpKind.CONV, OpKind.CONV_TRANSPOSE, OpKind.BILINEAR)
 def linear_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/dx = W^T g: normal values, independent of the signal.
 
@@ -73,14 +73,14 @@ def linear_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     variance, _ = walk.map_variance(use, here.laws)
     passage = padding.backward(here.op, here.read(0), kernel_of(walk, use), walk.profiles_back[here.op.index])
     factor = variance * passage.share * fans[1] / max(fans[0], 1e-300)
-    if here.op.kind == "bilinear" and len(here.sources) > 1:
+    if here.op.kind == OpKind.BILINEAR and len(here.sources) > 1:
         factor *= second(here.sources[1][HERE])
     own = likeness(gradient) * factor
     moments = Likeness(own.here, passage.alike * own.elsewhere, passage.alike * own.another)
     yield Share(here.op.inputs[0], normal_rows(moments, "back", here.op.index), passage.profile)
 
 
-@forward_rule("embedding")
+@forward_rule(OpKind.EMBEDDING)
 def embedding(walk: Walk, here: Here) -> Rows | None:
     """A row of a table; other places read other rows. A bag of n rows is their sum or mean.
 
@@ -97,7 +97,7 @@ def embedding(walk: Walk, here: Here) -> Rows | None:
     return share * (count * moments.mean + math.sqrt(count) * moments.std * _rows_of_table(here.op.uses[0]))
 
 
-@forward_rule("parameter")
+@forward_rule(OpKind.PARAMETER)
 def parameter(walk: Walk, here: Here) -> Rows | None:
     """A parameter as data, y = w: the same in every example, and at every place unless it has an axis of places."""
     sample = walk.vector(here.op.uses[0], here.laws) if here.op.uses else None
@@ -107,7 +107,7 @@ def parameter(walk: Walk, here: Here) -> Rows | None:
     return same_everywhere(sample) if rows is None else rows
 
 
-@backward_rule("embedding", "parameter")
+@backward_rule(OpKind.EMBEDDING, OpKind.PARAMETER)
 def no_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """No gradient goes on: a table reads indices, and a parameter reads nothing."""
     yield from ()
@@ -115,7 +115,7 @@ def no_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
 
 def map_uses(op: Op) -> tuple[Use, ...]:
     """The maps of an op, its main one first."""
-    return tuple(use for use in op.uses if use.role in ("weight", "value")) or op.used("query")
+    return tuple(use for use in op.uses if use.role in (UseRole.WEIGHT, UseRole.VALUE)) or op.used(UseRole.QUERY)
 
 
 def kernel_of(walk: Walk, use: Use) -> tuple[int, ...]:

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fanwise.graph.op import OpKind
 from fanwise.theory.rules.affine import replaced, scale_gradient, scaled, shifted
 from fanwise.theory.rules.registry import Share, backward_rule, forward_rule
 from fanwise.theory.samples import HERE, Likeness, Rows, likeness, reshaped, second
 from fanwise.theory.walk import Here, Walk
 
 
-@forward_rule("norm")
+@forward_rule(OpKind.NORM)
 def norm(walk: Walk, here: Here) -> Rows | None:
     """Output y = scale (x - m) / sqrt(E (x - m)^2 + eps) + shift; rms norms take m = 0.
 
@@ -34,7 +35,7 @@ def norm(walk: Walk, here: Here) -> Rows | None:
     return shifted(walk, replaced(here, rows), scaled(walk, replaced(here, rows)))
 
 
-@backward_rule("norm")
+@backward_rule(OpKind.NORM)
 def norm_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/dx = (h - mean h - y mean(h y)) / sqrt(E (x - m)^2 + eps), with h = scale g, y the normalised x.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.nonlinearities import NONLINEARITIES, nonlinearity
 from fanwise.theory.rules.registry import Share, backward_rule, forward_rule, gathered
 from fanwise.theory.samples import HERE, SAMPLES, Likeness, Rows, normal_rows, rearranged, second
@@ -15,7 +16,7 @@ NUDGE = 1e-5
 """Step, over the size of a sample, by which the slope of a function is found."""
 
 
-@forward_rule("activation")
+@forward_rule(OpKind.ACTIVATION)
 def activation(walk: Walk, here: Here) -> Rows | None:
     """Output y = f(x), on the sample itself: E y^2 = E f(x)^2, E y y' = E f(x) f(x').
 
@@ -37,7 +38,7 @@ def activation(walk: Walk, here: Here) -> Rows | None:
     return None if name not in NONLINEARITIES else np.asarray(nonlinearity(name).function(here.first))
 
 
-@backward_rule("activation")
+@backward_rule(OpKind.ACTIVATION)
 def activation_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/dx = f'(x) g: E (dL/dx)^2 = E f'(x)^2 g^2.
 
@@ -54,7 +55,7 @@ def activation_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Shar
     yield Share(here.op.inputs[0], normal_rows(Likeness(size), "back", here.op.index))
 
 
-@forward_rule("elementwise", "add", "mul")
+@forward_rule(OpKind.ELEMENTWISE, OpKind.ADD, OpKind.MUL)
 def elementwise(walk: Walk, here: Here) -> Rows | None:
     """Output y = f(x_1, x_2, ...), value by value: sums, differences, products, and the op's own function.
 
@@ -65,15 +66,15 @@ def elementwise(walk: Walk, here: Here) -> Rows | None:
         return replayed(here)
     if len(here.sources) < 2:
         return None
-    if here.op.kind == "add":
+    if here.op.kind == OpKind.ADD:
         signs = [-1.0 if operand == here.op.detail.get("minus") else 1.0 for operand in range(len(here.sources))]
         return np.asarray(sum(sign * rows for sign, rows in zip(signs, here.sources, strict=True)))
-    if here.op.kind == "mul":
+    if here.op.kind == OpKind.MUL:
         return here.sources[0] * here.sources[1]
     return None
 
 
-@backward_rule("elementwise", "add", "mul")
+@backward_rule(OpKind.ELEMENTWISE, OpKind.ADD, OpKind.MUL)
 def elementwise_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/dx_i = (df/dx_i) g, summed over the places to which x_i was repeated.
 
@@ -87,7 +88,7 @@ def elementwise_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Sha
 
 def prelu_slope(walk: Walk, here: Here) -> float:
     """The slope below 0 that a parameter holds; torch's 0.25 where it has no law."""
-    slopes = [walk.moments(use, here.laws) for use in here.op.used("slope")]
+    slopes = [walk.moments(use, here.laws) for use in here.op.used(UseRole.SLOPE)]
     return slopes[0].mean if slopes and slopes[0] is not None else 0.25
 
 
@@ -107,7 +108,7 @@ def probed(here: Here) -> Rows | None:
     given = [(float(rows[HERE].mean()), float(rows[HERE].std())) for rows in here.sources]
     mean, size = here.op.probe(given)
     if not (math.isfinite(mean) and math.isfinite(size)):  # a mask that hides scores leaves the others as they are
-        return here.first if here.op.kind in ("add", "elementwise") else None
+        return here.first if here.op.kind in (OpKind.ADD, OpKind.ELEMENTWISE) else None
     rows = here.first - here.first[HERE].mean()
     spread = math.sqrt(second(rows[HERE]))
     rows = rows / spread if spread > 0 else normal_rows(Likeness(1.0), "probe", here.op.index)
@@ -118,13 +119,13 @@ def _slope(walk: Walk, here: Here, operand: int) -> NDArray[np.float64] | float 
     op = here.op
     if op.replay is not None:
         return _difference(here, operand)
-    if op.kind == "activation":
+    if op.kind == OpKind.ACTIVATION:
         return _activation_slope(walk, here)
     if len(here.sources) < 2:
         return signal_gain(walk, here)
-    if op.kind == "add":
+    if op.kind == OpKind.ADD:
         return -1.0 if operand == op.detail.get("minus") else 1.0
-    return here.sources[1 - operand] if op.kind == "mul" and operand < 2 else signal_gain(walk, here)
+    return here.sources[1 - operand] if op.kind == OpKind.MUL and operand < 2 else signal_gain(walk, here)
 
 
 def _activation_slope(walk: Walk, here: Here) -> NDArray[np.float64] | None:

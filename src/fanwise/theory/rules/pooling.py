@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fanwise.graph.op import OpKind
 from fanwise.theory import windows
 from fanwise.theory.rules.registry import Share, backward_rule, forward_rule, gathered
 from fanwise.theory.samples import HERE, SAMPLES, Likeness, Rows, fresh, likeness, normal_rows, second
 from fanwise.theory.walk import Here, Walk
 
 
-@forward_rule("pool")
+@forward_rule(OpKind.POOL)
 def pool(walk: Walk, here: Here) -> Rows | None:
     """The average or the largest of the n values of a window.
 
@@ -30,7 +31,7 @@ def pool(walk: Walk, here: Here) -> Rows | None:
     return windows.average(here.first, count, here.op.index, left=left)
 
 
-@backward_rule("pool")
+@backward_rule(OpKind.POOL)
 def pool_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/dx = g / n of an average; of the largest value g with probability F(x)^(n - 1), else 0.
 
@@ -47,7 +48,7 @@ def pool_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
         yield Share(here.op.inputs[0], _of_average(here, gradient, (count, walk.places(here.op.index))))
 
 
-@forward_rule("reduce")
+@forward_rule(OpKind.REDUCE)
 def reduce(walk: Walk, here: Here) -> Rows | None:
     """The mean, sum or largest value over places, or over the features.
 
@@ -68,7 +69,7 @@ def reduce(walk: Walk, here: Here) -> Rows | None:
     return (count if here.op.name == "sum" else 1.0) * windows.average(here.first, count, here.op.index, left=left)
 
 
-@backward_rule("reduce")
+@backward_rule(OpKind.REDUCE)
 def reduce_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Mean: dL/dx = g / n; sum: g; largest: g where x is the largest, as in `pool_gradient`."""
     if not here.sources or here.op.name not in ("mean", "sum", "amax", "max"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias
 
+from fanwise.graph.op import OpKind
 from fanwise.theory.padding import Profile
 from fanwise.theory.samples import HERE, Rows, likeness, second
 from fanwise.theory.walk import Here, Walk
@@ -34,15 +35,15 @@ Forward: TypeAlias = Callable[[Walk, Here], Rows | None]
 Backward: TypeAlias = Callable[[Walk, Here, Rows], Iterator[Share]]
 """The gradients at what an op reads, from a sample of the gradient at what it gives."""
 
-_FORWARD: dict[str, Forward] = {}
-_BACKWARD: dict[str, Backward] = {}
-FORWARD: Mapping[str, Forward] = MappingProxyType(_FORWARD)
+_FORWARD: dict[OpKind, Forward] = {}
+_BACKWARD: dict[OpKind, Backward] = {}
+FORWARD: Mapping[OpKind, Forward] = MappingProxyType(_FORWARD)
 """The rules of signals, by kind of op."""
-BACKWARD: Mapping[str, Backward] = MappingProxyType(_BACKWARD)
+BACKWARD: Mapping[OpKind, Backward] = MappingProxyType(_BACKWARD)
 """The rules of gradients, by kind of op."""
 
 
-def forward_rule(*kinds: str) -> Callable[[Forward], Forward]:
+def forward_rule(*kinds: OpKind) -> Callable[[Forward], Forward]:
     """Registers the rule of signals of these kinds of ops."""
 
     def register(rule: Forward) -> Forward:
@@ -52,7 +53,7 @@ def forward_rule(*kinds: str) -> Callable[[Forward], Forward]:
     return register
 
 
-def backward_rule(*kinds: str) -> Callable[[Backward], Backward]:
+def backward_rule(*kinds: OpKind) -> Callable[[Backward], Backward]:
     """Registers the rule of gradients of these kinds of ops."""
 
     def register(rule: Backward) -> Backward:

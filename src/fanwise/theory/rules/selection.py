@@ -6,25 +6,26 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from fanwise.graph.op import OpKind
 from fanwise.theory.rules.registry import Share, backward_rule, forward_rule
 from fanwise.theory.samples import SAMPLES, Rows, generator, rearranged
 from fanwise.theory.walk import Here, Walk
 
 
-@forward_rule("dropout")
+@forward_rule(OpKind.DROPOUT)
 def same(walk: Walk, here: Here) -> Rows | None:
     """Output y = x: dropout as it is in evaluation, where all values pass."""
     return here.first if here.sources else None
 
 
-@backward_rule("dropout")
+@backward_rule(OpKind.DROPOUT)
 def same_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/dx = g."""
     for source in here.op.inputs[:1]:
         yield Share(source, gradient)
 
 
-@forward_rule("slice")
+@forward_rule(OpKind.SLICE)
 def slice_(walk: Walk, here: Here) -> Rows | None:
     """Some of the features of a map: y = x_S.
 
@@ -42,7 +43,7 @@ def slice_(walk: Walk, here: Here) -> Rows | None:
     return math.sqrt(_relative(walk, root, runs)) * rearranged(here.first, root, runs)
 
 
-@backward_rule("slice")
+@backward_rule(OpKind.SLICE)
 def slice_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/dx = g on the features that were read and 0 on the others: E (dL/dx)^2 = (read / all) E g^2."""
     runs, root = here.op.detail.get("runs"), int(here.op.detail.get("root", here.op.index))
@@ -52,7 +53,7 @@ def slice_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     yield Share(here.op.inputs[0], share * (gradient if runs is None else rearranged(gradient, root, runs, back=True)))
 
 
-@forward_rule("concat")
+@forward_rule(OpKind.CONCAT)
 def concat(walk: Walk, here: Here) -> Rows | None:
     """Tensors side by side: each feature is one of theirs, E y^2 = sum_i n_i E x_i^2 / sum_i n_i.
 
@@ -64,7 +65,7 @@ def concat(walk: Walk, here: Here) -> Rows | None:
     return np.asarray(np.choose(choice, here.sources)) if len(here.sources) < 32 else here.first
 
 
-@backward_rule("concat")
+@backward_rule(OpKind.CONCAT)
 def concat_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/dx_i = g on the features of tensor i."""
     for source in dict.fromkeys(here.op.inputs):

@@ -8,8 +8,8 @@ from torch import nn
 from fanwise.check.asserting import healthy
 from fanwise.check.findings import Severity
 from fanwise.check.report import Report
+from fanwise.measure.losses import LossLike
 from fanwise.torch.api.check import check
-from fanwise.torch.measure.losses import LossLike
 
 
 def assert_healthy(

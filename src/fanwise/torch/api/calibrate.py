@@ -14,18 +14,19 @@ from fanwise.calibrate.options import Options
 from fanwise.calibrate.result import Calibration
 from fanwise.calibrate.tasks import Task
 from fanwise.calibrate.units import spread
-from fanwise.graph.trace import Op, Trace
+from fanwise.graph.op import Op
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
+from fanwise.measure.losses import LossLike
 from fanwise.plan.plan import Plan
 from fanwise.stream.key import Key, KeyLike
-from fanwise.torch.api.plan import inputs_text
 from fanwise.torch.measure.joined_batches import joined
-from fanwise.torch.measure.losses import LossLike, checked_loss, split
+from fanwise.torch.measure.losses import named_loss, split
 from fanwise.torch.measure.observe import observe
 from fanwise.torch.measure.rescale import Measured, adjust_, change_, changed, check_changes, moments
 from fanwise.torch.trace.abstract_run import structure
 from fanwise.torch.trace.function_names import tensors_in
-from fanwise.torch.trace.inputs import as_inputs
+from fanwise.torch.trace.inputs import as_inputs, inputs_text
 from fanwise.torch.trace.provenance import Holdings, check_model
 from fanwise.torch.trace.recorder import Recorder
 from fanwise.torch.trace.run import Inputs, ModelError, forward, given_tensors, prepared, run
@@ -111,6 +112,7 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
     """
     check_model(model)
     options = Options(mode, statistic, target, head, branches, gain_after, only)
+    named_loss(loss)
     source = _Source(model, options, plan, checked_key(plan, key, options))
     _check_values(source, balance=balance)
     batches = [split(one, loss) for one in (batch, *more)]
@@ -119,7 +121,7 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
     with source.kept(everything=balance):
         found = source.calibrated(inputs)
         if balance:
-            found = source.balanced(found, (inputs, _target(model, batches), checked_loss(loss)))
+            found = source.balanced(found, (inputs, _target(model, batches), loss))
         told = inputs_text(None if more else batch, inputs)
         return replace(source.settled(found), model=type(model).__name__, batch=told)
 

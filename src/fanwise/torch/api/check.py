@@ -1,30 +1,17 @@
 """`check`: is this model healthy at step zero, where does it start, what mends it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import torch
 from torch import nn
 
-from fanwise.check.arguments import parse_optimizer
-from fanwise.check.assembling import assembled
-from fanwise.check.findings import SEVERITIES, Severity
+from fanwise.check.findings import Severity
 from fanwise.check.report import Report
-from fanwise.check.rules.judgement import chosen_codes
-from fanwise.check.subject import Subject
-from fanwise.measure.observation import Observation, Place
+from fanwise.check.session import CheckSession
+from fanwise.measure.losses import LossLike
+from fanwise.measure.observation import Place
 from fanwise.plan.plan import Plan
-from fanwise.stream.arguments import checked_choice, checked_count
-from fanwise.torch.api.plan import inputs_text
-from fanwise.torch.measure.losses import LossLike, checked_loss, split
-from fanwise.torch.measure.observe import observe
-from fanwise.torch.trace.hf_inputs import labelled
-from fanwise.torch.trace.inputs import as_inputs
-from fanwise.torch.trace.restore import seeded
-from fanwise.torch.trace.sources import constructed, function_place
-from fanwise.torch.weights.apply import apply
+from fanwise.torch.backend import BACKEND
 
 Factory: TypeAlias = Callable[[], nn.Module]
 
@@ -85,90 +72,17 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
         >>> report.ok, [finding.code for finding in report.findings]
         (True, [])
     """
-    checked_loss(loss)
-    chosen_codes(select, ignore)
-    checked_choice(fail_on, SEVERITIES, name="fail_on")
-    parsed = None if optimizer is None else parse_optimizer(optimizer)
-    way = _Way(batch, loss, checked_count(seeds, name="seeds"), backward, progress or (lambda text: None))
-    if isinstance(model, nn.Module):
-        observations = tuple(way.of_plan(model, plan) if plan is not None else [way.one(model, None)])
-        found = model
-    else:
-        found, observations = way.of_factory(model)
-    subject = Subject(observations, plan, parsed)
-    if places is None:
-        places = constructed(found, None if isinstance(model, nn.Module) else function_place(model))
-    return replace(
-        assembled(subject, select=select, ignore=ignore, fail_on=fail_on),
-        model=type(found).__name__,
-        framework=f"torch {torch.__version__.partition('+')[0]}",
-        batch=way.text(found),
+    session = CheckSession(
+        BACKEND,
+        loss,
+        optimizer,
+        plan,
+        seeds,
+        select=select,
+        ignore=ignore,
+        fail_on=fail_on,
         places=places,
+        progress=progress,
+        backward=backward,
     )
-
-
-@dataclass(frozen=True)
-class _Way:
-    """How a model is run."""
-
-    batch: Any
-    loss: LossLike
-    seeds: int
-    backward: bool
-    progress: Callable[[str], None]
-
-    def text(self, model: nn.Module) -> str:
-        """The inputs in words."""
-        inputs, _ = split(self.batch, self.loss)
-        return inputs_text(inputs, as_inputs(model, inputs))
-
-    def one(self, model: nn.Module, seed: int | None) -> Observation:
-        """A run of a model as it is."""
-        inputs, target = split(self.batch, self.loss)
-        given = as_inputs(model, inputs)
-        if self.batch is None and self.loss is None:
-            given = as_inputs(model, labelled(model, given))
-        moved = None if target is None else as_inputs(model, (target,)).args[0]
-        self.progress("forward and backward" if seed is None else f"seed {seed}: forward and backward")
-        return replace(observe(model, given, moved, self.loss, backward=self.backward), seed=seed)
-
-    def of_plan(self, model: nn.Module, plan: Plan) -> Iterator[Observation]:
-        """Runs of a model as it is, and then under the numbers of a plan; its own are put back."""
-        yield self.one(model, None)
-        if self.seeds > 1:
-            with _kept(model):
-                for seed in range(1, self.seeds):
-                    yield self.one(apply(model, plan, seed), seed)
-
-    def of_factory(self, factory: Factory) -> tuple[nn.Module, tuple[Observation, ...]]:
-        """Runs of a model built anew under each seed, and the first of the models."""
-        if not callable(factory):
-            raise TypeError(f"model = {type(factory).__name__}: expected a torch.nn.Module, or a factory of one")
-        self.progress("seed 0: build")
-        first = _built(factory, 0)
-        observations = [self.one(first, 0)]
-        for seed in range(1, self.seeds):
-            self.progress(f"seed {seed}: build")
-            observations.append(self.one(_built(factory, seed), seed))
-        return first, tuple(observations)
-
-
-def _built(factory: Factory, seed: int) -> nn.Module:
-    with seeded(seed):
-        model = factory()
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"the factory made {type(model).__name__}: expected a torch.nn.Module")
-    return model
-
-
-@contextmanager
-def _kept(model: nn.Module) -> Iterator[None]:
-    """Puts the values of parameters and buffers back."""
-    held = [*model.parameters(), *model.buffers()]
-    copies = [tensor.detach().clone() for tensor in held]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for tensor, copy in zip(held, copies, strict=True):
-                tensor.copy_(copy)
+    return session.report(model, batch)

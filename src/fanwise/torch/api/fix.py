@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from fanwise.check.mending import Adapter, Mending, mending
 from fanwise.check.recognise import found_law
 from fanwise.check.report import Report
+from fanwise.measure.losses import LossLike
 from fanwise.plan.codegen import pasted
 from fanwise.plan.plan import Plan
 from fanwise.plan.recipes.unit import Recipe
 from fanwise.plan.row import Row
 from fanwise.stream.key import KeyLike
 from fanwise.torch.api.plan import plan
-from fanwise.torch.measure.losses import LossLike, split
+from fanwise.torch.measure.losses import split
 from fanwise.torch.measure.weight_statistics import values_of
 from fanwise.torch.trace.provenance import check_model
 from fanwise.torch.trace.storage import is_abstract, is_strided

@@ -12,8 +12,7 @@ from fanwise.plan.planner import Planner
 from fanwise.plan.recipes.registry import recipe as as_recipe
 from fanwise.plan.recipes.unit import Recipe
 from fanwise.theory.propagation import propagate
-from fanwise.torch.trace.inputs import as_inputs
-from fanwise.torch.trace.provenance import dtype_name
+from fanwise.torch.trace.inputs import as_inputs, inputs_text
 from fanwise.torch.trace.run import Inputs, run
 
 
@@ -47,20 +46,6 @@ def plan(model: nn.Module, inputs: Any = None, recipe: str | Recipe = "unit") ->
     planner = decide(model, given, run(model, given), chosen)
     version = torch.__version__.partition("+")[0]
     return Plan(rows_of(planner), chosen.name, f"torch {version}", inputs_text(inputs, given))
-
-
-def inputs_text(asked: Any, given: Inputs) -> str:
-    """The inputs in words: the spec, or the shapes."""
-    if isinstance(asked, str):
-        return asked
-    named = [f"{name}={_shape_text(value)}" for name, value in (given.kwargs or {}).items()]
-    return "; ".join([*(_shape_text(value) for value in given.args), *named])
-
-
-def _shape_text(value: Any) -> str:
-    if not isinstance(value, torch.Tensor):
-        return str(value) if isinstance(value, (bool, int, float)) else type(value).__name__
-    return f"{','.join(str(size) for size in value.shape)}:{dtype_name(value.dtype)}"
 
 
 def decide(model: nn.Module, inputs: Inputs, trace: Trace, recipe: Recipe) -> Planner:

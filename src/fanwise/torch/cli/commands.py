@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fanwise.calibrate.result import Calibration
 from fanwise.check.mending import Mending
 from fanwise.check.report import Report
+from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Place
 from fanwise.plan.plan import Plan
 from fanwise.plan.recipes.registry import recipe as as_recipe
@@ -22,7 +23,6 @@ from fanwise.torch.api.fix import fix
 from fanwise.torch.api.plan import plan
 from fanwise.torch.cli.targets import Factory, factory
 from fanwise.torch.cli.weights_file import check_weights
-from fanwise.torch.measure.losses import LossLike
 from fanwise.torch.trace.sources import constructed
 
 WEIGHTS = (".safetensors",)

@@ -17,9 +17,10 @@ from fanwise.check.recognise import found_law
 from fanwise.check.report import Report
 from fanwise.check.report_data import Layer
 from fanwise.check.rules.judgement import chosen_codes, judge_weights
-from fanwise.graph.trace import Parameter
+from fanwise.graph.op import Parameter
 from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Values
+from fanwise.measure.weight_axes import twins_of
 from fanwise.torch.measure.weight_statistics import values_of
 from fanwise.torch.trace.provenance import dtype_name
 
@@ -91,13 +92,11 @@ def guessed_layout(name: str, shape: tuple[int, ...]) -> Layout | None:
 
 def _with_twins(values: Mapping[str, Values]) -> dict[str, Values]:
     """The values, those marked whose numbers are those of an earlier tensor: all their statistics are the same."""
-    first: dict[tuple[object, ...], str] = {}
-    found = {}
-    for path, one in values.items():
-        told = (one.count, one.mean, one.second_moment, one.kurtosis, one.largest)
-        twin = "" if one.constant or one.count < FEWEST else first.setdefault(told, path)
-        found[path] = replace(one, twin="" if twin == path else twin)
-    return found
+    marked = {path: one for path, one in values.items() if not one.constant and one.count >= FEWEST}
+    twins = twins_of(
+        {path: (one.count, one.mean, one.second_moment, one.kurtosis, one.largest) for path, one in marked.items()}
+    )
+    return {path: replace(one, twin=twins.get(path, "")) for path, one in values.items()}
 
 
 @contextmanager

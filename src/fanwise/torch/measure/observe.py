@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
+from fanwise.graph.kinds import CONVOLUTIONS
+from fanwise.graph.op import INPUT
 from fanwise.graph.patterns import recognised
-from fanwise.graph.trace import INPUT, Trace
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
-from fanwise.measure.observation import Loss, Observation
-from fanwise.torch.measure.losses import LossCalls, LossLike, Scored, opened, score
+from fanwise.measure.losses import LossLike
+from fanwise.measure.observation import Observation, ObservedLoss, observation
+from fanwise.torch.measure.losses import LossCalls, loss_of, opened
 from fanwise.torch.measure.taps import Taps
 from fanwise.torch.measure.weight_statistics import weigh
 from fanwise.torch.trace.provenance import check_model
@@ -35,7 +38,7 @@ def observe(
         model: with values; a model on the meta device has none.
         inputs: what its forward takes.
         target: what the loss compares with, None where the batch has none.
-        loss: see `fanwise.torch.measure.losses.score`.
+        loss: see `fanwise.torch.measure.losses.loss_of`.
         backward: whether gradients are wanted.
 
     Raises:
@@ -61,8 +64,7 @@ class _BackwardError(ModelError):
 def _observed(model: nn.Module, batch: tuple[Inputs, Any, LossLike], *, training: bool) -> Observation:
     taps = Taps()
     try:
-        seen = _watched(model, batch, taps, training=training)
-        return replace(seen, backward=torch.is_grad_enabled() and seen.loss is not None, training=training)
+        return replace(_watched(model, batch, taps, training=training), training=training)
     finally:
         taps.close()
 
@@ -71,16 +73,17 @@ def _watched(model: nn.Module, batch: tuple[Inputs, Any, LossLike], taps: Taps, 
     inputs, target, loss = batch
     given = given_tensors(inputs)
     recorder = Recorder(model, Watcher(), given, taps.see)
-    ready = prepared(model, given, recorder, training=training)
-    with ready, _apart_buffers(model), _nothing_computed_twice(), _recurrent_backward(model):
+    context = prepared(model, given, recorder, training=training)
+    with context, _apart_buffers(model), _nothing_computed_twice(), _recurrent_backward(model):
         with LossCalls() as calls:
             outputs = forward(model, inputs, recorder)
-            scored = score(outputs, target, loss)
-        gradients = _gradients(model, scored)
-        told = None if scored is None else calls.told(scored)
+            ready = loss_of(outputs, target, loss)
+            value = None if ready is None else ready(outputs)
+        gradients = _gradients(model, value)
+        seen = None if ready is None or value is None else calls.observed(ready, value)
         main = main_outputs(opened(outputs))
         trace = recognised(recorder.trace(main))
-        return _observation(model, trace, (taps, given, main), (told, gradients))
+        return _observation(model, trace, (taps, given, main), (seen, gradients))
 
 
 def _check_values(model: nn.Module) -> None:
@@ -160,12 +163,12 @@ def _recurrent_backward(model: nn.Module) -> Any:
     return torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not recurrent)
 
 
-def _gradients(model: nn.Module, scored: Scored | None) -> dict[str, Tensor | None]:
+def _gradients(model: nn.Module, loss: Tensor | None) -> dict[str, Tensor | None]:
     held = {path: tensor for path, tensor in model.named_parameters() if tensor.requires_grad}
-    if scored is None or not held or not scored.value.requires_grad:
+    if loss is None or not held or not loss.requires_grad:
         return {}
     try:
-        found = torch.autograd.grad(scored.value, list(held.values()), allow_unused=True)
+        found = torch.autograd.grad(loss, list(held.values()), allow_unused=True)
     except Exception as error:
         raise _BackwardError(f"the backward pass failed: {type(error).__name__}: {error}") from error
     return dict(zip(held, found, strict=True))
@@ -175,7 +178,7 @@ def _observation(
     model: nn.Module,
     trace: Trace,
     seen: tuple[Taps, Sequence[Tensor], Sequence[Tensor]],
-    learned: tuple[Loss | None, Mapping[str, Tensor | None]],
+    learned: tuple[ObservedLoss | None, Mapping[str, Tensor | None]],
 ) -> Observation:
     taps, given, outputs = seen
     count = len(trace.ops)
@@ -188,19 +191,19 @@ def _observation(
         taps.measure(count, output, compared=True)
     signals = taps.signals(count + 1 + len(floats))
     loss, gradients = learned
-    numbers = iter(range(len(floats)))
-    return Observation(
+    measured = iter(signals[count + 1 :])
+    return observation(
         trace,
-        tuple(signals[:count]),
+        signals[:count],
         weigh(dict(model.named_parameters()), trace, gradients),
-        tuple(signals[count + 1 :]),
-        loss,
-        tuple(next(numbers) if tensor.is_floating_point() else None for tensor in given),
-        signals[count],
+        given=[next(measured) if tensor.is_floating_point() else None for tensor in given],
+        output=signals[count],
+        loss=loss,
+        backward=torch.is_grad_enabled(),
     )
 
 
 def _channels(trace: Trace, tensor: Tensor) -> int:
     """The axis of an input's features: that of the channels where a convolution reads it."""
-    convolved = any(op.kind in ("conv", "conv_transpose") and INPUT in op.inputs for op in trace.ops)
+    convolved = any(op.kind in CONVOLUTIONS and INPUT in op.inputs for op in trace.ops)
     return 1 if convolved and tensor.dim() > 2 else -1

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from fanwise.graph.trace import INPUT, Op, feature_axis
+from fanwise.graph.kinds import COMPARED, NONLINEAR
+from fanwise.graph.op import INPUT, Op
+from fanwise.graph.trace import feature_axis
 from fanwise.measure.observation import Signal
 from fanwise.measure.signal_statistics import (
     BOUNDED,
     CELLS,
-    COMPARED,
     EXAMPLES,
     FEATURES,
     LIMITS,
@@ -42,7 +43,7 @@ class Taps:
             feature_axis(op, output.shape, self._features.get(op.inputs[0] if op.inputs else INPUT)),
         )
         self.measure(op.index, output, compared=op.kind in COMPARED)
-        if op.kind in ("activation", "recurrent"):
+        if op.kind in NONLINEAR:
             self._activation(op, output)
         written = op.name in WRITES and output._is_view()  # a hook on one may take torch's process down
         if output.requires_grad and not written and not _is_written_overlap(output):

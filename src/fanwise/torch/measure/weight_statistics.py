@@ -8,27 +8,18 @@ import torch
 from torch import Tensor
 
 from fanwise.graph.trace import Trace
-from fanwise.laws.layout import Fused, Layout
+from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Values
 from fanwise.measure.signal_statistics import MOST, stride_prime_to
-from fanwise.measure.weight_statistics import unit_layout
+from fanwise.measure.weight_axes import block_extents, first_map, twins_of, unit_layout, unit_order
+from fanwise.measure.weight_statistics import BINS, MARKS, PARTS, ROWS, WIDE
 from fanwise.torch.measure.taps import fetched, in_memory, sampled
 from fanwise.torch.trace.storage import is_abstract, is_strided
 
-WIDE = 64
-"""Incoming weights of a unit that are compared with those of the others, and units whose angles are measured."""
-ROWS = 6
-"""Fewest units whose angles tell something: the rms of the 15 cosines is near 0 by chance once in 10^8 times."""
 SMALL = 1e-30
 """Second moment below which float32 loses squares."""
-MARKS = 16
-"""Values by which two parameters are compared with each other."""
 CHUNK = 1 << 14
 """Values whose squares are added in float32."""
-BINS = 32
-"""Of a histogram."""
-PARTS = 8
-"""Of a map's units, whose sizes are compared."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +136,8 @@ def _marks(some: Tensor) -> Tensor:
 
 
 def _histogram(some: Tensor, largest: Tensor) -> Tensor:
-    places = ((some / largest + 1) * (BINS / 2)).nan_to_num(0.0).clamp(0, BINS - 1)
+    shares = torch.where(largest == 0, 0.0, some / largest)  # values that are all 0 lie where 0 lies elsewhere
+    places = ((shares + 1) * (BINS / 2)).nan_to_num(0.0).clamp(0, BINS - 1)
     return torch.bincount(places.to(torch.int64), minlength=BINS).float()
 
 
@@ -174,21 +166,11 @@ def _second_moment(values: Tensor) -> Tensor:
 
 def _units(values: Tensor, layout: Layout | None) -> Tensor | None:
     """The incoming weights of each unit, (units, weights); None for what is no map."""
-    out = _unit_axes(values, layout)
-    if values.dim() < 2 or not out:
+    order = unit_order(tuple(values.shape), layout)
+    if order is None:
         return None
-    rest = [axis for axis in range(values.dim()) if axis not in out]
+    out, rest = order
     return values.permute(*out, *rest).flatten(len(out)).flatten(0, len(out) - 1)
-
-
-def _unit_axes(values: Tensor, layout: Layout | None) -> list[int]:
-    """The axes that count the units of a map; none for a table and for a grouped map stored by its inputs."""
-    if layout is None:
-        return [0]
-    turned = layout.grouped == "in" and layout.group_count(tuple(values.shape)) > 1
-    if turned or "lookup" in layout.axes or values.dim() != len(layout.axes):
-        return []
-    return [axis for axis, role in enumerate(layout.axes) if role in ("stack", "out")]
 
 
 def _repeated(units: Tensor) -> Tensor:
@@ -214,17 +196,9 @@ def _least_overlap(values: Tensor, layout: Layout | None) -> Tensor:
 
 
 def _first_map(values: Tensor, layout: Layout | None) -> Tensor:
-    """One of a stack, of the maps of a fused weight, of the groups of a convolution."""
-    if layout is None or values.dim() != len(layout.axes):
-        return values
-    sizes = {axis: 1 for axis, role in enumerate(layout.axes) if role == "stack"}
-    if layout.groups > 1 and layout.grouped == "out":
-        axis = layout.axes.index("out")
-        sizes[axis] = values.shape[axis] // layout.groups
-    if layout.fused is not None and (extents := _extents(values, layout.fused)):
-        sizes[layout.fused.axis] = max(extents[0], 1)
-    for axis, size in sizes.items():
-        values = values.narrow(axis, 0, min(size, values.shape[axis]))
+    """One of the maps that a weight holds."""
+    for axis, size in first_map(tuple(values.shape), layout).items():
+        values = values.narrow(axis, 0, size)
     return values
 
 
@@ -242,23 +216,12 @@ def _overlap(units: Tensor) -> Tensor:
 
 def _of_blocks(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     """E w^2 of each map of a fused weight."""
-    if layout is None or layout.fused is None:
+    sizes = block_extents(tuple(values.shape), layout)
+    if layout is None or layout.fused is None or not sizes:
         return {}
-    sizes = _extents(values, layout.fused)
-    parts = torch.split(values, sizes, layout.fused.axis) if sizes else ()
-    if not parts:
-        return {}
+    parts = torch.split(values, sizes, layout.fused.axis)
     means = torch.stack([part.mean(dtype=torch.promote_types(part.dtype, torch.float32)) for part in parts])
     return {"blocks": torch.stack([_second_moment(part) for part in parts]), "block_means": means}
-
-
-def _extents(values: Tensor, fused: Fused) -> list[int]:
-    """How many units each map of a fused weight has; none where they do not fill it."""
-    if fused.axis >= values.dim():
-        return []
-    extent = values.shape[fused.axis]
-    sizes = list(fused.sizes) or [extent // fused.count] * fused.count
-    return sizes if sum(sizes) == extent else []
 
 
 def _fetched_vectors(vectors: Sequence[Tensor]) -> list[tuple[float, ...]]:
@@ -330,14 +293,11 @@ def _exact(values: Values, tensor: Tensor) -> Values:
 
 def _twins(found: Sequence[Taken], values: Sequence[Values], marks: Sequence[tuple[float, ...]]) -> dict[str, str]:
     """Parameters that hold the same numbers as an earlier one, by path; equal values do not count."""
-    first: dict[tuple[object, ...], str] = {}
-    twins: dict[str, str] = {}
-    for one, value, mark in zip(found, values, marks, strict=True):
-        if value.constant or len(mark) < MARKS:
-            continue
-        name = (value.count, value.mean, value.second_moment, mark)
-        if name in first:
-            twins[one.path] = first[name]
-        else:
-            first[name] = one.path
-    return twins
+    compared = zip(found, values, marks, strict=True)
+    return twins_of(
+        {
+            one.path: (value.count, value.mean, value.second_moment, mark)
+            for one, value, mark in compared
+            if not value.constant and len(mark) >= MARKS
+        }
+    )

@@ -12,7 +12,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
-from fanwise.torch.trace.abstract_leaks import Forgetting
 from fanwise.torch.trace.recorder import Recorder
 from fanwise.torch.trace.restore import unchanged
 from fanwise.torch.trace.run import Inputs, ModelError, forward, given_tensors, main_outputs, prepared
@@ -22,7 +21,9 @@ from fanwise.torch.trace.substitute import swapped
 def structure(model: nn.Module, inputs: Inputs) -> Trace | None:
     """The trace of a model, from a pass over tensors that have shapes and no values.
 
-    Hooks that a user hung on the modules are not called. The model is left as it was.
+    Only parameters, inputs and what is computed of them are without values. The mode of fake tensors is not entered:
+    what the model makes of nothing, such as a grid of positions, has its values, so that a cache may keep it. Hooks
+    that a user hung on the modules are not called. The model is left as it was.
 
     Args:
         model: any module with values.
@@ -34,17 +35,16 @@ def structure(model: nn.Module, inputs: Inputs) -> Trace | None:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with unchanged(model, given_tensors(inputs)), _silent():
         try:
-            with Forgetting():
-                _empty(model, mode)
-                return _traced(model, _abstract(inputs, mode), mode)
+            _empty(model, mode)
+            return _traced(model, _abstract(inputs, mode))
         except (ModelError, NotImplementedError, RuntimeError):
             return None
 
 
-def _traced(model: nn.Module, inputs: Inputs, mode: FakeTensorMode) -> Trace:
+def _traced(model: nn.Module, inputs: Inputs) -> Trace:
     given = given_tensors(inputs)
     recorder = Recorder(model, Watcher(), given)
-    with prepared(model, given, recorder), torch.no_grad(), _unwatched(model), mode:
+    with prepared(model, given, recorder), torch.no_grad(), _unwatched(model):
         outputs = forward(model, inputs, recorder)
         return recognised(recorder.trace(main_outputs(outputs)))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.layout import Layout
 
 
@@ -14,7 +15,7 @@ class Part:
     """A tensor argument in a role of `Use`, with the layout of its own axes where it has one."""
 
     tensor: Tensor
-    role: str
+    role: UseRole
     layout: Layout | None = None
 
 
@@ -30,7 +31,7 @@ class Call:
         detail: as in `Op`.
     """
 
-    kind: str
+    kind: OpKind
     data: tuple[Tensor, ...]
     parts: tuple[Part, ...] = ()
     axis: int = -1
@@ -70,6 +71,6 @@ def data_of(*tensors: Tensor | None) -> tuple[Tensor, ...]:
     return tuple(tensor for tensor in tensors if tensor is not None)
 
 
-def parts_of(*parts: tuple[Tensor | None, str, Layout | None]) -> tuple[Part, ...]:
+def parts_of(*parts: tuple[Tensor | None, UseRole, Layout | None]) -> tuple[Part, ...]:
     """The parts that are given, each as tensor, role and layout."""
     return tuple(Part(tensor, role, layout) for tensor, role, layout in parts if tensor is not None)

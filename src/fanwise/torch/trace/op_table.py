@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.layout import Fused, Layout
 from fanwise.torch.trace import function_names as names
 from fanwise.torch.trace import products
@@ -47,8 +48,8 @@ def _convolution(a: Arguments, *, transposed: bool, groups: int) -> Call:
         layout = Layout.conv("out in" + kernel, groups=groups, stride=steps)
     padding, dilation = a.get(4, "padding", 0), a.get(7 if a.name.startswith("conv_transpose") else 5, "dilation", 1)
     detail = {"stride": steps, "padding": padding, "dilation": dilation, "groups": groups}
-    parts = parts_of((weight, "weight", layout), (a.tensor(2, "bias"), "bias", None))
-    return Call("conv_transpose" if transposed else "conv", data_of(source), parts, -(dims + 1), detail)
+    parts = parts_of((weight, UseRole.WEIGHT, layout), (a.tensor(2, "bias"), UseRole.BIAS, None))
+    return Call(OpKind.CONV_TRANSPOSE if transposed else OpKind.CONV, data_of(source), parts, -(dims + 1), detail)
 
 
 def _each(steps: int | Sequence[int], dims: int) -> tuple[int, ...]:
@@ -62,19 +63,19 @@ def _embedding(a: Arguments) -> Call | None:
     first, second = a.tensor(0, "input"), a.tensor(1, "weight")
     if first is not None and first.is_floating_point():  # the order of torch.embedding and of aten
         first, second = second, first
-    table = None if second is None else Part(second, "table", Layout(("lookup", *("out",) * (second.dim() - 1))))
+    table = None if second is None else Part(second, UseRole.TABLE, Layout(("lookup", *("out",) * (second.dim() - 1))))
     detail = {"mode": a.get(6, "mode", "mean")} if a.name == "embedding_bag" else {}
     padding = a.get(10 if a.name == "embedding_bag" else 2, "padding_idx")
     if isinstance(padding, int) and padding >= 0:
         detail["padding"] = padding
-    return Call("embedding", data_of(first), () if table is None else (table,), -1, detail)
+    return Call(OpKind.EMBEDDING, data_of(first), () if table is None else (table,), -1, detail)
 
 
 def _bilinear(a: Arguments) -> Call:
     parts = parts_of(
-        (a.tensor(2, "weight"), "weight", Layout(("out", "in", "in"))), (a.tensor(3, "bias"), "bias", None)
+        (a.tensor(2, "weight"), UseRole.WEIGHT, Layout(("out", "in", "in"))), (a.tensor(3, "bias"), UseRole.BIAS, None)
     )
-    return Call("bilinear", data_of(a.tensor(0, "input1"), a.tensor(1, "input2")), parts)
+    return Call(OpKind.BILINEAR, data_of(a.tensor(0, "input1"), a.tensor(1, "input2")), parts)
 
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
@@ -93,18 +94,20 @@ def _recurrent(a: Arguments) -> Call:
     detail = {"cell": a.name, "gates": gates, "bidirectional": bool(last[4])}
     if not packed:
         detail["time"] = 1 if last[5] else 0
-    return Call("recurrent", (a.args[0], *tensors_in(state)), tuple(parts), -1, detail)
+    return Call(OpKind.RECURRENT, (a.args[0], *tensors_in(state)), tuple(parts), -1, detail)
 
 
 def _recurrent_part(tensor: Tensor, gates: int, rows: int, before: Sequence[Part]) -> Part:
     """Weights come as input-hidden, hidden-hidden, two biases, and a projection where there is one."""
     previous = before[-1] if before else None
     if tensor.dim() == 1:
-        return Part(tensor, "state_bias" if previous is not None and previous.role == "bias" else "bias")
+        return Part(
+            tensor, UseRole.STATE_BIAS if previous is not None and previous.role == UseRole.BIAS else UseRole.BIAS
+        )
     if tensor.shape[0] != rows:
-        return Part(tensor, "weight", Layout.dense("out in"))
-    hidden = previous is not None and previous.role == "weight" and previous.tensor.shape[0] == rows
-    return Part(tensor, "recurrent" if hidden else "weight", _gated(gates))
+        return Part(tensor, UseRole.WEIGHT, Layout.dense("out in"))
+    hidden = previous is not None and previous.role == UseRole.WEIGHT and previous.tensor.shape[0] == rows
+    return Part(tensor, UseRole.RECURRENT if hidden else UseRole.WEIGHT, _gated(gates))
 
 
 def _gated(gates: int) -> Layout:
@@ -115,13 +118,15 @@ def _cell(a: Arguments) -> Call:
     gates = GATES[a.name.removesuffix("_cell")]
     layout = _gated(gates)
     parts = parts_of(
-        (a.tensor(2, "w_ih"), "weight", layout),
-        (a.tensor(3, "w_hh"), "recurrent", layout),
-        (a.tensor(4, "b_ih"), "bias", None),
-        (a.tensor(5, "b_hh"), "state_bias", None),
+        (a.tensor(2, "w_ih"), UseRole.WEIGHT, layout),
+        (a.tensor(3, "w_hh"), UseRole.RECURRENT, layout),
+        (a.tensor(4, "b_ih"), UseRole.BIAS, None),
+        (a.tensor(5, "b_hh"), UseRole.STATE_BIAS, None),
     )
     hidden = tuple(tensors_in(a.args[1]))
-    return Call("recurrent", (a.args[0], *hidden), parts, -1, {"cell": a.name.removesuffix("_cell"), "gates": gates})
+    return Call(
+        OpKind.RECURRENT, (a.args[0], *hidden), parts, -1, {"cell": a.name.removesuffix("_cell"), "gates": gates}
+    )
 
 
 def _attention_block(a: Arguments) -> Call:
@@ -129,20 +134,24 @@ def _attention_block(a: Arguments) -> Call:
     packed = Layout(("out", "in"), fused=Fused(0, (), 3))
     dense = Layout.dense("out in")
     parts = parts_of(
-        (a.tensor(5, "in_proj_weight"), "weight", packed),
-        (a.tensor(18, "q_proj_weight"), "query", dense),
-        (a.tensor(19, "k_proj_weight"), "key", dense),
-        (a.tensor(20, "v_proj_weight"), "value", dense),
-        (a.tensor(6, "in_proj_bias"), "bias", None),
-        (a.tensor(7, "bias_k"), "operand", None),
-        (a.tensor(8, "bias_v"), "operand", None),
-        (a.tensor(11, "out_proj_weight"), "output", dense),
-        (a.tensor(12, "out_proj_bias"), "bias", None),
+        (a.tensor(5, "in_proj_weight"), UseRole.WEIGHT, packed),
+        (a.tensor(18, "q_proj_weight"), UseRole.QUERY, dense),
+        (a.tensor(19, "k_proj_weight"), UseRole.KEY, dense),
+        (a.tensor(20, "v_proj_weight"), UseRole.VALUE, dense),
+        (a.tensor(6, "in_proj_bias"), UseRole.BIAS, None),
+        (a.tensor(7, "bias_k"), UseRole.OPERAND, None),
+        (a.tensor(8, "bias_v"), UseRole.OPERAND, None),
+        (a.tensor(11, "out_proj_weight"), UseRole.OUTPUT, dense),
+        (a.tensor(12, "out_proj_bias"), UseRole.BIAS, None),
     )
     causal = bool(a.get(23, "is_causal", False)) or _is_causal(a.tensor(16, "attn_mask"))
     detail = {"heads": a.get(4, "num_heads"), "blocks": ("query", "key", "value"), "causal": causal}
     return Call(
-        "attention_block", data_of(a.tensor(0, "query"), a.tensor(1, "key"), a.tensor(2, "value")), parts, -1, detail
+        OpKind.ATTENTION_BLOCK,
+        data_of(a.tensor(0, "query"), a.tensor(1, "key"), a.tensor(2, "value")),
+        parts,
+        -1,
+        detail,
     )
 
 
@@ -158,7 +167,7 @@ def _attention(a: Arguments) -> Call:
         "width": width,
         "scale": width**-0.5 if scale is None else scale,
     }
-    return Call("attention", data, (), -1, detail)
+    return Call(OpKind.ATTENTION, data, (), -1, detail)
 
 
 SCALES = {
@@ -189,27 +198,27 @@ EPSILONS = {
 
 def _norm(a: Arguments) -> Call:
     scale, shift = SCALES.get(a.name, (99, 99))
-    parts = parts_of((a.tensor(scale, "weight"), "scale", None), (a.tensor(shift, "bias"), "shift", None))
+    parts = parts_of((a.tensor(scale, "weight"), UseRole.SCALE, None), (a.tensor(shift, "bias"), UseRole.SHIFT, None))
     source = a.tensor(0, "input")
     channels = any(kind in a.name for kind in ("batch", "group", "instance"))
     axis = 1 - source.dim() if channels and source is not None else -1
     detail = {"norm": a.name.removeprefix("native_"), "eps": a.get(EPSILONS.get(a.name, 99), "eps", 0.0)}
-    return Call("norm", data_of(source), parts, axis, detail)
+    return Call(OpKind.NORM, data_of(source), parts, axis, detail)
 
 
 def _activation(a: Arguments) -> Call:
-    parts = parts_of((a.tensor(1, "weight"), "slope", None)) if a.name == "prelu" else ()
+    parts = parts_of((a.tensor(1, "weight"), UseRole.SLOPE, None)) if a.name == "prelu" else ()
     detail: dict[str, Any] = {"nonlinearity": names.NONLINEARITY_NAMES[a.name]}
     if a.name == "leaky_relu":
         detail["negative_slope"] = a.get(1, "negative_slope", 0.01)
     if a.name == "gelu":
         detail["approximate"] = a.get(1, "approximate", "none")
     axis = a.get(1, "dim", -1) if a.name == "glu" else -1
-    return Call("activation", data_of(a.tensor(0, "input")), parts, axis, detail)
+    return Call(OpKind.ACTIVATION, data_of(a.tensor(0, "input")), parts, axis, detail)
 
 
 def _dropout(a: Arguments) -> Call:
-    return Call("dropout", data_of(a.tensor(0, "input")), (), -1, {"p": a.get(1, "p", 0.5)})
+    return Call(OpKind.DROPOUT, data_of(a.tensor(0, "input")), (), -1, {"p": a.get(1, "p", 0.5)})
 
 
 def _binary(a: Arguments) -> Call:
@@ -221,15 +230,16 @@ def _binary(a: Arguments) -> Call:
     held = [tensor for tensor in tensors if a.weights(tensor)]
     data = [tensor for tensor in tensors if not a.weights(tensor)]
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    role = "shift" if a.name in names.SUMS else "scale"
+    sums = a.name in names.SUMS
     if held and data:
-        return Call(role, tuple(data), tuple(Part(tensor, role) for tensor in held))
+        kind, role = (OpKind.SHIFT, UseRole.SHIFT) if sums else (OpKind.SCALE, UseRole.SCALE)
+        return Call(kind, tuple(data), tuple(Part(tensor, role) for tensor in held))
     if len(data) == 2:
-        kind = "add" if role == "shift" else "elementwise" if a.name in names.DIVISIONS else "mul"
+        kind = OpKind.ADD if sums else OpKind.ELEMENTWISE if a.name in names.DIVISIONS else OpKind.MUL
         minus = {"minus": 0 if a.name == "rsub" else 1} if a.name in names.DIFFERENCES else {}
         return Call(kind, tuple(data), (), -1, minus | _scalar(data[1]))
     detail = {"constant": numbers[0]} if numbers else {}
-    return Call("elementwise", tuple(data), tuple(Part(tensor, "operand") for tensor in held), -1, detail)
+    return Call(OpKind.ELEMENTWISE, tuple(data), tuple(Part(tensor, UseRole.OPERAND) for tensor in held), -1, detail)
 
 
 def _scalar(tensor: Tensor) -> dict[str, Any]:
@@ -238,23 +248,23 @@ def _scalar(tensor: Tensor) -> dict[str, Any]:
     return {"constant": float(tensor.detach())} if readable else {}
 
 
-def _plain(kind: str) -> Callable[[Arguments], Call]:
+def _plain(kind: OpKind) -> Callable[[Arguments], Call]:
     def read(a: Arguments) -> Call:
         tensors = tuple(tensors_in([*a.args, *a.named.values()]))
         held = tuple(t for t in tensors if a.weights(t))
         data = tuple(t for t in tensors if not a.weights(t))
-        return Call(kind, data, tuple(Part(t, "operand") for t in held))
+        return Call(kind, data, tuple(Part(t, UseRole.OPERAND) for t in held))
 
     return read
 
 
 def _joined(a: Arguments) -> Call:
-    return Call("concat", tuple(tensors_in([*a.args[:1], a.named.get("tensors", ())])))
+    return Call(OpKind.CONCAT, tuple(tensors_in([*a.args[:1], a.named.get("tensors", ())])))
 
 
 def _softmax(a: Arguments) -> Call:
     scores = a.tensor(0, "input")
-    return Call("softmax", data_of(scores), (), -1, {"causal": True} if _is_causal(scores) else {})
+    return Call(OpKind.SOFTMAX, data_of(scores), (), -1, {"causal": True} if _is_causal(scores) else {})
 
 
 HIDDEN = -1e3
@@ -272,7 +282,7 @@ def _is_causal(mask: Tensor | None) -> bool:
 
 def unknown(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], weights: Callable[[Any], bool]) -> Call:
     """The description of a function that has none: everything it reads, and the parameters among it."""
-    return _plain("other")(Arguments(tuple(args), kwargs, weights, name))
+    return _plain(OpKind.OTHER)(Arguments(tuple(args), kwargs, weights, name))
 
 
 def lookup(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], weights: Callable[[Any], bool]) -> Call | None:
@@ -288,7 +298,7 @@ def lookup(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], weights: C
     if not indices or table.dim() - len(axes) > 1:
         return None
     layout = Layout(tuple("lookup" if axis in axes else "out" for axis in range(table.dim())))
-    return Call("embedding", indices, (Part(table, "table", layout),))
+    return Call(OpKind.EMBEDDING, indices, (Part(table, UseRole.TABLE, layout),))
 
 
 def _looked_up(a: Arguments, table: Tensor) -> tuple[set[int], tuple[Tensor, ...]]:
@@ -335,8 +345,8 @@ def _table() -> dict[str, Callable[[Arguments], Call | None]]:
     table |= dict.fromkeys(names.NONLINEARITY_NAMES, _activation) | dict.fromkeys(names.DROPOUTS, _dropout)
     table |= dict.fromkeys(names.SUMS | names.PRODUCTS | names.DIVISIONS, _binary)
     table |= dict.fromkeys(names.SOFTMAXES, _softmax) | dict.fromkeys(names.JOINS, _joined)
-    table |= dict.fromkeys(names.ELEMENTWISE, _plain("elementwise"))
-    table |= dict.fromkeys(names.POOLS, _plain("pool")) | dict.fromkeys(names.REDUCTIONS, _plain("reduce"))
+    table |= dict.fromkeys(names.ELEMENTWISE, _plain(OpKind.ELEMENTWISE))
+    table |= dict.fromkeys(names.POOLS, _plain(OpKind.POOL)) | dict.fromkeys(names.REDUCTIONS, _plain(OpKind.REDUCE))
     return table
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.layout import Layout
 from fanwise.torch.trace.calls import Arguments, Call, Part, data_of, parts_of
 from fanwise.torch.trace.function_names import tensors_in
@@ -14,8 +15,8 @@ def linear(a: Arguments) -> Call:
     """X W^T + b, W stored as (out, in)."""
     weight = a.tensor(1, "weight")
     layout = Layout.dense("out in") if weight is not None and weight.dim() == 2 else Layout(("in",))
-    parts = parts_of((weight, "weight", layout), (a.tensor(2, "bias"), "bias", None))
-    return Call("linear", data_of(a.tensor(0, "input")), parts)
+    parts = parts_of((weight, UseRole.WEIGHT, layout), (a.tensor(2, "bias"), UseRole.BIAS, None))
+    return Call(OpKind.LINEAR, data_of(a.tensor(0, "input")), parts)
 
 
 def matmul(a: Arguments) -> Call:
@@ -38,7 +39,7 @@ def addmm(a: Arguments) -> Call:
     if added is not None and not a.weights(added):
         call = _product(left, right, (), a)
         return Call(call.kind, (*call.data, added), call.parts, call.axis, call.detail)
-    return _product(left, right, parts_of((added, "bias", None)), a)
+    return _product(left, right, parts_of((added, UseRole.BIAS, None)), a)
 
 
 def inner(a: Arguments) -> Call:
@@ -46,14 +47,14 @@ def inner(a: Arguments) -> Call:
     left, right = a.tensor(0, "input"), _second(a)
     if left is None or right is None or not a.weights(right):
         return _product(left, right, (), a)
-    return Call("linear", (left,), (Part(right, "weight", _stacked(right, ("out", "in"))),))
+    return Call(OpKind.LINEAR, (left,), (Part(right, UseRole.WEIGHT, _stacked(right, ("out", "in"))),))
 
 
 def grouped(a: Arguments) -> Call:
     """A stack of matrices, one for each group of rows: (stack, in, out)."""
     call = _product(a.tensor(0, "mat_a"), a.tensor(1, "mat_b"), (), a)
     bias = a.tensor(3, "bias")
-    return Call(call.kind, call.data, (*call.parts, *parts_of((bias, "bias", None))), call.axis, call.detail)
+    return Call(call.kind, call.data, (*call.parts, *parts_of((bias, UseRole.BIAS, None))), call.axis, call.detail)
 
 
 def tensordot(a: Arguments) -> Call:
@@ -61,14 +62,14 @@ def tensordot(a: Arguments) -> Call:
     left, right = a.tensor(0, "a"), a.tensor(1, "b")
     pairs = a.get(2, "dims", 2)
     if left is None or right is None or a.weights(left) == a.weights(right) or isinstance(pairs, Tensor):
-        return _product(None, None, (), a) if left is None or right is None else Call("matmul", (left, right))
+        return _product(None, None, (), a) if left is None or right is None else Call(OpKind.MATMUL, (left, right))
     if isinstance(pairs, int):
         pairs = (range(left.dim() - pairs, left.dim()), range(pairs))
     weight, data, summed = (right, left, pairs[1]) if a.weights(right) else (left, right, pairs[0])
     inputs = {axis % weight.dim() for axis in summed}
     layout = Layout(tuple("in" if axis in inputs else "out" for axis in range(weight.dim())))
     axis = -1 if weight is right else -1 - (data.dim() - len(inputs))
-    return Call("linear", (data,), (Part(weight, "weight", layout),), axis)
+    return Call(OpKind.LINEAR, (data,), (Part(weight, UseRole.WEIGHT, layout),), axis)
 
 
 def einsum(a: Arguments) -> Call:
@@ -78,13 +79,13 @@ def einsum(a: Arguments) -> Call:
     data = tuple(tensor for i, tensor in enumerate(tensors) if i not in held)
     equation = a.args[0] if a.args else a.named.get("equation")
     if not held or not data or not isinstance(equation, str):
-        parts = tuple(Part(tensors[i], "operand") for i in held)
-        return Call("matmul" if len(tensors) > 1 else "elementwise", data, parts)
+        parts = tuple(Part(tensors[i], UseRole.OPERAND) for i in held)
+        return Call(OpKind.MATMUL if len(tensors) > 1 else OpKind.ELEMENTWISE, data, parts)
     layouts, axis = einsum_layouts(equation, held, tensors)
-    parts = tuple(Part(tensors[i], "weight", layout) for i, layout in zip(held, layouts, strict=True))
+    parts = tuple(Part(tensors[i], UseRole.WEIGHT, layout) for i, layout in zip(held, layouts, strict=True))
     if not any(layout is not None and "in" in layout.axes for layout in layouts):
-        return Call("scale", data, tuple(Part(part.tensor, "scale") for part in parts), axis)
-    return Call("linear", data, parts, axis)
+        return Call(OpKind.SCALE, data, tuple(Part(part.tensor, UseRole.SCALE) for part in parts), axis)
+    return Call(OpKind.LINEAR, data, parts, axis)
 
 
 def einsum_layouts(
@@ -140,16 +141,16 @@ def _spelled(term: str, hidden: int) -> list[str]:
 
 def _product(left: Tensor | None, right: Tensor | None, more: tuple[Part, ...], a: Arguments) -> Call:
     if left is None or right is None:
-        return Call("matmul", data_of(left, right), more)
+        return Call(OpKind.MATMUL, data_of(left, right), more)
     if a.weights(right):
-        return Call("linear", (left,), (Part(right, "weight", _stacked(right, ("in", "out"))), *more))
+        return Call(OpKind.LINEAR, (left,), (Part(right, UseRole.WEIGHT, _stacked(right, ("in", "out"))), *more))
     if a.weights(left):
         axis = -1 if right.dim() == 1 else -2
-        return Call("linear", (right,), (Part(left, "weight", _stacked(left, ("out", "in"))), *more), axis)
+        return Call(OpKind.LINEAR, (right,), (Part(left, UseRole.WEIGHT, _stacked(left, ("out", "in"))), *more), axis)
     detail: dict[str, Any] = {"width": left.shape[-1] if left.dim() else 1}
     if a.named.get("alpha", 1) != 1:
         detail["constant"] = a.named["alpha"]
-    return Call("matmul", (left, right), more, -1, detail)
+    return Call(OpKind.MATMUL, (left, right), more, -1, detail)
 
 
 def _second(a: Arguments) -> Tensor | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from fanwise.graph.trace import Parameter
+from fanwise.graph.op import Parameter, UseRole
 from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, PRODUCTS, SUMS
 from fanwise.torch.trace.storage import is_strided, storage_of
 
@@ -30,18 +30,18 @@ class Held:
         paths: the parameters that it is made of, at least one.
         axes: of each of them.
         steps: functions between the parameter and the tensor, none for a view.
-        sides: for each of them, "" where the tensor is made of its numbers, "scale" and "operand" where it changes
-            those of another.
+        sides: for each of them, None where the tensor is made of its numbers; its role where it changes those of
+            another.
         parts: (axis, first, count) for each axis of the first parameter of which the tensor shows a part.
     """
 
     paths: tuple[str, ...]
     axes: tuple[Axes, ...]
     steps: tuple[str, ...] = ()
-    sides: tuple[str, ...] = ("",)
+    sides: tuple[UseRole | None, ...] = (None,)
     parts: tuple[tuple[int, int, int], ...] = ()
 
-    def role(self, which: int, role: str) -> str:
+    def role(self, which: int, role: UseRole) -> UseRole:
         """The role of one of the parameters, where the tensor has this one."""
         return self.sides[which] or role
 
@@ -129,7 +129,7 @@ class Holdings:
     def derive(self, tensor: Tensor, sources: Sequence[Tensor], step: str) -> None:
         """Records a tensor that a function made of parameters alone."""
         pairs = [(source, held) for source in sources if (held := self.find(source)) is not None]
-        made: dict[str, tuple[Axes, str]] = {}
+        made: dict[str, tuple[Axes, UseRole | None]] = {}
         for source, held in pairs:
             side = _side(source.shape, tensor.shape, step)
             for path, axes, own in zip(held.paths, held.axes, held.sides, strict=True):
@@ -147,11 +147,11 @@ class Holdings:
         }
         self._record(tensor, made, ("parametrization", *kinds))
 
-    def _record(self, tensor: Tensor, made: Mapping[str, tuple[Axes, str]], steps: tuple[str, ...]) -> None:
+    def _record(self, tensor: Tensor, made: Mapping[str, tuple[Axes, UseRole | None]], steps: tuple[str, ...]) -> None:
         """The parameters that the tensor is made of come first; where all seem to be sides, none is."""
         order = sorted(made, key=lambda path: made[path][1] != "")
         plain = all(side for _, side in made.values())
-        sides = tuple("" if plain else made[path][1] for path in order)
+        sides = tuple(None if plain else made[path][1] for path in order)
         self._add(tensor, Held(tuple(order), tuple(made[path][0] for path in order), steps, sides))
 
     def _add(self, tensor: Tensor, held: Held) -> None:
@@ -229,14 +229,14 @@ def _identity(tensor: Tensor) -> object:
     return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
 
 
-def _side(shape: Sequence[int], whole: Sequence[int], step: str) -> str:
+def _side(shape: Sequence[int], whole: Sequence[int], step: str) -> UseRole | None:
     """What a parameter of this shape does to the tensor of another that is made with it."""
     if step not in BROADCAST or math.prod(shape) >= math.prod(whole) or len(shape) > len(whole):
-        return ""
+        return None
     offset = len(whole) - len(shape)
     if any(size not in (1, whole[offset + axis]) for axis, size in enumerate(shape)):
-        return ""
-    return "operand" if step in SUMS else "scale"
+        return None
+    return UseRole.OPERAND if step in SUMS else UseRole.SCALE
 
 
 def _derived_axes(tensor: Tensor, source: Tensor, axes: Axes) -> Axes:

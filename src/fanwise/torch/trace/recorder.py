@@ -17,7 +17,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from fanwise.graph.blocks import Cuts
-from fanwise.graph.trace import INPUT, WEIGHT_KINDS, Op, Trace, Use
+from fanwise.graph.kinds import ACTING_ALONE, FOLLOWED, PROBED, REPLAYABLE, WEIGHTED
+from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
+from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Visitor
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
@@ -33,7 +35,6 @@ from fanwise.torch.trace.restore import Writes
 from fanwise.torch.trace.storage import is_abstract
 from fanwise.torch.trace.stored_layout import layout_in_storage
 from fanwise.torch.trace.substitute import (
-    ALONE,
     BATCH_NORM_ARGUMENTS,
     Measured,
     drawn,
@@ -44,16 +45,6 @@ from fanwise.torch.trace.substitute import (
     with_batch_statistics,
     without_values,
 )
-
-FOLLOWED = ("activation", "shift", "scale", "elementwise", "dropout")
-"""Kinds through which the features of a weight op are followed: they keep each value at its place."""
-
-MAPS = ("linear", "conv", "conv_transpose", "bilinear", "attention_block", "norm")
-"""Kinds that are ops of the model even where all that they read are parameters, if called by torch's own function."""
-
-
-PROBED = (*ALONE, "other", "norm", "pool", "reduce")
-"""Kinds of ops that theory may have to run on values of its own."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +215,7 @@ class Recorder(TorchFunctionMode):
         runs = runs_of_features(chain)
         if runs is None or runs == ((0, chain.extent),):
             return _Source(source.op, chain)
-        call = Call("slice", (), (), -1, {"root": chain.root, "runs": runs, "peers": chain.peers})
+        call = Call(OpKind.SLICE, (), (), -1, {"root": chain.root, "runs": runs, "peers": chain.peers})
         op = replace(self._open(call, bare_name(func), (source.op,)), reads=(tuple(first.shape),))
         op = self._add(op, output)
         self._see(op, output)
@@ -235,7 +226,7 @@ class Recorder(TorchFunctionMode):
         target = args[0]
         if self._is_held(target):
             return func(*args, **named)
-        call = replace(self._unknown(name, args, named), kind="elementwise")
+        call = replace(self._unknown(name, args, named), kind=OpKind.ELEMENTWISE)
         op = self._open(call, name, self._inputs(call), self._uses(call))
         op = replace(op, reads=self._reads(call))
         output = func(*args, **named)
@@ -269,7 +260,7 @@ class Recorder(TorchFunctionMode):
         if first is None or not (first.is_floating_point() or first.is_complex()):
             self._pass_on(call, output)
             return output
-        alone = call.kind in ALONE and not call.parts and None not in sources
+        alone = call.kind in REPLAYABLE and not call.parts and None not in sources
         replay = replayable(func, given, call.data) if alone else None
         unruled = replay is None and call.kind in PROBED and not call.parts
         probe = probing(func, given, call.data[: len(op.inputs)]) if unruled else None
@@ -308,7 +299,7 @@ class Recorder(TorchFunctionMode):
     def _parameter_op(self, tensor: Tensor) -> int:
         """A parameter that is read as data: a token, learned queries, an initial state."""
         if tensor not in self._read:
-            call = Call("parameter", (), (Part(tensor, "operand"),))
+            call = Call(OpKind.PARAMETER, (), (Part(tensor, UseRole.OPERAND),))
             op = self._open(call, "parameter", (), self._uses(call))
             values = self._in_place_of(call, self._visitor.before(op, Measured(()))).get(id(tensor), tensor)
             self._read[tensor] = self._add(op, tensor).index
@@ -366,11 +357,11 @@ class Recorder(TorchFunctionMode):
 
     def _chain(self, op: Op, output: Tensor, call: Call | None) -> Chain | None:
         """Features are counted from each weight op, through what keeps its shape."""
-        if op.kind in WEIGHT_KINDS and output.dim():
+        if op.kind in WEIGHTED and output.dim():
             return Chain(op.index, tuple(output.shape), op.axis)
         if call is None or not call.data:
             return None
-        if op.kind == "add":
+        if op.kind == OpKind.ADD:
             return self._chain_of_sum(call)
         if op.kind not in FOLLOWED:
             return None
@@ -384,7 +375,7 @@ class Recorder(TorchFunctionMode):
         if len(chains) != 2 or any(chain.steps or chain.peers for chain in chains):
             return None
         first, second = chains
-        maps = all(self._ops[chain.root].kind != "embedding" for chain in chains)
+        maps = all(self._ops[chain.root].kind != OpKind.EMBEDDING for chain in chains)
         same = (first.shape, first.axis) == (second.shape, second.axis)
         return replace(first, peers=(second.root,)) if maps and same else None
 
@@ -435,6 +426,8 @@ def _acts_alone(name: str, call: Call | None) -> bool:
     """Whether a function of parameters alone is an op of the model: a table's rows, learned queries projected."""
     if call is None or not call.parts:
         return False
-    if call.kind == "embedding" or (call.kind in MAPS and (call.kind != "linear" or name == "linear")):
+    if call.kind == OpKind.EMBEDDING or (
+        call.kind in ACTING_ALONE and (call.kind != OpKind.LINEAR or name == "linear")
+    ):
         return True
-    return call.kind == "linear" and any(part.role == "bias" for part in call.parts)
+    return call.kind == OpKind.LINEAR and any(part.role == UseRole.BIAS for part in call.parts)

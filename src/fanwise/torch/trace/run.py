@@ -3,12 +3,12 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fanwise.graph.inputs import Inputs
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import ModelError, Visitor, Watcher
@@ -19,19 +19,6 @@ from fanwise.torch.trace.restore import unchanged
 from fanwise.torch.trace.substitute import second_moment
 
 __all__ = ["Inputs", "ModelError", "Visitor", "Watcher", "parameters", "run", "second_moment"]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Arguments of a model's forward.
-
-    Args:
-        args: positional ones.
-        kwargs: named ones.
-    """
-
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] | None = None
 
 
 def run(model: nn.Module, inputs: Inputs, visitor: Visitor | None = None) -> Trace:
@@ -56,7 +43,7 @@ def run(model: nn.Module, inputs: Inputs, visitor: Visitor | None = None) -> Tra
 
     Example:
         >>> trace = run(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), Inputs((torch.ones(2, 3),)))
-        >>> [(op.kind, op.module) for op in trace.ops]
+        >>> [(str(op.kind), op.module) for op in trace.ops]
         [('linear', '0'), ('activation', '1')]
     """
     check_model(model)

@@ -20,9 +20,6 @@ BATCH_NORM_ARGUMENTS = {
 }
 """Order of the arguments of `torch.nn.functional.batch_norm` and of `torch.batch_norm`."""
 
-ALONE = ("activation", "elementwise", "add", "mul")
-"""Kinds that work on each value alone, so that they can be replayed on values of another size."""
-
 
 def swapped(values: Any, new: Mapping[int, Any]) -> Any:
     """Nested tuples, lists and dictionaries with tensors replaced, by their `id`."""

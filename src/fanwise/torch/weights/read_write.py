@@ -65,13 +65,23 @@ def write(model: nn.Module, path: str, values: Array) -> None:
         tensor.copy_(given)
 
 
+def held_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters of a model under all of their names.
+
+    Raises:
+        TypeError: no module, TorchScript, or lazy parameters.
+    """
+    check_model(model)
+    return dict(model.named_parameters(remove_duplicate=False))
+
+
 def held_tensor(model: nn.Module, path: str) -> Tensor:
     """The parameter of a name.
 
     Raises:
         KeyError: there is none; the message lists the nearest names.
     """
-    held = dict(model.named_parameters(remove_duplicate=False))
+    held = held_tensors(model)
     if path not in held:
         raise KeyError(
             f"no parameter {path!r}{nearest(path, held)}" if held else f"no parameter {path!r}: there is none"
@@ -94,7 +104,6 @@ def values_of(tensor: Tensor, name: str) -> Array:
 
 
 def _parameter(model: nn.Module, path: str) -> Tensor:
-    check_model(model)
     return held_tensor(model, path)
 
 

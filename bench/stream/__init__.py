@@ -1,0 +1,1 @@
+"""Benchmarks of the random number stream and of what is drawn from it."""

@@ -1,0 +1,9 @@
+"""The models of JAX."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from zoo.model import Use
+
+FILES: Mapping[Use, tuple[str, ...]] = MappingProxyType({"check": ("healthy", "breaks"), "structure": ("tiny",)})
+"""The files of each use; families of healthy models are listed in `healthy.py`."""

@@ -1,0 +1,1 @@
+"""Models that tests and benches use."""

@@ -1,0 +1,20 @@
+"""The models of PyTorch."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from types import MappingProxyType
+
+from zoo.model import Use
+
+_TINY = ("tiny.hf_text", "tiny.hf_causal", "tiny.hf_image", "tiny.hf_signals") if find_spec("transformers") else ()
+FILES: Mapping[Use, tuple[str, ...]] = MappingProxyType(
+    {
+        "check": ("healthy", "breaks.tuned", "breaks.held_out"),
+        "structure": (*_TINY, "tiny.torch_nn", "tiny.handwritten"),
+        "calibrate": ("calibrated",),
+        "pitfall": ("pitfalls",),
+        "theory": ("wide",),
+        "training": ("trained",),
+    }
+)
+"""The files of each use; families of healthy models are listed in `healthy.py`."""

@@ -1,0 +1,1 @@
+"""Transformers, and what replaces attention in them."""
