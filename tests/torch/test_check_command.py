@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from torch import nn  # noqa: E402
 
 import fanwise.torch as fwt  # noqa: E402
-from fanwise.check.rules import RULES  # noqa: E402
+from fanwise.check.rules.registry import RULES  # noqa: E402
 from fanwise.cli import app  # noqa: E402
 
 FILE = """

@@ -12,9 +12,9 @@ from fanwise.check.report import Report
 from fanwise.measure.weight_statistics import values_of
 from fanwise.plan.folding import fold
 from fanwise.plan.formula import formula, short
-from fanwise.plan.plan import Plan, nearest
-from fanwise.plan.row import Row
-from fanwise.plan.table import counted, table_width
+from fanwise.plan.plan import Plan
+from fanwise.plan.render.table import counted, table_width
+from fanwise.plan.row import Row, nearest
 from fanwise.report.document import Column, Document, Section, Table, Text
 from fanwise.report.document import Row as Line
 from fanwise.stream.formats import Array

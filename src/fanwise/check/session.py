@@ -8,8 +8,8 @@ from fanwise.adapters.protocol import Backend
 from fanwise.check.arguments import parse_optimizer
 from fanwise.check.assembling import assembled
 from fanwise.check.findings import SEVERITIES, Severity
-from fanwise.check.folding import chosen_codes
 from fanwise.check.report import Report
+from fanwise.check.rules.judgement import chosen_codes
 from fanwise.check.subject import Optimizer, Subject
 from fanwise.graph.inputs import Inputs
 from fanwise.measure.losses import LossLike

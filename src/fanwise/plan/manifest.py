@@ -15,9 +15,20 @@ from fanwise._version import __version__
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal, VarianceScaling
 from fanwise.plan.folding import Axis, Fold, fold, lattice, spelled
-from fanwise.plan.plan import HEADINGS, Plan, nearest
-from fanwise.plan.row import Row, checked_text, placed
-from fanwise.plan.toml import FORMAT, STREAM, checked_keys, guarded, headings, parameters, row_config, row_of, written
+from fanwise.plan.headings import HEADINGS
+from fanwise.plan.plan import Plan
+from fanwise.plan.render.toml import (
+    FORMAT,
+    STREAM,
+    checked_keys,
+    filled,
+    guarded,
+    parameters,
+    row_config,
+    row_of,
+    written,
+)
+from fanwise.plan.row import Row, checked_text, nearest, placed
 from fanwise.stream.formats import Array
 from fanwise.stream.key import Key
 
@@ -174,7 +185,7 @@ def to_toml(manifest: Manifest, *, full: bool = False) -> str:
     digest = {"digest": whole.digest} if whole.digest else {}
     heading = {"format": FORMAT, "fanwise": __version__, "stream": STREAM, "seed": seed, **digest}
     folds = fold([row.path for row in whole.plan], [_kind(row) for row in whole.plan], regular=True)
-    return _COMMENT + written(heading | headings(whole.plan), [_folded_config(whole, item) for item in folds])
+    return _COMMENT + written(heading | filled(whole.plan.headings), [_folded_config(whole, item) for item in folds])
 
 
 def from_toml(text: str) -> Manifest:

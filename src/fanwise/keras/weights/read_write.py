@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fanwise.keras.trace.variables import as_array, dtype_of, shape_of, variables
-from fanwise.plan.plan import nearest
+from fanwise.plan.row import nearest
 from fanwise.stream.formats import FORMATS, Array
 
 

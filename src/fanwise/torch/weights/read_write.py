@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fanwise.plan.plan import nearest
+from fanwise.plan.row import nearest
 from fanwise.stream.formats import Array
 from fanwise.torch.trace.provenance import check_model
 from fanwise.torch.trace.storage import is_abstract

@@ -1,22 +1,19 @@
 """The report of a check as JSON: a versioned form that `report.schema.json` describes."""
 
 import math
-from typing import TYPE_CHECKING
 
 from fanwise._version import __version__
 from fanwise.check.findings import Finding, Fix
-from fanwise.check.words import tally
+from fanwise.check.render.words import tally
+from fanwise.check.report_data import Layer, ReportData
 from fanwise.report.jsonable import Json
 from fanwise.report.jsonable import to_jsonable as plain_values
-
-if TYPE_CHECKING:
-    from fanwise.check.report import Layer, Report
 
 SCHEMA = 1
 """Version of the form. Under one version, names are added and never changed or taken away."""
 
 
-def to_jsonable(report: "Report") -> dict[str, Json]:
+def to_jsonable(report: ReportData) -> dict[str, Json]:
     """The report in the types that JSON has.
 
     What was not measured is null; what is infinite is the text "inf" or "-inf".
@@ -42,7 +39,7 @@ def to_jsonable(report: "Report") -> dict[str, Json]:
     }
 
 
-def _loss(report: "Report") -> Json:
+def _loss(report: ReportData) -> Json:
     """The loss of every run, beside what chance gives; None where no run had one."""
     losses = [run.loss for run in report.observations if run.loss is not None]
     if not losses:
@@ -58,7 +55,7 @@ def _loss(report: "Report") -> Json:
     }
 
 
-def _finding(report: "Report", finding: Finding) -> Json:
+def _finding(report: ReportData, finding: Finding) -> Json:
     source = report.constructed(finding.place)
     return {
         "code": finding.code,
@@ -81,7 +78,7 @@ def _fix(fix: Fix | None) -> Json:
     return None if fix is None else {"text": fix.text, "safe": fix.safe, "paths": list(fix.paths)}
 
 
-def _layer(layer: "Layer") -> Json:
+def _layer(layer: Layer) -> Json:
     return {
         "number": layer.number,
         "op": layer.op,

@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from fanwise._version import __version__
 from fanwise.check.findings import SEVERITIES, Finding, Severity, counted, label
-from fanwise.plan.table import count_text
+from fanwise.check.report_data import Layer, ReportData
+from fanwise.plan.render.table import count_text
 from fanwise.report.axes import number
 from fanwise.report.document import Card, Column, Tone, Verdict
-
-if TYPE_CHECKING:
-    from fanwise.check.report import Layer, Report
 
 TONES: Mapping[Severity, Tone] = {"error": "bad", "warning": "warn", "info": "neutral"}
 
@@ -31,7 +28,7 @@ class Measure:
     """A column of the layer table, and what stands in it."""
 
     column: Column
-    cell: Callable[["Layer"], str]
+    cell: Callable[[Layer], str]
 
 
 def figure(value: float) -> str:
@@ -68,12 +65,12 @@ def times(ratio: float) -> str:
     return f"{ratio:.1f}x" if 0.95 <= ratio < 99.5 else f"{number(ratio, digits=2)}x"
 
 
-def ratio(layer: "Layer") -> float:
+def ratio(layer: Layer) -> float:
     """What a layer gives over what it should give; NaN where nobody knows."""
     return layer.rms / layer.expected if layer.expected else math.nan
 
 
-def theory(layer: "Layer") -> str:
+def theory(layer: Layer) -> str:
     """The rms that theory gives, and its band."""
     if math.isnan(layer.predicted):
         return UNKNOWN
@@ -85,7 +82,7 @@ def _by_label(*measures: Measure) -> Mapping[str, Measure]:
     return MappingProxyType({measure.column.label: measure for measure in measures})
 
 
-def remark(layer: "Layer") -> str:
+def remark(layer: Layer) -> str:
     """The codes of what starts at a layer, or that it is by design."""
     return " ".join(layer.codes) or ("by design" if layer.design else "")
 
@@ -127,7 +124,7 @@ MEASURES: Mapping[str, Measure] = _by_label(
 """The columns that a layer table may have, by their labels."""
 
 
-def measures(layers: Iterable["Layer"], *, order: Iterable[str]) -> tuple[Measure, ...]:
+def measures(layers: Iterable[Layer], *, order: Iterable[str]) -> tuple[Measure, ...]:
     """The columns with these labels in which any of the layers has something to show."""
     shown = tuple(layers)
     asked = (MEASURES[label] for label in order)
@@ -139,18 +136,18 @@ def tone_of(severity: Severity | None) -> Tone:
     return "neutral" if severity is None else TONES[severity]
 
 
-def design_note(layer: "Layer") -> str:
+def design_note(layer: Layer) -> str:
     """What is by design at a layer, as a sentence of its own."""
     return f"by design: {layer.design}" if layer.design else ""
 
 
-def tally(report: "Report") -> Mapping[Severity, int]:
+def tally(report: ReportData) -> Mapping[Severity, int]:
     """How many findings of each severity stand at the top."""
     counts = Counter(finding.severity for finding in report.findings)
     return {severity: counts[severity] for severity in SEVERITIES}
 
 
-def verdict(report: "Report") -> Verdict:
+def verdict(report: ReportData) -> Verdict:
     """The sentence that sums the report up."""
     counts = tally(report)
     told = ", ".join(counted(count, severity) for severity, count in counts.items() if count)
@@ -161,7 +158,7 @@ def verdict(report: "Report") -> Verdict:
     return Verdict("healthy: nothing found" + (f" but {told}" if told else ""), tone="good")
 
 
-def about(report: "Report") -> str:
+def about(report: ReportData) -> str:
     """What was run, in a line."""
     used, total = report.weights[::-1]
     parts = (
@@ -174,13 +171,13 @@ def about(report: "Report") -> str:
     return ", ".join(filter(None, parts))
 
 
-def title(report: "Report") -> str:
+def title(report: ReportData) -> str:
     """The model and its size."""
     name = report.model or "model"
     return f"{name}, {count_text(report.parameters)} parameters" if report.parameters else name
 
 
-def seeds(report: "Report") -> str:
+def seeds(report: ReportData) -> str:
     """How often the model was initialised and run."""
     drawn = [run.seed for run in report.observations if run.seed is not None]
     if drawn:
@@ -188,13 +185,13 @@ def seeds(report: "Report") -> str:
     return "weights as found" if report.observations else ""
 
 
-def notes(report: "Report") -> tuple[str, ...]:
+def notes(report: ReportData) -> tuple[str, ...]:
     """What a reader should know besides the findings, one sentence each."""
     left_out = f"{counted(report.suppressed, 'finding')} left out, as asked." if report.suppressed else ""
     return (*report.notes, left_out) if left_out else report.notes
 
 
-def card(report: "Report", finding: Finding, *, full: bool, follows: bool) -> Card:
+def card(report: ReportData, finding: Finding, *, full: bool, follows: bool) -> Card:
     """A finding as a card.
 
     Args:
@@ -247,7 +244,7 @@ def _folded(finding: Finding) -> str:
     return f"({counted(len(following), 'finding')} that {verb} folded: {codes}; --full lists them)"
 
 
-def _placed(report: "Report", place: str) -> str:
+def _placed(report: ReportData, place: str) -> str:
     """A place in the model, and where in the sources it is constructed."""
     source = report.constructed(place)
     where = f"{_near(source.file)}:{source.line}" if source else ""
@@ -260,7 +257,7 @@ def _near(file: str) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
-def _start(report: "Report") -> str:
+def _start(report: ReportData) -> str:
     """Where the first of what is wrong starts; "" where no finding has a place."""
     wrong = [finding for finding in report.findings if finding.severity != "info" and finding.place]
     if not wrong:

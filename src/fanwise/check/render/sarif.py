@@ -7,16 +7,14 @@ References:
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from fanwise._version import __version__
 from fanwise.check.findings import Finding, Severity
+from fanwise.check.report_data import ReportData
+from fanwise.check.rules.rule import Rule
 from fanwise.measure.observation import Place
 from fanwise.report.jsonable import Json
-
-if TYPE_CHECKING:
-    from fanwise.check.report import Report
 
 LEVELS: Mapping[Severity, str] = {"error": "error", "warning": "warning", "info": "note"}
 """Section 3.27.10."""
@@ -27,36 +25,7 @@ ROOT = "%SRCROOT%"
 FINGERPRINT = "codeAndPlace/v1"
 
 
-class RuleLike(Protocol):
-    """What is told of a rule; `fanwise.check.rules.Rule` is one."""
-
-    @property
-    def code(self) -> str:
-        """Such as "FWD001"."""
-        ...
-
-    @property
-    def severity(self) -> Severity:
-        """Of its findings, as a rule."""
-        ...
-
-    @property
-    def title(self) -> str:
-        """One line."""
-        ...
-
-    @property
-    def sees(self) -> str:
-        """What it looks at."""
-        ...
-
-    @property
-    def bad(self) -> str:
-        """Why that is bad."""
-        ...
-
-
-def to_sarif(report: "Report", rules: Mapping[str, RuleLike], *, root: str | PurePath = "") -> dict[str, Json]:
+def to_sarif(report: ReportData, rules: Mapping[str, Rule], *, root: str | PurePath = "") -> dict[str, Json]:
     """The report as a SARIF log.
 
     Args:
@@ -90,17 +59,18 @@ def fingerprint(finding: Finding) -> str:
     return hashlib.sha256(f"{finding.code}\0{finding.place}".encode()).hexdigest()[:16]
 
 
-def _rule(rule: RuleLike) -> Json:
+def _rule(rule: Rule) -> Json:
+    page = rule.page
     return {
         "id": rule.code,
         "shortDescription": {"text": rule.title},
-        "fullDescription": {"text": rule.sees},
-        "help": {"text": f"{rule.sees}\n\n{rule.bad}"},
+        "fullDescription": {"text": page.says},
+        "help": {"text": "\n\n".join((page.says, page.why, page.measured, page.remedy))},
         "defaultConfiguration": {"level": LEVELS[rule.severity]},
     }
 
 
-def _result(report: "Report", finding: Finding, order: Mapping[str, int], root: str | PurePath) -> Json:
+def _result(report: ReportData, finding: Finding, order: Mapping[str, int], root: str | PurePath) -> Json:
     result: dict[str, Json] = {
         "ruleId": finding.code,
         "level": LEVELS[finding.severity],
@@ -127,7 +97,7 @@ def _message(finding: Finding) -> str:
     return " ".join(part.rstrip(".") + "." for part in parts if part)
 
 
-def _related(report: "Report", finding: Finding, root: str | PurePath) -> Iterator[Json]:
+def _related(report: ReportData, finding: Finding, root: str | PurePath) -> Iterator[Json]:
     """Where what follows from a finding shows, each with its message."""
     following = (other for child in finding.follows for other in child.walk())
     for number, other in enumerate(following, 1):
@@ -135,7 +105,7 @@ def _related(report: "Report", finding: Finding, root: str | PurePath) -> Iterat
         yield told | _location(report, other, root)
 
 
-def _location(report: "Report", finding: Finding, root: str | PurePath) -> dict[str, Json]:
+def _location(report: ReportData, finding: Finding, root: str | PurePath) -> dict[str, Json]:
     """The place in the model and, where it is known, the line that constructs it."""
     logical: list[Json] = [{"fullyQualifiedName": finding.place or report.model or "model"}]
     source = report.constructed(finding.place)

@@ -29,8 +29,8 @@ from fanwise._version import __version__
 from fanwise.laws.base import Initializer
 from fanwise.laws.initializers import INITIALIZERS, from_config, to_config
 from fanwise.laws.layout import Layout
-from fanwise.plan.plan import HEADINGS, Plan, nearest
-from fanwise.plan.row import Row, placed
+from fanwise.plan.headings import HEADINGS
+from fanwise.plan.row import Row, nearest, placed
 from fanwise.stream.arguments import checked_count
 
 _T = TypeVar("_T")
@@ -61,29 +61,28 @@ KEYS = (*_ORDER, *(field.name for field in fields(Row) if field.name not in _ORD
 """Keys of a parameter, in the order in which they are written."""
 
 
-def to_toml(plan: Plan) -> str:
-    """The plan as the text of a file; `from_toml` gives it back exactly.
+def plan_toml(headings: Mapping[str, str], rows: Sequence[Row]) -> str:
+    """A plan as the text of a file; `read_plan` gives its parts back exactly.
+
+    Args:
+        headings: what the plan says of itself, by name.
+        rows: one a parameter.
 
     Raises:
         TypeError: a law that is not one of fanwise's, which no file can name.
     """
-    heading = {"format": FORMAT, "fanwise": __version__, "stream": STREAM, **headings(plan)}
-    return _COMMENT + written(heading, [row_config(row) for row in plan])
+    heading = {"format": FORMAT, "fanwise": __version__, "stream": STREAM, **filled(headings)}
+    return _COMMENT + written(heading, [row_config(row) for row in rows])
 
 
-def from_toml(text: str) -> Plan:
-    r"""The plan that a file describes.
+def read_plan(text: str) -> tuple[tuple[Row, ...], dict[str, str]]:
+    """The rows and the headings of the plan that a file describes.
 
     Raises:
         TypeError: a value of the wrong kind; the message names the parameter and the key.
         ValueError: not TOML, a file of a later fanwise, unknown keys or names, or values out of range.
-
-    Example:
-        >>> text = 'format = 1\nparameter = [{ path = "b", law = "zeros", shape = [3], dtype = "float32" }]'
-        >>> from_toml(text)["b"].law
-        Zeros()
     """
-    return guarded(text, _plan)
+    return guarded(text, _parts)
 
 
 def guarded(text: str, read: Callable[[dict[str, Any]], _T]) -> _T:
@@ -132,9 +131,9 @@ def checked_keys(config: Mapping[str, Any], known: Sequence[str], *, place: str)
             raise ValueError(f"{place}: unknown key {_cut(repr(key))}{nearest(key[:100], dict.fromkeys(known))}")
 
 
-def headings(plan: Plan) -> dict[str, str]:
-    """What the plan says of itself, less what is empty."""
-    return {name: vars(plan)[name] for name in HEADINGS if vars(plan)[name]}
+def filled(headings: Mapping[str, str]) -> dict[str, str]:
+    """What a plan says of itself, less what is empty."""
+    return {name: text for name, text in headings.items() if text}
 
 
 def parameters(config: Mapping[str, Any]) -> list[Any]:
@@ -213,10 +212,10 @@ def _one_line(toml: str) -> str:
     return re.sub(r"\n\s*", " ", text).removeprefix("v = [[").removesuffix("]]")
 
 
-def _plan(config: dict[str, Any]) -> Plan:
+def _parts(config: dict[str, Any]) -> tuple[tuple[Row, ...], dict[str, str]]:
     checked_keys(config, ("format", "fanwise", "stream", *HEADINGS, "parameter"), place="heading")
     rows = (row_of(item, f"parameter {i}") for i, item in enumerate(parameters(config), 1))
-    return Plan(tuple(rows), **{name: config[name] for name in HEADINGS if name in config})
+    return tuple(rows), {name: config[name] for name in HEADINGS if name in config}
 
 
 def _row(values: dict[str, Any], place: str) -> Row:

@@ -5,10 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from fanwise.check.findings import counted
-from fanwise.check.words import (
+from fanwise.check.render.words import (
     UNKNOWN,
     Measure,
     about,
@@ -21,11 +20,9 @@ from fanwise.check.words import (
     tone_of,
     verdict,
 )
-from fanwise.plan.table import table_width
+from fanwise.check.report_data import Layer, ReportData
+from fanwise.plan.render.table import table_width
 from fanwise.report.document import Document, Row, Section, Table, Text
-
-if TYPE_CHECKING:
-    from fanwise.check.report import Layer, Report
 
 FEW = 16
 """Up to so many layers, all are shown."""
@@ -58,7 +55,7 @@ WIDEST_LAYER = 28
 """Letters of a layer's name for which other columns give way; a longer name is shortened where needed."""
 
 
-def document(report: "Report", *, full: bool = False, width: int | None = None) -> Document:
+def document(report: ReportData, *, full: bool = False, width: int | None = None) -> Document:
     """The report for a terminal.
 
     Args:
@@ -77,7 +74,7 @@ def document(report: "Report", *, full: bool = False, width: int | None = None) 
     return Document(title(report), about(report), tuple(section for section in sections if section is not None))
 
 
-def layer_table(layers: Sequence["Layer"], *, full: bool, width: int | None) -> Table:
+def layer_table(layers: Sequence[Layer], *, full: bool, width: int | None) -> Table:
     """One line a layer; long runs of layers without findings are folded unless `full`."""
     shown = list(range(len(layers))) if full else shown_layers(layers)
     for brief, leaving in _attempts():
@@ -93,7 +90,7 @@ def layer_table(layers: Sequence["Layer"], *, full: bool, width: int | None) -> 
     return table
 
 
-def shown_layers(layers: Sequence["Layer"]) -> list[int]:
+def shown_layers(layers: Sequence[Layer]) -> list[int]:
     """Places of the layers that a folded table shows, in order.
 
     These are the ends, those with findings, and the neighbours of the first of them; a lone layer between two of
@@ -115,7 +112,7 @@ def _attempts() -> Iterator[tuple[bool, tuple[str, ...]]]:
         yield True, LEAVING[:count]
 
 
-def _caption(layers: Sequence["Layer"], leaving: Sequence[str]) -> str:
+def _caption(layers: Sequence[Layer], leaving: Sequence[str]) -> str:
     """The columns left out; the laws found, where theirs is one of them."""
     left_out = [measure.column.label for measure in measures(layers, order=leaving)]
     if not left_out:
@@ -124,7 +121,7 @@ def _caption(layers: Sequence["Layer"], leaving: Sequence[str]) -> str:
     return f"No room at this width for: {', '.join(left_out)}.{laws}"
 
 
-def _laws(layers: Sequence["Layer"]) -> str:
+def _laws(layers: Sequence[Layer]) -> str:
     """The commonest laws, each with how many layers it is found in."""
     counts = Counter(layer.law or UNKNOWN for layer in layers).most_common()
     told = [f"{law} in {counted(count, 'layer')}" for law, count in counts[:MOST_LAWS]]
@@ -142,7 +139,7 @@ def _least_width(table: Table) -> int:
     return table_width(replace(table, rows=rows)) - max(0, longest - WIDEST_LAYER)
 
 
-def _rows(layers: Sequence["Layer"], shown: Sequence[int], columns: Sequence[Measure], *, brief: bool) -> Iterator[Row]:
+def _rows(layers: Sequence[Layer], shown: Sequence[int], columns: Sequence[Measure], *, brief: bool) -> Iterator[Row]:
     last = -1
     for i in shown:
         if i > last + 1:
@@ -151,7 +148,7 @@ def _rows(layers: Sequence["Layer"], shown: Sequence[int], columns: Sequence[Mea
         last = i
 
 
-def _row(layer: "Layer", columns: Sequence[Measure], *, brief: bool) -> Row:
+def _row(layer: Layer, columns: Sequence[Measure], *, brief: bool) -> Row:
     cells = (measure.cell(layer) for measure in columns)
     shortened = (_short_law(cell) if brief and cell == layer.law else cell for cell in cells)
     return Row(tuple(shortened), tone=tone_of(layer.severity), note=design_note(layer))
@@ -163,7 +160,7 @@ def _short_law(law: str) -> str:
     return formula + ")" if bracket else law
 
 
-def _gap(layers: Sequence["Layer"]) -> str:
+def _gap(layers: Sequence[Layer]) -> str:
     """Layers that are not shown, in words."""
     marked = sum(layer.severity is not None for layer in layers)
     designed = sum(bool(layer.design) for layer in layers)
@@ -177,7 +174,7 @@ def _gap(layers: Sequence["Layer"]) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _range(label: str, layers: Sequence["Layer"], value: Callable[["Layer"], float]) -> str:
+def _range(label: str, layers: Sequence[Layer], value: Callable[[Layer], float]) -> str:
     known = [value(layer) for layer in layers if not math.isnan(value(layer))]
     if not known:
         return ""
@@ -185,5 +182,5 @@ def _range(label: str, layers: Sequence["Layer"], value: Callable[["Layer"], flo
     return f"{label} {low}" if low == high else f"{label} {low} to {high}"
 
 
-def _codes(layers: Sequence["Layer"]) -> str:
+def _codes(layers: Sequence[Layer]) -> str:
     return " ".join(dict.fromkeys(chain.from_iterable(layer.codes for layer in layers))) or UNKNOWN

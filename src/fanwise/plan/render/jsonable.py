@@ -1,22 +1,25 @@
 """Plans as plain values, for JSON."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fanwise.laws.initializers import to_config
-from fanwise.plan.diff import Change, Diff
-from fanwise.plan.plan import Plan
+from fanwise.plan.change import Change
 from fanwise.plan.row import Row
 
 
-def jsonable(made: Plan, against: Diff | None = None) -> dict[str, Any]:
-    """A plan, and what differs from another one, as plain values."""
-    values: dict[str, Any] = {
-        "recipe": made.recipe,
-        "framework": made.framework,
-        "inputs": made.inputs,
-        "parameters": [_values(row) for row in made.rows],
-    }
-    return values if against is None else values | {"against": [_difference(change) for change in against.changes]}
+def plan_jsonable(
+    headings: Mapping[str, str], rows: Sequence[Row], against: Sequence[Change] | None = None
+) -> dict[str, Any]:
+    """A plan, and what differs from another one, as plain values.
+
+    Args:
+        headings: what the plan says of itself, by name.
+        rows: one a parameter.
+        against: what changes from the other plan; None where there is none.
+    """
+    values: dict[str, Any] = {**headings, "parameters": [_values(row) for row in rows]}
+    return values if against is None else values | {"against": [_difference(change) for change in against]}
 
 
 def _values(row: Row) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from fanwise._version import __version__
 from fanwise.check.findings import counted
-from fanwise.check.words import (
+from fanwise.check.render.words import (
     TONES,
     about,
     card,
@@ -20,6 +19,7 @@ from fanwise.check.words import (
     tone_of,
     verdict,
 )
+from fanwise.check.report_data import Layer, ReportData
 from fanwise.measure.observation import Observation, Values
 from fanwise.plan.formula import size_text
 from fanwise.report.document import (
@@ -38,9 +38,6 @@ from fanwise.report.document import (
     Table,
     Text,
 )
-
-if TYPE_CHECKING:
-    from fanwise.check.report import Layer, Report
 
 MOST_GUIDES = 5
 """Layers with findings that a chart points at."""
@@ -74,7 +71,7 @@ DEFINITIONS = (
 )
 
 
-def page(report: "Report") -> Document:
+def page(report: ReportData) -> Document:
     """The report as a document for `fanwise.report.html.to_html`."""
     sections = (
         Section("", (verdict(report), Facts(tuple(_facts(report))))),
@@ -87,7 +84,7 @@ def page(report: "Report") -> Document:
     return Document(title(report), about(report), filled, f"fanwise {__version__}")
 
 
-def _facts(report: "Report") -> Iterator[Fact]:
+def _facts(report: ReportData) -> Iterator[Fact]:
     for severity, count in tally(report).items():
         yield Fact(f"{severity}s", str(count), tone=TONES[severity] if count else "neutral")
     loss = next((run.loss for run in report.observations if run.loss is not None and not run.loss.probe), None)
@@ -99,7 +96,7 @@ def _facts(report: "Report") -> Iterator[Fact]:
         yield Fact("weights in use", f"{used}/{total}", tone="neutral" if used == total else "warn")
 
 
-def _findings(report: "Report") -> Iterator[Block]:
+def _findings(report: ReportData) -> Iterator[Block]:
     """Errors and warnings as open cards; many infos behind a heading that opens."""
     cards = tuple(card(report, finding, full=True, follows=True) for finding in report.findings)
     infos = tuple(item for item in cards if item.level == "info")
@@ -112,7 +109,7 @@ def _findings(report: "Report") -> Iterator[Block]:
         yield from infos
 
 
-def _profile(report: "Report") -> Iterator[Block]:
+def _profile(report: ReportData) -> Iterator[Block]:
     forward = _chart(report, "Forward: size of each layer's output", "rms out", _forward(report.layers))
     backward = _chart(report, "Backward: size of the gradient at each layer's output", "rms grad", _backward(report))
     if forward or backward:
@@ -120,21 +117,21 @@ def _profile(report: "Report") -> Iterator[Block]:
     yield from (chart for chart in (forward, backward) if chart is not None)
 
 
-def _forward(layers: Sequence["Layer"]) -> tuple[Series, ...]:
+def _forward(layers: Sequence[Layer]) -> tuple[Series, ...]:
     measured = _series("measured", layers, lambda layer: layer.rms, emphasis=True)
     expected = _series("expected", layers, lambda layer: layer.expected, dashed=True)
     return measured + expected + _series("theory", layers, lambda layer: layer.predicted)
 
 
-def _backward(report: "Report") -> tuple[Series, ...]:
+def _backward(report: ReportData) -> tuple[Series, ...]:
     measured = _series("gradient", report.layers, lambda layer: layer.gradient, emphasis=True)
     return measured + (_series("theory", report.layers, lambda layer: layer.predicted_gradient) if measured else ())
 
 
 def _series(
     name: str,
-    layers: Sequence["Layer"],
-    value: Callable[["Layer"], float],
+    layers: Sequence[Layer],
+    value: Callable[[Layer], float],
     *,
     emphasis: bool = False,
     dashed: bool = False,
@@ -148,7 +145,7 @@ def _series(
     return (Series(name, numbers, values, emphasis=emphasis, dashed=dashed),)
 
 
-def _chart(report: "Report", heading: str, label: str, series: tuple[Series, ...]) -> LineChart | None:
+def _chart(report: ReportData, heading: str, label: str, series: tuple[Series, ...]) -> LineChart | None:
     if not series:
         return None
     names = tuple(layer.name for layer in report.layers)
@@ -156,14 +153,14 @@ def _chart(report: "Report", heading: str, label: str, series: tuple[Series, ...
     return LineChart(heading, depth, Axis(label, scale="log"), series, guides=tuple(_guides(report)))
 
 
-def _guides(report: "Report") -> Iterator[Guide]:
+def _guides(report: ReportData) -> Iterator[Guide]:
     """The first layers with an error or a warning, each with its codes."""
     marked = [layer for layer in report.layers if layer.severity in {"error", "warning"}]
     for layer in marked[:MOST_GUIDES]:
         yield Guide(layer.number, " ".join((*layer.codes, f"at {layer.number}")), axis="x")
 
 
-def _table(report: "Report") -> Table:
+def _table(report: ReportData) -> Table:
     columns = measures(report.layers, order=ORDER)
     labels = [measure.column.label for measure in columns]
     rows = (
@@ -185,7 +182,7 @@ def _table(report: "Report") -> Table:
     )
 
 
-def _weights(report: "Report", layer: "Layer") -> Iterator[Bars]:
+def _weights(report: ReportData, layer: Layer) -> Iterator[Bars]:
     """The parameters that a layer uses, as the first run found them."""
     if not report.observations:
         return
