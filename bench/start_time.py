@@ -1,4 +1,4 @@
-"""What it costs to start: `import fanwise` and `fanwise --help`, in whole processes, beside `import numpy` alone.
+"""What it costs to start: `import fanwise` and `fanwise --help`, in whole processes, beside what they import first.
 
 python -m bench start_time
 """
@@ -11,6 +11,7 @@ import time
 RUNS = 15
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
+    "import typer": ["-c", "import typer"],
     "import numpy": ["-c", "import numpy"],
     "import fanwise": ["-c", "import fanwise"],
     "fanwise --help": ["-m", "fanwise.cli", "--help"],

@@ -20,10 +20,10 @@ from torch import nn
 
 import fanwise.torch as fwt
 from fanwise.check.predicting import predicted
+from fanwise.graph.kinds import WEIGHTED
 from fanwise.theory.propagation import Propagation
-from fanwise.torch.inputs import as_inputs
-from fanwise.torch.observing import observe
-from fanwise.trace import WEIGHT_KINDS
+from fanwise.torch.measure.observe import observe
+from fanwise.torch.trace.inputs import as_inputs
 from zoo.model import Model
 from zoo.registry import models
 
@@ -52,7 +52,7 @@ def report(model: Model, start: str, seeds: int, *, full: bool) -> tuple[list[fl
         said.append(predicted(runs[-1]))
         seconds.append(time.perf_counter() - begin)
     trace = runs[0].trace
-    ops = [op for op in trace.ops if op.kind in WEIGHT_KINDS]
+    ops = [op for op in trace.ops if op.kind in WEIGHTED]
     forward = errors(
         [[run.signals[op.index].second_moment for op in ops] for run in runs],
         [[one.second_moments[op.index] for op in ops] for one in said],

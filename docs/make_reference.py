@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fanwise import INITIALIZERS, NONLINEARITIES, gain, gaussian_moments
 from fanwise.check.rules import RULES
 from fanwise.lab.starts import starts
-from fanwise.plan.registry import RECIPES
+from fanwise.plan.recipes.registry import RECIPES
 from fanwise.plan.roles import ROLES
 
 HEADER = """# Reference

@@ -1,5 +1,6 @@
 """The command as a user types it."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from fanwise.cli import app
 from fanwise.stream import native
 
 SMALL = ["--seeds", "1", "--epochs", "1", "--processes", "1", "--width", "20"]
@@ -28,6 +30,14 @@ def test_version_says_which_stream_is_in_use(tmp_path):
     assert fanwise("--version", cwd=tmp_path).stdout == f"fanwise 0.1.0  stream v1 ({native.ISA})\n"
     off = fanwise("--version", cwd=tmp_path, FANWISE_NATIVE="0")
     assert off.stdout == "fanwise 0.1.0  stream v1 (numpy)\n"
+
+
+def test_help_says_the_whole_sentence_about_every_command(tmp_path):
+    page = " ".join(fanwise("--help", cwd=tmp_path).stdout.split())
+    for command in app.registered_commands:
+        name = command.name or command.callback.__name__
+        sentence = inspect.getdoc(command.callback).partition("\n\n")[0]
+        assert f" {name} {' '.join(sentence.split())}" in page
 
 
 def test_gain(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fanwise.specs import MOST_ELEMENTS, Spec, parse
+from fanwise.adapters.input_specs import MOST_ELEMENTS, Spec, parse
 
 
 def test_words_become_shapes_dtypes_and_ranges():

@@ -48,9 +48,9 @@ class InitCheck(pytest.Item):
         Raises:
             UnhealthyError: something grave was found.
         """
-        from fanwise.targets.asked import asked  # noqa: PLC0415
         from fanwise.targets.commands import commands  # noqa: PLC0415
         from fanwise.targets.order import Order  # noqa: PLC0415
+        from fanwise.targets.resolved import asked  # noqa: PLC0415
 
         found = asked(Order(self.name, fail_on=self.config.getoption("--init-check-fail-on")))
         report = commands(found.framework).examined(found)

@@ -7,8 +7,9 @@ import pytest
 from fanwise.calibrate.balancing import balanced
 from fanwise.calibrate.options import Options
 from fanwise.calibrate.tasks import tasks
+from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
-from fanwise.trace import INPUT, Op, Parameter, Trace, Use
 
 
 def chain(*kinds, outputs=None):

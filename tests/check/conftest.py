@@ -5,9 +5,10 @@ import math
 import pytest
 
 from fanwise.check.findings import Finding, Fix
-from fanwise.check.observation import Loss, Observation, Place, Signal, Values
 from fanwise.check.report import Layer, Report
-from fanwise.trace import Op, Parameter, Trace, Use
+from fanwise.graph.op import Op, Parameter, Use
+from fanwise.graph.trace import Trace
+from fanwise.measure.observation import Observation, ObservedLoss, Place, Signal, Values
 
 TORCH = "U(±sqrt(1/fan_in)), torch default"
 BELL = tuple(round(1000 * math.exp(-(((i - 15.5) / 6) ** 2) / 2)) for i in range(32))
@@ -119,7 +120,7 @@ def vision_findings():
 def broken():
     """Two errors, one of which others follow from, a warning, a layer that is by design, notes."""
     layers = vision_layers()
-    loss = Loss(37.9, "cross_entropy", chance=2.302585, classes=10)
+    loss = ObservedLoss(37.9, "cross_entropy", chance=2.302585, classes=10)
     names = [one.name for one in layers]
     runs = tuple(observed(names, seed=seed, loss=loss) for seed in range(3))
     return Report(
@@ -180,7 +181,7 @@ def large_report(depth=200):
         for number, one in enumerate(layers)
         if one.severity == "error"
     ]
-    run = observed([one.name for one in layers], loss=Loss(912.5, "cross_entropy", chance=10.8, classes=50257))
+    run = observed([one.name for one in layers], loss=ObservedLoss(912.5, "cross_entropy", chance=10.8, classes=50257))
     return Report(
         tuple(findings),
         tuple(layers),

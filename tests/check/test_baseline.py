@@ -6,8 +6,8 @@ import pytest
 
 from fanwise.check.baseline import from_baseline, to_baseline, without
 from fanwise.check.findings import Finding
-from fanwise.check.observation import NAN
 from fanwise.check.report import Layer, Report
+from fanwise.measure.observation import NAN
 
 
 def finding(code, place, severity="error", op=None, follows=()):

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from fanwise.check.jsonable import to_jsonable
-from fanwise.check.observation import Loss
+from fanwise.measure.observation import ObservedLoss
 
 GOLDEN = Path(__file__).parent / "golden" / "report.json"
 SCHEMA = json.loads(files("fanwise.check").joinpath("report.schema.json").read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ def test_the_loss_of_every_seed_is_kept(broken, healthy):
 
 
 def test_a_loss_that_diverged_is_a_text(broken):
-    runs = (replace(broken.observations[0], loss=Loss(math.inf, "cross_entropy", chance=math.nan)),)
+    runs = (replace(broken.observations[0], loss=ObservedLoss(math.inf, "cross_entropy", chance=math.nan)),)
     values = parsed(replace(broken, observations=runs))
     STRICT.validate(values)
     assert (values["loss"]["values"], values["loss"]["chance"]) == (["inf"], None)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from fanwise import Layout, glorot_uniform, he_normal, orthogonal
-from fanwise.check.measuring import Signals, likeness, moment_of, numbers_of, sampled, silent, stride_prime_to
-from fanwise.check.weighing import values_of, weigh
-from fanwise.trace import Op, Parameter, Trace, Use
+from fanwise.graph.op import Op, Parameter, Use
+from fanwise.graph.trace import Trace
+from fanwise.measure.signal_statistics import Signals, likeness, moment_of, numbers_of, sampled, silent, stride_prime_to
+from fanwise.measure.weight_statistics import values_of, weigh
 
 RNG = np.random.default_rng(0)
 
@@ -82,7 +83,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("law", [he_normal, glorot_uniform, orthogonal])
 def test_values_are_those_that_torch_measures(name, law):
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'fanwise[torch]'")
-    from fanwise.torch.weighing import values_of as of_torch  # noqa: PLC0415
+    from fanwise.torch.measure.weight_statistics import values_of as of_torch  # noqa: PLC0415
 
     layout, shape = LAYOUTS[name]
     array = law(shape, key=0, layout=layout)

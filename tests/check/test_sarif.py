@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 from jsonschema import Draft202012Validator
 
-from fanwise.check.observation import Place
 from fanwise.check.rules import RULES
 from fanwise.check.sarif import fingerprint, to_sarif
+from fanwise.measure.observation import Place
 from fanwise.report.jsonable import to_json
 
 HERE = Path(__file__).parent

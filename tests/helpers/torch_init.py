@@ -8,7 +8,7 @@ import torch
 import torch.nn.init as theirs
 
 from fanwise.torch import init
-from fanwise.torch.tensors import array_of
+from fanwise.torch.weights.tensors import array_of
 
 NAMES = theirs.__all__
 FILLERS = [name for name in NAMES if name.endswith("_")]

@@ -9,9 +9,9 @@ jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanw
 
 import jax.numpy as jnp  # noqa: E402
 
-from fanwise.check.weighing import values_of  # noqa: E402
 from fanwise.jax import Inputs, ModelError, apply, assert_healthy, check, plan  # noqa: E402
-from fanwise.jax.observing import observe  # noqa: E402
+from fanwise.jax.measure.observe import observe  # noqa: E402
+from fanwise.measure.weight_statistics import values_of  # noqa: E402
 from zoo.jax.tiny import normal  # noqa: E402
 from zoo.registry import models  # noqa: E402
 

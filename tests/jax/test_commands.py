@@ -9,9 +9,9 @@ import pytest
 jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanwise[jax]'")
 
 from fanwise.jax import check  # noqa: E402
-from fanwise.targets.asked import asked  # noqa: E402
 from fanwise.targets.commands import commands  # noqa: E402
 from fanwise.targets.order import Order  # noqa: E402
+from fanwise.targets.resolved import asked  # noqa: E402
 
 FILE = """
 import equinox as eqx

@@ -11,7 +11,7 @@ import jax.numpy as jnp  # noqa: E402
 import fanwise  # noqa: E402
 from fanwise import Key  # noqa: E402
 from fanwise.jax import draw, fanwise_key  # noqa: E402
-from fanwise.jax.keys import TracedKey, stream_key, stream_of  # noqa: E402
+from fanwise.jax.stream.keys import TracedKey, stream_key, stream_of  # noqa: E402
 
 KEYS = {
     "threefry": lambda: jax.random.key(7),

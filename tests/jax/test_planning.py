@@ -11,9 +11,9 @@ import jax.numpy as jnp  # noqa: E402
 
 import fanwise  # noqa: E402
 from fanwise import Key  # noqa: E402
+from fanwise.graph.visitor import Watcher  # noqa: E402
 from fanwise.jax import Inputs, apply, manifest, materialize, parameters, plan, read, run, verify  # noqa: E402
 from fanwise.plan.manifest import Manifest  # noqa: E402
-from fanwise.visiting import Watcher  # noqa: E402
 from zoo.jax.tiny import nnx, normal  # noqa: E402
 from zoo.registry import models  # noqa: E402
 

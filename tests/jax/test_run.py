@@ -11,9 +11,9 @@ import jax.numpy as jnp  # noqa: E402
 from jax import lax  # noqa: E402
 
 from fanwise import Layout  # noqa: E402
+from fanwise.graph.visitor import Watcher  # noqa: E402
 from fanwise.jax import Inputs, ModelError, parameters, run  # noqa: E402
 from fanwise.laws.layout import Fused  # noqa: E402
-from fanwise.visiting import Watcher  # noqa: E402
 from zoo.jax.tiny import normal, tokens  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
@@ -140,6 +140,19 @@ def test_which_operand_of_the_scores_is_the_query():
         product = next(op for op in trace.ops if op.kind == "matmul")
         paths = [trace.ops[source].uses[0].path for source in product.inputs]
         assert paths == ["q", "k"]
+
+
+@pytest.mark.parametrize("factor", ["parameter", "mask"])
+def test_the_weights_of_a_softmax_come_first_though_they_are_scaled(factor):
+    def attention(p, x):
+        weights = jax.nn.softmax(x @ p["q"], axis=-1)
+        weights = weights * (p["s"] if factor == "parameter" else jnp.tanh(x[..., :5]))
+        return jnp.einsum("bkd,bqk->bqd", x @ p["v"], weights)
+
+    trace = traced(attention, {"q": normal(16, 5), "v": normal(16, 8), "s": normal(5)}, normal(2, 5, 16))
+    product = next(op for op in trace.ops if op.kind == "matmul")
+    assert trace.ops[product.inputs[0]].kind == ("scale" if factor == "parameter" else "mul")
+    assert trace.ops[product.inputs[1]].uses[0].path == "v"
 
 
 # Functions of single values.

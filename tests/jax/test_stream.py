@@ -14,8 +14,9 @@ jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanw
 import jax.numpy as jnp  # noqa: E402
 
 from fanwise import Box, Key  # noqa: E402
-from fanwise.jax import integers, stream  # noqa: E402
-from fanwise.jax.keys import stream_of  # noqa: E402
+from fanwise.jax.stream import bits as stream  # noqa: E402
+from fanwise.jax.stream.bits import integers  # noqa: E402
+from fanwise.jax.stream.keys import stream_of  # noqa: E402
 from fanwise.stream import fill  # noqa: E402
 from fanwise.stream.formats import FORMATS  # noqa: E402
 from fanwise.stream.law import normal_law, truncated_law, uniform_between_law, uniform_law  # noqa: E402

@@ -10,7 +10,7 @@ keras = pytest.importorskip("keras", reason="keras is not installed: pip install
 from keras import layers, ops  # noqa: E402
 
 import fanwise.keras as fwk  # noqa: E402
-from fanwise.visiting import Watcher  # noqa: E402
+from fanwise.graph.visitor import Watcher  # noqa: E402
 
 FLOAT32 = 1e-5
 """What is promised of float32: |std - 1| of every calibrated op, in a run of plain Keras afterwards."""

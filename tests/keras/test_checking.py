@@ -123,10 +123,59 @@ def test_without_a_backward_pass():
     assert all(math.isnan(signal.gradient) for signal in report.observations[0].signals)
 
 
+def test_the_names_of_losses_that_every_framework_knows():
+    model, truths = deep(), (Y[:, None] == np.arange(10)).astype("float32")
+    for name, target, own in (
+        ("cross_entropy", Y, CROSS),
+        ("cross_entropy", truths, keras.losses.CategoricalCrossentropy(from_logits=True)),
+        ("binary_cross_entropy_with_logits", truths, keras.losses.BinaryCrossentropy(from_logits=True)),
+        ("mse_loss", truths, "mse"),
+    ):
+        one, other = (fwk.check(model, (X, target), loss).observations[0].loss for loss in (name, own))
+        assert (one.value, one.chance, one.classes) == pytest.approx((other.value, other.chance, other.classes))
+        assert one.name == name
+
+
+@pytest.mark.parametrize(
+    "loss", ["cross_entropy", CROSS, "categorical_focal_crossentropy", "mse", "binary_crossentropy"]
+)
+def test_a_batch_without_a_target_gets_one_that_is_drawn(loss):
+    first, again = (fwk.check(deep("tanh"), X, loss, select=["LOS"]) for _ in range(2))
+    assert first.observations[0].loss.drawn
+    assert not first.observations[0].loss.probe
+    assert any("holds no target" in note for note in first.notes)
+    assert first.observations[0].loss.chance == again.observations[0].loss.chance
+
+
+def test_a_loss_for_which_no_target_can_be_drawn():
+    with pytest.raises(fwk.ModelError, match=r"needs a target.*give \(inputs, target\)"):
+        fwk.check(deep(), X, lambda target, output: (target - output) ** 2)
+
+
+def test_a_mapping_may_hold_the_target():
+    inputs = {"left": keras.Input((32,), name="left"), "right": keras.Input((32,), name="right")}
+    model = keras.Model(inputs, layers.Dense(10, name="head")(layers.Add()([*inputs.values()])))
+    given = {"left": X, "right": X[::-1]}
+    one, other = fwk.check(model, {**given, "target": Y}, CROSS), fwk.check(model, (given, Y), CROSS)
+    assert one.observations[0].loss == other.observations[0].loss
+    assert one.batch == other.batch
+
+
+def test_progress_says_what_is_done():
+    told = []
+    fwk.check(deep, X, seeds=2, progress=told.append)
+    assert told == [
+        "seed 0: build",
+        "seed 0: forward and backward",
+        "seed 1: build",
+        "seed 1: forward and backward",
+    ]
+
+
 @pytest.mark.parametrize(
     ("error", "match", "arguments"),
     [
-        (ValueError, "expected a tuple", {"batch": X, "loss": "mse"}),
+        (ValueError, "expected a tuple", {"batch": (X, Y, Y), "loss": "mse"}),
         (ValueError, r"expected a loss of keras\.losses", {"batch": (X, Y), "loss": "no_such_loss"}),
         (TypeError, "a class: expected an instance", {"batch": (X, Y), "loss": keras.losses.MeanSquaredError}),
         (TypeError, "loss = 3", {"batch": (X, Y), "loss": 3}),

@@ -9,9 +9,9 @@ import pytest
 keras = pytest.importorskip("keras", reason="keras is not installed: pip install 'fanwise[keras]'")
 
 from fanwise.keras import check  # noqa: E402
-from fanwise.targets.asked import asked  # noqa: E402
 from fanwise.targets.commands import commands  # noqa: E402
 from fanwise.targets.order import Order  # noqa: E402
+from fanwise.targets.resolved import asked  # noqa: E402
 
 FILE = """
 import keras

@@ -18,8 +18,8 @@ keras = pytest.importorskip("keras", reason="keras is not installed: pip install
 import fanwise  # noqa: E402
 from fanwise import Key, Layout  # noqa: E402
 from fanwise.keras import initializers  # noqa: E402
-from fanwise.keras.drawn import Drawn  # noqa: E402
-from fanwise.keras.versions import check_version  # noqa: E402
+from fanwise.keras.init.base import Drawn  # noqa: E402
+from fanwise.keras.trace.backend import check_version  # noqa: E402
 
 THEIRS = keras.initializers
 NAMES = [name for name in dir(THEIRS) if not name.startswith("_")]

@@ -9,8 +9,8 @@ from keras import layers, ops  # noqa: E402
 
 import fanwise.keras as fwk  # noqa: E402
 from fanwise import Constant, Layout  # noqa: E402
-from fanwise.keras.held import variables  # noqa: E402
-from fanwise.visiting import Watcher  # noqa: E402
+from fanwise.graph.visitor import Watcher  # noqa: E402
+from fanwise.keras.trace.variables import variables  # noqa: E402
 
 
 def noise(*shape):
@@ -167,6 +167,17 @@ def test_slices_of_a_fused_projection_are_told_in_the_layout():
     trace = traced(model, noise(4, 6, 8))
     assert trace.ops[0].uses[0].layout == Layout.dense("in out").fuse(1, (8, 8, 8))
     assert trace.ops[0].detail["blocks"] == ("query", "key", "value")
+
+
+def test_slices_after_an_activation_are_told_in_the_layout():
+    def call(self, x):
+        left, right = ops.split(self.both(x), 2, axis=-1)
+        return ops.matmul(left, ops.transpose(right))
+
+    model = built(call, noise(4, 8), both=layers.Dense(24, activation="relu"))
+    trace = traced(model, noise(4, 8))
+    assert kinds(trace)[:4] == ["linear", "activation", "slice", "slice"]
+    assert trace.ops[0].uses[0].layout == Layout.dense("in out").fuse(1, (12, 12))
 
 
 def test_attention_written_by_keras_feeds_its_parts():

@@ -6,8 +6,8 @@ import pytest
 keras = pytest.importorskip("keras", reason="keras is not installed: pip install 'fanwise[keras]'")
 
 import fanwise.keras as fwk  # noqa: E402
+from fanwise.graph.visitor import Watcher  # noqa: E402
 from fanwise.plan.manifest import Manifest  # noqa: E402
-from fanwise.visiting import Watcher  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
 NAMES = [

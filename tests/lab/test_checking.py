@@ -11,13 +11,13 @@ import pytest
 
 import fanwise as fw
 from fanwise import lab
-from fanwise.check.observation import Observation, Signal, Values
 from fanwise.lab import demo
 from fanwise.lab.experiment import Setup, run
 from fanwise.lab.network import Architecture, initialize
 from fanwise.lab.pages import Results, document, step_zero_table
 from fanwise.lab.starts import Start, starts
 from fanwise.lab.story import DIRECTIONS, tell
+from fanwise.measure.observation import Observation, Signal, Values
 from fanwise.report.html import to_html
 
 NETWORKS = {
@@ -100,9 +100,11 @@ def twin(architecture, parameters):
 
 def observed_by_torch(architecture, parameters, x, y):
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    adapter, run_of = (pytest.importorskip(f"fanwise.torch.{name}") for name in ("observing", "run"))
-    inputs = run_of.Inputs((torch.tensor(x),), {})
-    return adapter.observe(twin(architecture, parameters), inputs, torch.tensor(y), "cross_entropy")
+    from fanwise.torch.measure.observe import observe  # noqa: PLC0415  (where PyTorch is)
+    from fanwise.torch.trace.run import Inputs  # noqa: PLC0415
+
+    inputs = Inputs((torch.tensor(x),), {})
+    return observe(twin(architecture, parameters), inputs, torch.tensor(y), "cross_entropy")
 
 
 def same(one, other, size=1.0):

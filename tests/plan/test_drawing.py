@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fanwise import Box, Constant, Key, Layout, Normal, Orthogonal, he_normal
-from fanwise.plan.drawing import check_row, row_values
 from fanwise.plan.row import Row
+from fanwise.plan.row_values import check_row, row_values
 
 CONV = Layout.conv("out in kernel kernel")
 

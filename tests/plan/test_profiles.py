@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from fanwise import Layout
+from fanwise.graph.context import Surroundings
+from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Fused
-from fanwise.plan.profiles import PROFILES
-from fanwise.plan.recipes import Feed
-from fanwise.plan.registry import RECIPES
+from fanwise.plan.recipes.profiles import PROFILES
+from fanwise.plan.recipes.registry import RECIPES
+from fanwise.plan.recipes.unit import Feed
 from fanwise.plan.roles import Case
-from fanwise.plan.surroundings import Surroundings
-from fanwise.trace import INPUT, Op, Parameter, Trace, Use
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1}
 

@@ -6,14 +6,15 @@ import re
 import pytest
 
 from fanwise import NONLINEARITIES, Layout, Normal, Zeros, gain
+from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.trace import Trace
 from fanwise.laws.composite import Blocks
 from fanwise.laws.layout import Fused
-from fanwise.plan.published import PUBLISHED
-from fanwise.plan.recipes import UNIT, Feed, Recipe
-from fanwise.plan.registry import RECIPES, recipe
+from fanwise.plan.recipes.published import PUBLISHED
+from fanwise.plan.recipes.registry import RECIPES, recipe
+from fanwise.plan.recipes.unit import UNIT, Feed, Recipe
 from fanwise.plan.roles import ROLES, Case, cases
 from fanwise.plan.row import Row
-from fanwise.trace import INPUT, Op, Parameter, Trace, Use
 
 DENSE = Layout.dense("out in")
 

@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 
-from fanwise.targets.asked import Asked, asked, framework_of, takes_one
 from fanwise.targets.commands import commands
 from fanwise.targets.order import Order
+from fanwise.targets.resolved import Asked, asked, framework_of, takes_one
 
 FILE = """
 def batch():

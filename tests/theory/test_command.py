@@ -12,8 +12,8 @@ from fanwise import NONLINEARITIES
 from fanwise.report.document import LineChart
 from fanwise.report.figure import write_figure
 from fanwise.report.html import to_html
-from fanwise.theory.pages import all_charts, theory_page, verdict
-from fanwise.theory.summary import summary
+from fanwise.theory.meanfield.pages import all_charts, theory_page, verdict
+from fanwise.theory.meanfield.summary import summary
 
 UNSTABLE = {"gelu", "gelu_tanh", "quick_gelu", "silu", "mish", "hardswish", "relu_squared"}
 MARGINAL = {"linear", "relu", "leaky_relu", "relu6"}

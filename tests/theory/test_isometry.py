@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fanwise.theory.isometry import jacobian_variance, largest_squared_singular_value
+from fanwise.theory.meanfield.isometry import jacobian_variance, largest_squared_singular_value
 
 WIDTH, NETS = 400, 4
 EDGES = {1: 4.0, 2: 6.75, 3: 9.4815, 5: 14.930, 10: 28.531, 50: 137.271}  # Fuss-Catalan, at high precision

@@ -11,7 +11,7 @@ import scipy.stats
 from fanwise import NONLINEARITIES, gain, gaussian_moments, nonlinearity
 from fanwise.laws.gain import as_nonlinearity
 from fanwise.laws.quadrature import QuadratureError, normal_mean, normal_panels
-from fanwise.theory.meanfield import (
+from fanwise.theory.meanfield.maps import (
     MeanField,
     chi,
     correlation_map,
@@ -28,8 +28,8 @@ from fanwise.theory.meanfield import (
     log_slope,
     trajectory,
 )
-from fanwise.theory.moments import Unit, affine, moments_at
-from fanwise.theory.roots import brackets, root
+from fanwise.theory.meanfield.moments import Unit, affine, moments_at
+from fanwise.theory.meanfield.roots import brackets, root
 
 ENTRIES = [entry.example for entry in NONLINEARITIES.values()]
 SLOPES = {  # of the variance map at unit variance, with the gain that keeps it: computed independently

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fanwise import Layout, Normal, Ones, VarianceScaling, Zeros
+from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.trace import Trace
 from fanwise.theory.propagation import SAMPLES, propagate
-from fanwise.trace import INPUT, Op, Parameter, Trace, Use
 
 WIDTH = 512
 SECOND_MOMENTS = {  # E f(z)^2 for standard normal z: closed forms, and Gauss-Hermite quadrature at high order

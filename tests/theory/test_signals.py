@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from fanwise import Layout, Normal, Ones, VarianceScaling, Zeros
+from fanwise.graph.op import INPUT, Op, Parameter, Use
+from fanwise.graph.trace import Trace
 from fanwise.theory import padding, windows
-from fanwise.theory.averaging import Attention, averaged, weights
-from fanwise.theory.meanfield import MeanField
+from fanwise.theory.meanfield.finite_width import log_lengths
+from fanwise.theory.meanfield.maps import MeanField
 from fanwise.theory.propagation import SAMPLES, Given, propagate
 from fanwise.theory.samples import ANOTHER, ELSEWHERE, HERE, Likeness, likeness, normal_rows
-from fanwise.theory.width import log_lengths
-from fanwise.trace import INPUT, Op, Parameter, Trace, Use
+from fanwise.theory.softmax_average import Attention, averaged, weights
 
 WIDTH, BATCH, PLACES = 256, 16, 12
 ERROR = 5 * math.sqrt(2 / SAMPLES)

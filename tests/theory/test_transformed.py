@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from fanwise import NONLINEARITIES, gain, nonlinearity
-from fanwise.theory.meanfield import MeanField, chi, correlation_map, length_map, length_slope, trajectory
-from fanwise.theory.moments import Unit
-from fanwise.theory.pairs import Pair
-from fanwise.theory.transformed import dks, tat, tat_leaky_relu
+from fanwise.theory.meanfield.maps import MeanField, chi, correlation_map, length_map, length_slope, trajectory
+from fanwise.theory.meanfield.moments import Unit
+from fanwise.theory.meanfield.pairs import Pair
+from fanwise.theory.meanfield.transformed import dks, tat, tat_leaky_relu
 
 LEAKY = {20: (0.18138027, 1.39150929), 50: (0.43052295, 1.29894779), 100: (0.57043953, 1.22840424)}
 HOMOGENEOUS = {"linear", "relu", "leaky_relu(0.2)", "relu_squared"}

@@ -8,8 +8,8 @@ import pytest
 import scipy.special
 
 from fanwise import gain, nonlinearity
-from fanwise.theory.meanfield import MeanField, trajectory
-from fanwise.theory.width import kappa, log_lengths
+from fanwise.theory.meanfield.finite_width import kappa, log_lengths
+from fanwise.theory.meanfield.maps import MeanField, trajectory
 
 
 def network_logs(field, widths, draws, *, start=1.0, seed=0):

@@ -18,7 +18,7 @@ from fanwise import Key, Layout  # noqa: E402
 from fanwise.laws.composite import ICNR, Blocks  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
 from fanwise.plan.row import Row  # noqa: E402
-from fanwise.torch.tensors import array_of  # noqa: E402
+from fanwise.torch.weights.tensors import array_of  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
 from .traced import made, normal  # noqa: E402

@@ -427,9 +427,9 @@ def test_a_terminal_is_told_what_takes_more_than_a_second(folder):
 
 
 def test_progress_is_told_and_off_where_stderr_is_no_terminal(folder, monkeypatch):
-    from fanwise.targets.asked import asked  # noqa: PLC0415
     from fanwise.targets.order import Order  # noqa: PLC0415
-    from fanwise.torch.commands import checked  # noqa: PLC0415
+    from fanwise.targets.resolved import asked  # noqa: PLC0415
+    from fanwise.torch.cli.commands import checked  # noqa: PLC0415
 
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(folder)

@@ -503,3 +503,23 @@ def test_a_model_that_runs_another_way_each_time_is_judged_by_its_first_run():
     report = check(lambda: Wrapped(forward, body=stack(2)), data(), "cross_entropy", seeds=2)
     assert report.ok
     assert any("different ways" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("layer", [nn.Conv1d(8, 8, 1), nn.ConvTranspose1d(8, 8, 1)])
+def test_loud_inputs_are_told_whatever_map_reads_them(layer):
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(16, 8, 8, generator=generator) * 80
+    report = check(nn.Sequential(layer, nn.ReLU(), nn.Flatten(), nn.Linear(64, 4)), x)
+    told = [each for finding in report.findings for each in (finding, *finding.follows)]
+    assert [finding.place for finding in told if finding.code == "INP001"] == ["0.weight"]
+
+
+def test_numbers_that_overflow_in_a_recurrent_layer_are_told_there():
+    cell = nn.RNN(8, 8, nonlinearity="relu")
+    model = Wrapped(lambda m, x: m.head(m.cell(x)[0][:, -1]), cell=cell, head=nn.Linear(8, 4))
+    with torch.no_grad():
+        for weight in (cell.weight_ih_l0, cell.weight_hh_l0):
+            weight.abs_().mul_(1e30)
+    report = check(model, torch.ones(4, 6, 8))
+    told = [each for finding in report.findings for each in (finding, *finding.follows)]
+    assert [finding.place for finding in told if finding.code == "NAN002"] == ["cell.weight_ih_l0"]

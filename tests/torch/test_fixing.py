@@ -17,11 +17,11 @@ from fanwise.check.findings import Finding, Fix  # noqa: E402
 from fanwise.check.report import Report  # noqa: E402
 from fanwise.laws.base import fused_parts  # noqa: E402
 from fanwise.laws.composite import ICNR, Blocks  # noqa: E402
+from fanwise.plan.codegen import pasted  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
 from fanwise.plan.row import Row, holds  # noqa: E402
-from fanwise.torch.fixing import fix  # noqa: E402
-from fanwise.torch.pasting import pasted  # noqa: E402
-from fanwise.torch.tensors import array_of  # noqa: E402
+from fanwise.torch.api.fix import fix  # noqa: E402
+from fanwise.torch.weights.tensors import array_of  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
 from .traced import made  # noqa: E402

@@ -6,8 +6,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 nn = torch.nn
 
 from fanwise.laws.layout import Fused, Layout  # noqa: E402
-from fanwise.torch.held import Held, Holdings, parameters  # noqa: E402
-from fanwise.torch.stored import layout_in_storage  # noqa: E402
+from fanwise.torch.trace.provenance import Held, Holdings, parameters  # noqa: E402
+from fanwise.torch.trace.stored_layout import layout_in_storage  # noqa: E402
 
 from .traced import Wrapped, normal  # noqa: E402
 

@@ -17,7 +17,7 @@ import fanwise as fw  # noqa: E402
 from fanwise import Key  # noqa: E402
 from fanwise.stream.truncation import Truncation  # noqa: E402
 from fanwise.torch import init  # noqa: E402
-from fanwise.torch.tensors import ROUNDED  # noqa: E402
+from fanwise.torch.weights.tensors import ROUNDED  # noqa: E402
 
 INF, NAN = math.inf, math.nan
 REAL_ONLY = {"trunc_normal_", "orthogonal_", "sparse_"}

@@ -14,8 +14,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from torch import nn  # noqa: E402
 
 import fanwise.torch as fwt  # noqa: E402
-from fanwise.torch.inputs import as_inputs  # noqa: E402
-from fanwise.torch.specs import DTYPES, parse  # noqa: E402
+from fanwise.torch.trace.input_specs import DTYPES, parse  # noqa: E402
+from fanwise.torch.trace.inputs import as_inputs  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
 from .traced import made, normal  # noqa: E402

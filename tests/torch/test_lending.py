@@ -9,8 +9,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from torch import nn  # noqa: E402
 from torch.nn.utils import parametrizations  # noqa: E402
 
-from fanwise.torch import ModelError, calibrate, lending, materialize, plan  # noqa: E402
-from fanwise.torch.lending import Lender  # noqa: E402
+from fanwise.torch import ModelError, calibrate, materialize, plan  # noqa: E402
+from fanwise.torch.weights import paging as lending  # noqa: E402
+from fanwise.torch.weights.paging import Lender  # noqa: E402
 
 from .traced import Wrapped, normal  # noqa: E402
 
@@ -127,7 +128,7 @@ def test_no_more_is_held_at_a_time_than_there_is_room_for(monkeypatch):
             super().__init__(*arguments)
             lenders.append(self)
 
-    monkeypatch.setattr("fanwise.torch.calibrating.Lender", Counted)
+    monkeypatch.setattr("fanwise.torch.api.calibrate.Lender", Counted)
     real = chain(128, depth=12)  # 66,048 bytes a layer
     made, x = plan(real, normal(64, 128)), normal(64, 128)
     assert len(calibrate(without_memory(real), x, plan=made, key=0).factors) == 12

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 nn, F = torch.nn, torch.nn.functional
 
-from fanwise.torch.run import Inputs, Watcher, run  # noqa: E402
+from fanwise.torch.trace.run import Inputs, Watcher, run  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
 from .traced import Wrapped, kinds, made, normal, traced, traced_specimen  # noqa: E402

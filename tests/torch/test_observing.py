@@ -17,8 +17,8 @@ nn, F = torch.nn, torch.nn.functional
 from torch.nn.utils import parametrizations  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
-from fanwise.torch.observing import observe  # noqa: E402
-from fanwise.torch.run import Inputs, ModelError  # noqa: E402
+from fanwise.torch.measure.observe import observe  # noqa: E402
+from fanwise.torch.trace.run import Inputs, ModelError  # noqa: E402
 
 from .test_run import raw, state  # noqa: E402
 from .test_taps import doubles, mean_cosine, moment, weighted  # noqa: E402

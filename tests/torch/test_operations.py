@@ -5,10 +5,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 F = torch.nn.functional
 
-from fanwise.torch import names  # noqa: E402
-from fanwise.torch.names import bare_name, writes_in_place  # noqa: E402
-from fanwise.torch.operations import describe, unknown  # noqa: E402
-from fanwise.torch.products import einsum_layouts  # noqa: E402
+from fanwise.torch.trace import function_names as names  # noqa: E402
+from fanwise.torch.trace.function_names import bare_name, writes_in_place  # noqa: E402
+from fanwise.torch.trace.op_table import describe, unknown  # noqa: E402
+from fanwise.torch.trace.products import einsum_layouts  # noqa: E402
 
 from .traced import normal  # noqa: E402
 

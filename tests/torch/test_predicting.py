@@ -9,9 +9,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 nn, F = torch.nn, torch.nn.functional
 
 from fanwise.check.predicting import predicted  # noqa: E402
-from fanwise.torch.observing import observe  # noqa: E402
-from fanwise.torch.run import Inputs  # noqa: E402
-from fanwise.trace import WEIGHT_KINDS  # noqa: E402
+from fanwise.graph.kinds import WEIGHTED  # noqa: E402
+from fanwise.torch.measure.observe import observe  # noqa: E402
+from fanwise.torch.trace.run import Inputs  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
 from .traced import Wrapped, made, normal  # noqa: E402
@@ -111,7 +111,7 @@ def runs(make, *, seeds=SEEDS):
 def test_moments_are_those_of_many_initialisations(name):
     seen = list(runs(MODELS[name]))
     said = [predicted(run) for run in seen[:4]]
-    ops = [op for op in seen[0].trace.ops if op.kind in WEIGHT_KINDS]
+    ops = [op for op in seen[0].trace.ops if op.kind in WEIGHTED]
     assert not said[0].unruled
     for op in ops:
         pairs = [
@@ -170,7 +170,7 @@ def test_theory_speaks_of_the_whole_zoo(name):
     args, kwargs = ZOO[name].batch()
     run = observe(made(ZOO[name]), Inputs(args, kwargs))
     said = predicted(run)
-    weighty = [op.index for op in run.trace.ops if op.kind in WEIGHT_KINDS]
+    weighty = [op.index for op in run.trace.ops if op.kind in WEIGHTED]
     assert all(math.isfinite(said.second_moments[i]) for i in weighty)
     unruled = [run.trace.ops[i] for i in said.unruled if run.trace.ops[i].inputs]  # others read buffers alone
     assert {op.kind for op in unruled} <= {"other", "reduce", "elementwise", "matmul", "norm"}

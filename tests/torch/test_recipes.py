@@ -8,13 +8,13 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 nn = torch.nn
 
 from fanwise.laws.elementwise import Normal, Zeros  # noqa: E402
-from fanwise.plan.recipes import Feed  # noqa: E402
-from fanwise.plan.registry import RECIPES  # noqa: E402
+from fanwise.plan.recipes.registry import RECIPES  # noqa: E402
+from fanwise.plan.recipes.unit import Feed  # noqa: E402
 from fanwise.plan.roles import cases  # noqa: E402
 from fanwise.plan.row import Row  # noqa: E402
-from fanwise.torch.applying import apply  # noqa: E402
-from fanwise.torch.planning import plan  # noqa: E402
-from fanwise.torch.run import Inputs, run  # noqa: E402
+from fanwise.torch.api.plan import plan  # noqa: E402
+from fanwise.torch.trace.run import Inputs, run  # noqa: E402
+from fanwise.torch.weights.apply import apply  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
 from .traced import Wrapped, made, normal, traced_specimen  # noqa: E402

@@ -20,8 +20,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.nn.modules import module as module_hooks  # noqa: E402
 
 from fanwise.laws.elementwise import Normal, Zeros  # noqa: E402
-from fanwise.torch.held import parameters  # noqa: E402
-from fanwise.torch.run import Inputs, ModelError, run, second_moment  # noqa: E402
+from fanwise.torch.trace.provenance import parameters  # noqa: E402
+from fanwise.torch.trace.run import Inputs, ModelError, run, second_moment  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
 from .traced import Wrapped, kinds, made, normal, traced, traced_specimen  # noqa: E402
@@ -128,7 +128,9 @@ def test_what_a_forward_changes_is_put_back(error):
 
 
 def test_an_untouched_cuda_is_not_seeded():
-    code = "import torch; from fanwise.torch.run import *; run(torch.nn.Linear(2, 2), Inputs((torch.ones(1, 2),)));"
+    code = (
+        "import torch; from fanwise.torch.trace.run import *; run(torch.nn.Linear(2, 2), Inputs((torch.ones(1, 2),)));"
+    )
     code += "assert not torch.cuda._queued_calls or not any('seed' in str(c) for c in torch.cuda._queued_calls)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -233,7 +235,7 @@ BILLION = """
 import resource, sys
 import torch, transformers
 from transformers import LlamaConfig, LlamaForCausalLM
-from fanwise.torch.run import Inputs, run
+from fanwise.torch.trace.run import Inputs, run
 torch.zeros(1) @ torch.zeros(1)
 config = LlamaConfig(vocab_size=32000, hidden_size=2048, intermediate_size=5632, num_hidden_layers=22,
                      num_attention_heads=32, num_key_value_heads=4)

@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from torch import nn  # noqa: E402
 
-from fanwise.check.observation import Place  # noqa: E402
-from fanwise.torch.sources import constructed, function_place  # noqa: E402
+from fanwise.measure.observation import Place  # noqa: E402
+from fanwise.torch.trace.sources import constructed, function_place  # noqa: E402
 
 FILE = """\
 import functools

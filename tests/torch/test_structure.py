@@ -10,9 +10,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from torch import nn  # noqa: E402
 from torch.nn.utils import parametrizations  # noqa: E402
 
-from fanwise.torch.joining import joined  # noqa: E402
-from fanwise.torch.run import Inputs, run  # noqa: E402
-from fanwise.torch.structure import structure  # noqa: E402
+from fanwise.torch.measure.joined_batches import joined  # noqa: E402
+from fanwise.torch.trace.abstract_run import structure  # noqa: E402
+from fanwise.torch.trace.run import Inputs, run  # noqa: E402
 
 from .traced import Wrapped, normal  # noqa: E402
 

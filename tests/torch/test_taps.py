@@ -9,9 +9,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 nn, F = torch.nn, torch.nn.functional
 
-from fanwise.torch import taps  # noqa: E402
-from fanwise.torch.observing import observe  # noqa: E402
-from fanwise.torch.run import Inputs  # noqa: E402
+from fanwise.torch.measure import taps  # noqa: E402
+from fanwise.torch.measure.observe import observe  # noqa: E402
+from fanwise.torch.trace.run import Inputs  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
 from .traced import made, normal  # noqa: E402

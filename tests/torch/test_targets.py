@@ -10,9 +10,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from torch import nn  # noqa: E402
 
-from fanwise.torch.hf import parse_call  # noqa: E402
-from fanwise.torch.run import ModelError  # noqa: E402
-from fanwise.torch.targets import build  # noqa: E402
+from fanwise.torch.cli.hf_models import parse_call  # noqa: E402
+from fanwise.torch.cli.targets import build  # noqa: E402
+from fanwise.torch.trace.run import ModelError  # noqa: E402
 
 FILE = """
 from __future__ import annotations

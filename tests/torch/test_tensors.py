@@ -14,8 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
 import fanwise as fw  # noqa: E402
 from fanwise import Key, Layout  # noqa: E402
-from fanwise.torch import tensors  # noqa: E402
-from fanwise.torch.tensors import ROUNDED, Numbers, array_of, checked_writable, draw_in_blocks_, fill_, permuted  # noqa: E402
+from fanwise.torch.weights import tensors  # noqa: E402
+from fanwise.torch.weights.tensors import ROUNDED, Numbers, array_of, checked_writable, draw_in_blocks_, fill_, permuted  # noqa: E402
 
 KEY = Key(3).child("w")
 NUMPY = {

@@ -10,10 +10,11 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 nn = torch.nn
 
 from fanwise.laws.layout import Layout  # noqa: E402
-from fanwise.torch import taps, weighing  # noqa: E402
-from fanwise.torch.observing import observe  # noqa: E402
-from fanwise.torch.run import Inputs  # noqa: E402
-from fanwise.torch.weighing import values_of  # noqa: E402
+from fanwise.torch.measure import taps  # noqa: E402
+from fanwise.torch.measure import weight_statistics as weighing  # noqa: E402
+from fanwise.torch.measure.observe import observe  # noqa: E402
+from fanwise.torch.measure.weight_statistics import values_of  # noqa: E402
+from fanwise.torch.trace.run import Inputs  # noqa: E402
 
 from .traced import Wrapped, normal  # noqa: E402
 

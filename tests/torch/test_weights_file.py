@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 save_file = pytest.importorskip("safetensors.torch", reason="safetensors is not installed").save_file
 
 from fanwise.cli import app  # noqa: E402
-from fanwise.torch import weights_file  # noqa: E402
-from fanwise.torch.weights_file import check_weights, guessed_layout, read_weights  # noqa: E402
+from fanwise.torch.cli import weights_file  # noqa: E402
+from fanwise.torch.cli.weights_file import check_weights, guessed_layout, read_weights  # noqa: E402
 
 
 def normal(*shape, std=1.0, seed=0):

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from fanwise.torch.run import Inputs, run  # noqa: E402
+from fanwise.torch.trace.run import Inputs, run  # noqa: E402
 from zoo.model import Model  # noqa: E402
 
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import initializers
 
-from fanwise.keras.held import variables
+from fanwise.keras.trace.variables import variables
 from zoo.keras.batches import Array, Batch, images, sentences, vectors
 from zoo.keras.cnn import autoencoder, lenet, resnet, unet
 from zoo.keras.healthy import HEALTHY

@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from fanwise.calibrate.tasks import Task
-from fanwise.trace import Op, Trace
+from fanwise.graph.kinds import BALANCED_MAPS, HOMOGENEOUS
+from fanwise.graph.op import Op, OpKind
+from fanwise.graph.trace import Trace
 
-MAPS = ("linear", "conv", "conv_transpose")
-HOMOGENEOUS = ("relu", "leaky_relu", "prelu")
+PROPORTIONAL_FUNCTIONS = ("relu", "leaky_relu", "prelu")
 """Nonlinearities f with f(a x) = a f(x) for every a > 0."""
 AVERAGES = ("mean", "sum", "amax", "amin", "max", "min")
 
@@ -64,7 +65,7 @@ def chains(
 
 
 def _is_member(trace: Trace, task: Task, ratios: Mapping[str, float]) -> bool:
-    if task.left or task.op.kind not in MAPS or len(task.weights) != 1:
+    if task.left or task.op.kind not in BALANCED_MAPS or len(task.weights) != 1:
         return False
     ratio = ratios.get(task.weights[0], math.nan)
     alone = all(len(trace.uses[path]) == 1 for path in task.paths)
@@ -78,7 +79,7 @@ def _next_map(trace: Trace, op: Op) -> int | None:
         here = readers[0]
         if len(here.inputs) != 1:
             return None
-        if here.kind in MAPS:
+        if here.kind in BALANCED_MAPS:
             return here.index
         if not _is_homogeneous(here):
             return None
@@ -86,6 +87,6 @@ def _next_map(trace: Trace, op: Op) -> int | None:
 
 
 def _is_homogeneous(op: Op) -> bool:
-    if op.kind == "activation":
-        return op.detail.get("nonlinearity") in HOMOGENEOUS
-    return op.kind in ("dropout", "pool", "slice") or (op.kind == "reduce" and op.name in AVERAGES)
+    if op.kind == OpKind.ACTIVATION:
+        return op.detail.get("nonlinearity") in PROPORTIONAL_FUNCTIONS
+    return op.kind in HOMOGENEOUS or (op.kind == OpKind.REDUCE and op.name in AVERAGES)

@@ -12,8 +12,10 @@ from fanwise.calibrate.result import Line
 from fanwise.calibrate.solving import factor_for
 from fanwise.calibrate.tasks import Task, tasks
 from fanwise.calibrate.units import spread
-from fanwise.plan.recipes import head_std
-from fanwise.trace import INPUT, WEIGHT_KINDS, Op, Trace
+from fanwise.graph.kinds import WEIGHTED
+from fanwise.graph.op import INPUT, Op, OpKind
+from fanwise.graph.trace import Trace
+from fanwise.plan.recipes.unit import head_std
 
 SAME = "its output is the same at every example: its bias alone"
 ONE, NOTHING = np.ones(()), np.zeros(())
@@ -75,7 +77,7 @@ class Calibrator:
         Raises:
             OtherwiseError: the trace says that another op comes here.
         """
-        if op.kind not in WEIGHT_KINDS or not op.uses:
+        if op.kind not in WEIGHTED or not op.uses:
             return None
         task = next(self._pending, None)
         if task is None or _name(task.op) != _name(op):
@@ -112,7 +114,7 @@ class Calibrator:
         return Line(
             task.weights,
             task.op.module,
-            task.op.kind,
+            str(task.op.kind),
             task.case.role,
             before.statistic(self.options.statistic),
             self._target(task),
@@ -161,7 +163,11 @@ class Calibrator:
     def _wish(self, task: Task, measured: Measurement, line: Line) -> _Wish:
         if self.options.mode == "channel":
             return self._of_units(task, measured, line)
-        if self.options.gain_after and task.case.role not in ("head", "branch_end") and task.op.kind != "embedding":
+        if (
+            self.options.gain_after
+            and task.case.role not in ("head", "branch_end")
+            and task.op.kind != OpKind.EMBEDDING
+        ):
             return self._after(task, measured, line)
         return _Wish(np.asarray(line.target / line.before))
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from fanwise.calibrate.options import Options
-from fanwise.plan.roles import LINEAR, Case, cases
-from fanwise.trace import WEIGHT_KINDS, Op, Trace, Use
-
-MAPS = ("weight", "table", "output")
-"""Roles of the parameters whose multiple multiplies what their op gives."""
+from fanwise.graph.kinds import SCALED_USES, WEIGHTED
+from fanwise.graph.op import Op, OpKind, Use, UseRole
+from fanwise.graph.trace import Trace
+from fanwise.plan.roles import ADDED_TABLES, LINEAR, Case, cases
 
 PRODUCTS = frozenset(("mul", "rmul", "multiply", "div", "truediv", "divide", "true_divide"))
 """Steps in which two parameters would multiply each other's factors."""
@@ -55,7 +54,7 @@ def tasks(
         ValueError: `only` names no weight of the model.
     """
     found = cases(trace)
-    made = {op.key: _task(trace, op, found, options) for op in trace.ops if op.kind in WEIGHT_KINDS and op.uses}
+    made = {op.key: _task(trace, op, found, options) for op in trace.ops if op.kind in WEIGHTED and op.uses}
     made = {key: _fixed(task, fixed) for key, task in made.items()}
     if options.only is not None and not any(_is_meant(trace, task, options) for task in made.values()):
         names = ", ".join(repr(path) for task in list(made.values())[:3] for path in task.weights)
@@ -75,7 +74,7 @@ def _is_meant(trace: Trace, task: Task, options: Options) -> bool:
 
 def _task(trace: Trace, op: Op, found: Mapping[str, Case], options: Options) -> Task:
     weights, bias = _scaled(op), _bias(op)
-    shown = next((use for use in (*op.used("output"), *op.uses) if use.role in MAPS), op.uses[0])
+    shown = next((use for use in (*op.used(UseRole.OUTPUT), *op.uses) if use.role in SCALED_USES), op.uses[0])
     paths = tuple(use.path for use in weights) or (shown.path,)
     task = Task(op, found[shown.path], paths, bias.path if bias else "", _activation(trace, op))
     return replace(task, left=next(_reasons(trace, task, (weights, bias), options), ""))
@@ -83,15 +82,15 @@ def _task(trace: Trace, op: Op, found: Mapping[str, Case], options: Options) -> 
 
 def _scaled(op: Op) -> tuple[Use, ...]:
     """The uses whose parameters multiply what the op gives: lengths where the weight is normalised by rows."""
-    if op.kind == "attention_block":
-        return op.used("output")
-    return op.used("scale") or tuple(use for use in op.uses if use.role in MAPS)
+    if op.kind == OpKind.ATTENTION_BLOCK:
+        return op.used(UseRole.OUTPUT)
+    return op.used(UseRole.SCALE) or tuple(use for use in op.uses if use.role in SCALED_USES)
 
 
 def _bias(op: Op) -> Use | None:
     """The use of what is added to the output; the first bias of an attention block is inside."""
-    place = max((i for i, use in enumerate(op.uses) if use.role == "output"), default=-1)
-    return next((use for use in op.uses[place + 1 :] if use.role == "bias"), None)
+    place = max((i for i, use in enumerate(op.uses) if use.role == UseRole.OUTPUT), default=-1)
+    return next((use for use in op.uses[place + 1 :] if use.role == UseRole.BIAS), None)
 
 
 def _activation(trace: Trace, op: Op) -> int | None:
@@ -99,16 +98,16 @@ def _activation(trace: Trace, op: Op) -> int | None:
     here = op
     while len(readers := trace.follows(here)) == 1 and here.index not in trace.outputs:
         here = readers[0]
-        if here.kind != "dropout":
+        if here.kind != OpKind.DROPOUT:
             gates = here.detail.get("nonlinearity") == "glu"
-            return here.index if here.kind == "activation" and here.replay is not None and not gates else None
+            return here.index if here.kind == OpKind.ACTIVATION and here.replay is not None and not gates else None
     return None
 
 
 def _reasons(trace: Trace, task: Task, uses: tuple[tuple[Use, ...], Use | None], options: Options) -> Iterator[str]:
     """Why an op is left; nothing where it is not."""
     op, (weights, bias) = task.op, uses
-    if op.kind == "recurrent":
+    if op.kind == OpKind.RECURRENT:
         yield "a recurrent op's output is no multiple of any of its weights"
     if not weights:
         yield "it has no weight whose multiple multiplies its output"
@@ -125,7 +124,7 @@ def _reasons(trace: Trace, task: Task, uses: tuple[tuple[Use, ...], Use | None],
 def _of_role(case: Case) -> Iterator[str]:
     if case.role == "tied_embedding":
         yield "it is the head too: one factor cannot serve both"
-    if case.role in ("position", "relative", "token"):
+    if case.role in ADDED_TABLES:
         yield "a table that is added to a signal keeps its share of it"
 
 
@@ -147,6 +146,10 @@ def _of_parameter(trace: Trace, use: Use) -> Iterator[str]:
     if not parameter.dtype.startswith(("float", "bfloat")) or parameter.dtype.startswith("float8"):
         yield f"{use.path} is {parameter.dtype}: no floating point that can be scaled"
     for op, other in trace.uses[use.path]:
-        if other.role not in (*MAPS, "scale", "bias") or op.kind not in WEIGHT_KINDS or op.kind == "recurrent":
+        if (
+            other.role not in SCALED_USES | {UseRole.SCALE, UseRole.BIAS}
+            or op.kind not in WEIGHTED
+            or op.kind == OpKind.RECURRENT
+        ):
             place = op.module or "the model itself"
             yield f"{use.path} is also used in {place} ({op.name}), where a factor has other effects"

@@ -3,10 +3,11 @@
 import math
 from dataclasses import dataclass
 
-from fanwise.calibrate.tasks import MAPS, Task
+from fanwise.calibrate.tasks import Task
+from fanwise.graph.kinds import SCALED_USES
+from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 from fanwise.stream.box import Shape
-from fanwise.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def spread(trace: Trace, task: Task) -> Spread | None:
     path = task.weights[0]
     shape = trace.by_path[path].shape
     uses = [use for _, use in trace.uses[path]]
-    if any(use.role not in MAPS for use in uses):  # the length of each row of a weight-normalised map
+    if any(use.role not in SCALED_USES for use in uses):  # the length of each row of a weight-normalised map
         return Spread(shape, shape) if len(uses) == 1 and math.prod(shape) == count else None
     layouts = {use.layout for use in uses}
     layout = layouts.pop()

@@ -8,6 +8,7 @@ from fanwise.check.folding import judge
 from fanwise.check.layers import layers
 from fanwise.check.report import Report
 from fanwise.check.subject import Subject
+from fanwise.graph.op import OpKind
 
 
 def assembled(
@@ -54,6 +55,7 @@ def _notes(subject: Subject) -> Iterator[str]:
     unseen = [path for path in subject.cases if path not in subject.values]
     if unseen:
         yield f"{len(unseen)} parameters could not be measured (sparse or quantised), such as {unseen[0]}."
-    blind = [one for one in first.trace.ops if one.kind == "other" and one.uses]
+    blind = [one for one in first.trace.ops if one.kind == OpKind.OTHER and one.uses]
     if blind:
         yield f"{len(blind)} ops that use parameters are not known to fanwise, such as {blind[0].name}."
+    yield from (f"Not looked into: {text}." for text in first.trace.unseen)

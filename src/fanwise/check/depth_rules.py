@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from fanwise.check.findings import Finding
 from fanwise.check.scales import redraw, scale_cause
 from fanwise.check.subject import SHARE, Stretch, Subject
-from fanwise.trace import Join
+from fanwise.graph.op import OpKind
+from fanwise.graph.residual import Join
 
 SLOPE = 0.3
 """Log of the factor of a second moment per map from which a stretch of maps counts as shrinking or growing."""
@@ -79,7 +80,7 @@ def chance_width(stretch: Stretch, seeds: int) -> float:
         Hanin and Nica, "Products of many large random matrices and gradients in deep neural networks", 2020,
         theorem 1: the log of a ReLU network's squared length varies by 5 / width a layer.
     """
-    widths = [one.op.shape[one.op.axis] for one in stretch.maps if one.op.kind == "linear" and one.op.shape]
+    widths = [one.op.shape[one.op.axis] for one in stretch.maps if one.op.kind == OpKind.LINEAR and one.op.shape]
     return 3 * math.sqrt(sum(5 / max(width, 1) for width in widths) / seeds)
 
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from fanwise.check.findings import SEVERITIES, Finding
-from fanwise.check.observation import Observation, Signal, Values
 from fanwise.check.rules import RULES
 from fanwise.check.subject import Subject
+from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
+from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
-from fanwise.trace import Op, Parameter, Trace, Use
+from fanwise.measure.observation import Observation, Signal, Values
 
 ON_VALUES = ("NAN001", "CON001", "EQU001", "COP001", "LAY001", "WGT001", "WGT002")
 """Rules that need the weights alone."""
@@ -133,7 +134,7 @@ def judge_weights(
 def _alone(index: int, parameter: Parameter, layout: Layout | None) -> Op:
     """An op that uses one parameter and reads nothing."""
     table = layout is not None and "lookup" in layout.axes
-    kind = "embedding" if table else "linear" if len(parameter.shape) > 1 else "shift"
-    role = "table" if table else "weight" if len(parameter.shape) > 1 else "bias"
+    kind = OpKind.EMBEDDING if table else OpKind.LINEAR if len(parameter.shape) > 1 else OpKind.SHIFT
+    role = UseRole.TABLE if table else UseRole.WEIGHT if len(parameter.shape) > 1 else UseRole.BIAS
     use = Use(parameter.path, role, layout)
     return Op(index, kind, "file", parameter.path.rpartition(".")[0], 0, index, (), (use,))

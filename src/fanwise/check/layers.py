@@ -8,6 +8,8 @@ from fanwise.check.findings import SEVERITIES, Finding, Severity
 from fanwise.check.report import Layer
 from fanwise.check.scales import root
 from fanwise.check.subject import Map, Subject
+from fanwise.graph.kinds import TO_SIGNAL
+from fanwise.graph.op import OpKind
 
 DESIGNS: Mapping[str, str] = {
     "branch_gate": "a gate at the end of a branch, such as LayerScale",
@@ -31,13 +33,13 @@ def _layer(subject: Subject, one: Map, number: int, marks: Mapping[int, list[Fin
     found = marks.get(one.op.index, [])
     grave = [finding for finding in found if not finding.design]
     severity: Severity | None = min((finding.severity for finding in grave), key=SEVERITIES.index, default=None)
-    after = subject.trace.after(one.op, ("activation",), ("slice", "dropout", "shift", "scale", "norm", "add"))
+    after = subject.trace.after(one.op, {OpKind.ACTIVATION}, TO_SIGNAL)
     signal = None if after is None else subject.signals[after.index]
     return Layer(
         number,
         one.op.index,
         one.name,
-        one.op.kind,
+        str(one.op.kind),
         one.law.text,
         one.signal.rms,
         root(one.signal.gradient),

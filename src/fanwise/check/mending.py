@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fanwise.check.findings import Finding, Fix
 from fanwise.check.recognise import found_law
 from fanwise.check.report import Report
-from fanwise.check.weighing import values_of
+from fanwise.measure.weight_statistics import values_of
 from fanwise.plan.folding import fold
 from fanwise.plan.formula import formula, short
 from fanwise.plan.plan import Plan, nearest

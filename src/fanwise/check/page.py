@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from fanwise._version import __version__
 from fanwise.check.findings import counted
-from fanwise.check.observation import Observation, Values
 from fanwise.check.words import (
     TONES,
     about,
@@ -21,6 +20,7 @@ from fanwise.check.words import (
     tone_of,
     verdict,
 )
+from fanwise.measure.observation import Observation, Values
 from fanwise.plan.formula import size_text
 from fanwise.report.document import (
     Axis,

@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fanwise.check.observation import Observation, Signal, Values
+from fanwise.graph.op import Op, Use
+from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
-from fanwise.theory.found import Found
+from fanwise.measure.observation import Observation, Signal, Values
+from fanwise.theory.current_laws import Found
 from fanwise.theory.propagation import Given, Propagation, propagate
-from fanwise.trace import Op, Use
-from fanwise.visiting import Moment
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from fanwise.check.observation import Values
 from fanwise.laws.layout import Fans, Layout
+from fanwise.measure.observation import Values
 from fanwise.stream.box import Shape
 
 FEWEST = 64

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from fanwise.check.findings import Finding, Severity, at_least
 from fanwise.check.jsonable import to_jsonable
-from fanwise.check.observation import Observation, Place
 from fanwise.check.page import page
 from fanwise.check.sarif import to_sarif
 from fanwise.check.table import document
 from fanwise.check.words import verdict
+from fanwise.measure.observation import Observation, Place
 from fanwise.plan.table import terminal_width, text_of
 from fanwise.report.document import Document
 from fanwise.report.html import write_html

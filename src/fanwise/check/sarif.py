@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from fanwise._version import __version__
 from fanwise.check.findings import Finding, Severity
-from fanwise.check.observation import Place
+from fanwise.measure.observation import Place
 from fanwise.report.jsonable import Json
 
 if TYPE_CHECKING:

@@ -8,7 +8,16 @@ from fanwise.check.depth_rules import chance_width
 from fanwise.check.findings import Finding, Fix, and_more
 from fanwise.check.scales import redraw, root, scale_cause
 from fanwise.check.subject import Map, Stretch, Subject
-from fanwise.trace import INPUT, Op
+from fanwise.graph.kinds import (
+    AT_ONCE,
+    ATTENTION_OPERAND,
+    GATE_STEPS,
+    JUDGED,
+    LINEAR_MAPS,
+    STRETCH_MAPS,
+    TO_SIGNAL,
+)
+from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 
 USELESS = 0.5
 """Share of saturated values from which a layer is useless."""
@@ -94,15 +103,13 @@ def _saturated(subject: Subject) -> Iterator[Finding]:
 
 def _is_gate(subject: Subject, op: Op) -> bool:
     """Whether what it gives only multiplies another signal: a gate may well start open or closed."""
-    return subject.trace.after(op, ("mul",), ("slice", "elementwise", "dropout", "reduce", "pool")) is not None
+    return subject.trace.after(op, {OpKind.MUL}, GATE_STEPS) is not None
 
 
 def _map_before(subject: Subject, op: Op) -> Map | None:
     if op.index in subject.map_of:
         return subject.map_of[op.index]
-    found = subject.trace.before(
-        op, tuple({one.op.kind for one in subject.maps}), ("slice", "shift", "scale", "norm", "dropout", "add")
-    )
+    found = subject.trace.before(op, {one.op.kind for one in subject.maps}, TO_SIGNAL)
     return None if found is None else subject.map_of.get(found.index)
 
 
@@ -137,11 +144,11 @@ def _shifted(subject: Subject) -> Iterator[Finding]:
 
 def _shifts(subject: Subject, one: Map) -> Iterator[tuple[str, float]]:
     """Biases of an op whose mean drowns what its weight gives, where a nonlinearity that is no gate follows."""
-    after = subject.trace.after(one.op, ("activation",), ("slice", "dropout", "shift"))
+    after = subject.trace.after(one.op, {OpKind.ACTIVATION}, AT_ONCE)
     size = root(one.predicted)
-    if after is None or one.op.kind == "recurrent" or _is_gate(subject, after) or not size > 0:
+    if after is None or one.op.kind == OpKind.RECURRENT or _is_gate(subject, after) or not size > 0:
         return
-    for use in one.op.used("bias"):
+    for use in one.op.used(UseRole.BIAS):
         values = subject.values.get(use.path)
         if values is not None and abs(values.mean) > SHIFT * size and abs(values.mean) > SHIFT * values.std:
             yield use.path, abs(values.mean) / size
@@ -150,7 +157,7 @@ def _shifts(subject: Subject, one: Map) -> Iterator[tuple[str, float]]:
 def _inputs(subject: Subject) -> Iterator[Finding]:
     for one in subject.maps:
         fed = one.fed
-        direct = INPUT in one.op.inputs and one.op.kind in ("linear", "conv", "recurrent")
+        direct = INPUT in one.op.inputs and one.op.kind in LINEAR_MAPS
         if direct and fed.rms > LOUD:
             yield _input_finding(one, f"inputs of rms {fed.rms:.3g} and mean {fed.mean:.3g}")
             return
@@ -216,9 +223,7 @@ def _not_finite(number: float) -> bool:
 
 def _judged(op: Op) -> bool:
     """Whether an op gives numbers that should be finite: masks of -inf are added to scores."""
-    return (
-        op.kind in ("linear", "conv", "conv_transpose", "embedding", "norm", "activation", "bilinear") and op.size > 0
-    )
+    return op.kind in JUDGED and op.size > 0
 
 
 def _outputs(subject: Subject) -> Iterator[Finding]:
@@ -345,16 +350,14 @@ def _sources(subject: Subject, op: Op) -> Iterator[int]:
         if here is not None and here.index in subject.map_of:
             yield here.index
         elif here is not None:
-            found = subject.trace.before(
-                here, ("linear", "conv"), ("slice", "shift", "norm", "elementwise", "mul", "add", "concat", "scale")
-            )
+            found = subject.trace.before(here, STRETCH_MAPS, ATTENTION_OPERAND)
             if found is not None:
                 yield found.index
 
 
 def _score_std(subject: Subject, op: Op) -> float:
     """By theory for an attention in one op, with its usual factor 1/sqrt(d); 0 where it is not one."""
-    if op.kind != "attention" or len(op.inputs) < 2:
+    if op.kind != OpKind.ATTENTION or len(op.inputs) < 2:
         return 0.0
     product = subject.fed(op, 0).second_moment * subject.fed(op, 1).second_moment
     factor = float(op.detail.get("scale", 1.0)) * math.sqrt(float(op.detail.get("width", 1.0)))

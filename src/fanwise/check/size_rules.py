@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from fanwise.check.findings import Finding, Severity, counted
 from fanwise.check.scales import redraw, scale_cause
 from fanwise.check.subject import Map, Subject
+from fanwise.graph.kinds import AT_ONCE
+from fanwise.graph.op import OpKind
 
 FAINT_SHARE, LOUD_SHARE = 0.5, 0.3
 """Share of the inner maps that must be so."""
@@ -32,7 +34,7 @@ def hidden_sizes(subject: Subject) -> Iterator[Finding]:
 
 def _tiny(subject: Subject) -> tuple[list[Map], int]:
     """The inner maps that are far too small, where they are most; and how many inner maps there are."""
-    inner = [one for one in _inner(subject) if one.op.kind != "recurrent"]
+    inner = [one for one in _inner(subject) if one.op.kind != OpKind.RECURRENT]
     wrong = [one for one in inner if one.law.gain < FAINT_GAIN]
     return (wrong if len(wrong) > 1 and len(wrong) > FAINT_SHARE * len(inner) else []), len(inner)
 
@@ -41,7 +43,7 @@ def mostly_huge(subject: Subject) -> Iterator[Finding]:
     """Many inner maps far too large."""
     inner = [*_inner(subject), *subject.hidden_maps]
     wrong = [one for one in inner if one.law.gain > LOUD_GAIN]
-    alone = len(wrong) == 1 and wrong[0].op.kind == "recurrent"
+    alone = len(wrong) == 1 and wrong[0].op.kind == OpKind.RECURRENT
     if (len(wrong) > 1 or alone) and len(wrong) > LOUD_SHARE * len(inner):
         yield _finding("WGT002", "warning", wrong, len(inner))
 
@@ -53,7 +55,7 @@ def _inner(subject: Subject) -> list[Map]:
 
 def _repaired(subject: Subject, one: Map) -> bool:
     """Whether a normalisation that follows at once brings its size to 1, as it cannot where its epsilon is larger."""
-    norm = subject.trace.after(one.op, ("norm",), ("dropout", "slice", "shift"))
+    norm = subject.trace.after(one.op, {OpKind.NORM}, AT_ONCE)
     return norm is not None and subject.signals[norm.index].second_moment > REPAIRED
 
 

@@ -8,20 +8,16 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from fanwise.check.findings import label
-from fanwise.check.observation import NAN, Observation, Signal, Values
 from fanwise.check.predicting import predicted
 from fanwise.check.recognise import FoundLaw, found_law
+from fanwise.graph.kinds import MAIN_USES, STRETCH, STRETCH_MAPS, WEIGHTED
+from fanwise.graph.op import Op, OpKind, UseRole
+from fanwise.graph.residual import Join
+from fanwise.graph.trace import Trace
+from fanwise.measure.observation import NAN, Observation, Signal, Values
 from fanwise.plan.plan import Plan
 from fanwise.plan.roles import Case, cases
 from fanwise.theory.propagation import Propagation
-from fanwise.trace import WEIGHT_KINDS, Join, Op, Trace
-
-MAP_KINDS = ("linear", "conv", "conv_transpose", "bilinear")
-"""Maps that a signal passes one after the other, so that their factors multiply."""
-PASSED = ("slice", "dropout", "shift", "scale", "elementwise", "concat", "pool", "activation", "reduce")
-"""What a stretch of maps may lead through: a normalisation or a residual connection begins a new one."""
-MAIN = ("weight", "table", "query", "value", "output", "recurrent")
-"""Roles of a use that name the main parameter of an op."""
 
 
 @dataclass(frozen=True)
@@ -203,13 +199,13 @@ class Subject:
     @cached_property
     def maps(self) -> tuple[Map, ...]:
         """Every weight op whose main parameter has values, in the order of execution."""
-        return tuple(found for op in self.trace.ops if op.kind in WEIGHT_KINDS for found in self._map(op))
+        return tuple(found for op in self.trace.ops if op.kind in WEIGHTED for found in self._map(op))
 
     def _map(self, op: Op) -> Iterator[Map]:
-        use = next((use for use in op.uses if use.role in MAIN and use.path in self.values), None)
+        use = next((use for use in op.uses if use.role in MAIN_USES and use.path in self.values), None)
         if use is not None:
             path = use.path
-            biases = [self.values[use.path].second_moment for use in op.used("bias") if use.path in self.values]
+            biases = [self.values[use.path].second_moment for use in op.used(UseRole.BIAS) if use.path in self.values]
             told = self.cases[path], self.values[path], self.laws[path]
             yield Map(op, path, *told, self.signals[op.index], self.fed(op), sum(biases))
 
@@ -219,8 +215,8 @@ class Subject:
         found = [
             (op, use.path)
             for op in self.trace.ops
-            for use in op.used("recurrent")
-            if op.kind == "recurrent" and use.path in self.values
+            for use in op.used(UseRole.RECURRENT)
+            if op.kind == OpKind.RECURRENT and use.path in self.values
         ]
         return tuple(
             Map(op, path, self.cases[path], self.values[path], self.laws[path], self.signals[op.index], Signal())
@@ -235,7 +231,7 @@ class Subject:
     @cached_property
     def stretches(self) -> tuple[Stretch, ...]:
         """Every stretch of maps, the longest first; those of a tree share their beginnings."""
-        before = {one.op.index: self._map_before(one.op) for one in self.maps if one.op.kind in MAP_KINDS}
+        before = {one.op.index: self._map_before(one.op) for one in self.maps if one.op.kind in STRETCH_MAPS}
         inner = {source for source in before.values() if source is not None}
         ends = [index for index in before if index not in inner]
         found = [Stretch(tuple(self.map_of[i] for i in self._back(end, before))) for end in ends]
@@ -251,7 +247,7 @@ class Subject:
 
     def _map_before(self, op: Op) -> int | None:
         """The map that an op reads, with nothing between that sets the scale anew."""
-        found = self.trace.before(op, MAP_KINDS, PASSED)
+        found = self.trace.before(op, STRETCH_MAPS, STRETCH)
         return None if found is None or found.index not in self.map_of else found.index
 
     @cached_property
@@ -266,7 +262,7 @@ class Subject:
     def heads(self) -> tuple[Map, ...]:
         """The maps that make the outputs."""
         return tuple(
-            one for one in self.maps if one.case.role in ("head", "tied_embedding") and one.op.kind != "embedding"
+            one for one in self.maps if one.case.role in ("head", "tied_embedding") and one.op.kind != OpKind.EMBEDDING
         )
 
     @cached_property

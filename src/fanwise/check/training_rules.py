@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from fanwise.check.findings import Finding, Fix, and_more, counted
 from fanwise.check.subject import Map, Optimizer, Subject
-from fanwise.trace import Op, Use
+from fanwise.graph.kinds import ADAPTER_STEPS, AFFINE, RANDOM_FEATURES, STRETCH_MAPS
+from fanwise.graph.op import Op, OpKind, Use
 
 MINORITY = 0.5
 """Share of frozen maps below which freezing looks like an accident: a frozen trunk is most of its model."""
@@ -60,7 +61,7 @@ def _after_trained(subject: Subject, one: Map) -> bool:
 
 def _is_adapted(subject: Subject, one: Map) -> bool:
     """Whether a trained map of the same input is added to what it gives, as an adapter is."""
-    add = subject.trace.after(one.op, ("add",), ("slice", "dropout", "shift", "scale"))
+    add = subject.trace.after(one.op, {OpKind.ADD}, AFFINE)
     sides = [] if add is None else [subject.trace.ops[i] for i in add.inputs if i >= 0]
     return any(_starts_with(subject, side, one.op.inputs[:1]) for side in sides)
 
@@ -68,7 +69,7 @@ def _is_adapted(subject: Subject, one: Map) -> bool:
 def _starts_with(subject: Subject, op: Op, inputs: tuple[int, ...]) -> bool:
     """Whether one or two trained maps lead from these inputs to an op."""
     for _ in range(2):
-        found = op if op.index in subject.map_of else subject.trace.before(op, ("linear", "conv"), _BETWEEN)
+        found = op if op.index in subject.map_of else subject.trace.before(op, STRETCH_MAPS, ADAPTER_STEPS)
         here = None if found is None else subject.map_of.get(found.index)
         if here is None or not here.case.parameter.trained:
             return False
@@ -80,9 +81,6 @@ def _starts_with(subject: Subject, op: Op, inputs: tuple[int, ...]) -> bool:
     return False
 
 
-_BETWEEN = ("slice", "dropout", "shift", "scale", "elementwise", "mul", "activation")
-
-
 def _random(one: Map) -> bool:
     return one.law.fresh and one.law.kind not in ("zeros", "constant", "few") and one.case.role in _TRAINED_ROLES
 
@@ -92,7 +90,7 @@ _TRAINED_ROLES = ("weight", "branch_end", "recurrent", "embedding", "tied_embedd
 
 def _is_projection(subject: Subject, one: Map) -> bool:
     """Random features, whose sines and cosines are taken, stay as they are drawn."""
-    found = subject.trace.after(one.op, ("activation",), ("slice", "elementwise", "scale", "mul"))
+    found = subject.trace.after(one.op, {OpKind.ACTIVATION}, RANDOM_FEATURES)
     return found is not None and str(found.detail.get("nonlinearity")) in ("sin", "cos")
 
 
@@ -221,7 +219,7 @@ def _steps(subject: Subject) -> dict[str, float]:
     loss = subject.first.loss
     if subject.optimizer is None or loss is None or loss.probe:
         return {}
-    maps = [one for one in subject.maps if one.case.parameter.trained and one.op.kind != "embedding"]
+    maps = [one for one in subject.maps if one.case.parameter.trained and one.op.kind != OpKind.EMBEDDING]
     found = {one.path: first_step(one, subject.optimizer) for one in maps}
     return {path: step for path, step in found.items() if step > 0 and math.isfinite(step)}
 

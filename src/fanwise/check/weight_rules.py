@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from fanwise.check.findings import Finding, Fix, Severity, and_more, counted
 from fanwise.check.scales import reads_relu, redraw
 from fanwise.check.subject import Map, Subject
-from fanwise.trace import INPUT, WEIGHT_KINDS, Op, Trace
+from fanwise.graph.kinds import INVARIANT, LINEAR_HEAD, MAPS_AND_PRODUCTS, UP_TO_A_SUM
+from fanwise.graph.op import INPUT, Op, OpKind
+from fanwise.graph.trace import Trace
+from fanwise.plan.roles import ADDED_TABLES
 
 HALF = 0.5
 """Share of repeated units from which a weight is useless as it is."""
@@ -19,13 +22,8 @@ OUTLIER = 8.0
 """Factor by which one weight differs from its peers however their std is counted."""
 PEERS = 4
 """Fewest weights that an outlier is compared with."""
-JOINING = ("slice", "dropout", "shift", "scale", "elementwise", "pool", "reduce", "norm", "concat")
-"""What may stand between a zero weight and the sum in which another signal takes its part."""
-EVERY = (*JOINING, *WEIGHT_KINDS, "matmul", "attention", "add", "mul", "other")
-"""What a linear head may consist of."""
 FLAT_AT_ZERO = ("relu", "relu6", "threshold")
 """Nonlinearities whose slope at 0 counts as 0: a zero map before them never gets a gradient."""
-AFTER_NORM = ("dropout", "slice", "shift", "elementwise")
 INNER = ("weight", "branch_end", "recurrent")
 
 
@@ -84,22 +82,24 @@ def _zero_maps(subject: Subject) -> Iterator[Finding]:
 
 def _zero_by_design(subject: Subject, one: Map) -> bool:
     """A head, a table of biases, or the end of a branch whose sum carries another signal."""
-    if one.op.kind == "embedding":
-        added = one.case.role in ("position", "relative", "token") or one.case.parameter.shape[-1] == 1
+    if one.op.kind == OpKind.EMBEDDING:
+        added = one.case.role in ADDED_TABLES or one.case.parameter.shape[-1] == 1
         return added or _meets_another(subject, one)
     if one.case.part in ("query", "key"):
         return not _all_zero(subject, "key" if one.case.part == "query" else "query")
     if _never_learns(subject, one):
         return False
     known = one.case.role in ("head", "branch_end", "relative", "token", "gate", "branch_gate")
-    linear = subject.trace.after(one.op, ("activation", "norm", "softmax"), EVERY) is None
+    linear = subject.trace.after(one.op, {OpKind.ACTIVATION, OpKind.NORM, OpKind.SOFTMAX}, LINEAR_HEAD) is None
     return known or linear or _meets_another(subject, one)
 
 
 def _never_learns(subject: Subject, one: Map) -> bool:
     """Whether a nonlinearity follows whose slope at 0 counts as 0."""
-    after = subject.trace.after(one.op, ("activation", "add", "mul"), JOINING)
-    return after is not None and after.kind == "activation" and str(after.detail.get("nonlinearity")) in FLAT_AT_ZERO
+    after = subject.trace.after(one.op, {OpKind.ACTIVATION, OpKind.ADD, OpKind.MUL}, UP_TO_A_SUM)
+    return (
+        after is not None and after.kind == OpKind.ACTIVATION and str(after.detail.get("nonlinearity")) in FLAT_AT_ZERO
+    )
 
 
 def _meets_another(subject: Subject, one: Map) -> bool:
@@ -107,7 +107,7 @@ def _meets_another(subject: Subject, one: Map) -> bool:
     seen, queue = {one.op.index}, list(subject.trace.follows(one.op))
     while queue:
         op = queue.pop()
-        if op.index in seen or op.kind in (*WEIGHT_KINDS, "matmul", "attention"):
+        if op.index in seen or op.kind in MAPS_AND_PRODUCTS:
             continue
         if len(set(op.inputs)) > 1 and any(_passes_by(subject.trace, source, one.op) for source in op.inputs):
             return True
@@ -133,9 +133,9 @@ def _passes_by(trace: Trace, source: int, avoided: Op) -> bool:
         if here == INPUT:
             return True
         op = trace.ops[here]
-        if here in seen or (op.kind == "embedding" and avoided.kind == "embedding"):
+        if here in seen or (op.kind == OpKind.EMBEDDING and avoided.kind == OpKind.EMBEDDING):
             continue
-        if op.kind == "embedding":
+        if op.kind == OpKind.EMBEDDING:
             return True
         seen.add(here)
         queue.extend(op.inputs)
@@ -208,7 +208,7 @@ def _equal_units(subject: Subject) -> Iterator[Finding]:
 
 
 def _random_map(one: Map) -> bool:
-    return not one.values.constant and one.op.kind != "embedding" and one.values.zeros < HALF
+    return not one.values.constant and one.op.kind != OpKind.EMBEDDING and one.values.zeros < HALF
 
 
 def _copies(subject: Subject) -> Iterator[Finding]:
@@ -308,7 +308,7 @@ def _fan_in(one: Map) -> float:
 
 
 def _hidden(subject: Subject, one: Map) -> bool:
-    return one.case.normalized or subject.trace.after(one.op, ("norm",), AFTER_NORM) is not None
+    return one.case.normalized or subject.trace.after(one.op, {OpKind.NORM}, INVARIANT) is not None
 
 
 def _departure(one: Map, others: Sequence[Map], heads: Sequence[Map]) -> float | None:

@@ -2,7 +2,7 @@
 
 Plan every parameter of a model, put the plan's numbers into it, whole or in shards, verify them, check it before it
 trains, scale its weights on real data.
-`fanwise.jax.initializers` is a drop-in for `jax.nn.initializers`.
+`fanwise.jax.init.functions` is a drop-in for `jax.nn.initializers`.
 """
 
 from importlib.util import find_spec
@@ -11,17 +11,17 @@ if find_spec("jax") is None:
     raise ImportError("fanwise.jax needs JAX: python -m pip install 'fanwise[jax]'")
 
 from fanwise.jax import initializers
-from fanwise.jax.applying import apply, materialize, read
-from fanwise.jax.asserting import assert_healthy
-from fanwise.jax.calibrating import calibrate
-from fanwise.jax.checking import check
-from fanwise.jax.drawing import draw
-from fanwise.jax.fixing import fix
-from fanwise.jax.keys import fanwise_key
-from fanwise.jax.manifests import manifest, verify
-from fanwise.jax.models import parameters
-from fanwise.jax.planning import plan
-from fanwise.jax.run import Inputs, ModelError, run
+from fanwise.jax.api.assert_healthy import assert_healthy
+from fanwise.jax.api.calibrate import calibrate
+from fanwise.jax.api.check import check
+from fanwise.jax.api.fix import fix
+from fanwise.jax.api.plan import plan
+from fanwise.jax.stream.draw import draw
+from fanwise.jax.stream.keys import fanwise_key
+from fanwise.jax.trace.models import parameters
+from fanwise.jax.trace.run import Inputs, ModelError, run
+from fanwise.jax.weights.apply import apply, materialize, read
+from fanwise.jax.weights.manifest import manifest, verify
 
 __all__ = [
     "Inputs",

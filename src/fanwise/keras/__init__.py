@@ -1,7 +1,7 @@
 """fanwise for Keras 3, on TensorFlow, JAX and PyTorch alike.
 
 `plan` a law for every parameter of a model, `apply` the plan's numbers, `verify` them, `calibrate` the weights on real
-data, `check` the model before it trains. `fanwise.keras.initializers` is a drop-in for `keras.initializers`, with every
+data, `check` the model before it trains. `fanwise.keras.init.classes` is a drop-in for `keras.initializers`, with every
 law of fanwise besides.
 """
 
@@ -11,16 +11,16 @@ if find_spec("keras") is None:
     raise ImportError("fanwise.keras needs Keras 3: python -m pip install 'fanwise[keras]'")
 
 from fanwise.keras import initializers
-from fanwise.keras.applying import apply
-from fanwise.keras.asserting import assert_healthy
-from fanwise.keras.calibrating import calibrate
-from fanwise.keras.checking import check
-from fanwise.keras.fixing import fix
-from fanwise.keras.held import parameters
-from fanwise.keras.manifests import manifest, verify
-from fanwise.keras.memory import read, write
-from fanwise.keras.planning import plan
-from fanwise.keras.run import Inputs, ModelError, Visitor, run
+from fanwise.keras.api.assert_healthy import assert_healthy
+from fanwise.keras.api.calibrate import calibrate
+from fanwise.keras.api.check import check
+from fanwise.keras.api.fix import fix
+from fanwise.keras.api.plan import plan
+from fanwise.keras.trace.run import Inputs, ModelError, Visitor, run
+from fanwise.keras.trace.variables import parameters
+from fanwise.keras.weights.apply import apply
+from fanwise.keras.weights.manifest import manifest, verify
+from fanwise.keras.weights.read_write import read, write
 
 __all__ = [
     "Inputs",

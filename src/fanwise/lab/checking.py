@@ -1,6 +1,6 @@
 """`observe` and `check` for the lab's network: what stands there at step zero, and what the rules say of it.
 
-The same numbers as `fanwise.torch` measures, here from arrays: in float64, and never sampled.
+The same numbers as `fanwise.torch` measures, here from arrays: signals in float64, and never sampled.
 """
 
 import math
@@ -15,16 +15,17 @@ from fanwise.check.arguments import parse_optimizer
 from fanwise.check.assembling import assembled
 from fanwise.check.findings import SEVERITIES, Severity
 from fanwise.check.folding import chosen_codes
-from fanwise.check.observation import NAN, Loss, Observation, Signal
 from fanwise.check.report import Report
 from fanwise.check.subject import Subject
+from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
+from fanwise.graph.trace import Trace
 from fanwise.lab.layers import Array, Layer, LayerPass, Parameters, overflow_allowed
 from fanwise.lab.network import Architecture, Backward, Forward, backward, check_examples, check_parameters, forward
 from fanwise.lab.probing import SATURATED, STEEPEST
-from fanwise.lab.weighing import cosines_of, moment_of, weigh
 from fanwise.laws.layout import Layout
+from fanwise.measure.observation import NAN, Observation, ObservedLoss, Signal
+from fanwise.measure.weight_statistics import weigh
 from fanwise.stream.arguments import checked_choice
-from fanwise.trace import Op, Parameter, Trace, Use
 
 EXAMPLES = 16
 """Examples that are compared with one another."""
@@ -77,7 +78,7 @@ def check(
         observations: tuple[Observation, ...] = (observe(architecture, parameters, x, y),)
     else:
         seeds = (observe(architecture, each, x, y) for each in parameters)
-        observations = tuple(replace(one, seed=seed) for seed, one in enumerate(seeds))
+        observations = tuple(replace(observation, seed=seed) for seed, observation in enumerate(seeds))
     if not observations:
         raise ValueError("parameters holds none: expected those of one network, or of several of one architecture")
     report = assembled(Subject(observations, None, parsed), select=select, ignore=ignore, fail_on=fail_on)
@@ -104,17 +105,18 @@ def observe(architecture: Architecture, parameters: Parameters, x: Array, y: NDA
     check_parameters(architecture, parameters)
     check_examples(architecture, x, y)
     passed = forward(architecture, parameters, x)
-    found = backward(architecture, parameters, passed, y)
-    classes = architecture.widths[-1]
+    gradients = backward(architecture, parameters, passed, y)
+    classes, held = architecture.widths[-1], {name: parameters[name] for name in architecture.shapes()}
     with overflow_allowed():
-        steps = [step for each in _records(architecture, parameters, passed, found) for step in _steps(each)]
+        steps = [step for each in _records(architecture, parameters, passed, gradients) for step in _steps(each)]
         signals = tuple(step.signal for step in steps)
+        trace = _trace(steps, held)
         return Observation(
-            _trace(steps, {name: parameters[name] for name in architecture.shapes()}),
+            trace,
             signals,
-            weigh({name: parameters[name] for name in architecture.shapes()}, found.parameters),
+            weigh(held, trace, {name: moment_of(gradient) for name, gradient in gradients.parameters.items()}),
             (_signal(x),),
-            Loss(found.loss, "cross_entropy", math.log(classes), classes),
+            ObservedLoss(gradients.loss, "cross_entropy", math.log(classes), classes),
             (0,),
             replace(signals[-1], gradient=NAN),
         )
@@ -141,7 +143,7 @@ class _Record:
 class _Step:
     """One op of a layer, and what was measured there."""
 
-    kind: str
+    kind: OpKind
     name: str
     module: str
     ordinal: int
@@ -151,36 +153,46 @@ class _Step:
     signal: Signal
 
 
-def _records(architecture: Architecture, parameters: Parameters, passed: Forward, found: Backward) -> Iterator[_Record]:
+def _records(
+    architecture: Architecture, parameters: Parameters, passed: Forward, gradients: Backward
+) -> Iterator[_Record]:
     weights = [parameters[f"{layer.path}.weight"] for layer in architecture.layers]
-    later = [pre @ weight.T for pre, weight in zip(found.pre[1:], weights[1:], strict=True)]
-    return map(_Record, architecture.layers, passed.layers, found.pre, (*later, found.pre[-1]))
+    later = [pre @ weight.T for pre, weight in zip(gradients.pre[1:], weights[1:], strict=True)]
+    return map(_Record, architecture.layers, passed.layers, gradients.pre, (*later, gradients.pre[-1]))
 
 
 def _steps(record: _Record) -> Iterator[_Step]:
     """The ops of a layer in order: a map, then a norm and a nonlinearity where it has them."""
     layer, passed, shape = record.layer, record.passed, record.passed.output.shape
-    uses = (Use(f"{layer.path}.weight", "weight", Layout.dense("in out")), Use(f"{layer.path}.bias", "bias"))
-    yield _Step("linear", "linear", layer.path, 0, uses, {}, shape, _signal(passed.pre, record.at_pre))
+    uses = (
+        Use(f"{layer.path}.weight", UseRole.WEIGHT, Layout.dense("in out")),
+        Use(f"{layer.path}.bias", UseRole.BIAS),
+    )
+    yield _Step(OpKind.LINEAR, "linear", layer.path, 0, uses, {}, shape, _signal(passed.pre, record.at_pre))
     if layer.norm != "none":
         name, module = f"{layer.norm}_norm", f"{layer.path}.norm"
-        uses = (Use(f"{module}.scale", "scale"), Use(f"{module}.shift", "shift"))
+        uses = (Use(f"{module}.scale", UseRole.SCALE), Use(f"{module}.shift", UseRole.SHIFT))
         signal = _signal(passed.normalized, record.at_output * passed.slope)
-        yield _Step("norm", name, module, 0, uses, {"norm": name}, shape, signal)
+        yield _Step(OpKind.NORM, name, module, 0, uses, {"norm": name}, shape, signal)
     if layer.nonlinearity != "linear":
         detail = {"nonlinearity": layer.nonlinearity}
-        yield _Step("activation", layer.nonlinearity, layer.path, 1, (), detail, shape, _activation(record))
+        yield _Step(OpKind.ACTIVATION, layer.nonlinearity, layer.path, 1, (), detail, shape, _activation(record))
 
 
 def _trace(steps: Sequence[_Step], parameters: Parameters) -> Trace:
     """A chain: the first op reads `INPUT`, which is -1, every other the op before it."""
     ops = tuple(
-        Op(i, one.kind, one.name, one.module, 0, one.ordinal, (i - 1,), one.uses, one.shape, detail=one.detail)
-        for i, one in enumerate(steps)
+        Op(i, step.kind, step.name, step.module, 0, step.ordinal, (i - 1,), step.uses, step.shape, detail=step.detail)
+        for i, step in enumerate(steps)
     )
     first = replace(ops[0], detail={"given": (0,)})
     held = tuple(Parameter(name, array.shape, str(array.dtype)) for name, array in parameters.items())
     return Trace((first, *ops[1:]), held, (len(ops) - 1,))
+
+
+def moment_of(array: Array) -> float:
+    """E x^2, in float64: beyond what float32 holds, too."""
+    return float(np.square(array, dtype=np.float64).mean())
 
 
 def _signal(values: Array, gradient: Array | None = None) -> Signal:
@@ -208,7 +220,8 @@ def _likeness(examples: Array) -> float:
     count = len(examples)
     if count < 2:
         return NAN
-    return float((cosines_of(examples).sum() - count) / (count * (count - 1)))
+    unit = examples / np.linalg.norm(examples, axis=1, keepdims=True)
+    return float(((unit @ unit.T).sum() - count) / (count * (count - 1)))
 
 
 def _silent(output: Array) -> float:

@@ -145,10 +145,10 @@ def _normalized(train: Examples, test: Examples) -> tuple[Float32, Float32]:
 
 
 def _check_part(data: Dataset, part: str, x: NDArray[Any], y: NDArray[Any]) -> None:
-    found = f"data set {data.name!r}: {part}_x {x.shape} {x.dtype}, {part}_y {y.shape} {y.dtype}"
+    description = f"data set {data.name!r}: {part}_x {x.shape} {x.dtype}, {part}_y {y.shape} {y.dtype}"
     if x.ndim != 2 or y.shape != x.shape[:1] or x.shape[1] != data.train_x.shape[1] or not x.size:
-        raise DataError(f"{found}: expected (n, inputs) and (n,), n > 0, inputs as in training")
+        raise DataError(f"{description}: expected (n, inputs) and (n,), n > 0, inputs as in training")
     if x.dtype != np.float32 or y.dtype != np.int64:
-        raise DataError(f"{found}: expected float32 and int64")
+        raise DataError(f"{description}: expected float32 and int64")
     if not 0 <= y.min() <= y.max() < data.classes:
-        raise DataError(f"{found}: labels reach from {y.min()} to {y.max()}, expected 0 to {data.classes - 1}")
+        raise DataError(f"{description}: labels reach from {y.min()} to {y.max()}, expected 0 to {data.classes - 1}")

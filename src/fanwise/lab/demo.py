@@ -231,11 +231,11 @@ def _outcome(outcome: Outcome, setup: Setup, findings: Sequence[Finding] | None 
 
 
 def _counted(jobs: Iterable[Done], on_job: Callable[[], None]) -> list[Done]:
-    found = []
+    results = []
     for done in jobs:
-        found.append(done)
+        results.append(done)
         on_job()
-    return found
+    return results
 
 
 def _run(setup: Setup, job: Job) -> Done:

@@ -86,10 +86,10 @@ def read_examples(path: Path) -> tuple[Examples, Examples | None]:
     """
     if path.is_dir():
         names = [name + ending for name in IDX_TRAINING for ending in ("", ".gz")]
-        found = [path / name for name in names if (path / name).is_file()]
-        if not found:
+        files = [path / name for name in names if (path / name).is_file()]
+        if not files:
             raise DataError(f"{str(path)!r}: the folder has none of {', '.join(names)}")
-        return _read_idx_set(found[0])
+        return _read_idx_set(files[0])
     return read_npz(path) if path.suffix == ".npz" else _read_idx_set(path)
 
 
@@ -188,22 +188,22 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _check_images(source: Path, x: Array) -> None:
-    found = f"{str(source)!r}: images have shape {x.shape} and dtype {x.dtype}"
+    description = f"{str(source)!r}: images have shape {x.shape} and dtype {x.dtype}"
     if x.ndim < 2 or x.size == 0:
-        raise DataError(f"{found}, expected (n, height, width) or (n, features), none of them 0")
+        raise DataError(f"{description}, expected (n, height, width) or (n, features), none of them 0")
     if x.dtype.kind not in "buif":
-        raise DataError(f"{found}, expected integers or floats")
+        raise DataError(f"{description}, expected integers or floats")
     low, high = float(x.min()), float(x.max())
     if not -PIXEL_LIMIT < low <= high < PIXEL_LIMIT:
-        raise DataError(f"{found} and reach from {low:g} to {high:g}, expected numbers below {PIXEL_LIMIT:g}")
+        raise DataError(f"{description} and reach from {low:g} to {high:g}, expected numbers below {PIXEL_LIMIT:g}")
 
 
 def _check_labels(source: Path, y: Array, *, count: int) -> None:
-    found = f"{str(source)!r}: labels have shape {y.shape} and dtype {y.dtype}"
+    description = f"{str(source)!r}: labels have shape {y.shape} and dtype {y.dtype}"
     if y.shape != (count,):
-        raise DataError(f"{found}, expected ({count},): one for each image")
+        raise DataError(f"{description}, expected ({count},): one for each image")
     if y.dtype.kind not in "ui":
-        raise DataError(f"{found}, expected integers")
+        raise DataError(f"{description}, expected integers")
     low, high = int(y.min()), int(y.max())
     if not 0 <= low <= high < LABEL_LIMIT:
-        raise DataError(f"{found} and reach from {low} to {high}, expected 0 to {LABEL_LIMIT - 1}")
+        raise DataError(f"{description} and reach from {low} to {high}, expected 0 to {LABEL_LIMIT - 1}")

@@ -137,14 +137,14 @@ def updated_running(architecture: Architecture, running: Parameters, passed: For
     The variance is the unbiased one, n / (n - 1) times the batch's (Ioffe and Szegedy, "Batch Normalization",
     ICML 2015, algorithm 2).
     """
-    found: Parameters = {}
+    updated: Parameters = {}
     for layer, record in zip(architecture.layers, passed.layers, strict=True):
         if layer.norm == "batch" and record.whitened is not None:
             n = len(record.pre)
-            found[f"{layer.path}.norm.mean"] = record.whitened.mean[0]
-            found[f"{layer.path}.norm.variance"] = record.whitened.variance[0] * (n / max(n - 1, 1))
+            updated[f"{layer.path}.norm.mean"] = record.whitened.mean[0]
+            updated[f"{layer.path}.norm.variance"] = record.whitened.variance[0] * (n / max(n - 1, 1))
     with overflow_allowed():
-        return {name: running[name] + RUNNING_STEP * (value - running[name]) for name, value in found.items()}
+        return {name: running[name] + RUNNING_STEP * (value - running[name]) for name, value in updated.items()}
 
 
 def forward(architecture: Architecture, parameters: Parameters, x: Array) -> Forward:
@@ -229,11 +229,16 @@ def check_examples(architecture: Architecture, x: Array, y: NDArray[Any]) -> Non
     inputs, classes = architecture.widths[0], architecture.widths[-1]
     if x.shape != (len(y), inputs) or not len(y):
         raise ValueError(f"x has shape {x.shape}, expected ({len(y) or 'n'}, {inputs}): widths[0] is {inputs}")
-    found, expected = f"y has shape {y.shape} and dtype {y.dtype}", f"expected integers in [0, {classes}), shape (n,)"
+    description, expected = (
+        f"y has shape {y.shape} and dtype {y.dtype}",
+        f"expected integers in [0, {classes}), shape (n,)",
+    )
     if y.ndim != 1 or y.dtype.kind not in "ui":
-        raise ValueError(f"{found}: {expected}")
+        raise ValueError(f"{description}: {expected}")
     if not 0 <= y.min() <= y.max() < classes:
-        raise ValueError(f"{found} and reaches from {y.min()} to {y.max()}: {expected}, as widths[-1] is {classes}")
+        raise ValueError(
+            f"{description} and reaches from {y.min()} to {y.max()}: {expected}, as widths[-1] is {classes}"
+        )
 
 
 def _first(weight: WeightLaw, shape: tuple[int, ...], key: Key) -> NDArray[np.float32]:

@@ -245,8 +245,8 @@ def _training_row(outcome: Outcome, setup: Setup, findings: Sequence[Finding]) -
 
 def _sweep_row(name: str, outcomes: Sequence[Outcome]) -> Row:
     best = max(outcome.test_accuracy for outcome in outcomes)
-    found = trained_range(outcomes)
-    low, high = (f"x {found[0]:g}", f"x {found[1]:g}") if found else ("never", "never")
+    trained = trained_range(outcomes)
+    low, high = (f"x {trained[0]:g}", f"x {trained[1]:g}") if trained else ("never", "never")
     return Row((name, low, high, f"{best:.1%}"))
 
 

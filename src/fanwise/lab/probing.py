@@ -80,7 +80,7 @@ def probe(architecture: Architecture, parameters: Parameters, x: Array, y: NDArr
     if len(x) < 2:
         raise ValueError(f"x has shape {x.shape}: expected at least two examples")
     passed = forward(architecture, parameters, x)
-    found = backward(architecture, parameters, passed, y)
+    gradients = backward(architecture, parameters, passed, y)
     with overflow_allowed():
         layers = tuple(
             LayerProfile(
@@ -89,14 +89,14 @@ def probe(architecture: Architecture, parameters: Parameters, x: Array, y: NDArr
                 std=_std(record.pre),
                 second_moment=float(np.square(record.pre, dtype=np.float64).mean()),
                 gradient_std=_std(at_pre) * len(x),
-                weight_gradient_std=_std(found.parameters[f"{layer.path}.weight"]),
+                weight_gradient_std=_std(gradients.parameters[f"{layer.path}.weight"]),
                 dead=_dead(layer, record),
                 identical=_identical(layer, parameters),
                 saturated=_saturated(layer, record),
             )
-            for layer, record, at_pre in zip(architecture.layers, passed.layers, found.pre, strict=True)
+            for layer, record, at_pre in zip(architecture.layers, passed.layers, gradients.pre, strict=True)
         )
-    return Profile(layers, found.loss, float(correct(passed.logits, y).mean()))
+    return Profile(layers, gradients.loss, float(correct(passed.logits, y).mean()))
 
 
 def _std(values: Array) -> float:

@@ -227,12 +227,12 @@ def _step_(training: _Training, x: Array, y: NDArray[np.int64]) -> float:
     """One step down the gradient of a batch, unless its loss is not finite."""
     architecture, parameters = training.architecture, training.parameters
     passed = forward(architecture, parameters, x)
-    found = backward(architecture, parameters, passed, y)
-    if math.isfinite(found.loss):
+    gradients = backward(architecture, parameters, passed, y)
+    if math.isfinite(gradients.loss):
         training.running.update(updated_running(architecture, training.running, passed))
         with overflow_allowed():
-            _descend_(training, found.parameters)
-    return found.loss
+            _descend_(training, gradients.parameters)
+    return gradients.loss
 
 
 def _descend_(training: _Training, gradients: Parameters) -> None:

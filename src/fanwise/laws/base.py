@@ -112,11 +112,12 @@ class Initializer(ABC):
         form, stream = as_format(dtype), None if key is None else as_key(key)
         sizes = checked_layout_shape(shape, layout)
         wanted = checked_box(box, sizes)
-        sites = [Site(sizes, part, wanted.meet(part), own, stream, form) for part, own in self._parts(sizes, layout)]
-        for site in sites:  # raises what does not fit before anything is allocated
-            self._moments(site.part.shape, site.layout)
+        parts = []
+        for part, own in self._parts(sizes, layout):  # raises what does not fit before anything is allocated
+            cut = wanted if part.shape == sizes else wanted.meet(part)
+            parts.append((self._resolved(part.shape, own), Site(sizes, part, cut, own, stream, form)))
         target = checked_target(wanted, form.dtype(), out)
-        draw_parts([(self, site) for site in sites], wanted, target)
+        draw_parts(parts, wanted, target)
         return target
 
     @final
@@ -134,9 +135,25 @@ class Initializer(ABC):
         """The maps that the law fills, each with the fans of its own."""
         return fused_parts(shape, layout)
 
+    def _resolved(self, shape: Shape, layout: Layout | None) -> "Initializer":
+        """The law without fans that this law is for one map; itself where fans mean nothing to it.
+
+        Args:
+            shape: of the map.
+            layout: roles of its axes, nothing fused; None where the user gave none.
+
+        Raises:
+            ValueError: the law does not fit the shape.
+        """
+        self._moments(shape, layout)  # raises what does not fit
+        return self
+
     @abstractmethod
     def _draw(self, site: Site, out: Array) -> None:
-        """Writes the numbers of ``site.box``, which is not empty, into an array of its shape and dtype."""
+        """Writes the numbers of ``site.box``, which is not empty, into an array of its shape and dtype.
+
+        Called on the law that `_resolved` gave for ``site.part.shape`` and ``site.layout``.
+        """
 
     @abstractmethod
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
@@ -183,11 +200,15 @@ def draw_parts(parts: Sequence[tuple[Initializer, Site]], wanted: Box, out: Arra
     """Draws every part by its own law.
 
     Args:
-        parts: laws and sites of one parameter and dtype.
+        parts: resolved laws and sites of one parameter and dtype.
         wanted: the box that the sites' boxes make up.
         out: array of its shape.
     """
     for law, site in parts:
         if site.box.size:
-            part: tuple[Any, ...] = (*site.box.relative_to(wanted.start).slices(), ...)  # ... keeps 0-d an array
-            law._draw(site, out[part])
+            law._draw(site, out if site.box is wanted else out[_index(site.box, wanted)])
+
+
+def _index(box: Box, wanted: Box) -> tuple[Any, ...]:
+    """What cuts a box out of an array of another; the ellipsis keeps a scalar an array."""
+    return (*box.relative_to(wanted.start).slices(), ...)

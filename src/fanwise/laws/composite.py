@@ -1,6 +1,6 @@
 """Laws made of laws: blocks side by side, and sub-pixel copies."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,6 +71,10 @@ class Blocks(Initializer):
             layout = replace(layout, fused=None)
         return super()._parts(shape, layout)
 
+    def _resolved(self, shape: Shape, layout: Layout | None) -> "Blocks":
+        pairs = zip(self.laws, self.boxes(shape), strict=True)
+        return replace(self, laws=[law._resolved(box.shape, layout) for law, box in pairs])
+
     def _draw(self, site: Site, out: Array) -> None:
         pairs = []
         for law, box in zip(self.laws, self.boxes(site.part.shape), strict=True):
@@ -81,42 +85,6 @@ class Blocks(Initializer):
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         boxes = self.boxes(shape)
         return mixture([(box.size, law._moments(box.shape, layout)) for law, box in zip(self.laws, boxes, strict=True)])
-
-
-@dataclass(frozen=True)
-class Part:
-    """One map of a parameter and the law that fills it.
-
-    Args:
-        law: not `Blocks`.
-        box: the part of the parameter.
-        layout: roles of its axes, nothing fused; None where none was given.
-    """
-
-    law: Initializer
-    box: Box
-    layout: Layout | None
-
-
-def law_parts(law: Initializer, shape: Shape, layout: Layout | None) -> tuple[Part, ...]:
-    """Every map that a law fills, blocks taken apart: together they are the whole parameter.
-
-    Args:
-        law: any.
-        shape: one that fits the layout and the law.
-        layout: roles of the axes, None where none is given.
-    """
-    found = (inner for box, own in law._parts(shape, layout) for inner in _inner_parts(Part(law, box, own)))
-    return tuple(part for part in found if part.box.size)
-
-
-def _inner_parts(part: Part) -> Iterator[Part]:
-    if not isinstance(part.law, Blocks):
-        yield part
-        return
-    for law, box in zip(part.law.laws, part.law.boxes(part.box.shape), strict=True):
-        start = tuple(a + b for a, b in zip(part.box.start, box.start, strict=True))
-        yield from _inner_parts(Part(law, Box(start, box.shape), part.layout))
 
 
 @dataclass(frozen=True)
@@ -148,6 +116,10 @@ class ICNR(Initializer):
             raise TypeError(f"base = {self.base!r}: expected an initializer")
         checked_count(self.copies, name="copies")
         checked_choice(self.repeat, REPEAT, name="repeat")
+
+    def _resolved(self, shape: Shape, layout: Layout | None) -> "ICNR":
+        self._out_axis(shape, known_layout(layout, shape))
+        return replace(self, base=self.base._resolved(shape, layout))
 
     def _draw(self, site: Site, out: Array) -> None:
         axis = self._out_axis(site.part.shape, site.known_layout())

@@ -1,23 +1,57 @@
 """Laws that draw every element on its own: element i is a function of (key, i) alone."""
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
+from typing import final
 
 from fanwise.laws.base import Initializer, Moments, Site, known_layout
 from fanwise.laws.layout import Fans, Layout
 from fanwise.stream import fill
 from fanwise.stream.arguments import checked_choice, checked_number
 from fanwise.stream.box import Shape
-from fanwise.stream.formats import Array
-from fanwise.stream.law import NORMAL_REACH
+from fanwise.stream.formats import Array, Format
+from fanwise.stream.law import NORMAL_REACH, Law, normal_law, truncated_law, uniform_law
 from fanwise.stream.truncation import Truncation
 
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
 
 
+class ElementwiseLaw(Initializer):
+    """A law of the stream, whatever the shape: it knows no fans and fits everything."""
+
+    @final
+    def _resolved(self, shape: Shape, layout: Layout | None) -> Initializer:
+        return self
+
+    @final
+    def _draw(self, site: Site, out: Array) -> None:
+        fill.write(out, site.known_key(), self.stream_law(site.form), box=site.box, shape=site.shape)
+
+    @abstractmethod
+    def stream_law(self, form: Format) -> Law:
+        """What turns words into these values.
+
+        Raises:
+            ValueError: numbers that the dtype cannot hold.
+        """
+
+
+class ConstantLaw(Initializer):
+    """A law of one value: it draws nothing and fits everything."""
+
+    @final
+    def _resolved(self, shape: Shape, layout: Layout | None) -> Initializer:
+        return self
+
+    @final
+    def _draw(self, site: Site, out: Array) -> None:
+        out[...] = fill.checked_constant(site.form, float(self._moments((), None).mean))
+
+
 @dataclass(frozen=True)
-class Constant(Initializer):
+class Constant(ConstantLaw):
     """The same value everywhere.
 
     Args:
@@ -29,37 +63,28 @@ class Constant(Initializer):
     def __post_init__(self) -> None:
         checked_number(self.value, name="value")
 
-    def _draw(self, site: Site, out: Array) -> None:
-        fill.constant(site.shape, value=self.value, dtype=site.form.name, box=site.box, out=out)
-
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         return Moments(self.value, 0.0, self.value, self.value)
 
 
 @dataclass(frozen=True)
-class Zeros(Initializer):
+class Zeros(ConstantLaw):
     """Zeros."""
-
-    def _draw(self, site: Site, out: Array) -> None:
-        fill.constant(site.shape, value=0.0, dtype=site.form.name, box=site.box, out=out)
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         return Moments(0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Ones(Initializer):
+class Ones(ConstantLaw):
     """Ones."""
-
-    def _draw(self, site: Site, out: Array) -> None:
-        fill.constant(site.shape, value=1.0, dtype=site.form.name, box=site.box, out=out)
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         return Moments(1.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
-class Uniform(Initializer):
+class Uniform(ElementwiseLaw):
     """Uniform in [-bound, bound]; std = bound / sqrt(3).
 
     Args:
@@ -71,15 +96,16 @@ class Uniform(Initializer):
     def __post_init__(self) -> None:
         checked_number(self.bound, name="bound", low=0.0)
 
-    def _draw(self, site: Site, out: Array) -> None:
-        fill.uniform(site.known_key(), site.shape, bound=self.bound, dtype=site.form.name, box=site.box, out=out)
+    def stream_law(self, form: Format) -> Law:
+        """What turns words into these values."""
+        return uniform_law(form, float(self.bound))
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         return Moments(0.0, self.bound / math.sqrt(3), -self.bound, self.bound)
 
 
 @dataclass(frozen=True)
-class Normal(Initializer):
+class Normal(ElementwiseLaw):
     """Normal around 0.
 
     Args:
@@ -91,15 +117,16 @@ class Normal(Initializer):
     def __post_init__(self) -> None:
         checked_number(self.std, name="std", low=0.0)
 
-    def _draw(self, site: Site, out: Array) -> None:
-        fill.normal(site.known_key(), site.shape, std=self.std, dtype=site.form.name, box=site.box, out=out)
+    def stream_law(self, form: Format) -> Law:
+        """What turns words into these values."""
+        return normal_law(form, float(self.std), 0.0)
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         return Moments(0.0, self.std, -NORMAL_REACH * self.std, NORMAL_REACH * self.std)
 
 
 @dataclass(frozen=True)
-class TruncatedNormal(Initializer):
+class TruncatedNormal(ElementwiseLaw):
     """Normal around 0, kept to [low, high].
 
     Args:
@@ -116,17 +143,9 @@ class TruncatedNormal(Initializer):
         checked_number(self.std, name="std", low=0.0)
         Truncation(self.low, self.high)
 
-    def _draw(self, site: Site, out: Array) -> None:
-        fill.truncated_normal(
-            site.known_key(),
-            site.shape,
-            std=self.std,
-            low=self.low,
-            high=self.high,
-            dtype=site.form.name,
-            box=site.box,
-            out=out,
-        )
+    def stream_law(self, form: Format) -> Law:
+        """What turns words into these values."""
+        return truncated_law(form, Truncation(self.low, self.high), float(self.std), 0.0)
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
         if self.std == 0:
@@ -184,11 +203,14 @@ class VarianceScaling(Initializer):
             return Uniform(math.sqrt(3) * std)
         return Normal(std) if self.distribution == "normal" else TruncatedNormal(std)
 
+    def _resolved(self, shape: Shape, layout: Layout | None) -> Uniform | Normal | TruncatedNormal:
+        return self.law(known_layout(layout, shape).fans(shape))
+
     def _draw(self, site: Site, out: Array) -> None:
-        self.law(site.known_layout().fans(site.part.shape))._draw(site, out)
+        self._resolved(site.part.shape, site.layout)._draw(site, out)
 
     def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
-        return self.law(known_layout(layout, shape).fans(shape))._moments(shape, layout)
+        return self._resolved(shape, layout)._moments(shape, layout)
 
 
 def _fan(fans: Fans, mode: str) -> float:

@@ -8,6 +8,7 @@ stack of nine matrices to another. A `Layout` names the role of every axis; `Lay
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TypeAlias
 
 from fanwise.stream.arguments import checked_count
@@ -183,7 +184,7 @@ class Layout:
             raise ValueError(
                 f"a shape with {ndim} axes has no fans: give at least (fan_in, fan_out), or a law that needs no fans"
             )
-        return cls(("kernel",) * (ndim - 2) + ("in", "out"))
+        return _default(ndim)
 
     def fuse(self, axis: int, parts: int | Sequence[int]) -> "Layout":
         """The same layout with several maps side by side along a storage axis.
@@ -240,8 +241,7 @@ class Layout:
             raise ValueError(
                 f"shape = {sizes} has {len(sizes)} axes, the layout ({' '.join(self.axes)}) {len(self.axes)}"
             )
-        channels = self.extent(sizes, self.grouped)
-        if self.groups and channels % self.groups:
+        if self.groups > 1 and (channels := self.extent(sizes, self.grouped)) % self.groups:
             raise ValueError(
                 f"groups = {self.groups} do not divide the {channels} '{self.grouped}' channels of {sizes}"
             )
@@ -256,8 +256,11 @@ class Layout:
         return self.groups or self.extent(shape, "in")
 
     def _fans(self, shape: Shape) -> Fans:
-        inputs, outputs, window = (self.extent(shape, role) for role in ("in", "out", "kernel"))
-        groups = max(self.group_count(shape), 1)
+        extents = dict.fromkeys(ROLES, 1)
+        for role, size in zip(self.axes, shape, strict=True):
+            extents[role] *= size
+        inputs, outputs, window = extents["in"], extents["out"], extents["kernel"]
+        groups = max(self.groups or inputs, 1)
         if self.grouped == "out":
             outputs //= groups
         else:
@@ -265,6 +268,11 @@ class Layout:
         thinned = window / math.prod(self.stride)
         fan_in, fan_out = (thinned, window) if self.transposed else (window, thinned)
         return Fans(_tidy(inputs * fan_in), _tidy(outputs * fan_out))
+
+
+@lru_cache(maxsize=32)
+def _default(ndim: int) -> Layout:
+    return Layout(("kernel",) * (ndim - 2) + ("in", "out"))
 
 
 def along(box: Box, axis: int, first: int, extent: int) -> Box:

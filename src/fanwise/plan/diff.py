@@ -118,9 +118,9 @@ class Diff:
 
     def _totals(self) -> str:
         counts = {"added": len(self.added), "removed": len(self.removed), "changed": len(self.changed)}
-        told = [f"{count} {name}" for name, count in counts.items() if count] or ["no parameter differs"]
-        told += [f"{name}: {before!r} becomes {after!r}" for name, (before, after) in self.headings.items()]
-        return "; ".join([*told, *(["the order differs"] if self.reordered else [])]) + "."
+        totals = [f"{count} {name}" for name, count in counts.items() if count] or ["no parameter differs"]
+        totals += [f"{name}: {before!r} becomes {after!r}" for name, (before, after) in self.headings.items()]
+        return "; ".join([*totals, *(["the order differs"] if self.reordered else [])]) + "."
 
 
 def difference(before: Sequence[Row], after: Sequence[Row], headings: Mapping[str, tuple[str, str]]) -> Diff:

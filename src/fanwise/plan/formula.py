@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from fanwise.laws.base import Initializer, fused_parts, known_layout
+from fanwise.laws.base import Initializer, fused_parts
 from fanwise.laws.composite import ICNR, Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
 from fanwise.laws.initializers import to_config
 from fanwise.laws.layout import Layout
+from fanwise.laws.resolve import resolve
 from fanwise.laws.structured import Sparse
 from fanwise.plan.row import Row
 from fanwise.stream.box import Shape
@@ -71,7 +72,7 @@ def _law_formula(law: Initializer, shape: Shape, layout: Layout | None) -> str:
         case ICNR():
             return f"ICNR {law.copies}: {_law_formula(law.base, shape, layout)}"
         case VarianceScaling():
-            return _law_formula(law.law(known_layout(layout, shape).fans(shape)), shape, layout)
+            return _law_formula(resolve(law, shape, layout), shape, layout)
     return _elementwise(law) or _named(law)
 
 

@@ -270,7 +270,7 @@ def _seed(value: Any) -> int:
     return Key(value).seed
 
 
-def _lines(config: Any, place: str) -> _Lines:
+def _lines(config: Any, where: str) -> _Lines:
     """One line of the file, taken apart and not yet expanded."""
     path = config.get("path") if isinstance(config, dict) else None
     if not isinstance(path, str) or "place" not in config:
@@ -280,7 +280,7 @@ def _lines(config: Any, place: str) -> _Lines:
     steps = config["place"]
     if not isinstance(steps, list) or any(type(step) is not int for step in steps) or len(steps) != len(axes) + 1:
         raise ValueError(
-            f"{place} ({reprlib.repr(path)}), key 'place': {reprlib.repr(steps)}, expected the first "
+            f"{where} ({reprlib.repr(path)}), key 'place': {reprlib.repr(steps)}, expected the first "
             f"position and a step for each of the {len(axes)} ranges of the path"
         )
     first = {axis.at: str(axis.values[0]) for axis in axes}
@@ -290,9 +290,9 @@ def _lines(config: Any, place: str) -> _Lines:
 
 def _axes(parts: Sequence[str]) -> Iterator[Axis]:
     for at, part in enumerate(parts):
-        pair, found = _PAIR.fullmatch(part), _RANGE.fullmatch(part)
-        if found:
-            first, last, step = (int(number or 1) for number in found.groups())
+        pair, range_ = _PAIR.fullmatch(part), _RANGE.fullmatch(part)
+        if range_:
+            first, last, step = (int(number or 1) for number in range_.groups())
             values = range(first, last + 1, step)
             if not 2 <= len(values) <= MOST_ROWS:
                 raise ValueError(f"path component {part!r}: expected a range of 2 to {MOST_ROWS} numbers")
@@ -320,48 +320,48 @@ def _placed_rows(lines: Sequence[_Lines]) -> tuple[tuple[Row, ...], dict[str, st
     return tuple(next(rest) if row is None else row for row in slots), digests
 
 
-def _put(slots: list[Row | None], line: _Lines, rows: Sequence[Row], place: str) -> None:
+def _put(slots: list[Row | None], line: _Lines, rows: Sequence[Row], where: str) -> None:
     """Puts the rows of a folded line where they belong."""
     for at, row in zip(lattice(line.place[0], line.place[1:], line.sizes), rows, strict=True):
         if not 0 <= at < len(slots) or slots[at] is not None:
-            raise ValueError(f"{place}, key 'place': position {at} of {row.path!r} is taken or past the {len(slots)}")
+            raise ValueError(f"{where}, key 'place': position {at} of {row.path!r} is taken or past the {len(slots)}")
         slots[at] = row
 
 
-def _expanded(line: _Lines, place: str) -> tuple[list[Row], dict[str, str]]:
+def _expanded(line: _Lines, where: str) -> tuple[list[Row], dict[str, str]]:
     """The rows of a line and their digests."""
     if not isinstance(line.config, dict):
-        return [row_of(line.config, place)], {}
+        return [row_of(line.config, where)], {}
     config = {key: value for key, value in line.config.items() if key != "digests"}
     names = spelled(line.parts, line.axes)
-    digests = _each(line.config.get("digests", [""] * len(names)), len(names), f"{place}, key 'digests'")
+    digests = _each(line.config.get("digests", [""] * len(names)), len(names), f"{where}, key 'digests'")
     numbers = config.pop("numbers", None)
     lists = {key: config.pop(key) for key in VARYING if isinstance(config.get(key), list)}
-    columns = {key: _each(value, len(names), f"{place}, key {key!r}") for key, value in lists.items()}
-    first = row_of(config | ({"path": names[0]} if names[0] else {}) | {key: c[0] for key, c in columns.items()}, place)
+    columns = {key: _each(value, len(names), f"{where}, key {key!r}") for key, value in lists.items()}
+    first = row_of(config | ({"path": names[0]} if names[0] else {}) | {key: c[0] for key, c in columns.items()}, where)
     rows = [first]
     for i, name in enumerate(names[1:], 1):
-        rows.append(_another(first, {"path": name} | {key: column[i] for key, column in columns.items()}, place))
+        rows.append(_another(first, {"path": name} | {key: column[i] for key, column in columns.items()}, where))
     if numbers is not None:
-        rows = _numbered(rows, _each(numbers, len(names), f"{place}, key 'numbers'"), place)
+        rows = _numbered(rows, _each(numbers, len(names), f"{where}, key 'numbers'"), where)
     return rows, {row.path: digest for row, digest in zip(rows, digests, strict=True) if digest != ""}
 
 
-def _numbered(rows: Sequence[Row], numbers: Sequence[Any], place: str) -> list[Row]:
+def _numbered(rows: Sequence[Row], numbers: Sequence[Any], where: str) -> list[Row]:
     """The rows, each with its own number in its law."""
     if type(rows[0].law) not in _NUMBERS or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-        raise ValueError(f"{place}, key 'numbers': expected numbers, for a law that has one")
+        raise ValueError(f"{where}, key 'numbers': expected numbers, for a law that has one")
     try:
         return [replace(row, law=_with_number(row.law, number)) for row, number in zip(rows, numbers, strict=True)]
     except (TypeError, ValueError) as error:
-        raise placed(error, place) from error
+        raise placed(error, where) from error
 
 
-def _another(first: Row, values: Mapping[str, Any], place: str) -> Row:
+def _another(first: Row, values: Mapping[str, Any], where: str) -> Row:
     try:
         return replace(first, **values)
     except (TypeError, ValueError) as error:
-        raise placed(error, place) from error
+        raise placed(error, where) from error
 
 
 def _each(values: Any, count: int, what: str) -> list[Any]:

@@ -8,16 +8,16 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from fanwise.graph.kinds import ATTENTION_OPERAND, CONSTANT_FACTOR, MAP_USES, UNFED_USES
+from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
+from fanwise.graph.patterns import constant_of
+from fanwise.graph.trace import Trace
+from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
-from fanwise.patterns import THROUGH, constant_of
-from fanwise.plan.recipes import Choice, Feed, Recipe
-from fanwise.plan.roles import MAPS, Case, cases, fan_in_of
-from fanwise.trace import INPUT, Op, Trace, Use
-from fanwise.visiting import Moment
+from fanwise.plan.recipes.unit import Choice, Feed, Recipe
+from fanwise.plan.roles import Case, cases, fan_in_of
 
-UNFED = ("recurrent", "output", "bias", "state_bias", "operand")
-"""Uses that are fed by nothing that can be measured before the op."""
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
 STATE = 0.1
@@ -45,7 +45,7 @@ class Decision:
         if self.choice.gives is not None or law is None or case.derived or case.transformed:
             return self.choice.gives
         moments = law.moments(case.parameter.shape, layout=case.layout)
-        if case.op is not None and case.op.kind == "embedding":
+        if case.op is not None and case.op.kind == OpKind.EMBEDDING:
             return float(f"{moments.mean**2 + moments.std**2:.3g}")
         return None if self.fed is None else float(f"{moments.std**2 * fan_in_of(case) * self.fed:.3g}")
 
@@ -56,7 +56,7 @@ class Planner:
     Args:
         trace: of an earlier run of the same model: it says what follows each op.
         recipe: the rules.
-        found: the one value of parameters whose values are all equal, by path; None where values cannot be read.
+        constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
         heads: second moment of what feeds the head, by the path of its table, from an earlier pass.
     """
 
@@ -64,7 +64,7 @@ class Planner:
         self,
         trace: Trace,
         recipe: Recipe,
-        found: Mapping[str, float] | None = None,
+        constants: Mapping[str, float] | None = None,
         heads: Mapping[str, float] | None = None,
     ) -> None:
         self.cases = cases(trace)
@@ -72,7 +72,7 @@ class Planner:
         self.heads: dict[str, float] = dict(heads or {})
         self.measured_heads: dict[str, float] = {}
         self._recipe = recipe
-        self._found = found
+        self._constants = constants
         self._trace = trace
         self._moments: dict[tuple[str, int, int], float] = {}
         self._input: float | None = None
@@ -85,11 +85,11 @@ class Planner:
         """Decides the laws of the parameters that an op uses; returns what it should see in their place."""
         self._see_input(op, moment)
         laws: dict[str, Initializer] = {}
-        for place, use in enumerate(op.uses):
+        for position, use in enumerate(op.uses):
             case = self.cases[use.path]
             if use.path not in self.decisions:
-                self._decide(case, op, use, self._feed(case, op, use, place, moment))
-            if case.role == "tied_embedding" and use.role == "weight":
+                self._decide(case, op, use, self._feed(case, op, use, position, moment))
+            if case.role == "tied_embedding" and use.role == UseRole.WEIGHT:
                 self.measured_heads[use.path] = _positive(moment(0))[0]
             seen = self._seen(case, use)
             if seen is not None:
@@ -117,24 +117,24 @@ class Planner:
     # What feeds
 
     def _see_input(self, op: Op, moment: Moment) -> None:
-        if self._wants_input and self._input is None and op.kind != "embedding" and INPUT in op.inputs:
+        if self._wants_input and self._input is None and op.kind != OpKind.EMBEDDING and INPUT in op.inputs:
             self._input = moment(op.inputs.index(INPUT))
 
-    def _feed(self, case: Case, op: Op, use: Use, place: int, moment: Moment) -> Feed:
-        fed, known = self._second_moment(case, op, use, place, moment)
+    def _feed(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> Feed:
+        fed, known = self._second_moment(case, op, use, position, moment)
         stream, sure = self._stream(case)
         return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path))
 
-    def _second_moment(self, case: Case, op: Op, use: Use, place: int, moment: Moment) -> tuple[float, bool]:
+    def _second_moment(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> tuple[float, bool]:
         if case.role == "tied_embedding":
             return _positive(self.heads.get(use.path, 1.0))[0], True
-        if case.role == "position" and op.kind == "embedding":
+        if case.role == "position" and op.kind == OpKind.EMBEDDING:
             return self._partner_moment(case)
         if case.role == "magnitude":
             return self._direction_moment(op, use)
-        if op.kind == "embedding" or use.role in UNFED:
+        if op.kind == OpKind.EMBEDDING or use.role in UNFED_USES:
             return 1.0, True
-        if op.kind == "recurrent" and any(other.role == "weight" for other in op.uses[:place]):
+        if op.kind == OpKind.RECURRENT and any(other.role == UseRole.WEIGHT for other in op.uses[:position]):
             return STATE, False
         return _operand_moment(op, use, moment)
 
@@ -144,7 +144,7 @@ class Planner:
             decision = self.decisions.get(other.path)
             if (
                 other.path != use.path
-                and other.role in MAPS
+                and other.role in MAP_USES
                 and decision is not None
                 and decision.choice.law is not None
             ):
@@ -176,22 +176,22 @@ class Planner:
     def _scores(self, case: Case) -> float:
         if case.op is None or (case.part != "query" and "query" not in case.blocks):
             return 1.0
-        found = score_std(self._trace, case.op)
-        return found if found > LOUD_SCORES else 1.0  # quieter ones may be added to others
+        std = score_std(self._trace, case.op)
+        return std if std > LOUD_SCORES else 1.0  # quieter ones may be added to others
 
     def _value(self, path: str) -> float | None:
-        return None if self._found is None else self._found.get(path)
+        return None if self._constants is None else self._constants.get(path)
 
     # Decisions
 
     def _decide(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
         choice = self._recipe.choose(case, feed)
-        fed = feed.second_moment if use.role in ("weight", "query", "key", "value", "output") else None
+        fed = feed.second_moment if use.role in MAP_USES else None
         self.decisions[use.path] = Decision(case, choice, fed)
-        if use.role == "output" and choice.law is not None:
+        if use.role == UseRole.OUTPUT and choice.law is not None:
             self._late.append(use.path)
 
-    def _settle(self, path: str, found: float) -> float:
+    def _settle(self, path: str, second_moment: float) -> float:
         """The output was measured instead of the input: for a map without bias the one follows from the other."""
         decision = self.decisions[path]
         law = decision.choice.law
@@ -199,10 +199,10 @@ class Planner:
             return 1.0
         shape, layout = decision.case.parameter.shape, decision.case.layout
         variance = law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
-        if not (math.isfinite(found) and found > 0 and variance > 0):
+        if not (math.isfinite(second_moment) and second_moment > 0 and variance > 0):
             return 1.0
         stream, _ = self._stream(decision.case)
-        feed = Feed(found / variance, True, stream)
+        feed = Feed(second_moment / variance, True, stream)
         choice = self._recipe.choose(decision.case, feed)
         self.decisions[path] = Decision(decision.case, choice, feed.second_moment)
         after = (
@@ -230,12 +230,12 @@ def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:
     """Second moment of the operand that a map reads."""
     if not op.inputs:
         return 1.0, False
-    if op.kind == "bilinear" and len(op.inputs) > 1:
-        value, found = _positive(moment(0) * moment(1))
-        return value, found and moment.known(0) and moment.known(1)
-    which = min({"key": 1, "value": 2}.get(use.role, 0), len(op.inputs) - 1)
-    value, found = _positive(moment(which))
-    return value, found and moment.known(which)
+    if op.kind == OpKind.BILINEAR and len(op.inputs) > 1:
+        value, known = _positive(moment(0) * moment(1))
+        return value, known and moment.known(0) and moment.known(1)
+    which = min({UseRole.KEY: 1, UseRole.VALUE: 2}.get(use.role, 0), len(op.inputs) - 1)
+    value, known = _positive(moment(which))
+    return value, known and moment.known(which)
 
 
 def score_std(trace: Trace, query: Op) -> float:
@@ -251,13 +251,13 @@ def score_std(trace: Trace, query: Op) -> float:
             if reader.index in seen:
                 continue
             seen.add(reader.index)
-            if reader.kind == "norm":
+            if reader.kind == OpKind.NORM:
                 return 1.0
-            if reader.kind == "attention":
+            if reader.kind == OpKind.ATTENTION:
                 return factor * float(reader.detail["scale"]) * math.sqrt(float(reader.detail["width"]))
-            if reader.kind == "matmul":
+            if reader.kind == OpKind.MATMUL:
                 return _product_std(trace, reader, here, factor)
-            if reader.kind in THROUGH:
+            if reader.kind in ATTENTION_OPERAND:
                 queue.append((reader, factor * constant_of(reader)))
     return 1.0
 
@@ -268,11 +268,11 @@ def _product_std(trace: Trace, product: Op, source: Op, factor: float) -> float:
     factor *= float(product.detail.get("constant", 1.0)) * math.sqrt(width) * _factor_before(trace, product, source)
     here: Op | None = product
     while here is not None:
-        following = [op for op in trace.follows(here) if op.kind in (*THROUGH, "softmax")]
+        following = [op for op in trace.follows(here) if op.kind in ATTENTION_OPERAND or op.kind == OpKind.SOFTMAX]
         here = following[0] if following else None
-        if here is None or here.kind == "softmax":
+        if here is None or here.kind == OpKind.SOFTMAX:
             return factor if here is not None else 1.0
-        if here.kind == "norm":
+        if here.kind == OpKind.NORM:
             return 1.0
         factor *= constant_of(here)
     return 1.0
@@ -283,7 +283,7 @@ def _factor_before(trace: Trace, product: Op, source: Op) -> float:
     factor, others = 1.0, [i for i in product.inputs if i not in (source.index, INPUT)]
     while others:
         op = trace.ops[others[0]]
-        if op.kind not in ("elementwise", "mul", "slice") or len(op.inputs) != 1:
+        if op.kind not in CONSTANT_FACTOR or len(op.inputs) != 1:
             break
         factor, others = factor * constant_of(op), [i for i in op.inputs if i >= 0]
     return factor

@@ -8,10 +8,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from fanwise.graph.context import Surroundings
+from fanwise.graph.kinds import (
+    ATTENTION_OPERAND,
+    BRANCH_STEPS,
+    HEAD_STEPS,
+    MAP_USES,
+    MOVING,
+    SCORE_ENDS,
+    STRETCH_MAPS,
+    TOKENS,
+    WEIGHTED,
+)
+from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
+from fanwise.graph.patterns import attention_part
+from fanwise.graph.residual import Join
+from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
-from fanwise.patterns import attention_part
-from fanwise.plan.surroundings import Surroundings
-from fanwise.trace import WEIGHT_KINDS, Join, Op, Parameter, Trace, Use
 
 ROLES: Mapping[str, str] = MappingProxyType(
     {
@@ -41,8 +54,6 @@ ROLES: Mapping[str, str] = MappingProxyType(
 )
 """Every role and what it means."""
 
-WALKED = ("slice", "dropout", "shift", "elementwise", "concat", "pool", "activation", "mul", "reduce", "softmax")
-OUTWARD = ("slice", "dropout", "shift", "scale", "elementwise", "activation", "softmax", "reduce", "pool", "mul")
 PLAIN = frozenset(
     {"to", "float", "half", "bfloat16", "double", "type", "contiguous", "clone", "detach", "t", "transpose", "permute"}
     | {"reshape", "view", "flatten", "expand", "squeeze", "unsqueeze"}
@@ -55,7 +66,12 @@ LINEAR = PLAIN | frozenset(
 """Functions that keep the values' size, or that the planner knows."""
 NORMALIZING = frozenset({"batch_norm", "layer_norm", "instance_norm", "group_norm", "normalize", "_SpectralNorm"})
 """Functions after which the size of the weights has no effect."""
-MAPS = ("weight", "query", "key", "value", "output")
+MAP_ROLES = ("weight", "branch_end", "head")
+"""Roles of linear maps."""
+ADDED_TABLES = ("position", "relative", "token")
+"""Roles of tables whose rows are added to a signal, or enter as one."""
+TABLES = ("embedding", "tied_embedding", *ADDED_TABLES)
+"""Roles of tables; a framework's profile has a rule of its own for those of tokens."""
 
 
 @dataclass(frozen=True)
@@ -131,14 +147,14 @@ class _Reader:
         uses = self._trace.uses[parameter.path]
         if not uses:
             return Case(parameter, "unused")
-        found = [self._of_use(parameter, op, use) for op, use in uses]
-        tied = any(case.role == "head" for case in found)
-        table = next((case for case in found if case.role == "embedding"), None)
+        cases = [self._of_use(parameter, op, use) for op, use in uses]
+        tied = any(case.role == "head" for case in cases)
+        table = next((case for case in cases if case.role == "embedding"), None)
         if tied and table is not None:
-            head = next(case for case in found if case.role == "head")
+            head = next(case for case in cases if case.role == "head")
             return replace(table, role="tied_embedding", op=head.op)
         order = ("head", "embedding", "branch_end", "branch_norm", "branch_gate")
-        return min(found, key=lambda case: order.index(case.role) if case.role in order else len(order))
+        return min(cases, key=lambda case: order.index(case.role) if case.role in order else len(order))
 
     def _of_use(self, parameter: Parameter, op: Op, use: Use) -> Case:
         case = Case(parameter, self._role(parameter, op, use), op, use, around=self._around)
@@ -146,9 +162,13 @@ class _Reader:
             case = replace(case, partner=self._partner(op))
         if case.role in ("norm_scale", "branch_norm") and "add" in use.steps:
             case = replace(case, offset=1.0)
-        if use.role in MAPS:
-            part = use.role if use.role in ("query", "key", "value") else attention_part(self._trace, op)
-            blocks = tuple(op.detail.get("blocks", ())) if use.role == "weight" else ()
+        if use.role in MAP_USES:
+            part = (
+                str(use.role)
+                if use.role in (UseRole.QUERY, UseRole.KEY, UseRole.VALUE)
+                else attention_part(self._trace, op)
+            )
+            blocks = tuple(op.detail.get("blocks", ())) if use.role == UseRole.WEIGHT else ()
             case = replace(case, part=None if blocks else part, blocks=blocks)
         if op.index in self._ends and case.role in ("branch_end", "branch_norm", "branch_gate"):
             join, ends = self._ends[op.index]
@@ -156,26 +176,26 @@ class _Reader:
         return case
 
     def _role(self, parameter: Parameter, op: Op, use: Use) -> str:
-        if use.role in MAPS:
+        if use.role in MAP_USES:
             return self._map_role(parameter, op, use)
-        if use.role in ("bias", "state_bias"):
+        if use.role in (UseRole.BIAS, UseRole.STATE_BIAS):
             return self._bias_role(op, use)
-        if use.role == "shift":
+        if use.role == UseRole.SHIFT:
             return self._shift_role(parameter, op, use)
         return self._simple_role(op, use)
 
     def _simple_role(self, op: Op, use: Use) -> str:
-        if use.role == "table":
+        if use.role == UseRole.TABLE:
             return self._table_role(op)
-        if use.role == "scale":
+        if use.role == UseRole.SCALE:
             return self._scale_role(op)
-        if use.role == "operand":
-            return "token" if op.kind == "parameter" else "other"
-        return use.role
+        if use.role == UseRole.OPERAND:
+            return "token" if op.kind == OpKind.PARAMETER else "other"
+        return str(use.role)
 
     def _map_role(self, parameter: Parameter, op: Op, use: Use) -> str:
-        if op.kind == "attention_block":
-            ends = use.role == "output" and op.index in self._ends
+        if op.kind == OpKind.ATTENTION_BLOCK:
+            ends = use.role == UseRole.OUTPUT and op.index in self._ends
             return "branch_end" if ends else "weight"
         if op.index in self._heads:
             return "head"
@@ -186,31 +206,33 @@ class _Reader:
             return "relative"
         if op.inputs:
             return "embedding"
-        return "position" if self._trace.after(op, ("add", "shift"), ("slice", "dropout")) is not None else "embedding"
+        return "position" if self._trace.after(op, {OpKind.ADD, OpKind.SHIFT}, MOVING) is not None else "embedding"
 
     def _scale_role(self, op: Op) -> str:
         ends = op.index in self._ends
-        if op.kind in WEIGHT_KINDS:
+        if op.kind in WEIGHTED:
             return "magnitude"
-        if op.kind == "norm" or self._follows_norm(op):
+        if op.kind == OpKind.NORM or self._follows_norm(op):
             return "branch_norm" if ends else "norm_scale"
         return "branch_gate" if ends else "gate"
 
     def _follows_norm(self, op: Op) -> bool:
-        return any(source.kind == "norm" for source in self._trace.feeds(op)[:1])
+        return any(source.kind == OpKind.NORM for source in self._trace.feeds(op)[:1])
 
     def _bias_role(self, op: Op, use: Use) -> str:
-        if op.kind == "recurrent":
-            return "gate_bias" if use.role == "bias" else "state_bias"
+        if op.kind == OpKind.RECURRENT:
+            return "gate_bias" if use.role == UseRole.BIAS else "state_bias"
         if _sets_a_time_scale(self._trace, op):
             return "other"
         return "head_bias" if op.index in self._heads else "bias"
 
     def _shift_role(self, parameter: Parameter, op: Op, use: Use) -> str:
-        if op.kind == "norm":
+        if op.kind == OpKind.NORM:
             return "norm_shift"
         source = next(iter(self._trace.feeds(op)), None)
-        if source is not None and (source.kind == "norm" or (source.kind == "scale" and self._follows_norm(source))):
+        if source is not None and (
+            source.kind == OpKind.NORM or (source.kind == OpKind.SCALE and self._follows_norm(source))
+        ):
             return "norm_shift" if _is_vector(parameter, use) else "position"
         if _feeds_scores(self._trace, op):
             return "relative"
@@ -222,37 +244,34 @@ class _Reader:
 
     def _partner(self, op: Op) -> str | None:
         """The table of tokens whose rows a position table's are added to; None where the sum has other terms."""
-        if op.kind == "shift":
+        if op.kind == OpKind.SHIFT:
             return self._tokens(op, op)
-        joined = self._trace.after(op, ("add",), ("slice", "dropout"))
+        joined = self._trace.after(op, {OpKind.ADD}, MOVING)
         sources = () if joined is None else self._trace.feeds(joined)
         return next((path for source in sources if (path := self._tokens(source, op))), None)
 
     def _tokens(self, source: Op, table: Op) -> str | None:
         """The table that an op's values come from by way of what keeps them apart, other than the one asked about."""
-        steps = ("slice", "dropout", "elementwise", "scale", "norm", "add", "shift")
-        found = (
-            source if source.kind == "embedding" else self._trace.before(source, ("embedding", *WEIGHT_KINDS), steps)
-        )
-        if found is None or found.index == table.index:
+        tables = source if source.kind == OpKind.EMBEDDING else self._trace.before(source, WEIGHTED, TOKENS)
+        if tables is None or tables.index == table.index:
             return None
-        return next((use.path for use in found.uses if use.role == "table"), None)
+        return next((use.path for use in tables.uses if use.role == UseRole.TABLE), None)
 
 
 def _heads(trace: Trace) -> set[int]:
     """Maps that the outputs lead back to without a norm, an add or an attention between."""
-    found: set[int] = set()
-    ends = [index for place, index in enumerate(trace.outputs) if place == 0 or not trace.followers[index]]
+    heads: set[int] = set()
+    ends = [index for number, index in enumerate(trace.outputs) if number == 0 or not trace.followers[index]]
     queue, seen = list(ends), set(ends)
     while queue:
         op = trace.ops[queue.pop()]
-        if op.kind in ("linear", "conv", "conv_transpose", "bilinear"):
-            found.add(op.index)
-        elif op.kind in OUTWARD or (op.kind == "add" and len(op.inputs) == 1):
+        if op.kind in STRETCH_MAPS:
+            heads.add(op.index)
+        elif op.kind in HEAD_STEPS or (op.kind == OpKind.ADD and len(op.inputs) == 1):
             fresh = [source for source in op.inputs if source >= 0 and source not in seen]
             seen.update(fresh)
             queue += fresh
-    return found
+    return heads
 
 
 def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
@@ -261,13 +280,13 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
     queue, seen = [join.branch], {join.branch}
     while queue:
         op = trace.ops[queue.pop()]
-        if op.kind in WEIGHT_KINDS or op.kind in ("norm", "scale"):
-            if op.kind != "norm" or op.uses:
+        if op.kind in WEIGHTED or op.kind in (OpKind.NORM, OpKind.SCALE):
+            if op.kind != OpKind.NORM or op.uses:
                 yield op.index
                 continue
             if _scaled_norm(trace, op):
                 continue
-        if op.kind in (*WALKED, "add", "norm") and op.index not in joins:
+        if op.kind in BRANCH_STEPS and op.index not in joins:
             fresh = [source for source in op.inputs if source > join.stream and source not in seen]
             seen.update(fresh)
             queue += fresh
@@ -275,24 +294,24 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
 
 def _scaled_norm(trace: Trace, op: Op) -> bool:
     """Whether a norm without parameters is followed by a scale that has them."""
-    return any(reader.kind == "scale" for reader in trace.follows(op))
+    return any(reader.kind == OpKind.SCALE for reader in trace.follows(op))
 
 
 def _sets_a_time_scale(trace: Trace, op: Op) -> bool:
     """Whether what an op gives goes through a softplus into products: the steps of a state-space model."""
-    found = trace.after(op, ("activation", *WEIGHT_KINDS), ("slice", "dropout"))
-    if found is None or found.detail.get("nonlinearity") != "softplus":
+    follower = trace.after(op, WEIGHTED | {OpKind.ACTIVATION}, MOVING)
+    if follower is None or follower.detail.get("nonlinearity") != "softplus":
         return False
-    return any(reader.kind in ("mul", "scale", "elementwise") for reader in trace.follows(found))
+    return any(reader.kind in (OpKind.MUL, OpKind.SCALE, OpKind.ELEMENTWISE) for reader in trace.follows(follower))
 
 
 def _fills_features(trace: Trace, source: Op | None, parameter: Parameter, added: Use) -> bool:
     """Whether a parameter holds one number for each feature that a map gives, in whatever shape."""
-    for use in () if source is None else source.used("weight"):
+    for use in () if source is None else source.used(UseRole.WEIGHT):
         if use.layout is not None:
-            made = use.layout.extent(trace.by_path[use.path].shape, "out")
+            features = use.layout.extent(trace.by_path[use.path].shape, "out")
             stack = 1 if added.layout is None else added.layout.extent(parameter.shape, "stack")
-            return math.prod(parameter.shape) == made * stack
+            return math.prod(parameter.shape) == features * stack
     return False
 
 
@@ -304,23 +323,22 @@ def _is_vector(parameter: Parameter, use: Use) -> bool:
 
 def _feeds_scores(trace: Trace, op: Op) -> bool:
     """Whether what an op gives is added to attention scores."""
-    steps = ("slice", "activation", "scale", "elementwise", "concat", "add", "shift", "mul")
-    found = trace.after(op, ("softmax", "attention", *WEIGHT_KINDS, "norm", "matmul"), steps)
-    if found is None or found.kind not in ("softmax", "attention"):
+    follower = trace.after(op, SCORE_ENDS, ATTENTION_OPERAND)
+    if follower is None or follower.kind not in (OpKind.SOFTMAX, OpKind.ATTENTION):
         return False
-    if found.kind == "softmax":
+    if follower.kind == OpKind.SOFTMAX:
         return True
-    return len(found.inputs) > 3 and found.inputs[3] in _reach(trace, op, found)
+    return len(follower.inputs) > 3 and follower.inputs[3] in _reach(trace, op, follower)
 
 
 def _reach(trace: Trace, op: Op, until: Op) -> set[int]:
-    found, queue = {op.index}, [op]
+    reached, queue = {op.index}, [op]
     while queue:
         for reader in trace.follows(queue.pop()):
-            if reader.index < until.index and reader.index not in found:
-                found.add(reader.index)
+            if reader.index < until.index and reader.index not in reached:
+                reached.add(reader.index)
                 queue.append(reader)
-    return found
+    return reached
 
 
 def fan_in_of(case: Case) -> float:

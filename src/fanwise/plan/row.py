@@ -176,10 +176,10 @@ def checked_text(value: object, *, name: str) -> str:
     return value
 
 
-def placed(error: Exception, place: str) -> TypeError | ValueError:
+def placed(error: Exception, where: str) -> TypeError | ValueError:
     """The same complaint with the place where it arose, as one of the two kinds that callers expect."""
     kind = TypeError if isinstance(error, TypeError) else ValueError
-    return kind(f"{place}: {error}")
+    return kind(f"{where}: {error}")
 
 
 def _layout_along(layout: Layout | None, axes: tuple[int, ...]) -> Layout | None:

@@ -116,7 +116,7 @@ def visible_guides(chart: LineChart, scales: Scales, direction: Direction) -> li
     """The guides at an x or at a y that lie inside the picture, each with its place."""
     scale = scales[direction == "y"]
     guides = [(scale.place(guide.value), guide) for guide in chart.guides if guide.axis == direction]
-    return [(place, guide) for place, guide in guides if place is not None and 0 <= place <= 1]
+    return [(position, guide) for position, guide in guides if position is not None and 0 <= position <= 1]
 
 
 def number(value: float, *, digits: int = 4) -> str:

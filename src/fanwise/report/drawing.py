@@ -176,7 +176,7 @@ def _curves(chart: LineChart, scales: Scales, slots: dict[str, int], height: int
 def _curve(series: Series, key: Key, scales: Scales, height: int) -> Curve:
     places = course(series, scales).T
     shown = np.flatnonzero(np.isfinite(places).all(axis=1)).tolist()
-    pairs = [_pair(place, height) for place in places]
+    pairs = [_pair(position, height) for position in places]
     return Curve(
         key=key,
         path="".join(_strokes(pairs)),
@@ -188,11 +188,11 @@ def _curve(series: Series, key: Key, scales: Scales, height: int) -> Curve:
     )
 
 
-def _pair(place: NDArray[np.float64], height: int) -> str:
+def _pair(position: NDArray[np.float64], height: int) -> str:
     """A point of the path; empty where nothing is drawn."""
-    if np.isnan(place).any():
+    if np.isnan(position).any():
         return ""
-    left, up = np.clip(place, -3, 4)
+    left, up = np.clip(position, -3, 4)
     return f"{_short(left * WIDTH)} {_short((1 - up) * height)}"
 
 
@@ -204,8 +204,8 @@ def _strokes(pairs: Sequence[str]) -> Iterator[str]:
             yield f"M{' '.join(points)}{'z' if len(points) == 1 else ''}"
 
 
-def _cross(place: NDArray[np.float64]) -> tuple[float, float]:
-    left, up = np.clip(place, 0, 1).tolist()
+def _cross(position: NDArray[np.float64]) -> tuple[float, float]:
+    left, up = np.clip(position, 0, 1).tolist()
     return left, up
 
 

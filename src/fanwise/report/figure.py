@@ -34,8 +34,8 @@ def write_figure(charts: Sequence[LineChart], path: str | Path) -> Path:
     rows = -(-len(charts) // COLUMNS)
     with mpl.rc_context({"svg.hashsalt": "fanwise", "svg.fonttype": "none", "font.size": 9.0, "grid.alpha": 0.25}):
         figure = Figure(figsize=(WIDTH * min(len(charts), COLUMNS), HEIGHT * rows), layout="constrained")
-        for place, chart in enumerate(charts, start=1):
-            _draw(chart, figure.add_subplot(rows, min(len(charts), COLUMNS), place))
+        for number, chart in enumerate(charts, start=1):
+            _draw(chart, figure.add_subplot(rows, min(len(charts), COLUMNS), number))
         figure.savefig(target, dpi=200, metadata={"Date": None} if target.suffix.lower() == ".svg" else None)
     return target
 

@@ -40,18 +40,18 @@ class Stop:
 def place_levels(chart: LineChart, scales: Scales, size: Size) -> tuple[Level, ...]:
     """The guides at a y, each with its label above or below it, at the end or the start: where it covers least."""
     guides = visible_guides(chart, scales, "y")
-    lines = [np.array([[0, 1], [place, place]]) for place, _ in guides]
+    lines = [np.array([[0, 1], [position, position]]) for position, _ in guides]
     courses = lines + [course(series, scales) for series in chart.series]
     placed: tuple[Level, ...] = ()
-    for place, guide in guides:
-        choices = _choices(1 - place, guide.label, size)
+    for position, guide in guides:
+        choices = _choices(1 - position, guide.label, size)
         placed += (min(choices, key=lambda choice: _covered(choice, size, courses, placed)),)
     return placed
 
 
 def place_stops(chart: LineChart, scales: Scales) -> tuple[Stop, ...]:
     """The guides at an x, from the left."""
-    visible = ((place, guide.label) for place, guide in visible_guides(chart, scales, "x"))
+    visible = ((position, guide.label) for position, guide in visible_guides(chart, scales, "x"))
     return tuple(Stop(left, label) for left, label in sorted(visible))
 
 

@@ -77,19 +77,19 @@ def _plot(chart: LineChart, width: int) -> list[Line]:
     return lines + [((" " * (margin + 1) + line, "muted"),) for line in _foot(chart, scales, room)]
 
 
-def _row(place: float) -> int:
-    return int(np.clip(round((1 - place) * (ROWS - 1)), 0, ROWS - 1))
+def _row(position: float) -> int:
+    return int(np.clip(round((1 - position) * (ROWS - 1)), 0, ROWS - 1))
 
 
-def _column(place: float, room: int) -> int:
-    return int(np.clip(round(place * (room - 1)), 0, room - 1))
+def _column(position: float, room: int) -> int:
+    return int(np.clip(round(position * (room - 1)), 0, room - 1))
 
 
 def _names(chart: LineChart, scales: Scales) -> dict[int, Span]:
     """Names of curves and guides, by row: that of the last point, or the nearest one that is free."""
     names: dict[int, Span] = {}
-    for place, name, style in _ends(chart, scales):
-        free = min(set(range(ROWS)) - set(names), key=lambda row: abs(row - _row(place)), default=0)
+    for position, name, style in _ends(chart, scales):
+        free = min(set(range(ROWS)) - set(names), key=lambda row: abs(row - _row(position)), default=0)
         names[free] = (cut(plain(name), WIDEST_NAME), style)
     return names
 
@@ -99,16 +99,16 @@ def _ends(chart: LineChart, scales: Scales) -> Iterator[tuple[float, str, str]]:
     for i, series in enumerate(chart.series):
         _, ups = course(series, scales)
         yield max(ups[np.isfinite(ups)][-1:], default=0.0), f"{series.name} {_end(series)}", f"curve{i}"
-    for place, guide in visible_guides(chart, scales, "y"):
-        yield place, guide.label, "muted"
+    for position, guide in visible_guides(chart, scales, "y"):
+        yield position, guide.label, "muted"
 
 
 def _guides(chart: LineChart, scales: Scales, room: int) -> Cells:
     cells: Cells = {}
-    for place, _ in visible_guides(chart, scales, "y"):
-        cells |= {(_row(place), column): ("┈", "muted") for column in range(room)}
-    for place, _ in visible_guides(chart, scales, "x"):
-        cells |= {(row, _column(place, room)): ("┊", "muted") for row in range(ROWS)}
+    for position, _ in visible_guides(chart, scales, "y"):
+        cells |= {(_row(position), column): ("┈", "muted") for column in range(room)}
+    for position, _ in visible_guides(chart, scales, "x"):
+        cells |= {(row, _column(position, room)): ("┊", "muted") for row in range(ROWS)}
     return cells
 
 

@@ -42,7 +42,7 @@ def words(
     sizes = checked_shape(shape)
     part = checked_box(box, sizes)
     target = checked_target(part, np.dtype(np.uint32), out)
-    _draw(target, as_key(key), None, part, sizes, threads)
+    write(target, as_key(key), None, box=part, shape=sizes, threads=threads)
     return target
 
 
@@ -202,16 +202,25 @@ def constant(
     The arguments, the result and the errors are those of `normal`.
     """
     form = as_format(dtype)
-    number = checked_number(value, name="value")
-    if abs(number) > form.largest:
-        raise ValueError(f"value = {number} is more than {form.name} can hold ({form.largest:.4g})")
-    if number and abs(number) < form.smallest / 2:
-        raise ValueError(f"value = {number} would be stored as 0 in {form.name}")
+    number = checked_constant(form, checked_number(value, name="value"))
     sizes = checked_shape(shape)
     part = checked_box(box, sizes)
     target = checked_target(part, form.dtype(), out)
     target[...] = number
     return target
+
+
+def checked_constant(form: Format, value: float) -> float:
+    """A finite number, once a format can hold it.
+
+    Raises:
+        ValueError: it is too large, or would be stored as 0.
+    """
+    if abs(value) > form.largest:
+        raise ValueError(f"value = {value} is more than {form.name} can hold ({form.largest:.4g})")
+    if value and abs(value) < form.smallest / 2:
+        raise ValueError(f"value = {value} would be stored as 0 in {form.name}")
+    return value
 
 
 def _fill(
@@ -228,15 +237,25 @@ def _fill(
     part = checked_box(box, sizes)
     stream = as_key(key)
     target = checked_target(part, form.dtype(), out)
-    _draw(target, stream, law, part, sizes, threads)
+    write(target, stream, law, box=part, shape=sizes, threads=threads)
     return target
 
 
-def _draw(target: Array, key: Key, law: Law | None, box: Box, shape: Shape, threads: int | None) -> None:
-    """Writes a box of values (of words where `law` is None) by the kernel, or by its definition where there is none."""
+def write(target: Array, key: Key, law: Law | None, *, box: Box, shape: Shape, threads: int | None = None) -> None:
+    """Writes a box of a law's values by the kernel, or by its definition where there is none.
+
+    Args:
+        target: array of the box's shape that `checked_target` let pass.
+        key: the stream.
+        law: what the words become; None for the words themselves.
+        box: which elements, inside `shape`.
+        shape: global shape of the parameter.
+        threads: how many to use at most, all that this process may use by default.
+    """
     count = None if threads is None else checked_count(threads, name="threads")
-    if target.size and not native.fill(target, key.philox(), law, box, shape=shape, threads=count):
-        define(target, key.philox(), law, box, shape)
+    stream = key.philox()
+    if target.size and not native.fill(target, stream, law, box, shape=shape, threads=count):
+        define(target, stream, law, box, shape)
 
 
 def define(target: Array, stream: PhiloxKey, law: Law | None, box: Box, shape: Shape) -> None:

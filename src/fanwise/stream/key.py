@@ -43,8 +43,10 @@ class Key:
     domain: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", _checked_seed(self.seed))
-        _check_text(path=self.path, domain=self.domain)
+        if type(self.seed) is not int or not 0 <= self.seed < SEED_LIMIT:
+            object.__setattr__(self, "seed", _checked_seed(self.seed))
+        _check_text("path", self.path)
+        _check_text("domain", self.domain)
 
     def child(self, name: str) -> "Key":
         """Key of the parameter `name` below this one: the paths are joined by a dot.
@@ -53,7 +55,7 @@ class Key:
             TypeError: `name` is not a str.
             ValueError: `name` is empty, which would be this key again.
         """
-        _check_text(name=name)
+        _check_text("name", name)
         if not name:
             raise ValueError("name must not be empty: Key.child('') would be the same stream again")
         return Key(self.seed, f"{self.path}.{name}" if self.path else name, self.domain)
@@ -63,7 +65,7 @@ class Key:
 
         A derived stream never meets a parameter's own stream, whatever the paths are called.
         """
-        _check_text(domain=domain)
+        _check_text("domain", domain)
         if not domain:
             raise ValueError("domain must not be empty: '' is the stream of the parameter's own elements")
         return Key(self.seed, self.path, f"{self.domain}/{domain}" if self.domain else domain)
@@ -137,7 +139,6 @@ def _checked_seed(seed: object) -> int:
     return value
 
 
-def _check_text(**named: object) -> None:
-    for name, value in named.items():
-        if not isinstance(value, str):
-            raise TypeError(f"{name} = {value!r} is not a str")
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} = {value!r} is not a str")

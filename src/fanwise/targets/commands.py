@@ -9,11 +9,11 @@ from fanwise.calibrate.result import Calibration
 from fanwise.check.mending import Mending
 from fanwise.check.report import Report
 from fanwise.plan.plan import Plan
-from fanwise.targets.asked import Asked
+from fanwise.targets.resolved import Asked
 
 
 class Commands(Protocol):
-    """The module ``commands`` of an adapter. Each function builds what is asked for, anew."""
+    """The module ``cli.commands`` of an adapter. Each function builds what is asked for, anew."""
 
     WEIGHTS: tuple[str, ...]
     """How the names of files end to which it writes weights."""
@@ -73,4 +73,4 @@ def commands(framework: str) -> Commands:
     Raises:
         ImportError: the framework is missing; the message names the extra.
     """
-    return cast(Commands, importlib.import_module(f"fanwise.{framework}.commands"))
+    return cast(Commands, importlib.import_module(f"fanwise.{framework}.cli.commands"))

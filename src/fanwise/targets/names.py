@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from fanwise.visiting import ModelError
+from fanwise.graph.visitor import ModelError
 
 FORMS = "expected file.py:factory, package.module:factory, hf:ConfigClass(name=value, ...) or a config.json"
 NAME_FORMS = "expected file.py:name or package.module:name"
@@ -35,9 +35,9 @@ def loaded(targets: Mapping[str, str]) -> dict[str, ModuleType]:
     """
     modules: dict[str, ModuleType] = {}
     for what, target in targets.items():
-        place, _ = _parted(target, what)
-        if place not in modules:
-            modules[place] = _module(f"{what} {target!r}", place)
+        module_name, _ = _parted(target, what)
+        if module_name not in modules:
+            modules[module_name] = _module(f"{what} {target!r}", module_name)
     return modules
 
 
@@ -53,12 +53,12 @@ def named(target: str, modules: Mapping[str, ModuleType] | None = None, *, what:
         ModelError: the file or package raised an error of its own.
         ValueError: a name of no known form, or one that does not exist.
     """
-    place, name = _parted(target, what)
-    module = (loaded({what: target}) if modules is None else modules)[place]
+    module_name, name = _parted(target, what)
+    module = (loaded({what: target}) if modules is None else modules)[module_name]
     if name not in vars(module):
-        made = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        factories = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise ValueError(
-            f"{what} {target!r}: {place} has no {name!r}; it has {', '.join(made[:12]) or 'nothing to call'}"
+            f"{what} {target!r}: {module_name} has no {name!r}; it has {', '.join(factories[:12]) or 'nothing to call'}"
         )
     return vars(module)[name]
 
@@ -70,8 +70,8 @@ def called(target: str, value: Callable[[], _T], *, what: str = "target") -> _T:
         ModelError: it raised an error of its own.
         ValueError: it takes arguments.
     """
-    told = f"{what} {target!r}"
-    return guarded(told, without_arguments(told, value))
+    label = f"{what} {target!r}"
+    return guarded(label, without_arguments(label, value))
 
 
 @contextmanager
@@ -83,13 +83,13 @@ def prints_on_stderr() -> Iterator[None]:
 
 def _parted(target: str, what: str) -> tuple[str, str]:
     """File or package, and name."""
-    place, _, name = target.rpartition(":")
-    if not place or not name.isidentifier():
+    module_name, _, name = target.rpartition(":")
+    if not module_name or not name.isidentifier():
         raise ValueError(f"{what} {target!r}: {FORMS if what == 'target' else NAME_FORMS}")
-    return place, name
+    return module_name, name
 
 
-def guarded(told: str, call: Callable[[], _T]) -> _T:
+def guarded(label: str, call: Callable[[], _T]) -> _T:
     """What foreign code returns.
 
     Raises:
@@ -98,14 +98,14 @@ def guarded(told: str, call: Callable[[], _T]) -> _T:
     try:
         return call()
     except (Exception, SystemExit) as error:
-        raise ModelError(f"{told} cannot be built: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{label} cannot be built: {type(error).__name__}: {error}") from error
 
 
-def _module(told: str, place: str) -> ModuleType:
-    return _from_file(told, Path(place)) if place.endswith(".py") else _from_package(told, place)
+def _module(label: str, module_name: str) -> ModuleType:
+    return _from_file(label, Path(module_name)) if module_name.endswith(".py") else _from_package(label, module_name)
 
 
-def without_arguments(told: str, value: Callable[[], _T]) -> Callable[[], _T]:
+def without_arguments(label: str, value: Callable[[], _T]) -> Callable[[], _T]:
     """The function, where it can be called without arguments.
 
     Raises:
@@ -114,37 +114,37 @@ def without_arguments(told: str, value: Callable[[], _T]) -> Callable[[], _T]:
     try:
         inspect.signature(value).bind()
     except TypeError as error:
-        raise ValueError(f"{told}: expected a factory that takes no arguments, {error}") from None
+        raise ValueError(f"{label}: expected a factory that takes no arguments, {error}") from None
     except ValueError:  # built-in, without a signature
         pass
     return value
 
 
-def _from_package(told: str, name: str) -> ModuleType:
+def _from_package(label: str, name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
-        raise ValueError(f"{told}: {FORMS}")
+        raise ValueError(f"{label}: {FORMS}")
     _look_up_first(Path.cwd())
     try:
-        return guarded(told, lambda: importlib.import_module(name))
+        return guarded(label, lambda: importlib.import_module(name))
     except ModelError as error:
         missing = error.__cause__
         if isinstance(missing, ModuleNotFoundError) and f"{name}.".startswith(f"{missing.name}."):
-            raise ValueError(f"{told}: no module {missing.name!r}") from None
+            raise ValueError(f"{label}: no module {missing.name!r}") from None
         raise
 
 
-def _from_file(told: str, path: Path) -> ModuleType:
+def _from_file(label: str, path: Path) -> ModuleType:
     if not path.is_file():
-        raise ValueError(f"{told}: no file {str(path)!r}")
+        raise ValueError(f"{label}: no file {str(path)!r}")
     name = path.stem if path.stem not in sys.modules else f"fanwise target {path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"{told}: {str(path)!r} is no Python file")
+        raise ValueError(f"{label}: {str(path)!r} is no Python file")
     module = importlib.util.module_from_spec(spec)
     load = spec.loader.exec_module
     _look_up_first(path.absolute().parent)
     with _registered(name, module):
-        guarded(told, lambda: load(module))
+        guarded(label, lambda: load(module))
     return module
 
 

@@ -21,6 +21,7 @@ from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
 from fanwise.laws.initializers import from_config, initializer, to_config
 from fanwise.laws.layout import Layout
+from fanwise.laws.resolve import resolve
 from fanwise.plan.toml import layout_config, layout_of, plain
 from fanwise.stream.arguments import checked_choice, checked_number
 from fanwise.stream.box import Box, Shape, checked_shape
@@ -232,14 +233,14 @@ def drawn(
     form = stream.format_of(dtype)
     law.moments(shape, layout=layout)  # raises what does not fit
     plain = None if tf.executing_eagerly() else _plain(law, shape, layout)
-    place: dict[str, Any] = {"box": box, "dtype": form.name}
+    where: dict[str, Any] = {"box": box, "dtype": form.name}
     match plain:
         case Uniform():
-            return stream.uniform(key, shape, bound=plain.bound, **place)
+            return stream.uniform(key, shape, bound=plain.bound, **where)
         case Normal():
-            return stream.normal(key, shape, std=plain.std, **place)
+            return stream.normal(key, shape, std=plain.std, **where)
         case TruncatedNormal():
-            return stream.truncated_normal(key, shape, std=plain.std, low=plain.low, high=plain.high, **place)
+            return stream.truncated_normal(key, shape, std=plain.std, low=plain.low, high=plain.high, **where)
         case Zeros() | Ones() | Constant():
             number = law((), dtype=form.name)  # raises what the dtype cannot hold
             return tf.fill((box or Box.whole(shape)).shape, tf.constant(number, form.name))
@@ -250,8 +251,7 @@ def _plain(law: Initializer, shape: Shape, layout: Layout | None) -> Initializer
     """The law without fans that this one is for a shape; None for a law of matrices or of parts."""
     if not isinstance(law, VarianceScaling):
         return law
-    known = Layout.default(len(shape)) if layout is None else layout
-    return law.law(known.fans(shape)) if known.fused is None else None
+    return resolve(law, shape, layout) if layout is None or layout.fused is None else None
 
 
 def _static(shape: ShapeOf) -> Shape:

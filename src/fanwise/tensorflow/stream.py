@@ -177,7 +177,7 @@ def drawn(key: KeyLike, shape: ShapeLike, law: Law, *, form: Format, box: Box | 
     by_kernel = tf.executing_eagerly() or not (isinstance(law.centred, Scaled) and part.size)
     if by_kernel:
         target = fill.checked_target(part, form.dtype(), None)
-        fill._draw(target, stream, law, part, sizes, None)
+        fill.write(target, stream, law, box=part, shape=sizes)
         return tf.convert_to_tensor(target)
     return values(_words(stream.philox(), part, sizes), law, form)
 
@@ -194,14 +194,14 @@ def values(drawn_words: tf.Tensor, law: Law, form: Format) -> tf.Tensor:
     if not isinstance(scaled, Scaled):
         raise TypeError(f"law = {law!r} has no integer map")
     working = tf.as_dtype(form.working)
-    found = tf.cast(_integers(scaled)(drawn_words), working) * tf.constant(scaled.unit, working)
+    values_drawn = tf.cast(_integers(scaled)(drawn_words), working) * tf.constant(scaled.unit, working)
     if law.mean:
-        found = _apart(found, scaled.unit, working) + tf.constant(law.mean, working)
+        values_drawn = _apart(values_drawn, scaled.unit, working) + tf.constant(law.mean, working)
     if not math.isinf(law.low):
-        found = tf.maximum(found, tf.constant(law.low, working))
+        values_drawn = tf.maximum(values_drawn, tf.constant(law.low, working))
     if not math.isinf(law.high):
-        found = tf.minimum(found, tf.constant(law.high, working))
-    return tf.cast(found, form.name)
+        values_drawn = tf.minimum(values_drawn, tf.constant(law.high, working))
+    return tf.cast(values_drawn, form.name)
 
 
 def _apart(product: tf.Tensor, unit: float, working: tf.DType) -> tf.Tensor:
@@ -226,10 +226,10 @@ def _normal_integers(drawn_words: tf.Tensor) -> tf.Tensor:
     tail = tf.bitwise.bitwise_or(tf.bitwise.bitwise_and(drawn_words * 2, _int(_LOW)), _int(1))
     row = 31 - _exponent(tail)
     y = tf.bitwise.bitwise_and(tf.bitwise.left_shift(tail, row + 1), _int(_LOW)) - (1 << 31)
-    found = tf.gather(_int(_COEFFICIENTS[7]), row)
+    value = tf.gather(_int(_COEFFICIENTS[7]), row)
     for coefficients in _COEFFICIENTS[6::-1]:
-        found = tf.bitwise.right_shift(found * y, _int(32)) + tf.gather(_int(coefficients), row)
-    return tf.where(drawn_words >= (1 << 31), -found, found)
+        value = tf.bitwise.right_shift(value * y, _int(32)) + tf.gather(_int(coefficients), row)
+    return tf.where(drawn_words >= (1 << 31), -value, value)
 
 
 def _exponent(number: tf.Tensor) -> tf.Tensor:

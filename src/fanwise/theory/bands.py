@@ -14,7 +14,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fanwise.theory import forward
+from fanwise.graph.kinds import LINEAR_MAPS, RERUNNABLE
+from fanwise.graph.op import OpKind
+from fanwise.theory.rules import FORWARD
 from fanwise.theory.samples import HERE, Rows, likeness, second
 from fanwise.theory.walk import Here, Walk
 
@@ -46,15 +48,15 @@ def scatters(walk: Walk) -> tuple[float, ...]:
     Args:
         walk: a propagation that is done.
     """
-    found: list[Scatter] = []
+    scatter_by_op: list[Scatter] = []
     for here in walk.seen:
-        scale = _RULES.get(here.op.kind, _follows)(walk, here, [_of(found, i) for i in here.op.inputs])
-        found.append(Scatter(scale, 0.0 if here.op.kind == "norm" else _of_units(walk, here)))
-    return tuple(one.total for one in found)
+        scale = _RULES.get(here.op.kind, _follows)(walk, here, [_of(scatter_by_op, i) for i in here.op.inputs])
+        scatter_by_op.append(Scatter(scale, 0.0 if here.op.kind == OpKind.NORM else _of_units(walk, here)))
+    return tuple(scatter.total for scatter in scatter_by_op)
 
 
-def _of(found: list[Scatter], index: int) -> Scatter:
-    return found[index] if index >= 0 else Scatter()
+def _of(scatter_by_op: list[Scatter], index: int) -> Scatter:
+    return scatter_by_op[index] if index >= 0 else Scatter()
 
 
 def _of_units(walk: Walk, here: Here) -> float:
@@ -90,32 +92,29 @@ def _nothing(walk: Walk, here: Here, sources: list[Scatter]) -> float:
 def _follows(walk: Walk, here: Here, sources: list[Scatter]) -> float:
     """Each source's scale, by how much the output follows it."""
     return sum(
-        _slope(walk, here, place) ** 2 * source.scale for place, source in enumerate(sources) if source.scale > 0
+        _slope(walk, here, operand) ** 2 * source.scale for operand, source in enumerate(sources) if source.scale > 0
     )
 
 
-def _slope(walk: Walk, here: Here, place: int) -> float:
+def _slope(walk: Walk, here: Here, operand: int) -> float:
     """D ln E y^2 / d ln E x^2 by one of the sources."""
-    rule, before = forward.RULES.get(here.op.kind), second(walk.rows[here.op.index][HERE])
-    if rule is None or here.op.kind not in FUNCTIONS or not before > 0:
+    rule, before = FORWARD.get(here.op.kind), second(walk.rows[here.op.index][HERE])
+    if rule is None or here.op.kind not in RERUNNABLE or not before > 0:
         return 1.0
-    sources = tuple(rows * (1 + NUDGE) if i == place else rows for i, rows in enumerate(here.sources))
+    sources = tuple(rows * (1 + NUDGE) if i == operand else rows for i, rows in enumerate(here.sources))
     after: Rows | None = rule(walk, Here(here.op, sources, here.laws))
     if after is None:
         return 1.0
     return math.log(second(after[HERE]) / before) / (2 * math.log1p(NUDGE))
 
 
-FUNCTIONS = ("activation", "elementwise", "add", "mul", "scale", "shift", "concat", "pool", "slice")
-"""Kinds of ops whose rule can be asked again with another source."""
-
 Rule: TypeAlias = Callable[[Walk, Here, list[Scatter]], float]
 
 _RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        **dict.fromkeys(("linear", "conv", "conv_transpose", "bilinear", "recurrent"), _maps),
-        **dict.fromkeys(("embedding", "parameter", "norm", "softmax"), _nothing),
-        **dict.fromkeys(("attention", "attention_block"), _average),
-        "matmul": _product,
+        **dict.fromkeys(LINEAR_MAPS - {OpKind.ATTENTION_BLOCK}, _maps),
+        **dict.fromkeys((OpKind.EMBEDDING, OpKind.PARAMETER, OpKind.NORM, OpKind.SOFTMAX), _nothing),
+        **dict.fromkeys((OpKind.ATTENTION, OpKind.ATTENTION_BLOCK), _average),
+        OpKind.MATMUL: _product,
     }
 )

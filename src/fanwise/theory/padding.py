@@ -12,8 +12,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fanwise.graph.kinds import CONVOLUTIONS
+from fanwise.graph.op import Op, OpKind
 from fanwise.stream.box import Shape
-from fanwise.trace import Op
 
 Profile: TypeAlias = tuple[NDArray[np.float64], ...]
 """For each spatial axis, the second moment at each place over its mean; () where nothing is known: even."""
@@ -57,12 +58,12 @@ class Axis:
     def taps(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """For each tap the coarse places where it falls on a fine one, and those."""
         coarse = np.arange(self.few)
-        found = []
+        taps = []
         for tap in range(self.window):
             fine = coarse * self.step + tap * self.apart - self.begin
             inside = (fine >= 0) & (fine < self.many)
-            found.append((coarse[inside], fine[inside]))
-        return found
+            taps.append((coarse[inside], fine[inside]))
+        return taps
 
 
 def forward(op: Op, read: Shape, kernel: Shape, profile: Profile = ()) -> Passage:
@@ -83,35 +84,35 @@ def forward(op: Op, read: Shape, kernel: Shape, profile: Profile = ()) -> Passag
         >>> round(forward(op, (1, 1, 5), (3,)).share, 4)      # 13 of 15 taps
         0.8667
     """
-    return _passage(axes_of(op, read, kernel), profile, to_fine=op.kind == "conv_transpose")
+    return _passage(axes_of(op, read, kernel), profile, to_fine=op.kind == OpKind.CONV_TRANSPOSE)
 
 
 def backward(op: Op, read: Shape, kernel: Shape, profile: Profile = ()) -> Passage:
     """From the gradient at what a convolution gives to that at what it reads; `profile` is of the former."""
-    return _passage(axes_of(op, read, kernel), profile, to_fine=op.kind != "conv_transpose")
+    return _passage(axes_of(op, read, kernel), profile, to_fine=op.kind != OpKind.CONV_TRANSPOSE)
 
 
 def axes_of(op: Op, read: Shape, kernel: Shape) -> tuple[Axis, ...]:
     """The spatial axes of a convolution; () for anything else."""
     dims = len(kernel)
-    if op.kind not in ("conv", "conv_transpose") or not dims or min(len(read), len(op.shape)) <= dims:
+    if op.kind not in CONVOLUTIONS or not dims or min(len(read), len(op.shape)) <= dims:
         return ()
     each = {name: _each(op.detail.get(name, 1), dims) for name in ("stride", "dilation")}
     first = -dims if op.axis < -1 else -dims - 1  # channels stand before the window's axes, or last
-    found = []
+    axes = []
     for i, window in enumerate(kernel):
         before, after = read[first + i], op.shape[first + i]
-        few, many = (before, after) if op.kind == "conv_transpose" else (after, before)
+        few, many = (before, after) if op.kind == OpKind.CONV_TRANSPOSE else (after, before)
         axis = Axis(few, many, window, each["stride"][i], each["dilation"][i], 0)
-        found.append(replace(axis, begin=_begin(op, axis, i, dims)))
-    return tuple(found)
+        axes.append(replace(axis, begin=_begin(op, axis, i, dims)))
+    return tuple(axes)
 
 
 def resized(profile: Profile, shape: Shape) -> Profile:
     """The profile over axes of other lengths: neighbours averaged or repeated."""
     if len(profile) != len(shape) or not all(shape):
         return ()
-    return tuple(_resized(one, size) for one, size in zip(profile, shape, strict=True))
+    return tuple(_resized(along, size) for along, size in zip(profile, shape, strict=True))
 
 
 def mixed(parts: Sequence[tuple[float, Profile]], shape: Shape) -> Profile:
@@ -121,19 +122,19 @@ def mixed(parts: Sequence[tuple[float, Profile]], shape: Shape) -> Profile:
     total = sum(size for size, _ in parts) or 1.0
     even = tuple(np.ones(size) for size in shape)
     fitted = [(size / total, resized(profile, shape) or even) for size, profile in parts]
-    return tuple(np.sum([share * one[axis] for share, one in fitted], axis=0) for axis in range(len(shape)))
+    return tuple(np.sum([share * spread[axis] for share, spread in fitted], axis=0) for axis in range(len(shape)))
 
 
 def _passage(axes: tuple[Axis, ...], profile: Profile, *, to_fine: bool) -> Passage:
     share = alike = 1.0
-    found = []
+    profiles = []
     for i, axis in enumerate(axes):
         size = axis.few if to_fine else axis.many
         even = profile[i] if len(profile) == len(axes) and len(profile[i]) == size else np.ones(size)
         mean, pairs, after = _along(axis, even, to_fine=to_fine)
         share, alike = share * mean, alike * pairs
-        found.append(after)
-    return Passage(share, alike, tuple(found))
+        profiles.append(after)
+    return Passage(share, alike, tuple(profiles))
 
 
 def _along(axis: Axis, even: NDArray[np.float64], *, to_fine: bool) -> tuple[float, float, NDArray[np.float64]]:
@@ -150,29 +151,29 @@ def _along(axis: Axis, even: NDArray[np.float64], *, to_fine: bool) -> tuple[flo
     return mean / whole, min(pairs / mean, 1.0), after / mean
 
 
-def _resized(one: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    if len(one) == size:
-        return one
-    if len(one) > size:
-        found = np.array([part.mean() for part in np.array_split(one, size)])
+def _resized(along: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    if len(along) == size:
+        return along
+    if len(along) > size:
+        values = np.array([part.mean() for part in np.array_split(along, size)])
     else:
-        found = one[np.arange(size) * len(one) // size]
-    return np.asarray(found / (found.mean() or 1.0))
+        values = along[np.arange(size) * len(along) // size]
+    return np.asarray(values / (values.mean() or 1.0))
 
 
-def _begin(op: Op, axis: Axis, place: int, dims: int) -> int:
+def _begin(op: Op, axis: Axis, axis_index: int, dims: int) -> int:
     """Zeros before the first fine place: a number, a word, or pairs as those of `lax.conv_general_dilated`."""
     padding, reach = op.detail.get("padding", 0), (axis.window - 1) * axis.apart
     if isinstance(padding, str):
         total = max((axis.few - 1) * axis.step + reach + 1 - axis.many, 0)
         return {"same": total // 2, "causal": reach}.get(padding.lower(), 0)
     if isinstance(padding, Sequence) and len(padding) == dims and all(isinstance(pair, Sequence) for pair in padding):
-        low = int(padding[place][0])
-        return reach - low if op.kind == "conv_transpose" else low
-    return _each(padding, dims)[place]
+        low = int(padding[axis_index][0])
+        return reach - low if op.kind == OpKind.CONV_TRANSPOSE else low
+    return _each(padding, dims)[axis_index]
 
 
 def _each(value: object, dims: int) -> tuple[int, ...]:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(int(one) for one in value) if len(value) == dims else (int(value[0]),) * dims
+        return tuple(int(number) for number in value) if len(value) == dims else (int(value[0]),) * dims
     return (int(str(value)),) * dims

@@ -1,7 +1,7 @@
 """What the moments should be at each op of a trace, without running it: signals forward, gradients backward.
 
 Every op's output is represented by a sample of its values at two places of an example and in another example
-(`samples`); `forward` and `backward` hold the rule of each kind of op.
+(`samples`); `rules` holds the rule of each kind of op.
 """
 
 import math
@@ -11,11 +11,15 @@ from functools import partial
 
 import numpy as np
 
-from fanwise.theory import backward, bands, forward
+from fanwise.graph.op import OpKind
+from fanwise.graph.trace import Trace
+from fanwise.graph.visitor import Visitor
+from fanwise.theory import bands
+from fanwise.theory.gradients import gradients as carried_back
+from fanwise.theory.rules import FORWARD
+from fanwise.theory.rules.pointwise import probed
 from fanwise.theory.samples import HERE, SAMPLES, Likeness, Rows, likeness, normal_rows, second
 from fanwise.theory.walk import Given, Here, Walk
-from fanwise.trace import Trace
-from fanwise.visiting import Visitor
 
 __all__ = ["SAMPLES", "Given", "Propagation", "propagate"]
 
@@ -79,7 +83,7 @@ def propagate(
             rows = _output(walk, here, unruled)
             factor = visitor.after(op, partial(second, rows[HERE]))
             walk.keep(here, rows if factor is None else rows * factor)
-        back = () if gradients is None else backward.gradients(walk, gradients)
+        back = () if gradients is None else carried_back(walk, gradients)
         wander = () if gradients is None else bands.scatters(walk)
     return _told(walk, (wander, back), unruled)
 
@@ -92,29 +96,29 @@ def _alike(trace: Trace, size: float) -> dict[int, Given]:
 
 def _output(walk: Walk, here: Here, unruled: list[int]) -> Rows:
     """A sample of what an op gives: by its rule; else by its own function; else what it reads."""
-    rule = forward.RULES.get(here.op.kind)
-    found = None if rule is None else rule(walk, here)
-    if found is not None:
-        return found
+    rule = FORWARD.get(here.op.kind)
+    rows = None if rule is None else rule(walk, here)
+    if rows is not None:
+        return rows
     walk.doubt(here.op)
-    found = forward.probed(here)
-    if found is not None:
+    rows = probed(here)
+    if rows is not None:
         walk.measured[here.op.index] = None
-        return found
+        return rows
     unruled.append(here.op.index)
     if not here.sources:
         return normal_rows(Likeness(1.0), "unknown", here.op.index)
-    halved = here.op.kind == "mul"  # by a constant that is not known: the cosine and sine of rotary positions halve
+    halved = here.op.kind == OpKind.MUL  # by a constant that is not known: rotary cosines and sines halve
     return here.first * math.sqrt(0.5) if halved else here.first
 
 
 def _told(walk: Walk, more: tuple[tuple[float, ...], tuple[float, ...]], unruled: list[int]) -> Propagation:
-    found = [likeness(rows) for rows in walk.rows]
+    moments = [likeness(rows) for rows in walk.rows]
     return Propagation(
-        tuple(one.here for one in found),
+        tuple(moment.here for moment in moments),
         tuple(float(rows[HERE].mean()) for rows in walk.rows),
-        tuple(_share(one.elsewhere, one.here) for one in found),
-        tuple(_share(one.another, one.here) for one in found),
+        tuple(_share(moment.elsewhere, moment.here) for moment in moments),
+        tuple(_share(moment.another, moment.here) for moment in moments),
         *more,
         tuple(walk.assumed),
         tuple(walk.measured),
@@ -133,8 +137,8 @@ class _Sampled:
     sources: tuple[Rows, ...]
     sure: tuple[bool, ...]
 
-    def __call__(self, place: int) -> float:
-        return second(self.sources[place][HERE])
+    def __call__(self, operand: int) -> float:
+        return second(self.sources[operand][HERE])
 
-    def known(self, place: int) -> bool:
-        return self.sure[place]
+    def known(self, operand: int) -> bool:
+        return self.sure[operand]

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fanwise.graph.op import Op, Use, UseRole
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.theory.samples import (
@@ -23,7 +24,6 @@ from fanwise.theory.samples import (
     normal_rows,
 )
 from fanwise.theory.walk import Here, Walk
-from fanwise.trace import Op, Use
 
 MOST_STEPS = 24
 """Steps that are unrolled; a state that has not settled by then changes slowly."""
@@ -76,12 +76,12 @@ def unrolled(walk: Walk, here: Here) -> Unrolled | None:
     if kind not in CELLS or not here.sources or not layers:
         return None
     length = sequence_length(here)
-    found: Unrolled | None = None
+    last: Unrolled | None = None
     rows = here.first
     for number, layer in enumerate(layers):
-        found = _layer(walk, here, rows, (kind, number, layer, length, found))
-        rows = found.states
-    return found
+        last = _layer(walk, here, rows, (kind, number, layer, length, last))
+        rows = last.states
+    return last
 
 
 def sequence_length(here: Here) -> int:
@@ -92,8 +92,8 @@ def sequence_length(here: Here) -> int:
 
 def _layers(op: Op) -> list[tuple[Use, Use, tuple[Use, ...]]]:
     """The maps of the input and of the state of each layer, with its biases; the second direction is like the first."""
-    inputs, states = op.used("weight"), op.used("recurrent")
-    biases = (*op.used("bias"), *op.used("state_bias"))
+    inputs, states = op.used(UseRole.WEIGHT), op.used(UseRole.RECURRENT)
+    biases = (*op.used(UseRole.BIAS), *op.used(UseRole.STATE_BIAS))
     step = 2 if op.detail.get("bidirectional") else 1
     each = len(biases) // max(len(inputs), 1)
     pairs = list(zip(inputs, states, strict=False))
@@ -148,12 +148,12 @@ def _offset(walk: Walk, biases: tuple[Use, ...], laws: Mapping[str, Initializer]
     for use in biases:
         law = laws.get(use.path)
         if isinstance(law, Blocks) and gate < len(law.laws):
-            found = law.laws[gate].moments((walk.trace.by_path[use.path].shape[0] // len(law.laws),))
+            moments = law.laws[gate].moments((walk.trace.by_path[use.path].shape[0] // len(law.laws),))
         elif law is not None:
-            found = law.moments(walk.trace.by_path[use.path].shape)
+            moments = law.moments(walk.trace.by_path[use.path].shape)
         else:
             continue
-        total = total + found.mean + found.std * fresh("bias", use.path, gate)
+        total = total + moments.mean + moments.std * fresh("bias", use.path, gate)
     return total
 
 
@@ -178,15 +178,15 @@ def _gates(
 ) -> Gates:
     """Pre-activations: each gate has weights of its own, which it uses at every step."""
     kind, variances, offsets, when = about
-    found: list[Rows] = []
+    gates: list[Rows] = []
     for gate in range(GATES[kind]):
         name = (*paths, gate)
         entered = math.sqrt(variances[0][gate]) * walk.through(f"{paths[0]}/{gate}", read[0], *name, "in", *when)
         stayed = math.sqrt(variances[1][gate]) * walk.through(f"{paths[1]}/{gate}", read[1], *name, "state", *when)
         if kind == "gru" and gate == 2:
-            return (*found, entered + offsets[gate], stayed)
-        found.append(entered + stayed + offsets[gate])
-    return tuple(found)
+            return (*gates, entered + offsets[gate], stayed)
+        gates.append(entered + stayed + offsets[gate])
+    return tuple(gates)
 
 
 def _some_step(states: list[Rows], name: int) -> Rows:
@@ -243,25 +243,25 @@ def input_gradients(walk: Walk, run: Unrolled, at_states: Sequence[Values], name
         at_states: a sample of dL/dh for each step.
         name: of the op.
     """
-    found = list(at_states)
+    at_inputs = list(at_states)
     here: Unrolled | None = run
     number = 0
     while here is not None:
-        found = _layer_gradients(walk, here, found, (name, number))
+        at_inputs = _layer_gradients(walk, here, at_inputs, (name, number))
         here, number = here.below, number + 1
-    return found
+    return at_inputs
 
 
 def _layer_gradients(walk: Walk, run: Unrolled, at_states: list[Values], name: tuple[object, int]) -> list[Values]:
     from_later, at_cell = np.zeros(SAMPLES), np.zeros(SAMPLES)
-    found: list[Values] = []
+    at_inputs: list[Values] = []
     for time in range(len(run.steps) - 1, -1, -1):
         slopes, at_cell, direct = _step_gradient(run.kind, run.steps[time], at_states[time] + from_later, at_cell)
         entered = slopes[: GATES[run.kind]]
-        found.append(_carried(walk, run.variances[0], entered, ("back", "in", *name, time)))
+        at_inputs.append(_carried(walk, run.variances[0], entered, ("back", "in", *name, time)))
         stayed = _carried(walk, run.variances[1], _of_state(run.kind, slopes), ("back", "state", *name, time))
         from_later = direct + stayed
-    return found[::-1]
+    return at_inputs[::-1]
 
 
 def _carried(walk: Walk, variances: tuple[float, ...], slopes: list[Values], name: tuple[object, ...]) -> Values:

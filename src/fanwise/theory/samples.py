@@ -111,9 +111,9 @@ def rearranged(rows: Rows, *name: object, back: bool = False) -> Rows:
     order = np.roll(_orders()[number % ORDERS], number // ORDERS % SAMPLES)
     if not back:
         return rows[:, order]
-    found = np.empty_like(rows)
-    found[:, order] = rows
-    return found
+    undone = np.empty_like(rows)
+    undone[:, order] = rows
+    return undone
 
 
 def one_place(rows: Rows) -> Rows:

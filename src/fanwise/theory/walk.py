@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fanwise.graph.kinds import KEEPS_PLACES
+from fanwise.graph.op import INPUT, Op, OpKind, Use
+from fanwise.graph.trace import Trace
 from fanwise.laws.base import Initializer, Moments
 from fanwise.laws.composite import Blocks
 from fanwise.stream.box import Shape
-from fanwise.theory.averaging import Attended
 from fanwise.theory.padding import Profile, mixed
 from fanwise.theory.samples import (
     ANOTHER,
@@ -26,7 +28,7 @@ from fanwise.theory.samples import (
     one_place,
     second,
 )
-from fanwise.trace import INPUT, KEEPING, Op, Trace, Use
+from fanwise.theory.softmax_average import Attended
 
 USES = 4
 """Earlier uses of one weight that a further use is held against."""
@@ -74,9 +76,9 @@ class Here:
         """A sample of the first thing that it reads."""
         return self.sources[0]
 
-    def read(self, place: int) -> Shape:
+    def read(self, operand: int) -> Shape:
         """The shape in which it reads one of its inputs; its own where that is not known."""
-        return self.op.reads[place] if place < len(self.op.reads) else self.op.shape
+        return self.op.reads[operand] if operand < len(self.op.reads) else self.op.shape
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Walk:
 
     def sources(self, op: Op) -> tuple[Rows, ...]:
         """Samples of what an op reads; one place each where its shape has no more."""
-        return tuple(self._source(op, place, source) for place, source in enumerate(op.inputs))
+        return tuple(self._source(op, operand, source) for operand, source in enumerate(op.inputs))
 
     def sure(self, op: Op) -> tuple[bool, ...]:
         """Which of an op's sources stand on no assumption; a normalisation ends a doubt."""
@@ -123,7 +125,7 @@ class Walk:
     def keep(self, here: Here, rows: Rows) -> None:
         """Remembers what an op gives."""
         doubtful = here.op.index in self.assumed or not all(self.sure(here.op))
-        self.doubts.append(doubtful and here.op.kind != "norm")
+        self.doubts.append(doubtful and here.op.kind != OpKind.NORM)
         self.seen.append(here)
         self.rows.append(rows)
         self.profiles.setdefault(here.op.index, self._kept_profile(here))
@@ -139,13 +141,13 @@ class Walk:
 
     def _kept_profile(self, here: Here) -> Profile:
         """That of what was read: functions of each value, norms and pools keep the places."""
-        if here.op.kind not in KEEPING and here.op.kind != "slice":
+        if here.op.kind not in KEEPS_PLACES:
             return ()
         parts = [
             (second(rows[HERE]), self.profile(source))
             for source, rows in zip(here.op.inputs, here.sources, strict=True)
         ]
-        chosen = parts if here.op.kind in ("add", "concat") else parts[:1]
+        chosen = parts if here.op.kind in (OpKind.ADD, OpKind.CONCAT) else parts[:1]
         return mixed(chosen, self.spatial(here.op.index))
 
     def doubt(self, op: Op) -> None:
@@ -162,8 +164,8 @@ class Walk:
 
     def vector(self, use: Use, laws: Mapping[str, Initializer]) -> Values | None:
         """A sample of a parameter's values, one a feature, the same wherever it is asked for."""
-        found = self.moments(use, laws)
-        return None if found is None else found.mean + found.std * fresh("parameter", use.path)
+        moments = self.moments(use, laws)
+        return None if moments is None else moments.mean + moments.std * fresh("parameter", use.path)
 
     def rows_of(self, use: Use, laws: Mapping[str, Initializer], features: int) -> Rows | None:
         """A sample of a parameter that is read as data: one value a feature, or one a feature and place."""
@@ -172,9 +174,9 @@ class Walk:
             return None
         if math.prod(self.trace.by_path[use.path].shape) <= max(features, 1):
             return np.stack([here, here, here])
-        found = self.moments(use, laws)
-        spread, mean = (0.0, 0.0) if found is None else (found.std, found.mean)
-        others = [mean + spread * fresh("parameter", use.path, place) for place in (ELSEWHERE, ANOTHER)]
+        moments = self.moments(use, laws)
+        spread, mean = (0.0, 0.0) if moments is None else (moments.std, moments.mean)
+        others = [mean + spread * fresh("parameter", use.path, row) for row in (ELSEWHERE, ANOTHER)]
         return np.stack([here, *others])
 
     def map_variance(self, use: Use, laws: Mapping[str, Initializer]) -> tuple[float, float]:
@@ -193,13 +195,13 @@ class Walk:
         if law is None:
             return [(1, 1.0, 0.0)]
         if not _fits(use, shape) or use.layout is None:
-            found, fan_in = law.moments(shape), float(math.prod(shape[1:]))
-            return [(1, (use.ratio * found.std) ** 2 * fan_in, use.ratio * found.mean * fan_in)]
+            moments_of_all, fan_in = law.moments(shape), float(math.prod(shape[1:]))
+            return [(1, (use.ratio * moments_of_all.std) ** 2 * fan_in, use.ratio * moments_of_all.mean * fan_in)]
         blocks = use.layout.blocks(shape)
         each = law.laws if isinstance(law, Blocks) and len(law.laws) == len(blocks) else (law,) * len(blocks)
         found_blocks = []
-        for (box, layout), one in zip(blocks, each, strict=True):
-            moments, fan_in = one.moments(box.shape, layout=layout), float(layout.fans(box.shape).fan_in)
+        for (box, layout), block_law in zip(blocks, each, strict=True):
+            moments, fan_in = block_law.moments(box.shape, layout=layout), float(layout.fans(box.shape).fan_in)
             outputs = layout.extent(box.shape, "out")
             found_blocks.append((outputs, (use.ratio * moments.std) ** 2 * fan_in, use.ratio * moments.mean * fan_in))
         return found_blocks
@@ -214,7 +216,7 @@ class Walk:
             limit of large width, with these covariances.
         """
         before = self.passes.setdefault(path, [])
-        finite = all(np.isfinite(entered).all() for entered in (rows, *(one.entered for one in before)))
+        finite = all(np.isfinite(entered).all() for entered in (rows, *(earlier.entered for earlier in before)))
         left = _conditioned(rows, before, name) if before and finite else normal_rows(likeness(rows), *name)
         self.passes[path] = [*before[1 - USES :], _Pass(rows, left)]
         return left
@@ -230,15 +232,15 @@ class Walk:
         op = self.trace.ops[index]
         return max(op.size // max(op.shape[0] * self.features(op), 1), 1) if op.shape else 1
 
-    def _source(self, op: Op, place: int, source: int) -> Rows:
+    def _source(self, op: Op, operand: int, source: int) -> Rows:
         if source == INPUT:
-            rank = op.inputs[:place].count(INPUT)
+            rank = op.inputs[:operand].count(INPUT)
             numbers = op.detail.get("given", ())
             number = numbers[rank] if rank < len(numbers) else 0
             rows = self.given.get(number, Given()).rows(number)
         else:
             rows = self.rows[source]
-        flat = place < len(op.reads) and len(op.reads[place]) <= 2 and len(op.shape) <= 2
+        flat = operand < len(op.reads) and len(op.reads[operand]) <= 2 and len(op.shape) <= 2
         return one_place(rows) if flat else rows
 
 
@@ -248,8 +250,8 @@ def _fits(use: Use, shape: Shape) -> bool:
 
 def _conditioned(rows: Rows, before: Sequence[_Pass], name: tuple[object, ...]) -> Rows:
     """Normal values with the covariance of `rows` with themselves and with what the weights were used on before."""
-    entered = np.concatenate([one.entered for one in before])
-    left = np.concatenate([one.left for one in before])
+    entered = np.concatenate([earlier.entered for earlier in before])
+    left = np.concatenate([earlier.left for earlier in before])
     own = likeness(rows)
     among = np.array(
         [[own.here, own.elsewhere, own.another], [own.elsewhere, own.here, own.another], [own.another] * 2 + [own.here]]

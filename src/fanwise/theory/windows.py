@@ -38,12 +38,12 @@ def largest(rows: Rows, count: int, name: object, *, left: bool) -> Rows:
     near = _correlation(ordered, alike.elsewhere)
     far = min(_correlation(ordered, alike.another), near)
     shared, own = fresh(name, "all"), [fresh(name, "example", i) for i in (0, 1)]
-    found = []
+    rows_out = []
     for row, example in enumerate((0, 0, 1)):
         centre = math.sqrt(far) * shared + math.sqrt(near - far) * own[example]
         drawn = np.random.default_rng([row, count]).standard_normal((min(count, MOST), SAMPLES))
-        found.append(_placed(ordered, (centre + math.sqrt(1 - near) * drawn).max(axis=0)))
-    return np.stack([found[0], found[1] if left else found[0], found[2]])
+        rows_out.append(_placed(ordered, (centre + math.sqrt(1 - near) * drawn).max(axis=0)))
+    return np.stack([rows_out[0], rows_out[1] if left else rows_out[0], rows_out[2]])
 
 
 def chance_of_largest(values: Values, count: int) -> Values:

@@ -1,6 +1,6 @@
 """fanwise for PyTorch: plan every parameter of a model, put the plan's numbers into it, verify them.
 
-`fanwise.torch.init` is a drop-in for `torch.nn.init`.
+`fanwise.torch.init.functions` is a drop-in for `torch.nn.init`.
 """
 
 from importlib.util import find_spec
@@ -9,16 +9,16 @@ if find_spec("torch") is None:
     raise ImportError("fanwise.torch needs PyTorch: python -m pip install 'fanwise[torch]'")
 
 from fanwise.torch import init
-from fanwise.torch.applying import Undefined, apply, materialize
-from fanwise.torch.asserting import assert_healthy
-from fanwise.torch.calibrating import calibrate
-from fanwise.torch.checking import check
-from fanwise.torch.fixing import Mending, fix
-from fanwise.torch.held import parameters
-from fanwise.torch.manifests import manifest, verify
-from fanwise.torch.memory import read, write
-from fanwise.torch.planning import plan
-from fanwise.torch.run import Inputs, ModelError, Visitor, run
+from fanwise.torch.api.assert_healthy import assert_healthy
+from fanwise.torch.api.calibrate import calibrate
+from fanwise.torch.api.check import check
+from fanwise.torch.api.fix import Mending, fix
+from fanwise.torch.api.plan import plan
+from fanwise.torch.trace.provenance import parameters
+from fanwise.torch.trace.run import Inputs, ModelError, Visitor, run
+from fanwise.torch.weights.apply import Undefined, apply, materialize
+from fanwise.torch.weights.manifest import manifest, verify
+from fanwise.torch.weights.read_write import read, write
 
 __all__ = [
     "Inputs",

@@ -1,0 +1,1 @@
+"""What a framework must be for fanwise, and what all adapters share."""

@@ -1,0 +1,5 @@
+"""`python -m fanwise.cli`."""
+
+from fanwise.cli.app import main
+
+main()

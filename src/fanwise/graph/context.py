@@ -1,0 +1,192 @@
+"""What stands around a parameter in the model: the branch it lies on, the stack, and the nonlinearity before it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from fanwise.graph.kinds import BRANCH_STEPS, LINEAR_MAPS, TRANSPARENT
+from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
+from fanwise.graph.residual import Join
+from fanwise.graph.trace import Trace
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A residual branch.
+
+    Args:
+        join: where it meets its stream.
+        ops: indices of its ops.
+        depth: maps on the longest way through it.
+        ends: its last maps.
+        normed: whether a normalisation stands between its last maps and the join.
+        width: features of the stream, 0 where it has no map.
+    """
+
+    join: Join
+    ops: frozenset[int]
+    depth: int
+    ends: frozenset[int]
+    normed: bool
+    width: int
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The blocks along one residual stream.
+
+    Args:
+        kind: "alone", or "encoder" and "decoder" where the branches of one stream read the end of the other.
+        joins: of this stream.
+        others: joins of the other stack, 0 where it stands alone.
+    """
+
+    kind: str
+    joins: int
+    others: int = 0
+
+
+class Surroundings:
+    """Answers about a trace, each found once.
+
+    Args:
+        trace: of a run.
+        heads: indices of the maps that make the outputs.
+    """
+
+    def __init__(self, trace: Trace, heads: frozenset[int] = frozenset()) -> None:
+        self.trace = trace
+        self._heads = heads
+
+    def is_head(self, op: Op | None) -> bool:
+        """Whether an op makes the model's outputs."""
+        return op is not None and op.index in self._heads
+
+    def branch(self, op: Op | None) -> Branch | None:
+        """The innermost branch on which an op lies, None where it lies on none."""
+        return None if op is None else self._branch_of.get(op.index)
+
+    def stack(self, join: Join) -> Stack:
+        """The stack that a join belongs to."""
+        return self._stacks[join.op]
+
+    @cached_property
+    def deepest(self) -> Stack | None:
+        """The stack with the most joins, a decoder before others; None in a model without joins."""
+        return max(self._stacks.values(), key=lambda stack: (stack.kind == "decoder", stack.joins), default=None)
+
+    def activation(self, op: Op | None) -> Op | None:
+        """The nonlinearity that feeds an op, None where another op stands between or there is none."""
+        return None if op is None else self.trace.before(op, {OpKind.ACTIVATION}, TRANSPARENT)
+
+    def reads_input(self, op: Op | None) -> bool:
+        """Whether an op reads the model's input itself, moved or dropped out at most."""
+        while op is not None and op.inputs:
+            source = op.inputs[0]
+            if source == INPUT:
+                return True
+            op = self.trace.ops[source] if self.trace.ops[source].kind in TRANSPARENT else None
+        return False
+
+    def map_of(self, op: Op | None) -> tuple[Use, Parameter] | None:
+        """The first linear map of an op, None where it has none."""
+        uses = () if op is None else op.uses
+        found = next((use for use in uses if use.role in (UseRole.WEIGHT, UseRole.QUERY, UseRole.OUTPUT)), None)
+        return None if found is None else (found, self.trace.by_path[found.path])
+
+    @cached_property
+    def _branch_of(self) -> Mapping[int, Branch]:
+        found: dict[int, Branch] = {}
+        for branch in sorted(map(self._branch, self.trace.joins), key=lambda branch: branch.join.stream):
+            found.update(dict.fromkeys(branch.ops, branch))
+        return found
+
+    def _branch(self, join: Join) -> Branch:
+        ops = self._members(join)
+        ends, normed = self._ends(join)
+        widths = (_features(self.trace.ops[end]) for end in ends)
+        return Branch(join, ops, self._depth(ops, join), ends, normed, max(widths, default=0))
+
+    def _members(self, join: Join) -> frozenset[int]:
+        """The ops that lead to the join, younger than the stream."""
+        found: set[int] = set()
+        queue = [join.branch]
+        while queue:
+            here = queue.pop()
+            if here > join.stream and here not in found:
+                found.add(here)
+                queue.extend(self.trace.ops[here].inputs)
+        return frozenset(found)
+
+    def _depth(self, ops: frozenset[int], join: Join) -> int:
+        depths: dict[int, int] = {}
+        for index in sorted(ops):
+            op = self.trace.ops[index]
+            before = max((depths.get(source, 0) for source in op.inputs), default=0)
+            depths[index] = before + _map_count(op)
+        return depths.get(join.branch, 0)
+
+    def _ends(self, join: Join) -> tuple[frozenset[int], bool]:
+        ends, normed, seen = set(), False, {join.branch}
+        queue = [join.branch]
+        while queue:
+            op = self.trace.ops[queue.pop()]
+            normed = normed or op.kind == OpKind.NORM
+            if op.kind in LINEAR_MAPS:
+                ends.add(op.index)
+            elif op.kind in BRANCH_STEPS:
+                fresh = {source for source in op.inputs if source > join.stream} - seen
+                seen |= fresh
+                queue += fresh
+        return frozenset(ends), normed
+
+    @cached_property
+    def _stacks(self) -> Mapping[int, Stack]:
+        streams = list(_streams(self.trace))
+        encoders = {i: self._encoder(i, streams) for i in range(len(streams))}
+        decoders = {encoder: i for i, encoder in encoders.items() if encoder is not None}
+        found: dict[int, Stack] = {}
+        for i, joins in enumerate(streams):
+            stack = Stack("alone", len(joins))
+            if encoders[i] is not None:
+                stack = Stack("decoder", len(joins), len(streams[encoders[i] or 0]))
+            elif i in decoders:
+                stack = Stack("encoder", len(joins), len(streams[decoders[i]]))
+            found.update((join.op, stack) for join in joins)
+        return found
+
+    def _encoder(self, which: int, streams: list[list[Join]]) -> int | None:
+        """The other stream whose end the branches of this one read, though this one does not start from it."""
+        mine = streams[which]
+        start, end = self.trace.ancestors(mine[0].stream), self.trace.ancestors(mine[-1].op)
+        found = [
+            i
+            for i, joins in enumerate(streams)
+            if i != which
+            and joins[-1].op in end - start
+            and mine[0].stream not in (*self.trace.ancestors(joins[-1].op), INPUT)
+        ]
+        return max(found, key=lambda i: streams[i][-1].op, default=None)
+
+
+def _streams(trace: Trace) -> Iterator[list[Join]]:
+    """The joins of each stream: those with one beginning and one total, numbered on."""
+    open_streams: list[list[Join]] = []
+    for join in trace.joins:
+        peers = [s for s in open_streams if (s[0].first, s[0].total, len(s)) == (join.first, join.total, join.depth)]
+        if join.depth and peers:
+            peers[0].append(join)
+        else:
+            open_streams.append([join])
+    yield from open_streams
+
+
+def _map_count(op: Op) -> int:
+    """Linear maps one after the other in an op: projections and output of an attention block are two."""
+    if op.kind not in LINEAR_MAPS or not op.uses:
+        return 0
+    return 2 if op.kind == OpKind.ATTENTION_BLOCK else 1
+
+
+def _features(op: Op) -> int:
+    return op.shape[op.axis] if op.shape else 0

@@ -1,0 +1,262 @@
+"""What several ops mean together: normalisations written by hand, maps stored fused, attention written out.
+
+An adapter passes its raw trace through `recognised` once; what reads the trace then sees a "norm" where the model
+multiplied by an inverse root mean square, and blocks where one matrix holds Q, K and V.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from fanwise.graph.kinds import AFTER_SOFTMAX, ATTENTION_OPERAND, BEFORE_SOFTMAX, ELEMENTWISE, MOVING, STATISTIC
+from fanwise.graph.op import Op, OpKind, Use, UseRole
+from fanwise.graph.trace import Trace
+from fanwise.laws.layout import Fused, Layout
+
+STATISTIC_STEPS = 8
+"""How many ops may stand between a reduction and the product with its inverse root."""
+
+
+def recognised(trace: Trace) -> Trace:
+    """The trace with what is written by hand named, and with fused maps told in the layouts."""
+    named = replace(trace, ops=tuple(_named(trace, op) for op in trace.ops))
+    blocks = fused_blocks(named)
+    return replace(named, ops=tuple(_with_blocks(named, op, blocks.get(op.index)) for op in named.ops))
+
+
+LENGTHS = ("norm", "vector_norm", "linalg_vector_norm", "linalg_norm", "std")
+"""Reductions that grow as their input does, so that a quotient by one is a normalisation."""
+
+
+def _named(trace: Trace, op: Op) -> Op:
+    """A product of a tensor and of a statistic of itself is a normalisation; less its mean, it is still itself."""
+    if _centred_from(trace, op) is not None:
+        return replace(op, kind=OpKind.ELEMENTWISE, detail={**op.detail, "centred": True})
+    if op.kind not in (OpKind.MUL, OpKind.ELEMENTWISE) or len(op.inputs) != 2:
+        return op
+    for values, statistic in (op.inputs, op.inputs[::-1]):
+        if values >= 0 and statistic >= 0 and _is_statistic(trace, statistic, values):
+            source = _centred_from(trace, trace.ops[values])
+            inputs = (values if source is None else source,)
+            reads = (op.reads[op.inputs.index(values)],) if op.reads else ()
+            detail = {**op.detail, "norm": "by hand", "centred": source is not None}
+            return replace(op, kind=OpKind.NORM, inputs=inputs, reads=reads, detail=detail)
+    return op
+
+
+def _centred_from(trace: Trace, op: Op) -> int | None:
+    """What a mean over its own values was taken from, None where an op is no such difference."""
+    if op.kind != OpKind.ADD or op.detail.get("minus") != 1 or len(op.inputs) != 2:
+        return None
+    values, mean = op.inputs
+    found = mean >= 0 and trace.ops[mean].kind == OpKind.REDUCE and trace.ops[mean].inputs == (values,)
+    return values if found else None
+
+
+def _is_statistic(trace: Trace, statistic: int, values: int) -> bool:
+    small, large = trace.ops[statistic], trace.ops[values]
+    length = small.kind == OpKind.REDUCE and small.name in LENGTHS
+    if not (small.kind == OpKind.ELEMENTWISE or length) or not small.shape or small.size >= large.size:
+        return False
+    origins = _origins(trace, large)
+    frontier = [(statistic, False)]
+    for _ in range(STATISTIC_STEPS):
+        frontier = list(_before(trace, frontier))
+        if any(seen and source in origins for source, seen in frontier):
+            return True
+    return False
+
+
+def _before(trace: Trace, frontier: Iterable[tuple[int, bool]]) -> Iterator[tuple[int, bool]]:
+    """What feeds a statistic's ops, and whether a reduction stands between."""
+    for here, reduced in frontier:
+        if here >= 0 and _is_pointwise(trace, trace.ops[here]):
+            for source in trace.ops[here].inputs:
+                yield source, reduced or trace.ops[here].kind == OpKind.REDUCE
+
+
+def _is_pointwise(trace: Trace, op: Op) -> bool:
+    return op.kind in STATISTIC or _centred_from(trace, op) is not None
+
+
+def _origins(trace: Trace, op: Op) -> set[int]:
+    """The op, and what it was made of value by value."""
+    found: set[int] = set()
+    while True:
+        found.add(op.index)
+        source = _centred_from(trace, op)
+        if source is None and op.kind in (OpKind.ELEMENTWISE, OpKind.SCALE) and len(op.inputs) == 1:
+            source = op.inputs[0]
+        if source is None or source < 0:
+            return found if source is None else found | {source}
+        op = trace.ops[source]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One of the maps that a weight holds.
+
+    Args:
+        first: its first feature.
+        count: how many features.
+        piece: which slice of the output it belongs to, an index into `Blocks.slices`.
+    """
+
+    first: int
+    count: int
+    piece: int
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The maps that one weight op's output is cut into.
+
+    Args:
+        blocks: in the order of the features.
+        slices: the ops that cut them out.
+    """
+
+    blocks: tuple[Block, ...]
+    slices: tuple[int, ...]
+
+
+def fused_blocks(trace: Trace) -> Mapping[int, Blocks]:
+    """For each weight op whose output is only used in parts that partition its features: those parts.
+
+    Parts that are concatenated again (the rotated part of a query and its rest) are no maps of their own.
+    """
+    slices: dict[int, list[Op]] = {}
+    for op in trace.ops:
+        if op.kind == OpKind.SLICE:
+            for root in (op.detail["root"], *op.detail.get("peers", ())):
+                slices.setdefault(int(root), []).append(op)
+    found = {root: _blocks(trace, root, cuts) for root, cuts in slices.items()}
+    found |= {op.detail["root"]: _halves(op) for op in trace.ops if "halves" in op.detail}
+    return {root: blocks for root, blocks in found.items() if blocks is not None}
+
+
+def _blocks(trace: Trace, root: int, cuts: Sequence[Op]) -> Blocks | None:
+    source = cuts[0].inputs[0]
+    first = [op for op in cuts if op.inputs[0] == source]
+    whole = trace.ops[root].shape[trace.ops[root].axis]
+    pieces = {tuple(op.detail["runs"]): op for op in first}
+    runs = sorted((start, count, i) for i, piece in enumerate(pieces) for start, count in piece)
+    if sum(count for _, count, _ in runs) != whole or any(a + n != b for (a, n, _), (b, _, _) in _pairs(runs)):
+        return None
+    others = [op for op in trace.follows(trace.ops[source]) if op.kind != OpKind.SLICE]
+    if others or _meet_again(trace, list(pieces.values())):
+        return None
+    blocks = tuple(Block(start, count, piece) for start, count, piece in runs)
+    return Blocks(blocks, tuple(op.index for op in pieces.values()))
+
+
+def _halves(op: Op) -> Blocks | None:
+    """The maps that a gated linear unit reads: the first half is gated by the second."""
+    halves = op.detail["halves"]
+    if any(runs is None or len(runs) != 1 for runs in halves):
+        return None
+    blocks = tuple(Block(first, count, piece) for piece, ((first, count),) in enumerate(halves))
+    return Blocks(blocks, (op.index, op.index))
+
+
+def _pairs(runs: Sequence[tuple[int, int, int]]) -> Iterator[tuple[tuple[int, int, int], tuple[int, int, int]]]:
+    return pairwise(runs)
+
+
+def _meet_again(trace: Trace, cuts: Sequence[Op]) -> bool:
+    """Whether the parts are joined again before anything else is made of them."""
+    ends = [_ends(trace, cut) for cut in cuts]
+    shared = set.intersection(*ends) if ends else set()
+    return any(trace.ops[i].kind == OpKind.CONCAT for i in shared)
+
+
+def _ends(trace: Trace, cut: Op) -> set[int]:
+    """The first ops after a slice that combine places, through elementwise ones."""
+    found: set[int] = set()
+    queue, seen = [cut], {cut.index}
+    while queue:
+        for op in trace.follows(queue.pop()):
+            if op.index in seen:
+                continue
+            seen.add(op.index)
+            if op.kind in ELEMENTWISE:
+                queue.append(op)
+            else:
+                found.add(op.index)
+    return found
+
+
+def _with_blocks(trace: Trace, op: Op, found: Blocks | None) -> Op:
+    if found is None or len(found.blocks) < 2:
+        return op
+    uses = tuple(_fused_use(trace, use, found) for use in op.uses)
+    names = tuple(block_name(trace, found, i) for i in range(len(found.blocks)))
+    return replace(op, uses=uses, detail={**op.detail, "blocks": names})
+
+
+def _fused_use(trace: Trace, use: Use, found: Blocks) -> Use:
+    if use.layout is None or use.layout.fused is not None or use.layout.groups != 1 or use.role != UseRole.WEIGHT:
+        return use
+    axes = [axis for axis, role in enumerate(use.layout.axes) if role == "out"]
+    sizes = tuple(block.count for block in found.blocks)
+    shape = trace.by_path[use.path].shape
+    if len(axes) != 1 or shape[axes[0]] != sum(sizes):
+        return use
+    return replace(use, layout=Layout(use.layout.axes, fused=Fused(axes[0], sizes)))
+
+
+def block_name(trace: Trace, found: Blocks, which: int) -> str:
+    """What a block is: "query", "key", "value", "gate", "up", or "part"."""
+    cut = trace.ops[found.slices[found.blocks[which].piece]]
+    if cut.kind == OpKind.ACTIVATION:
+        return ("up", "gate")[which]
+    part = attention_part(trace, cut)
+    if part is not None:
+        return part
+    follower = trace.after(cut, {OpKind.ACTIVATION, OpKind.MUL}, MOVING)
+    if follower is None:
+        return "part"
+    return "gate" if follower.kind == OpKind.ACTIVATION else "up"
+
+
+def attention_part(trace: Trace, op: Op) -> str | None:
+    """Which operand of an attention an op feeds: "query", "key" or "value"; None where it feeds none."""
+    seen, queue = {op.index}, [op]
+    while queue:
+        here = queue.pop(0)
+        for reader in trace.follows(here):
+            if reader.kind == OpKind.ATTENTION:
+                place = reader.inputs.index(here.index)
+                return ("query", "key", "value")[place] if place < 3 else None
+            if reader.kind == OpKind.MATMUL and len(reader.inputs) == 2:
+                return _part_of_product(trace, reader, here.index)
+            if reader.kind in ATTENTION_OPERAND and reader.index not in seen:
+                seen.add(reader.index)
+                queue.append(reader)
+    return None
+
+
+def _part_of_product(trace: Trace, product: Op, source: int) -> str | None:
+    """Scores are a product that feeds a softmax; values are multiplied by one that came out of a softmax."""
+    first, second = product.inputs
+    other = second if source == first else first
+    if trace.after(product, {OpKind.SOFTMAX}, BEFORE_SOFTMAX) is not None:
+        return "query" if source == first else "key"
+    if other >= 0 and _came_from_softmax(trace, other):
+        return "value"
+    return None
+
+
+def _came_from_softmax(trace: Trace, index: int) -> bool:
+    op = trace.ops[index]
+    return op.kind == OpKind.SOFTMAX or trace.before(op, {OpKind.SOFTMAX}, AFTER_SOFTMAX) is not None
+
+
+def constant_of(op: Op) -> float:
+    """The number that an op multiplies by, 1 where it does something else."""
+    constant = op.detail.get("constant")
+    if len(op.inputs) != 1 or not isinstance(constant, (int, float)) or not constant:
+        return 1.0
+    if op.name in ("div", "truediv", "true_divide", "divide"):
+        return 1.0 / abs(constant)
+    return abs(float(constant)) if op.name in ("mul", "rmul", "multiply") else 1.0

@@ -1,0 +1,1 @@
+"""The verbs for JAX: plan, check, calibrate, fix, assert_healthy."""

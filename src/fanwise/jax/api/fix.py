@@ -1,0 +1,60 @@
+"""`fix`: what the findings of a check would have drawn anew, as a plan, a table and code."""
+
+import math
+from functools import partial
+from typing import Any
+
+from fanwise.check.mending import Adapter, Mending, drawn_again, mending, told_of
+from fanwise.check.report import Report
+from fanwise.jax.api.plan import plan
+from fanwise.jax.measure.losses import split
+from fanwise.jax.trace.models import as_model
+from fanwise.jax.weights.apply import read
+from fanwise.measure.losses import LossLike
+from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.row import Row
+
+
+def fix(model: Any, report: Report, batch: Any, *, loss: LossLike = None, recipe: str | Recipe = "unit") -> Mending:
+    """What would mend the findings of a report by drawing parameters anew: those that its safe fixes name, no other.
+
+    Args:
+        model: the model that was checked, or one made alike.
+        report: of `check`.
+        batch: as for `check`.
+        loss: as for `check`: it says whether the batch holds a target.
+        recipe: whose laws they get.
+
+    Returns:
+        What changes, with code to paste; ``apply(model, found.plan, key)`` does it.
+
+    Raises:
+        TypeError: no report, no model, or a batch of no known kind.
+        ValueError: a report on another model, or an unknown recipe.
+        ModelError: the model could not be run on this batch.
+
+    Example:
+        >>> import jax
+        >>> from fanwise.jax import apply, check
+        >>> model = (lambda p, x: jax.nn.relu(x @ p["w"]) @ p["head"], {
+        ...     "w": 0.2 * jax.random.normal(jax.random.key(0), (64, 64)),
+        ...     "head": 9.0 * jax.random.normal(jax.random.key(1), (64, 10))})
+        >>> batch = jax.random.normal(jax.random.key(2), (32, 64)), jax.numpy.arange(32) % 10
+        >>> found = fix(model, check(model, batch, "cross_entropy"), batch, loss="cross_entropy")
+        >>> [row.path for row in found.rows], check(apply(model, found.plan, key=0), batch, "cross_entropy").ok
+        (['head'], True)
+    """
+    made = as_model(model)
+    return mending(
+        report,
+        Adapter(
+            lambda: plan(made, split(batch, loss)[0], recipe),
+            partial(_found, made),
+            partial(drawn_again, package="fanwise.jax"),
+        ),
+    )
+
+
+def _found(model: Any, row: Row) -> tuple[str, float]:
+    """What a parameter's values look like; nothing where it has none."""
+    return ("", math.nan) if model.is_abstract else told_of(row, read(model, row.path))

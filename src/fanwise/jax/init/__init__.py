@@ -1,0 +1,1 @@
+"""The drop-in for `jax.nn.initializers`: `fanwise.jax.initializers` is its public page."""

@@ -1,0 +1,1 @@
+"""Statistics of the weights and signals of a model of JAX, and its losses."""

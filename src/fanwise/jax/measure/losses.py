@@ -1,0 +1,142 @@
+"""Losses of JAX: which go by name, and what a guess gives."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from fanwise.measure import losses
+from fanwise.measure.losses import NEUTRAL, Loss, LossLike, NamedLoss, Target, check_kind, is_near, split
+from fanwise.measure.observation import ObservedLoss
+
+__all__ = ["LossLike", "loss_of", "named_loss", "numbers", "observed", "split"]
+
+
+def cross_entropy(logits: Array, target: Array) -> Array:
+    """Mean cross-entropy of logits, classes in the last axis; integer labels, or shares of each class."""
+    logs = jax.nn.log_softmax(logits)
+    if jnp.issubdtype(target.dtype, jnp.integer):
+        return -jnp.take_along_axis(logs, target[..., None], -1).mean()
+    return -(target * logs).sum(-1).mean()
+
+
+def binary_cross_entropy_with_logits(logits: Array, target: Array) -> Array:
+    """Mean binary cross-entropy of logits and truth values."""
+    return (jax.nn.softplus(logits) - logits * target).mean()
+
+
+def mse_loss(output: Array, target: Array) -> Array:
+    """Mean squared difference."""
+    return jnp.square(output - target).mean()
+
+
+LOSSES: Mapping[str, Callable[..., Array]] = MappingProxyType(
+    {
+        "cross_entropy": cross_entropy,
+        "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
+        "mse_loss": mse_loss,
+    }
+)
+"""Losses that go by name: functions of an output and a target."""
+
+
+@dataclass(frozen=True)
+class JaxArrays:
+    """Arrays of JAX, as `fanwise.measure.losses.LossArrays`."""
+
+    def fields(self, outputs: Any) -> Mapping[Any, Any]:
+        """Those of a mapping."""
+        return outputs if isinstance(outputs, Mapping) else {}
+
+    def floats(self, outputs: Any) -> list[Any]:
+        """Complex ones too."""
+        return [leaf for leaf in jax.tree_util.tree_leaves(outputs) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+
+    def shape(self, value: Any) -> tuple[int, ...] | None:
+        """Of an array or a traced value."""
+        return tuple(value.shape) if isinstance(value, jax.Array) else None
+
+    def class_axis(self, shape: tuple[int, ...]) -> int:
+        """The last axis."""
+        return len(shape) - 1
+
+    def learns(self, array: Any) -> bool:
+        """Whatever is of floating point."""
+        return True
+
+    def drawn(self, values: Any, output: Any) -> Array:
+        """Integers as JAX keeps them."""
+        return jnp.asarray(values, jnp.int32 if values.dtype.kind == "i" else output.dtype)
+
+    def projected(self, output: Any, signs: Any) -> Array:
+        """In the output's dtype, or float32."""
+        return jnp.real((output * jnp.asarray(signs, jnp.float32)).sum() / max(signs.size, 1))
+
+    def number(self, value: Any) -> Array:
+        """A number of Python too."""
+        return jnp.asarray(value)
+
+
+ARRAYS = JaxArrays()
+
+
+def named_loss(loss: LossLike) -> NamedLoss | None:
+    """The loss that is meant: one of `LOSSES`, or a function of output and target.
+
+    Raises:
+        TypeError: neither a name nor something to call, or a class.
+        ValueError: an unknown name.
+    """
+    check_kind(loss)
+    if isinstance(loss, str):
+        if loss not in LOSSES:
+            raise ValueError(
+                f"loss = {loss!r}: expected one of {', '.join(LOSSES)}, or a function of output and target"
+            )
+        return NamedLoss(loss, LOSSES[loss], NEUTRAL[loss])
+    if loss is None:
+        return None
+    name = loss.__name__ if inspect.isfunction(loss) else type(loss).__name__
+    return NamedLoss(name, loss, NEUTRAL[name] if loss in LOSSES.values() else None)
+
+
+def loss_of(outputs: Any, target: Any, loss: LossLike) -> Loss | None:
+    """The loss for outputs like these; see `fanwise.measure.losses.loss_of`."""
+    arrays = jax.tree_util.tree_map(jnp.asarray, target)
+    return losses.loss_of(outputs, arrays, named_loss(loss), ARRAYS)
+
+
+def observed(loss: Loss, outputs: Any, value: float) -> ObservedLoss:
+    """The loss with its value, and with what a guess gives where one of the known losses has the same value."""
+    output = losses.main_output(outputs, ARRAYS)
+    if loss.probe or not isinstance(output, jax.Array) or not isinstance(loss.target, jax.Array):
+        return loss.observed(value)
+    for name, function in LOSSES.items():
+        if _fits(name, output, loss.target) and is_near(float(function(output, loss.target)), value):
+            return _judged(loss, value, NEUTRAL[name], output)
+    return loss.observed(value)
+
+
+def _judged(loss: Loss, value: float, target: Target, output: Array) -> ObservedLoss:
+    classes = {Target.CLASS: output.shape[-1], Target.TRUTH: 2}.get(target, 0)
+    chance = losses.chance_of(target, classes, lambda: float(jnp.square(loss.target).mean()))
+    return loss.observed(value, chance, classes)
+
+
+def _fits(name: str, output: Array, target: Array) -> bool:
+    """Whether a known loss is one of an output and a target of these shapes and dtypes."""
+    integers = bool(jnp.issubdtype(target.dtype, jnp.integer))
+    if name == "cross_entropy":
+        return output.ndim > 0 and target.shape == (output.shape[:-1] if integers else output.shape)
+    return target.shape == output.shape and (name == "mse_loss" or not integers)
+
+
+def numbers(arrays: Sequence[Any]) -> list[Any]:
+    """Arrays on the host, in a dtype that NumPy computes in."""
+    return [np.asarray(array, np.float32) if array.dtype.itemsize < 4 else np.asarray(array) for array in arrays]

@@ -1,0 +1,1 @@
+"""The random number stream in JAX: the same bits, under jit and in shards."""

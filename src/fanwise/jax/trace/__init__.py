@@ -1,0 +1,1 @@
+"""Runs a model of JAX, records its ops and follows its parameters."""

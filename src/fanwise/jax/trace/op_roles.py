@@ -1,0 +1,131 @@
+"""What is known of an operation from its inputs and the ops before it: roles, replays, nonlinearities, softmaxes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from fanwise.graph.kinds import REPLAYABLE, SOFTMAX_STATISTIC
+from fanwise.graph.op import INPUT, Op, OpKind, UseRole
+from fanwise.jax.trace import activations as shapes
+from fanwise.jax.trace.calls import Call, Step
+from fanwise.jax.trace.op_table import ELEMENTWISE
+from fanwise.jax.trace.traced_value import Value
+
+SUMMED = ("reduce_sum", "psum", "psum_invariant")
+"""Sums over axes; where `vmap` gives an axis its name, a sum over the name is one."""
+
+
+def with_roles(call: Call, values: Sequence[Value]) -> Call:
+    """A map of the state of a loop over time is a recurrent one."""
+    data = [values[place] for place in call.data]
+    if call.kind != OpKind.LINEAR or not data or not all(value.state for value in data):
+        return call
+    parts = tuple(replace(part, role=UseRole.RECURRENT) if part.role == UseRole.WEIGHT else part for part in call.parts)
+    return replace(call, parts=parts)
+
+
+def within_a_cell(call: Call) -> Call:
+    """A sum in a cell that is applied over and over is part of its gating, no residual."""
+    return replace(call, kind=OpKind.ELEMENTWISE) if call.kind == OpKind.ADD else call
+
+
+def is_statistic_times_parameter(values: Sequence[Value]) -> bool:
+    """Whether a product is that of a statistic and of a parameter, as in a norm whose scale is multiplied in first."""
+    held = [value for value in values if value.held is not None]
+    others = [value for value in values if value.held is None and value.pending is None]
+    return len(held) == 1 and any(value.inverse or (value.is_data and value.reduced) for value in others)
+
+
+def replay_of_call(step: Step, call: Call, values: Sequence[Value]) -> Callable[..., Any] | None:
+    """The op as a function of NumPy arrays of one axis, where numbers alone have a say beside its inputs."""
+    numbers = [value.number for value in values]
+    others = [place for place in range(len(values)) if numbers[place] is None]
+    if call.kind not in REPLAYABLE or call.parts or others != list(call.data) or step.name not in ELEMENTWISE:
+        return None
+    if any(not values[place].is_data for place in others):
+        return None
+
+    def replay(*arrays: Any) -> Any:
+        like = jax.numpy.asarray(arrays[0], jax.numpy.float32)
+        given = dict(zip(others, arrays, strict=True))
+        filled = [
+            jax.numpy.asarray(given[place], jax.numpy.float32) if number is None else jax.numpy.full_like(like, number)
+            for place, number in enumerate(numbers)
+        ]
+        return np.asarray(step.first(*filled), np.float64)
+
+    return replay
+
+
+def holds_program(params: Mapping[str, Any]) -> bool:
+    """Whether a primitive carries out a program of its own."""
+    each = [one for value in params.values() for one in (value if isinstance(value, tuple) else (value,))]
+    return any(isinstance(one, Jaxpr | ClosedJaxpr) for one in each)
+
+
+def moved_sides(sides: tuple[str, ...], step: Step, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Which factor of a product each axis comes from, after a view."""
+    if step.name == "transpose" and sides:
+        return tuple(sides[axis] for axis in step.params["permutation"])
+    return sides if len(sides) == len(shape) and step.name != "reshape" else ()
+
+
+def named(ops: Sequence[Op], op: Op, step: Step, samples: Mapping[int, shapes.Sample]) -> tuple[Op, tuple[int, ...]]:
+    """The op, with what it ends named where it is written out, and the ops that it then stands for."""
+    softmax = _softmax(ops, op)
+    if softmax is not None:
+        return softmax
+    found = None if op.uses or (op.kind == OpKind.ACTIVATION and len(samples) < 2) else shapes.recognised(step, samples)
+    if found is None:
+        return op, ()
+    sample, detail = found
+    root = sample.root
+    if root.reduced or root.op is None:
+        return op, ()
+    told = {"given": (root.given,)} if root.op == INPUT else {}
+    told_of = replace(
+        op,
+        kind=OpKind.ACTIVATION,
+        name=str(detail["nonlinearity"]),
+        inputs=(root.op,),
+        reads=(root.shape,),
+        detail={**detail, **told},
+        replay=shapes.replay_of(detail),
+    )
+    return told_of, sample.ops
+
+
+def _softmax(ops: Sequence[Op], op: Op) -> tuple[Op, tuple[int, ...]] | None:
+    """exp(x - max x) / sum exp(x - max x)."""
+    if op.name != "div" or len(op.inputs) != 2 or min(op.inputs) < 0:
+        return None
+    top, below = (ops[i] for i in op.inputs)
+    if top.name != "exp" or below.name != "reduce_sum" or below.inputs != (top.index,):
+        return None
+    first, gone = top, [top.index, below.index]
+    while first.inputs[0] >= 0 and _is_difference(ops[first.inputs[0]]):
+        first = ops[first.inputs[0]]
+        gone += [first.index, *_statistic(ops, first.inputs[1])]
+    given = {"given": first.detail["given"][:1]} if "given" in first.detail else {}
+    named = replace(
+        op, kind=OpKind.SOFTMAX, name="softmax", inputs=first.inputs[:1], reads=first.reads[:1], detail=given
+    )
+    return named, tuple(gone)
+
+
+def _statistic(ops: Sequence[Op], index: int) -> list[int]:
+    found = []
+    while index >= 0 and ops[index].kind in SOFTMAX_STATISTIC and len(ops[index].inputs) == 1:
+        found.append(index)
+        if ops[index].kind == OpKind.REDUCE:
+            break
+        index = ops[index].inputs[0]
+    return found
+
+
+def _is_difference(op: Op) -> bool:
+    return op.detail.get("minus") == 1 and len(op.inputs) == 2

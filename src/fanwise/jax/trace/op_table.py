@@ -1,0 +1,264 @@
+"""What the primitives of JAX mean: which inputs are data, which are weights, and in which layout."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from fanwise.graph.op import OpKind, UseRole
+from fanwise.jax.trace.calls import Call, Part, Step
+from fanwise.jax.trace.traced_value import Value
+from fanwise.laws.layout import Layout
+
+PRODUCTS = ("dot_general", "conv_general_dilated", "ragged_dot_general")
+PASSED = ("device_put", "optimization_barrier")
+"""Primitives that give what they are given."""
+
+COMBINING = ("reduce", "scatter", "select_and_scatter", "sort", "cum", "argm")
+"""Beginnings of the names of primitives whose programs only say how numbers are combined."""
+
+CALLS: Mapping[str, str] = MappingProxyType(
+    {
+        "jit": "jaxpr",
+        "pjit": "jaxpr",
+        "closed_call": "call_jaxpr",
+        "core_call": "call_jaxpr",
+        "checkpoint": "jaxpr",
+        "remat": "jaxpr",
+        "remat2": "jaxpr",
+        "custom_jvp_call": "call_jaxpr",
+        "custom_vjp_call": "call_jaxpr",
+        "custom_vjp_call_jaxpr": "fun_jaxpr",
+        "custom_lin": "call_jaxpr",
+    }
+)
+"""Primitives that only call a program, and which of their parameters holds it."""
+
+VIEWS = frozenset(
+    """
+    reshape transpose squeeze expand_dims broadcast_in_dim convert_element_type copy copy_p reduce_precision rev
+    stop_gradient sharding_constraint mesh_cast reshard name real_to_complex pvary pcast pad
+    """.split()  # noqa: SIM905
+)
+"""Primitives whose output holds the values of their first input, moved or repeated."""
+
+SELECTIONS = frozenset({"slice", "dynamic_slice", "gather", "split"})
+"""Views that may leave a part of the values out."""
+
+ACTIVATIONS: Mapping[str, str] = MappingProxyType(
+    {"tanh": "tanh", "logistic": "sigmoid", "erf": "erf", "sin": "sin", "cos": "cos", "exp": "exp"}
+)
+"""Primitives that are nonlinearities of their own."""
+
+ELEMENTWISE = frozenset(
+    """
+    abs neg sign floor ceil round exp2 expm1 log log1p sqrt rsqrt cbrt square integer_pow pow rem clamp max min select_n
+    nextafter atan2 real imag conj complex tan asin acos atan sinh cosh asinh acosh atanh erfc erf_inv lgamma digamma
+    div add sub mul add_any is_finite not and or xor eq ne lt le gt ge tanh logistic erf sin cos exp
+    convert_element_type copy stop_gradient reduce_precision name
+    """.split()  # noqa: SIM905
+)
+"""Primitives that work on each value alone."""
+
+REDUCTIONS = frozenset(
+    """
+    reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce argmax argmin cumsum cumprod cummax cummin
+    cumlogsumexp psum pmax pmin psum_invariant
+    """.split()  # noqa: SIM905
+)
+WRITES = frozenset(
+    "dynamic_update_slice scatter scatter_add scatter-add scatter_mul scatter_max scatter_min".split()  # noqa: SIM905
+)
+
+
+def describe(step: Step, values: Sequence[Value]) -> Call:
+    """What an operation on data, or on a parameter and a constant, is."""
+    read = _DESCRIPTIONS.get(step.name)
+    call = None if read is None else read(step, values)
+    return call or _plain(_kind(step.name), values)
+
+
+def _kind(name: str) -> OpKind:
+    if name in ELEMENTWISE or name in WRITES:
+        return OpKind.ELEMENTWISE
+    if name in REDUCTIONS:
+        return OpKind.REDUCE
+    return OpKind.POOL if name.startswith(("reduce_window", "select_and_gather")) else OpKind.OTHER
+
+
+def _plain(kind: OpKind, values: Sequence[Value]) -> Call:
+    """Everything that it reads, and the parameters among it."""
+    data = tuple(place for place, value in enumerate(values) if value.is_data and value.is_float)
+    held = tuple(Part(place, UseRole.OPERAND) for place, value in enumerate(values) if value.held is not None)
+    return Call(kind, data, held)
+
+
+# Linear maps
+
+
+def _dot(step: Step, values: Sequence[Value]) -> Call | None:
+    """A product over `contracting` axes, with `batch` axes: of data and a weight, or of two arrays of data."""
+    contracting, batch = step.params["dimension_numbers"]
+    held = [place for place in (0, 1) if values[place].held is not None]
+    if not held:
+        return _product(values, contracting, batch)
+    weight = held[-1]
+    return _map(values, weight, (tuple(contracting[weight]), tuple(batch[weight])), len(step.outs[0][0]))
+
+
+def _product(values: Sequence[Value], contracting: Any, batch: Any) -> Call:
+    width = 1
+    for axis in contracting[0]:
+        width *= values[0].shape[axis]
+    free = [values[side].shape for side in (0, 1)]
+    counts = [len(free[side]) - len(contracting[side]) - len(batch[side]) for side in (0, 1)]
+    sides = ("b",) * len(batch[0]) + ("l",) * counts[0] + ("r",) * counts[1]
+    data = tuple(place for place in (0, 1) if values[place].is_data)
+    return Call(OpKind.MATMUL, data, (), -1, {"width": width, "sides": sides})
+
+
+def _map(values: Sequence[Value], weight: int, axes: tuple[tuple[int, ...], tuple[int, ...]], rank: int) -> Call:
+    contracting, batch = axes
+    roles = tuple(
+        "in" if axis in contracting else "stack" if axis in batch else "out"
+        for axis in range(len(values[weight].shape))
+    )
+    data = tuple(place for place in (0, 1) if place != weight)
+    made = roles.count("out")
+    axis = -1 if weight == 1 or not made else len(batch) + made - 1 - rank
+    if "in" not in roles:
+        return Call(OpKind.SCALE, data, (Part(weight, UseRole.SCALE),), axis)
+    return Call(OpKind.LINEAR, data, (Part(weight, UseRole.WEIGHT, Layout(roles)),), axis)
+
+
+def _ragged(step: Step, values: Sequence[Value]) -> Call | None:
+    """A stack of matrices, one for each group of rows."""
+    numbers = step.params["ragged_dot_dimension_numbers"]
+    (_, contracting), _ = numbers.dot_dimension_numbers
+    groups = numbers.rhs_group_dimensions
+    if values[1].held is None:
+        return None
+    roles = tuple(
+        "in" if axis in contracting else "stack" if axis in groups else "out" for axis in range(len(values[1].shape))
+    )
+    return Call(OpKind.LINEAR, (0,), (Part(1, UseRole.WEIGHT, Layout(roles)),))
+
+
+def _conv(step: Step, values: Sequence[Value]) -> Call | None:
+    """A convolution; it is a transposed one where its input is dilated."""
+    if values[1].held is None or values[0].held is not None:
+        return None
+    numbers, groups = step.params["dimension_numbers"], int(step.params["feature_group_count"])
+    spec, steps = numbers.rhs_spec, tuple(int(n) for n in step.params["window_strides"])
+    roles = ["kernel"] * len(spec)
+    roles[spec[0]], roles[spec[1]] = "out", "in"
+    spread = tuple(int(n) for n in step.params["lhs_dilation"])
+    transposed = any(n > 1 for n in spread)
+    stride = _in_storage_order(spread if transposed else steps, spec)
+    layout = Layout(tuple(roles), groups, "out", stride, transposed)
+    detail = {
+        "stride": spread if transposed else steps,
+        "padding": step.params["padding"],
+        "dilation": tuple(step.params["rhs_dilation"]),
+        "groups": groups,
+    }
+    axis = int(numbers.out_spec[1]) - len(step.outs[0][0])
+    return Call(
+        OpKind.CONV_TRANSPOSE if transposed else OpKind.CONV, (0,), (Part(1, UseRole.WEIGHT, layout),), axis, detail
+    )
+
+
+def _in_storage_order(stride: tuple[int, ...], spec: Sequence[int]) -> tuple[int, ...]:
+    """One stride for each kernel axis, in the order in which the weight stores them; () where all are 1."""
+    if set(stride) <= {1}:
+        return ()
+    return tuple(stride[i] for i in sorted(range(len(stride)), key=lambda i: spec[2 + i]))
+
+
+# Sums and products
+
+
+def _sum(step: Step, values: Sequence[Value]) -> Call | None:
+    return _binary(UseRole.SHIFT, step, values)
+
+
+def _multiplication(step: Step, values: Sequence[Value]) -> Call | None:
+    return _binary(UseRole.SCALE, step, values)
+
+
+def _binary(role: UseRole, step: Step, values: Sequence[Value]) -> Call | None:
+    """A sum, product or quotient of data with data, a parameter, a number, or constants."""
+    data = tuple(place for place in (0, 1) if values[place].is_data)
+    held = [place for place in (0, 1) if values[place].held is not None]
+    if held and data:
+        return Call(OpKind(role), data, tuple(Part(place, role) for place in held))
+    if held:
+        return None
+    kind = OpKind.ELEMENTWISE if step.name == "div" else OpKind.ADD if role == UseRole.SHIFT else OpKind.MUL
+    if len(data) == 2:
+        one_statistic = step.name == "sub" and _of_one_size(values)  # E x^2 - (E x)^2
+        detail = {"minus": 1} if step.name == "sub" and not one_statistic else {}
+        return Call(OpKind.ELEMENTWISE if one_statistic else kind, data, (), -1, detail)
+    number = values[1 - data[0]].number if data else None
+    if number is None:
+        return Call(kind, data)
+    reflected = step.name == "div" and data[0] == 1
+    return Call(OpKind.ELEMENTWISE, data, (), -1, {} if reflected else {"constant": number})
+
+
+def _of_one_size(values: Sequence[Value]) -> bool:
+    """Whether two values are statistics over the same axes."""
+    return values[0].reduced and values[1].reduced and values[0].extent == values[1].extent
+
+
+def _extreme(step: Step, values: Sequence[Value]) -> Call | None:
+    """max(x, 0) is a rectifier, unless x is a statistic."""
+    data = [place for place in (0, 1) if values[place].is_data]
+    if step.name != "max" or len(data) != 1 or values[data[0]].reduced:
+        return None
+    if values[1 - data[0]].number != 0:
+        return None
+    return Call(OpKind.ACTIVATION, tuple(data), (), -1, {"nonlinearity": "relu"}, "relu")
+
+
+def _activation(step: Step, values: Sequence[Value]) -> Call | None:
+    if values[0].reduced or not values[0].is_data:
+        return None
+    return Call(OpKind.ACTIVATION, (0,), (), -1, {"nonlinearity": ACTIVATIONS[step.name]})
+
+
+# Others
+
+
+def _concatenated(step: Step, values: Sequence[Value]) -> Call:
+    return Call(OpKind.CONCAT, tuple(place for place, value in enumerate(values) if not value.is_constant))
+
+
+def _gather(step: Step, values: Sequence[Value]) -> Call | None:
+    """Rows of a parameter taken by indices; where whole matrices are taken it is a stack, not a table."""
+    numbers = step.params["dimension_numbers"]
+    if values[0].held is None or numbers.operand_batching_dims:
+        return None
+    axes, rank = set(numbers.collapsed_slice_dims), len(values[0].shape)
+    if not axes or rank - len(axes) > 1:
+        return None
+    layout = Layout(tuple("lookup" if axis in axes else "out" for axis in range(rank)))
+    data = (1,) if values[1].is_data else ()
+    return Call(OpKind.EMBEDDING, data, (Part(0, UseRole.TABLE, layout),))
+
+
+_DESCRIPTIONS: Mapping[str, Callable[[Step, Sequence[Value]], Call | None]] = MappingProxyType(
+    {
+        "dot_general": _dot,
+        "ragged_dot_general": _ragged,
+        "conv_general_dilated": _conv,
+        "add": _sum,
+        "add_any": _sum,
+        "sub": _sum,
+        "mul": _multiplication,
+        "div": _multiplication,
+        "max": _extreme,
+        "concatenate": _concatenated,
+        "gather": _gather,
+    }
+    | dict.fromkeys(ACTIVATIONS, _activation)
+)

@@ -1,0 +1,191 @@
+"""What functions of parameters alone make of them: views are followed axis by axis, other functions are named."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fanwise.graph.op import UseRole
+from fanwise.jax.trace.axes import Axes
+from fanwise.jax.trace.calls import Step
+from fanwise.jax.trace.op_table import SELECTIONS, VIEWS
+from fanwise.jax.trace.traced_value import Drawn, Held, Shown, Value
+from fanwise.stream.box import Shape
+
+SUMS = frozenset({"add", "sub", "add_any"})
+BROADCAST = SUMS | {"mul", "div"}
+STEPS = {"concatenate": "cat", "dot_general": "matmul"}
+"""Names of functions as the planner knows them."""
+FACTORS = frozenset({"mul", "div", "neg", "sqrt", "rsqrt", "exp"})
+"""Functions that may change the size of a parameter by a constant factor."""
+
+
+def parameter_value(path: str, data: Any, like: Any) -> Value:
+    """A parameter as the program is given it.
+
+    Args:
+        path: its name.
+        data: its values; None where there are none.
+        like: what has its shape and dtype.
+    """
+    shape = tuple(like.shape)
+
+    def make(drawn: Drawn) -> Any:
+        return drawn.get(path, data)
+
+    return Value(shape, like.dtype, held=Held((Shown(path, Axes.of(shape)),), (), make))
+
+
+def derived(step: Step, values: Sequence[Value], place: int) -> Value:
+    """What a step of parameters and constants makes, as something that shows them.
+
+    Args:
+        step: the step.
+        values: its inputs.
+        place: which of its outputs.
+    """
+    shape, dtype = step.outs[place]
+    sources = [(value, value.held) for value in values if value.held is not None]
+
+    def make(drawn: Drawn) -> Any:
+        arrays = [value.data if value.held is None else value.held.make(drawn) for value in values]
+        return step(*arrays)[place]
+
+    first = sources[0][1]
+    is_view = step.name in VIEWS or step.name in SELECTIONS or (step.name == "concatenate" and len(sources) == 1)
+    if is_view and values[0].held is not None:
+        shown = tuple(_viewed(one, step, values, (shape, place)) for one in first.shown)
+        return Value(shape, dtype, held=Held(shown, first.steps, make))
+    earlier = dict.fromkeys(name for _, held in sources for name in held.steps)
+    steps = (*earlier, STEPS.get(step.name, step.name))
+    return Value(shape, dtype, held=Held(_merged(step, sources, shape), steps, make))
+
+
+def _merged(step: Step, sources: Sequence[tuple[Value, Held]], shape: Shape) -> tuple[Shown, ...]:
+    """The parameters behind several arrays; those that only scale or shift others come last."""
+    found: dict[str, Shown] = {}
+    for value, held in sources:
+        side = _side(value.shape, shape, step.name)
+        for one in held.shown:
+            axes = one.axes if value.shape == shape or step.name == "concatenate" else None
+            found.setdefault(one.path, replace(one, axes=axes, side=one.side or side))
+    order = sorted(found.values(), key=lambda one: one.side is not None)
+    plain = all(one.side for one in order)
+    return tuple(replace(one, side=None if plain else one.side) for one in order)
+
+
+def _side(shape: Shape, whole: Shape, step: str) -> UseRole | None:
+    if step not in BROADCAST or shape == whole:
+        return None
+    return UseRole.OPERAND if step in SUMS else UseRole.SCALE
+
+
+def _viewed(one: Shown, step: Step, values: Sequence[Value], target: tuple[Shape, int]) -> Shown:
+    """A parameter seen through one view more."""
+    if one.axes is None:
+        return one
+    read = _READERS.get(step.name)
+    return one if read is None else read(one, one.axes, step, (values, *target))
+
+
+Reader = Callable[[Shown, Axes, Step, tuple[Sequence[Value], Shape, int]], Shown]
+
+
+def _transposed(one: Shown, axes: Axes, step: Step, _: Any) -> Shown:
+    return replace(one, axes=axes.permuted(step.params["permutation"]))
+
+
+def _squeezed(one: Shown, axes: Axes, step: Step, _: Any) -> Shown:
+    rank = len(axes.array)
+    return replace(one, axes=axes.without(axis % rank for axis in step.params["dimensions"]))
+
+
+def _reshaped(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+    return replace(one, axes=axes.reshaped(target[1]))
+
+
+def _broadcast(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+    return replace(one, axes=axes.broadcast(target[1], step.params["broadcast_dimensions"]))
+
+
+def _sliced(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+    return _parted(one, axes, step.params["start_indices"], target[1])
+
+
+def _dynamically_sliced(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+    values, shape, _ = target
+    starts = [value.number for value in values[1:]]
+    known = [int(start) if start is not None else 0 for start in starts]
+    return _parted(one, axes, known, shape)
+
+
+def _split(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+    _, shape, place = target
+    axis, sizes = int(step.params["axis"]), [int(size) for size in step.params["sizes"]]
+    starts = [0] * len(shape)
+    starts[axis] = sum(sizes[:place])
+    return _parted(one, axes, starts, shape)
+
+
+def _parted(one: Shown, axes: Axes, starts: Sequence[int], shape: Shape) -> Shown:
+    parts = list(one.parts)
+    for axis, (first, count) in enumerate(zip(starts, shape, strict=True)):
+        if count == axes.extent(axis):
+            continue
+        own = axes.storage_axis(axis)
+        if own is not None:
+            parts.append((own, int(first), count))
+        axes = axes.cut(axis, count)
+    return replace(one, axes=axes, parts=tuple(parts))
+
+
+def _gathered(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+    """Some of a stack, chosen by indices: the indices' axes come where the program puts them."""
+    numbers, (_, shape, _) = step.params["dimension_numbers"], target
+    sizes = step.params["slice_sizes"]
+    kept = [axis for axis in range(len(axes.array)) if axis not in numbers.collapsed_slice_dims]
+    if any(sizes[axis] != axes.extent(axis) for axis in kept):
+        return replace(one, axes=None)
+    array: list[tuple[int, ...]] = [()] * len(shape)
+    made = axes
+    for place, axis in zip(numbers.offset_dims, kept, strict=True):
+        array[place] = axes.array[axis]
+    for place, size in enumerate(shape):
+        if place not in numbers.offset_dims and size != 1:
+            made = replace(made, sizes=(*made.sizes, size))
+            array[place] = (len(made.sizes) - 1,)
+    return replace(one, axes=replace(made, array=tuple(array)))
+
+
+def _padded(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+    return one if target[1] == tuple(axes.extent(axis) for axis in range(len(axes.array))) else replace(one, axes=None)
+
+
+_READERS: dict[str, Reader] = {
+    "transpose": _transposed,
+    "squeeze": _squeezed,
+    "reshape": _reshaped,
+    "broadcast_in_dim": _broadcast,
+    "slice": _sliced,
+    "dynamic_slice": _dynamically_sliced,
+    "split": _split,
+    "gather": _gathered,
+    "pad": _padded,
+}
+
+
+def taken(value: Value, index: int, step: Step) -> Value:
+    """One index of a parameter's first axis, as a loop over stacked layers takes it."""
+    held = value.held
+    if held is None:
+        raise ValueError("expected a value that shows parameters")
+    shown = tuple(_taken(one, index) for one in held.shown)
+    shape, dtype = step.outs[0]
+    return Value(shape, dtype, held=Held(shown, held.steps, lambda drawn: step.first(held.make(drawn))))
+
+
+def _taken(one: Shown, index: int) -> Shown:
+    if one.axes is None:
+        return one
+    own = one.axes.storage_axis(0)
+    parts = one.parts if own is None else (*one.parts, (own, index, 1))
+    return replace(one, axes=one.axes.without((0,)), parts=parts)

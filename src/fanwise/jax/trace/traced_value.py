@@ -1,0 +1,208 @@
+"""What is known of an array while a model is traced: its numbers, where they come from, which parameters it shows."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fanwise.graph.op import INPUT, UseRole
+from fanwise.jax.trace.axes import Axes
+from fanwise.stream.box import Shape
+
+LARGEST = 1 << 25
+"""Elements of an output beyond which its features are not followed."""
+
+Drawn = Mapping[str, Any]
+"""Values that stand in for parameters, by path."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One parameter that an array shows.
+
+    Args:
+        path: of the parameter.
+        axes: how its axes stand on those of the array; None where that is not known.
+        side: None where the array is made of its numbers; its role where it changes those of another.
+        parts: (axis, first, count) for each axis of which the array shows a part.
+    """
+
+    path: str
+    axes: Axes | None
+    side: UseRole | None = None
+    parts: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Held:
+    """The parameters that an array shows or is made of.
+
+    Args:
+        shown: each of them.
+        steps: functions between them and the array; () for a view.
+        make: the array, from values in place of parameters.
+    """
+
+    shown: tuple[Shown, ...]
+    steps: tuple[str, ...]
+    make: Callable[[Drawn], Any] = field(compare=False, repr=False)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the parameters."""
+        return tuple(one.path for one in self.shown)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The views since an op whose features are counted.
+
+    Args:
+        root: index of the op.
+        shape: of its output.
+        axis: of its features.
+        steps: the views, each a function of an array.
+        peers: ops whose outputs were added to that of the root before any view, feature by feature.
+    """
+
+    root: int
+    shape: Shape
+    axis: int
+    steps: tuple[Callable[[Any], Any], ...] = ()
+    peers: tuple[int, ...] = ()
+
+    @property
+    def extent(self) -> int:
+        """How many features the op has."""
+        return self.shape[self.axis]
+
+    def runs(self) -> tuple[tuple[int, int], ...] | None:
+        """The features that are left, as (first, count) of each run of neighbours; None where that cannot be told."""
+        if math.prod(self.shape) > LARGEST:
+            return None
+        places = [1] * len(self.shape)
+        places[self.axis] = self.extent
+        shadow: Any = np.broadcast_to(np.arange(self.extent, dtype=np.int32).reshape(places), self.shape)
+        for step in self.steps:
+            shadow = step(shadow)
+        present = np.zeros(self.extent + 2, np.int8)
+        present[np.unique(np.asarray(shadow)) + 1] = 1
+        edges = np.flatnonzero(present[1:] != present[:-1]).tolist()
+        return tuple((first, last - first) for first, last in zip(edges[::2], edges[1::2], strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """An array of a model that is traced.
+
+    Args:
+        shape: of it.
+        dtype: of it.
+        data: its numbers; None where there are none.
+        op: the op that they come from, `INPUT` for the model's inputs, None for constants and parameters.
+        given: which of the model's inputs.
+        chain: the views since the op whose features are counted.
+        held: the parameters that it shows.
+        samples: the elementwise functions of other arrays that it is (`fanwise.jax.trace.activations`).
+        sides: of a product of two arrays of data: which factor each axis comes from, "l", "r" or "b".
+        reduced: it is made value by value of sums or means.
+        extent: how many numbers its op gave, before they were repeated.
+        state: it is made of the state of a loop over time alone.
+        inverse: it is a constant one over a root, such as that of a running variance.
+        pending: a statistic and a parameter whose product it is, not yet an op of its own.
+    """
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    data: Any = None
+    op: int | None = None
+    given: int = 0
+    chain: Chain | None = None
+    held: Held | None = None
+    samples: Mapping[int, Any] = field(default_factory=dict, repr=False)
+    sides: tuple[str, ...] = ()
+    reduced: bool = False
+    extent: int = 0
+    state: bool = False
+    inverse: bool = False
+    pending: "tuple[Value, Value] | None" = None
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it holds floating-point or complex numbers."""
+        return bool(jnp.issubdtype(self.dtype, jnp.inexact))
+
+    @property
+    def is_data(self) -> bool:
+        """Whether it comes from the model's inputs or from an op."""
+        return self.op is not None
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is made neither of data nor of parameters."""
+        return self.op is None and self.held is None and self.pending is None
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+    @property
+    def number(self) -> float | None:
+        """The one number of a constant that is the same everywhere; None for any other array."""
+        if not self.is_constant or self.data is None or (not self.is_float and self.dtype.kind not in "iu"):
+            return None
+        if self.shape == ():
+            return float(np.asarray(self.data))
+        values = np.asarray(self.data)
+        return float(values.flat[0]) if values.size and (values == values.flat[0]).all() else None
+
+
+def of_form(form: tuple[Shape, Any], **known: Any) -> Value:
+    """A value of this shape and dtype, of which more is known."""
+    return Value(form[0], form[1], **known)
+
+
+def constant(data: Any) -> Value:
+    """A value that is neither data nor made of parameters."""
+    array = data if isinstance(data, jax.Array) else np.asarray(data)
+    return Value(tuple(array.shape), array.dtype, data)
+
+
+def measured(data: Any) -> float:
+    """E x^2 over an array, in double precision; NaN where it has no numbers or is being traced."""
+    if data is None or isinstance(data, jax.core.Tracer) or math.prod(data.shape) == 0:
+        return math.nan
+    values = np.abs(np.asarray(data)).astype(np.float64, copy=False).ravel()
+    return float(np.dot(values, values) / values.size)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Second moments of what an op reads: first its inputs in their order, then constants."""
+
+    read: tuple[Value, ...]
+
+    def __call__(self, place: int, /) -> float:
+        """E x^2 of the input at this place; NaN where there are no numbers."""
+        return measured(self.read[place].data)
+
+    def known(self, place: int, /) -> bool:
+        """Whether there are numbers to measure."""
+        return self.read[place].data is not None
+
+
+def followed(value: Value, step: Callable[[Any], Any], shape: Shape) -> Chain | None:
+    """The chain of a value after one view more."""
+    if value.chain is None:
+        return None
+    return replace(value.chain, steps=(*value.chain.steps, step))
+
+
+def given_numbers(values: Sequence[Value]) -> tuple[int, ...]:
+    """Which of the model's inputs are among these values."""
+    return tuple(value.given for value in values if value.op == INPUT)

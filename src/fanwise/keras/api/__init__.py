@@ -1,0 +1,1 @@
+"""The verbs for Keras: plan, check, calibrate, fix, assert_healthy."""

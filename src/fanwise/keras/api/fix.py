@@ -1,0 +1,42 @@
+"""`fix`: what the findings of a check would have drawn anew, as a plan, a table and code."""
+
+from functools import partial
+from typing import Any
+
+from fanwise.check.mending import Adapter, Mending, drawn_again, mending, told_of
+from fanwise.check.report import Report
+from fanwise.keras.api.plan import plan
+from fanwise.keras.measure.losses import split
+from fanwise.keras.weights.read_write import read
+from fanwise.measure.losses import LossLike
+from fanwise.plan.recipes.unit import Recipe
+
+
+def fix(
+    model: Any, report: Report, batch: Any = None, *, loss: LossLike = None, recipe: str | Recipe = "unit"
+) -> Mending:
+    """What would mend the findings of a report by drawing parameters anew: those that its safe fixes name, no other.
+
+    Args:
+        model: the model that was checked, or one built alike.
+        report: of `check`.
+        batch: as for `check`.
+        loss: as for `check`: it says whether the batch holds a target.
+        recipe: whose laws they get.
+
+    Returns:
+        What changes, with code to paste; ``apply(model, found.plan, key)`` does it.
+
+    Raises:
+        TypeError: no report, no Keras model, or a batch of no known kind.
+        ValueError: a report on another model, a model that was not built, or an unknown recipe.
+        ModelError: the model could not be run on this batch.
+    """
+    return mending(
+        report,
+        Adapter(
+            lambda: plan(model, split(batch, loss)[0], recipe),
+            lambda row: told_of(row, read(model, row.path)),
+            partial(drawn_again, package="fanwise.keras"),
+        ),
+    )

@@ -1,0 +1,143 @@
+"""Keras as `fanwise.adapters.protocol.Backend`: what this adapter does, under the names that all adapters share."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+from fanwise.adapters.protocol import Backend, PreparedRun
+from fanwise.graph.op import Parameter
+from fanwise.graph.trace import Trace
+from fanwise.keras.measure.joined_batches import joined
+from fanwise.keras.measure.losses import named_loss, split
+from fanwise.keras.measure.observe import observe
+from fanwise.keras.trace.abstract_run import structure
+from fanwise.keras.trace.backend import framework
+from fanwise.keras.trace.inputs import as_inputs, inputs_text
+from fanwise.keras.trace.run import Inputs, run
+from fanwise.keras.trace.variables import is_tensor, parameters, variables
+from fanwise.keras.weights.apply import apply
+from fanwise.keras.weights.read_write import values_of
+from fanwise.measure.losses import LossLike
+from fanwise.measure.observation import Observation, Place
+from fanwise.plan.plan import Plan
+from fanwise.stream.formats import Array
+from fanwise.stream.key import KeyLike
+
+
+@dataclass(frozen=True)
+class KerasBackend:
+    """Models are built `keras.Model` or layers; a factory takes no arguments."""
+
+    package: str = "fanwise.keras"
+
+    @property
+    def version(self) -> str:
+        """Keras, its version and what it computes with."""
+        return framework()
+
+    def is_model(self, value: Any) -> bool:
+        """Whether it is a layer."""
+        return isinstance(value, keras.layers.Layer)
+
+    def build(self, factory: Any, seed: int) -> Any:
+        """The model that a function builds with Keras' random numbers seeded."""
+        if not callable(factory):
+            raise TypeError(f"model = {type(factory).__name__}: expected a keras.Model, or a function that builds one")
+        with _seeded(seed):
+            model = factory()
+        if not self.is_model(model):
+            raise TypeError(f"the function made {type(model).__name__}: expected a keras.Model")
+        return model
+
+    def model_name(self, model: Any) -> str:
+        """The name of its class."""
+        return type(model).__name__
+
+    def places(self, model: Any, factory: Any) -> Mapping[str, Place]:
+        """Nothing is known."""
+        return {}
+
+    def parameters(self, model: Any) -> tuple[Parameter, ...]:
+        """The variables that can be trained, those of frozen layers too."""
+        return parameters(model)
+
+    def reader(self, model: Any) -> Callable[[str], Array]:
+        """Copies on the host."""
+        by_path = variables(model)
+        return lambda path: values_of(by_path[path])
+
+    def apply(self, model: Any, plan: Plan, key: KeyLike) -> Any:
+        """The model itself."""
+        return apply(model, plan, key)
+
+    def kept(self, model: Any) -> AbstractContextManager[None]:
+        """The variables that `apply` writes."""
+        return _kept(model)
+
+    def is_array(self, value: Any) -> bool:
+        """Whether it is a tensor of what Keras computes with, or a NumPy array."""
+        return isinstance(value, np.ndarray) or is_tensor(value)
+
+    def split(self, batch: Any, loss: LossLike) -> tuple[Any, Any]:
+        """A tuple is (inputs, target), as `keras.Model.fit` takes it; a list is one argument of several inputs."""
+        return split(batch, loss)
+
+    def inputs(self, model: Any, batch: Any, *, valued: bool = False, labels: bool = False) -> Inputs:
+        """Tensors of what Keras computes with; a functional model says what it takes."""
+        return as_inputs(model, batch)
+
+    def describe(self, batch: Any, inputs: Inputs) -> str:
+        """Shapes and dtypes."""
+        return inputs_text(inputs)
+
+    def join(self, batches: Sequence[Inputs]) -> Inputs:
+        """Tensors along their first axis."""
+        return joined(batches)
+
+    def prepare(self, model: Any, inputs: Inputs) -> PreparedRun:
+        """Runs with each layer's call replaced; a model that is built has values."""
+        return PreparedRun(partial(run, model, inputs), is_abstract=False)
+
+    def structure(self, model: Any, inputs: Inputs) -> Trace | None:
+        """A run on symbols."""
+        return structure(model, inputs)
+
+    def check_loss(self, loss: LossLike) -> None:
+        """Names are those of keras.losses, and of the losses that all adapters know."""
+        named_loss(loss)
+
+    def observe(self, model: Any, inputs: Inputs, target: Any, loss: LossLike, *, backward: bool = True) -> Observation:
+        """Gradients by a tape, by autograd, or by taps on JAX."""
+        return observe(model, inputs, target, loss, backward=backward)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Keras' random numbers from a seed; those of Python and NumPy go on afterwards where they were."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002  (what Keras seeds)
+    keras.utils.set_random_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+
+
+@contextmanager
+def _kept(model: Any) -> Iterator[None]:
+    by_path = variables(model)
+    copies = {path: values_of(variable) for path, variable in by_path.items()}
+    try:
+        yield
+    finally:
+        for path, variable in by_path.items():
+            variable.assign(copies[path])
+
+
+BACKEND: Backend = KerasBackend()

@@ -1,0 +1,190 @@
+"""Initializers that draw nothing: constants, the identity, a Fourier basis."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Self
+
+import keras
+import numpy as np
+
+from fanwise.keras.init.base import STREAM, checked_config, described
+from fanwise.keras.weights.tensors import any_dtype, placed, plain_number, static_shape
+from fanwise.laws.structured import Identity as IdentityLaw
+from fanwise.stream import fill
+from fanwise.stream.arguments import checked_choice, checked_number
+from fanwise.stream.box import Box, Shape
+from fanwise.stream.formats import FORMATS, Array, as_format
+
+SIDES = ("real", "imag")
+SCALINGS = ("density", "spectrum")
+
+
+class Fixed(keras.initializers.Initializer):
+    """An initializer without a seed."""
+
+    def __call__(self, shape: Any, dtype: Any = None, layout: Any = None) -> Any:
+        """The variable's first value.
+
+        Args:
+            shape: of the variable.
+            dtype: a floating-point format, an integer type or bool; Keras' floatx by default.
+            layout: on JAX, how the variable is sharded.
+
+        Returns:
+            A tensor of the backend.
+
+        Raises:
+            TypeError: a shape, dtype or layout of the wrong kind.
+            ValueError: a shape that does not fit, or values that the dtype cannot hold.
+        """
+        sizes, name = static_shape(shape), any_dtype(dtype)
+        return placed(partial(self._values, sizes, name), sizes, name, layout)
+
+    @abstractmethod
+    def _values(self, shape: Shape, dtype: str, box: Box) -> Array:
+        """The values of a box."""
+
+    def _parameters(self) -> dict[str, Any]:
+        return {}
+
+    def __repr__(self) -> str:
+        return described(type(self), self._parameters())
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor as plain values, and the version of the stream."""
+        return {**self._parameters(), "stream": STREAM}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The initializer that `get_config` described; errors as of `Drawn.from_config`."""
+        return cls(**checked_config(config, cls))
+
+
+def constant_values(value: float, dtype: str, box: Box) -> Array:
+    """One value everywhere.
+
+    Raises:
+        ValueError: the dtype cannot hold it as it is (a floating-point format rounds it).
+    """
+    if dtype in FORMATS:
+        return fill.constant(box.shape, value=value, dtype=dtype)
+    kind = np.dtype(dtype)
+    low, high = (0, 1) if kind.kind == "b" else (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
+    if value != int(value) or not low <= value <= high:
+        raise ValueError(f"value = {value}: {dtype} holds whole numbers from {low} to {high}")
+    return np.full(box.shape, int(value), kind)
+
+
+class Zeros(Fixed, keras.initializers.Zeros):
+    """Zeros, in any dtype."""
+
+    def _values(self, shape: Shape, dtype: str, box: Box) -> Array:
+        return constant_values(0.0, dtype, box)
+
+
+class Ones(Fixed, keras.initializers.Ones):
+    """Ones, in any dtype."""
+
+    def _values(self, shape: Shape, dtype: str, box: Box) -> Array:
+        return constant_values(1.0, dtype, box)
+
+
+class Constant(Fixed, keras.initializers.Constant):
+    """The same value everywhere.
+
+    Args:
+        value: a finite number.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: NaN or infinity; when called: a value that the dtype cannot hold.
+    """
+
+    def __init__(self, value: float = 0.0) -> None:
+        number = plain_number(value)
+        checked_number(float(number) if isinstance(number, bool) else number, name="value")
+        self.value = number
+
+    def _values(self, shape: Shape, dtype: str, box: Box) -> Array:
+        return constant_values(float(self.value), dtype, box)
+
+    def _parameters(self) -> dict[str, Any]:
+        return {"value": self.value}
+
+
+class Identity(Fixed, keras.initializers.Identity):
+    """The identity matrix times a gain.
+
+    Args:
+        gain: the diagonal's value.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: a gain that is not finite; when called: not two axes.
+    """
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = checked_number(plain_number(gain), name="gain")
+
+    def _values(self, shape: Shape, dtype: str, box: Box) -> Array:
+        if len(shape) != 2:
+            raise ValueError(f"shape = {shape}: expected two axes for an identity matrix")
+        form = as_format(dtype)
+        return IdentityLaw(self.gain)(shape, dtype=form.name, box=box)
+
+    def _parameters(self) -> dict[str, Any]:
+        return {"gain": self.gain}
+
+
+class STFT(Fixed, keras.initializers.STFT):
+    """A short-time Fourier transform as the kernel (frame, 1, frequencies) of a convolution, computed in float64.
+
+    Args:
+        side: "real" or "imag": the cosines or the sines.
+        window: a name that `scipy.signal.get_window` knows, the values of one, or None.
+        scaling: "density" divides by the window's length, "spectrum" by its sum; None by 1.
+        periodic: whether a named window is periodic.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: an unknown side, window or scaling; when called: a shape that does not fit.
+    """
+
+    def __init__(
+        self, side: str = "real", window: Any = "hann", scaling: str | None = "density", periodic: bool = False
+    ) -> None:
+        checked_choice(side, SIDES, name="side")
+        if scaling is not None:
+            checked_choice(scaling, SCALINGS, name="scaling")
+        keras.initializers.STFT.__init__(self, side, window, scaling, periodic)
+
+    def _values(self, shape: Shape, dtype: str, box: Box) -> Array:
+        if len(shape) != 3 or shape[1] != 1 or shape[2] < 2:
+            raise ValueError(f"shape = {shape}: expected (frame, 1, frequencies), two frequencies or more")
+        frame, _, frequencies = shape
+        angles = np.outer(np.arange(frame), np.arange(frequencies)) * (-2 * np.pi / (2 * (frequencies - 1)))
+        waves = (np.cos if self.side == "real" else np.sin)(angles) * self._window(frame)[:, None]
+        part: Array = waves[:, None, :][box.slices()].astype(as_format(dtype).dtype())
+        return part
+
+    def _window(self, frame: int) -> Array:
+        if self.window is None:
+            return np.ones(frame)
+        values = _named_window(self.window, frame, self.periodic) if isinstance(self.window, str) else self.window
+        window = np.asarray(keras.ops.convert_to_numpy(values), np.float64)
+        if window.shape != (frame,):
+            raise ValueError(f"window has shape {window.shape}: expected ({frame},), the frame of the shape")
+        scale = {"density": np.sqrt(np.square(window).sum()), "spectrum": np.abs(window).sum(), None: 1.0}[self.scaling]
+        return np.asarray(window / scale)
+
+    def _parameters(self) -> dict[str, Any]:
+        window = self.window
+        plain = window if window is None or isinstance(window, str) else np.asarray(window, np.float64).tolist()
+        return {"side": self.side, "window": plain, "scaling": self.scaling, "periodic": self.periodic}
+
+
+def _named_window(name: str, frame: int, periodic: bool) -> Array:
+    from scipy.signal import get_window  # noqa: PLC0415  (Keras needs it for windows by name, and nothing else)
+
+    return np.asarray(get_window(name, frame, periodic))

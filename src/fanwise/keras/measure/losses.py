@@ -1,0 +1,179 @@
+"""Losses of Keras: which go by name, how a batch holds a target, and what a guess gives."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import keras
+import numpy as np
+
+from fanwise.keras.trace.run import Inputs, ModelError, on_backend
+from fanwise.keras.trace.variables import as_array, is_float, is_tensor, shape_of, tensors_in
+from fanwise.measure import losses
+from fanwise.measure.losses import NEUTRAL, Loss, LossLike, NamedLoss, Target, check_kind
+from fanwise.measure.observation import ObservedLoss
+from fanwise.stream.formats import Array
+
+JUDGED: Mapping[str, Target] = MappingProxyType(
+    {
+        **NEUTRAL,
+        "sparse_categorical_crossentropy": Target.CLASS,
+        "categorical_crossentropy": Target.SHARES,
+        "categorical_focal_crossentropy": Target.SHARES,
+        "binary_crossentropy": Target.TRUTH,
+        "binary_focal_crossentropy": Target.TRUTH,
+        "mean_squared_error": Target.NUMBER,
+        "mse": Target.NUMBER,
+    }
+)
+"""Losses of which it is known what a guess gives."""
+DRAWN: Mapping[str, Target] = MappingProxyType(
+    {**JUDGED, "mean_absolute_error": Target.NUMBER, "mae": Target.NUMBER, "huber": Target.NUMBER}
+)
+"""Losses for which targets are drawn."""
+
+
+@dataclass(frozen=True)
+class KerasArrays:
+    """Tensors of what Keras computes with, as `fanwise.measure.losses.LossArrays`."""
+
+    def fields(self, outputs: Any) -> Mapping[Any, Any]:
+        """Those of a mapping."""
+        return outputs if isinstance(outputs, Mapping) else {}
+
+    def floats(self, outputs: Any) -> list[Any]:
+        """In nested lists and mappings."""
+        return [tensor for tensor in tensors_in(outputs) if is_float(tensor)]
+
+    def shape(self, value: Any) -> tuple[int, ...] | None:
+        """Of a tensor."""
+        return shape_of(value) if is_tensor(value) else None
+
+    def class_axis(self, shape: tuple[int, ...]) -> int:
+        """The last axis."""
+        return len(shape) - 1
+
+    def learns(self, array: Any) -> bool:
+        """Whatever is of floating point."""
+        return True
+
+    def drawn(self, values: Array, output: Any) -> Any:
+        """Floats in Keras' own dtype."""
+        return _on_backend(values if values.dtype.kind == "i" else values.astype(keras.config.floatx()))
+
+    def projected(self, output: Any, signs: Array) -> Any:
+        """In the output's dtype."""
+        return keras.ops.mean(output * keras.ops.cast(signs, output.dtype))
+
+    def number(self, value: Any) -> Any:
+        """The mean of what a loss gives for each example."""
+        return keras.ops.mean(keras.ops.cast(value, "float32"))
+
+
+ARRAYS = KerasArrays()
+
+
+def split(batch: Any, loss: LossLike) -> tuple[Any, Any]:
+    """The inputs and the target of a batch.
+
+    Args:
+        batch: where a loss is given, a tuple (inputs, target), as `keras.Model.fit` takes them, or a mapping with a
+            target (`fanwise.measure.losses.split`); anything else holds inputs alone, a list several of them.
+        loss: None: the whole batch goes to the model.
+
+    Raises:
+        ValueError: a tuple of more than two.
+    """
+    if loss is None or isinstance(batch, list):
+        return batch, None
+    if isinstance(batch, tuple) and len(batch) != 2:
+        raise ValueError(f"batch = a tuple of {len(batch)} with a loss: expected a tuple (inputs, target)")
+    inputs, target = losses.split(batch, loss)
+    return (inputs[0] if isinstance(batch, tuple) else inputs), target
+
+
+def named_loss(loss: LossLike, target: Any = None) -> NamedLoss | None:
+    """The loss that is meant: of keras.losses, or one that goes by the same name in every framework.
+
+    Args:
+        loss: as the user gave it; a function takes a target and an output, as Keras' own do.
+        target: what the batch holds; where it holds several, a function sees all that the model returns.
+
+    Raises:
+        TypeError: neither a name nor something to call, or a class.
+        ValueError: an unknown name.
+    """
+    check_kind(loss, "target and output")
+    if loss is None:
+        return None
+    function, name = _function(loss), loss if isinstance(loss, str) else _name_of(loss)
+    several = isinstance(target, (list, tuple, Mapping))
+
+    def turned(output: Any, *targets: Any) -> Any:
+        if not targets:
+            raise ModelError(f"loss {name!r} needs a target, and none can be drawn for it: give (inputs, target)")
+        return function(targets[0], output if several else losses.main_output(output, ARRAYS))
+
+    return NamedLoss(name, turned, None if several else DRAWN.get(name))
+
+
+def loss_of(outputs: Any, target: Any, loss: LossLike) -> Loss | None:
+    """The loss for outputs like these; see `fanwise.measure.losses.loss_of`."""
+    aim = None if target is None else _on_backend(target)
+    return losses.loss_of(outputs, aim, named_loss(loss, aim), ARRAYS)
+
+
+def observed(loss: Loss, outputs: Any, value: float) -> ObservedLoss:
+    """The loss with its value, and with what a guess gives where that is known."""
+    kind, shape = JUDGED.get(loss.name), ARRAYS.shape(losses.main_output(outputs, ARRAYS))
+    if kind is None or not shape or not is_tensor(loss.target):
+        return loss.observed(value)
+    classes = {Target.TRUTH: 2, Target.NUMBER: 0}.get(kind, shape[-1])
+    square = float(np.square(as_array(loss.target), dtype=np.float64).mean()) if kind is Target.NUMBER else 0.0
+    return loss.observed(value, losses.chance_of(kind, classes, lambda: square), classes)
+
+
+def _function(loss: Any) -> Callable[[Any, Any], Any]:
+    if not isinstance(loss, str):
+        function: Callable[[Any, Any], Any] = loss
+        return function
+    if loss in NEUTRAL:
+        return _NEUTRAL[loss]
+    try:
+        return keras.losses.get(loss)  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise ValueError(
+            f"loss = {loss!r}: expected a loss of keras.losses, such as 'mse', or one of {', '.join(NEUTRAL)}"
+        ) from error
+
+
+def _cross_entropy(target: Any, logits: Any) -> Any:
+    """Cross-entropy of logits; integer labels, or shares of each class."""
+    function = (
+        keras.losses.categorical_crossentropy if is_float(target) else keras.losses.sparse_categorical_crossentropy
+    )
+    return function(target, logits, from_logits=True)
+
+
+def _binary_cross_entropy(target: Any, logits: Any) -> Any:
+    return keras.losses.binary_crossentropy(target, logits, from_logits=True)
+
+
+_NEUTRAL: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
+    {
+        "cross_entropy": _cross_entropy,
+        "binary_cross_entropy_with_logits": _binary_cross_entropy,
+        "mse_loss": keras.losses.mean_squared_error,
+    }
+)
+
+
+def _name_of(loss: Any) -> str:
+    if isinstance(loss, keras.losses.Loss):
+        return str(loss.name)
+    return loss.__name__ if "__name__" in dir(loss) else type(loss).__name__
+
+
+def _on_backend(target: Any) -> Any:
+    return on_backend(Inputs((target,))).args[0]

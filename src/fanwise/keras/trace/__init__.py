@@ -1,0 +1,1 @@
+"""Runs a model of Keras, records its ops and follows its parameters."""

@@ -1,0 +1,85 @@
+"""One call of a layer or a function: carried out, and replayed on arrays in place of its tensors."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from fanwise.keras.trace.variables import as_array, is_tensor
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A call that can be carried out, once or more.
+
+    Args:
+        function: what is called.
+        args: positional arguments.
+        named: named ones.
+        layer: whether it is a layer's own, which takes its variables itself.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    named: Mapping[str, Any] = field(default_factory=dict)
+    layer: bool = False
+
+    def __call__(self) -> Any:
+        """What the call gives."""
+        return self.function(*self.args, **self.named)
+
+    def reads(self, variables: Sequence[Any]) -> bool:
+        """Whether it takes these variables as they are, and nothing that was made of them before."""
+        given = {id(value) for value in _leaves([self.args, dict(self.named)])}
+        return self.layer or all(id(variable) in given for variable in variables)
+
+    def replay(self, data: Sequence[Any]) -> Callable[..., Any] | None:
+        """The function on NumPy arrays in place of `data`; None where other arrays or variables have a say."""
+        slots = {id(tensor): _Slot(place) for place, tensor in enumerate(data)}
+        args, named = _put(self.args, slots), _put(dict(self.named), slots)
+        if any(_has_a_say(value) for value in _leaves([args, named])):
+            return None
+        function = self.function
+
+        def replay(*arrays: Any) -> Any:
+            given = [keras.ops.convert_to_tensor(np.asarray(array, np.float32)) for array in arrays]
+            return as_array(function(*_filled(args, given), **_filled(named, given)))
+
+        return replay
+
+
+@dataclass(frozen=True)
+class _Slot:
+    place: int
+
+
+def _put(value: Any, slots: Mapping[int, _Slot]) -> Any:
+    return _mapped(value, lambda leaf: slots.get(id(leaf), leaf))
+
+
+def _filled(value: Any, tensors: Sequence[Any]) -> Any:
+    return _mapped(value, lambda leaf: tensors[leaf.place] if isinstance(leaf, _Slot) else leaf)
+
+
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    if isinstance(value, list) or type(value) is tuple:
+        return type(value)(_mapped(item, change) for item in value)
+    if isinstance(value, dict):
+        return {name: _mapped(item, change) for name, item in value.items()}
+    return change(value)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _has_a_say(value: Any) -> bool:
+    return isinstance(value, (keras.Variable, np.ndarray)) or is_tensor(value)

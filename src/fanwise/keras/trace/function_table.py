@@ -1,0 +1,318 @@
+"""What the functions of Keras' backends mean, by name: those that layers without an entry call, and models."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from fanwise.graph.op import OpKind, UseRole
+from fanwise.keras.trace.calls import Call, Part
+from fanwise.keras.trace.variables import shape_of, tensors_in
+from fanwise.laws.layout import Layout
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+VIEWS = _words(
+    """
+    reshape transpose squeeze expand_dims swapaxes moveaxis cast convert_to_tensor stop_gradient copy ravel
+    broadcast_to repeat tile flip roll pad rot90 array identity view diagonal stop_gradient unravel_index
+    """
+)
+"""Functions whose output holds the values of their first input, moved or repeated."""
+
+SELECTIONS = _words("getitem split array_split take take_along_axis unstack slice hsplit vsplit dsplit diagonal")
+"""Views that may leave a part of the values out."""
+
+QUOTIENTS = ("divide", "true_divide", "divide_no_nan")
+NONLINEARITIES: Mapping[str, str] = {
+    **{name: name for name in ("relu", "relu6", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "selu")},
+    **{name: name for name in ("softplus", "celu", "glu", "log_sigmoid", "sin", "erf")},
+    "swish": "silu",
+    "soft_sign": "softsign",
+    "hard_tanh": "hardtanh",
+    "hard_sigmoid": "hardsigmoid",
+    "hard_silu": "hardswish",
+    "squareplus": "squareplus",
+    "sparse_plus": "sparse_plus",
+    "tanh_shrink": "tanh_shrink",
+    "soft_shrink": "softshrink",
+    "hard_shrink": "hardshrink",
+    "threshold": "threshold",
+}
+POOLS = _words("max_pool average_pool adaptive_average_pool adaptive_max_pool resize affine_transform")
+REDUCTIONS = _words(
+    "mean sum amax amin max min prod var std norm logsumexp median cumsum cumprod average moments any all count_nonzero"
+)
+JOINS = _words("concatenate stack hstack vstack append dstack")
+POINTWISE = _words(
+    """
+    power square sqrt rsqrt reciprocal abs absolute negative clip log log1p log2 log10 exp expm1 exp2 sign cos maximum
+    minimum where floor ceil round mod floor_divide tril triu nan_to_num erfinv cosh sinh arctan arcsin arccos divide
+    true_divide divide_no_nan
+    """
+)
+SOFTMAXES = _words("softmax log_softmax sparsemax")
+IGNORED = _words(
+    """
+    shape is_tensor arange zeros ones full eye zeros_like ones_like full_like linspace equal not_equal less less_equal
+    greater greater_equal logical_and logical_or logical_not argmax argmin argsort isnan isinf isfinite bincount
+    convert_to_numpy one_hot multi_hot in_top_k searchsorted digitize result_type tri meshgrid empty random_seed_dtype
+    """
+)
+"""Functions that make constants or answer questions."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a function was called with.
+
+    Args:
+        name: of the function.
+        args: positional arguments.
+        named: named ones.
+        holds: the variable that a value is or was made of by views, None for data.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    named: Mapping[str, Any]
+    holds: Callable[[Any], Part | None]
+
+    def get(self, position: int, name: str, default: Any = None) -> Any:
+        """The argument at a position or of a name."""
+        return self.args[position] if position < len(self.args) else self.named.get(name, default)
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """Tensors and variables among the arguments, in order."""
+        return tuple(_values([*self.args, *self.named.values()]))
+
+    @property
+    def held(self) -> tuple[Part, ...]:
+        """The variables among them."""
+        return tuple(part for value in self.values if (part := self.holds(value)) is not None)
+
+    @property
+    def data(self) -> tuple[Any, ...]:
+        """The tensors among them that are data."""
+        return tuple(value for value in self.values if self.holds(value) is None)
+
+
+def _values(values: Any) -> Any:
+    for value in values:
+        if isinstance(value, (tuple, list)):
+            yield from _values(value)
+        elif isinstance(value, keras.Variable):
+            yield value
+        else:
+            yield from tensors_in(value)
+
+
+def describe(a: Arguments) -> Call | None:
+    """What a call is; None for a function that makes constants."""
+    if a.name in IGNORED:
+        return None
+    reader = _READERS.get(a.name)
+    found = None if reader is None else reader(a)
+    return found or _plain(OpKind.OTHER)(a)
+
+
+def _plain(kind: OpKind) -> Callable[[Arguments], Call]:
+    def read(a: Arguments) -> Call:
+        return Call(kind, a.name, a.data, tuple(replace(part, role=UseRole.OPERAND) for part in a.held))
+
+    return read
+
+
+def _joined(a: Arguments) -> Call:
+    """Variables among what is joined are read as data."""
+    return Call(OpKind.CONCAT, a.name, a.values)
+
+
+def _activation(a: Arguments) -> Call:
+    name = NONLINEARITIES[a.name]
+    detail: dict[str, Any] = {"nonlinearity": name}
+    if name == "leaky_relu":
+        detail["negative_slope"] = float(a.get(1, "negative_slope", 0.2))
+    if name == "gelu":
+        detail["approximate"] = "tanh" if a.get(1, "approximate", True) else "none"
+    axis = a.get(1, "axis", -1) if name == "glu" else -1
+    return Call(
+        OpKind.ACTIVATION, a.name, a.data[:1], tuple(replace(p, role=UseRole.SLOPE) for p in a.held), axis, detail
+    )
+
+
+def _binary(a: Arguments) -> Call:
+    """A sum, product or quotient of two values, any of which may be a number or a variable."""
+    sums = a.name in ("add", "subtract")
+    data, held = a.data, a.held
+    if held and data:
+        kind, role = (OpKind.SHIFT, UseRole.SHIFT) if sums else (OpKind.SCALE, UseRole.SCALE)
+        return Call(kind, a.name, data, tuple(replace(part, role=role) for part in held))
+    numbers = [float(v) for v in (*a.args[:2], *a.named.values()) if _is_number(v)]
+    if len(data) == 2:
+        kind = OpKind.ADD if sums else OpKind.ELEMENTWISE if a.name in QUOTIENTS else OpKind.MUL
+        return Call(kind, a.name, data, (), -1, {"minus": 1} if a.name == "subtract" else {})
+    detail = {"constant": numbers[0]} if numbers else {}
+    return Call(
+        OpKind.ELEMENTWISE, a.name, data, tuple(replace(part, role=UseRole.OPERAND) for part in held), -1, detail
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
+
+
+def _matmul(a: Arguments) -> Call | None:
+    left, right = (a.get(i, f"x{i + 1}") for i in (0, 1))
+    if left is None or right is None:
+        return None
+    held = [a.holds(value) for value in (left, right)]
+    if held[0] is not None and held[1] is not None:
+        return None
+    if held[1] is not None:
+        return Call(OpKind.LINEAR, a.name, (left,), (_weight(held[1], right, ("in", "out")),))
+    if held[0] is not None:
+        return Call(OpKind.LINEAR, a.name, (right,), (_weight(held[0], left, ("out", "in")),), -2)
+    return Call(OpKind.MATMUL, a.name, (left, right), (), -1, {"width": shape_of(left)[-1]})
+
+
+def _weight(part: Part, seen: Any, roles: tuple[str, str]) -> Part:
+    """A variable as the weight of a product; its layout where the product sees it as it is stored, or transposed."""
+    stored, shape = shape_of(part.variable), shape_of(seen)
+    axes = ("stack",) * (len(shape) - 2) + roles if len(shape) > 1 else ("in",)
+    if part.turned and len(stored) == 2:
+        axes = axes[::-1]
+    layout = Layout(axes) if len(stored) == len(axes) else None
+    return replace(part, role=UseRole.WEIGHT, layout=layout)
+
+
+def _einsum(a: Arguments) -> Call | None:
+    equation, operands = a.args[0], a.args[1:]
+    if not isinstance(equation, str) or len(operands) != 2 or "->" not in equation:
+        return None
+    held = [a.holds(value) for value in operands]
+    if held == [None, None]:
+        return _einsum_of_data(a.name, equation, operands)
+    which = 0 if held[0] is not None else 1
+    part, data = held[which], operands[1 - which]
+    return (
+        None
+        if part is None or held[1 - which] is not None
+        else _einsum_of_weight(a.name, equation, part, (which, data))
+    )
+
+
+def _einsum_of_weight(name: str, equation: str, part: Part, place: tuple[int, Any]) -> Call | None:
+    """A product of data and of a variable, which is one operand or the other."""
+    which, data = place
+    try:
+        layout = Layout.einsum(equation, operand=which)
+    except ValueError:  # a label that stands in neither of the others
+        return None
+    if len(layout.axes) != len(part.variable.shape):
+        return None
+    if "in" not in layout.axes:
+        return Call(OpKind.SCALE, name, (data,), (replace(part, role=UseRole.SCALE),))
+    result = equation.replace(" ", "").partition("->")[2].replace("...", ".")
+    term = equation.replace(" ", "").partition("->")[0].split(",")[which]
+    places = [result.index(label) for label, role in zip(term, layout.axes, strict=True) if role == "out"]
+    axis = max(places) - len(result) if places else -1
+    return Call(OpKind.LINEAR, name, (data,), (replace(part, role=UseRole.WEIGHT, layout=layout),), axis)
+
+
+def _einsum_of_data(name: str, equation: str, operands: Sequence[Any]) -> Call:
+    """A product of data: the operand that makes the last axis of the output is the second."""
+    terms, _, result = equation.replace(" ", "").partition("->")
+    first, second = terms.split(",")
+    pair = (operands[1], operands[0]) if result and result[-1] not in second else tuple(operands)
+    sizes = dict(zip(first, shape_of(operands[0]), strict=False)) if "." not in first else {}
+    summed = [label for label in first if label in second and label not in result]
+    width = math.prod(sizes.get(label, 1) for label in summed)
+    return Call(OpKind.MATMUL, name, pair, (), -1, {"width": width})
+
+
+def _attention(a: Arguments) -> Call:
+    query, key, value = (a.get(i, name) for i, name in enumerate(("query", "key", "value")))
+    width, scale = shape_of(query)[-1], a.get(5, "scale")
+    detail = {"causal": bool(a.get(6, "is_causal", False)), "width": width}
+    return Call(
+        OpKind.ATTENTION,
+        a.name,
+        (query, key, value),
+        (),
+        -1,
+        detail | {"scale": width**-0.5 if scale is None else float(scale)},
+    )
+
+
+def _take(a: Arguments) -> Call | None:
+    """Rows of a variable taken by indices; None for any other selection."""
+    part, indices = a.holds(a.args[0]), a.get(1, "indices")
+    if part is None or len(part.variable.shape) != 2:
+        return None
+    axis = a.get(2, "axis", 0)
+    if axis not in (0, None):
+        return None
+    data = tuple(tensors_in([indices]))
+    return Call(OpKind.EMBEDDING, a.name, data, (replace(part, role=UseRole.TABLE, layout=Layout.embedding()),))
+
+
+def _conv(a: Arguments) -> Call | None:
+    part = a.holds(a.get(1, "kernel"))
+    if part is None or a.name == "separable_conv":
+        return None
+    dims = len(part.variable.shape) - 2
+    steps = a.get(2, "strides", 1)
+    stride = (steps,) * dims if isinstance(steps, int) else tuple(steps)
+    window = "kernel " * dims
+    if a.name == "conv":
+        inputs = shape_of(a.args[0])
+        channels = inputs[-1] if a.named.get("data_format") != "channels_first" else inputs[1]
+        groups = max(channels // int(part.variable.shape[-2]), 1)
+        layout = Layout.conv(window + "in out", groups=groups, stride=stride)
+    elif a.name == "depthwise_conv":
+        layout = Layout.depthwise(window + "in out", stride=stride)
+    else:
+        layout = Layout.conv_transpose(window + "out in", stride=stride)
+    axis = -1 if a.named.get("data_format") != "channels_first" else -(dims + 1)
+    kind = OpKind.CONV_TRANSPOSE if a.name == "conv_transpose" else OpKind.CONV
+    return Call(
+        kind, a.name, (a.args[0],), (replace(part, role=UseRole.WEIGHT, layout=layout),), axis, {"stride": stride}
+    )
+
+
+def _norm(a: Arguments) -> Call:
+    roles = {"gamma": UseRole.SCALE, "scale": UseRole.SCALE, "beta": UseRole.SHIFT, "offset": UseRole.SHIFT}
+    parts = [
+        replace(part, role=role) for name, role in roles.items() if (part := a.holds(a.named.get(name))) is not None
+    ]
+    known = {id(part.variable) for part in parts}
+    rest = [replace(part, role=UseRole.SCALE) for part in a.held if id(part.variable) not in known]
+    return Call(OpKind.NORM, a.name, a.data[:1], (*parts, *rest), -1, {"norm": a.name})
+
+
+def _table() -> dict[str, Callable[[Arguments], Call | None]]:
+    table: dict[str, Callable[[Arguments], Call | None]] = {
+        "matmul": _matmul,
+        "dot": _matmul,
+        "einsum": _einsum,
+        "dot_product_attention": _attention,
+        "take": _take,
+    }
+    table |= dict.fromkeys(NONLINEARITIES, _activation)
+    table |= dict.fromkeys(("add", "subtract", "multiply", *QUOTIENTS), _binary)
+    table |= dict.fromkeys(("conv", "depthwise_conv", "conv_transpose", "separable_conv"), _conv)
+    table |= dict.fromkeys(("layer_normalization", "rms_normalization", "batch_normalization", "normalize"), _norm)
+    table |= dict.fromkeys(POOLS, _plain(OpKind.POOL)) | dict.fromkeys(REDUCTIONS, _plain(OpKind.REDUCE))
+    table |= dict.fromkeys(JOINS, _joined) | dict.fromkeys(SOFTMAXES, _plain(OpKind.SOFTMAX))
+    return dict.fromkeys(POINTWISE, _plain(OpKind.ELEMENTWISE)) | table
+
+
+_READERS = _table()

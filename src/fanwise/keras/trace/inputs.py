@@ -1,0 +1,79 @@
+"""The inputs of a run: a batch, or what the shapes of a functional model say."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from fanwise.adapters.input_specs import parse, shown
+from fanwise.keras.trace.run import Inputs, given_tensors, on_backend
+from fanwise.keras.trace.variables import is_tensor, tensors_in
+from fanwise.stream import fill
+from fanwise.stream.key import Key
+
+BATCH = 32
+"""Examples that are drawn where no batch was given."""
+
+
+def as_inputs(model: Any, inputs: Any = None) -> Inputs:
+    """What the model's call takes, on the backend.
+
+    Args:
+        model: a built Keras model or layer.
+        inputs: an array or tensor, or a list or mapping of them, which the model takes as its one argument; words such
+            as ``"32,784"`` or ``"8,128:int32[0,50257)"``, several without names for a list, with
+            names for a mapping; `Inputs` for more arguments; None for a functional model whose inputs are all of
+            floating point: 32 examples of normal numbers, with 16 for an unknown length.
+
+    Raises:
+        TypeError: something that holds no tensors.
+        ValueError: words that cannot be read, None for a model that does not say what it takes, or that takes integers.
+    """
+    if isinstance(inputs, Inputs):
+        return on_backend(inputs)
+    if isinstance(inputs, str):
+        inputs = _in_words(inputs)
+    found = on_backend(Inputs((_drawn(model) if inputs is None else inputs,)))
+    if not given_tensors(found):
+        raise TypeError(f"inputs = {type(inputs).__name__}: expected arrays, lists or mappings of them, or a text")
+    return found
+
+
+def _in_words(text: str) -> Any:
+    """The one argument that words describe."""
+    specs = parse(text, float_dtype=keras.config.floatx())
+    arrays = [spec.drawn(number) for number, spec in enumerate(specs)]
+    if all(spec.name for spec in specs):
+        return {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
+    if any(spec.name for spec in specs):
+        raise ValueError(f"inputs = {shown(text)}: name all of them, for a mapping, or none")
+    return arrays if len(arrays) > 1 else arrays[0]
+
+
+def _drawn(model: Any) -> Any:
+    symbols = model.inputs if isinstance(model, keras.Model) and model.inputs is not None else None
+    if not symbols:
+        raise ValueError(f"inputs = None: {model.name!r} does not say what it takes: give a batch")
+    if not all(keras.backend.is_float_dtype(symbol.dtype) for symbol in symbols):
+        raise ValueError(f"inputs = None: {model.name!r} takes integers, whose range no model says: give a batch")
+    if not isinstance(model, keras.Sequential) and isinstance(model.input, Mapping):
+        return {name: _batch(symbol) for name, symbol in model.input.items()}
+    batches = [_batch(symbol) for symbol in symbols]
+    return batches[0] if len(batches) == 1 else batches
+
+
+def _batch(symbol: Any) -> Any:
+    shape = tuple(BATCH if axis == 0 else 16 if size is None else size for axis, size in enumerate(symbol.shape))
+    return fill.normal(Key(0, f"inputs/{symbol.name}"), shape)
+
+
+def inputs_text(inputs: Inputs) -> str:
+    """The inputs in words: their shapes and dtypes."""
+    named = dict(inputs.kwargs or {})
+    texts = [_text(tensor) for tensor in tensors_in(list(inputs.args))]
+    return "; ".join([*texts, *(f"{name}={_text(value)}" for name, value in named.items() if is_tensor(value))])
+
+
+def _text(tensor: Any) -> str:
+    sizes = ",".join(str(int(size)) for size in tensor.shape)
+    return f"{sizes}:{keras.backend.standardize_dtype(tensor.dtype)}"

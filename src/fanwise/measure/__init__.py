@@ -1,0 +1,1 @@
+"""What was measured: statistics of weights and of signals, losses."""

@@ -1,0 +1,62 @@
+"""From a trace to the rows of a plan: the planner watches runs until the tables that are heads too have settled."""
+
+from collections.abc import Callable, Mapping
+
+from fanwise.graph.trace import Trace
+from fanwise.plan.planner import Decision, Planner
+from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.row import Row
+
+PASSES = 3
+"""At most so many runs until the tables that are heads too have settled."""
+
+
+def settled(
+    trace: Trace, recipe: Recipe, constants: Mapping[str, float] | None, execute: Callable[[Planner], None]
+) -> Planner:
+    """The planner after as many runs as it takes.
+
+    Args:
+        trace: of an earlier run of the model.
+        recipe: the rules.
+        constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
+        execute: runs the model, or a theory of it, with the planner as the visitor.
+    """
+    heads: dict[str, float] = {}
+    for _ in range(PASSES):
+        planner = Planner(trace, recipe, constants, heads)
+        execute(planner)
+        planner.finish()
+        if not _moved(heads, planner.measured_heads):
+            break
+        heads = planner.measured_heads
+    return planner
+
+
+def rows_of(planner: Planner) -> list[Row]:
+    """One row a parameter, in the model's order."""
+    return [_row(planner.decisions[path]) for path in planner.cases]
+
+
+def _moved(before: Mapping[str, float], now: Mapping[str, float]) -> bool:
+    return any(abs(value / before.get(path, 1.0) - 1) > 0.02 for path, value in now.items())
+
+
+def _row(decision: Decision) -> Row:
+    case, choice = decision.case, decision.choice
+    parameter = case.parameter
+    return Row(
+        path=parameter.path,
+        shape=parameter.shape,
+        dtype=parameter.dtype,
+        law=choice.law,
+        layout=case.layout,
+        role=case.role,
+        op="" if case.op is None else str(case.op.kind),
+        reason=choice.reason,
+        source=choice.source,
+        aliases=parameter.aliases,
+        fed=decision.fed,
+        gives=decision.gives,
+        guess=choice.guess,
+    )

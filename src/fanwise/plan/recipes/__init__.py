@@ -1,0 +1,1 @@
+"""Recipes: for each role of a parameter, the rule that gives its law."""

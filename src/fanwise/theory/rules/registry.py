@@ -1,0 +1,81 @@
+"""What the rules share: how one is registered, and the gradient at a tensor that was repeated."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeAlias
+
+from fanwise.graph.op import OpKind
+from fanwise.theory.padding import Profile
+from fanwise.theory.samples import HERE, Rows, likeness, second
+from fanwise.theory.walk import Here, Walk
+
+
+@dataclass(frozen=True)
+class Share:
+    """The gradient at one of the things that an op reads.
+
+    Args:
+        source: index of the op that gave it.
+        rows: a sample, of the size of a value of the tensor that was read.
+        profile: how it is spread over the spatial axes; None for that of the gradient at the output.
+        reader: index of the op that read it, where that is another one.
+    """
+
+    source: int
+    rows: Rows
+    profile: Profile | None = None
+    reader: int | None = None
+
+
+Forward: TypeAlias = Callable[[Walk, Here], Rows | None]
+"""A sample of what an op gives; None where the rule does not fit it."""
+
+Backward: TypeAlias = Callable[[Walk, Here, Rows], Iterator[Share]]
+"""The gradients at what an op reads, from a sample of the gradient at what it gives."""
+
+_FORWARD: dict[OpKind, Forward] = {}
+_BACKWARD: dict[OpKind, Backward] = {}
+FORWARD: Mapping[OpKind, Forward] = MappingProxyType(_FORWARD)
+"""The rules of signals, by kind of op."""
+BACKWARD: Mapping[OpKind, Backward] = MappingProxyType(_BACKWARD)
+"""The rules of gradients, by kind of op."""
+
+
+def forward_rule(*kinds: OpKind) -> Callable[[Forward], Forward]:
+    """Registers the rule of signals of these kinds of ops."""
+
+    def register(rule: Forward) -> Forward:
+        _FORWARD.update(dict.fromkeys(kinds, rule))
+        return rule
+
+    return register
+
+
+def backward_rule(*kinds: OpKind) -> Callable[[Backward], Backward]:
+    """Registers the rule of gradients of these kinds of ops."""
+
+    def register(rule: Backward) -> Backward:
+        _BACKWARD.update(dict.fromkeys(kinds, rule))
+        return rule
+
+    return register
+
+
+def gathered(rows: Rows, many: tuple[int, ...], few: tuple[int, ...]) -> Rows:
+    """The gradient at a tensor of shape `few` that was repeated to the shape `many`: the sum over its copies.
+
+        dL/dx = sum_c g_c;  E (dL/dx)^2 = n^2 E (mean_c g_c)^2
+
+    Derived here: the copies are read at n places (and examples) of one feature, whose gradients have the covariance of
+    the sample; `Likeness.average` is the second moment of their mean.
+    """
+    ratio = math.prod(many) / max(math.prod(few), 1)
+    if ratio <= 1:
+        return rows
+    padded = (1,) * (len(many) - len(few)) + tuple(few)
+    examples = float(many[0]) if len(many) > 1 and padded[0] == 1 and many[0] > 1 else 1.0
+    total = likeness(rows).average(ratio / examples, examples) * ratio**2
+    own = second(rows[HERE])
+    return rows * math.sqrt(max(total, 0.0) / own) if own > 0 else rows

@@ -1,0 +1,1 @@
+"""The verbs for PyTorch: plan, check, calibrate, fix, assert_healthy."""

@@ -1,0 +1,133 @@
+"""PyTorch as `fanwise.adapters.protocol.Backend`: what this adapter does, under the names that all adapters share."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fanwise.adapters.protocol import Backend, PreparedRun
+from fanwise.graph.op import Parameter
+from fanwise.graph.trace import Trace
+from fanwise.measure.losses import LossLike
+from fanwise.measure.observation import Observation, Place
+from fanwise.plan.plan import Plan
+from fanwise.stream.formats import Array
+from fanwise.stream.key import KeyLike
+from fanwise.torch.measure.joined_batches import joined
+from fanwise.torch.measure.losses import named_loss, split
+from fanwise.torch.measure.observe import observe
+from fanwise.torch.trace.abstract_run import structure
+from fanwise.torch.trace.hf_inputs import labelled
+from fanwise.torch.trace.inputs import as_inputs, inputs_text
+from fanwise.torch.trace.provenance import parameters
+from fanwise.torch.trace.restore import seeded
+from fanwise.torch.trace.run import Inputs, run
+from fanwise.torch.trace.sources import constructed, function_place
+from fanwise.torch.weights.apply import apply
+from fanwise.torch.weights.read_write import held_tensors, values_of
+
+
+@dataclass(frozen=True)
+class TorchBackend:
+    """Models are `torch.nn.Module`; a factory takes no arguments."""
+
+    package: str = "fanwise.torch"
+    version: str = f"torch {torch.__version__.partition('+')[0]}"
+
+    def is_model(self, value: Any) -> bool:
+        """Whether it is a module."""
+        return isinstance(value, nn.Module)
+
+    def build(self, factory: Any, seed: int) -> nn.Module:
+        """The module that a factory makes with all random numbers seeded."""
+        if not callable(factory):
+            raise TypeError(f"model = {type(factory).__name__}: expected a torch.nn.Module, or a factory of one")
+        with seeded(seed):
+            model = factory()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"the factory made {type(model).__name__}: expected a torch.nn.Module")
+        return model
+
+    def model_name(self, model: nn.Module) -> str:
+        """The name of its class."""
+        return type(model).__name__
+
+    def places(self, model: nn.Module, factory: Any) -> Mapping[str, Place]:
+        """Lines of the classes that construct its modules, and of the factory."""
+        return constructed(model, None if factory is None else function_place(factory))
+
+    def parameters(self, model: nn.Module) -> tuple[Parameter, ...]:
+        """Those of `named_parameters`."""
+        return parameters(model)
+
+    def reader(self, model: nn.Module) -> Callable[[str], Array]:
+        """Copies on the host; 8-bit floats as float32."""
+        tensors = held_tensors(model)
+        return lambda path: values_of(tensors[path], path)
+
+    def apply(self, model: nn.Module, plan: Plan, key: KeyLike) -> nn.Module:
+        """The module itself."""
+        return apply(model, plan, key)
+
+    def kept(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Parameters and buffers: spectral norms keep singular vectors in the latter."""
+        return _kept(model)
+
+    def is_array(self, value: Any) -> bool:
+        """Whether it is a tensor."""
+        return isinstance(value, Tensor)
+
+    def split(self, batch: Any, loss: LossLike) -> tuple[Any, Any]:
+        """A mapping that stands alone before a target holds named arguments."""
+        return split(batch, loss)
+
+    def inputs(self, model: nn.Module, batch: Any, *, valued: bool = False, labels: bool = False) -> Inputs:
+        """Tensors on the model's device; a transformers model says what it takes, and what its labels are."""
+        given = as_inputs(model, batch, valued=valued)
+        return as_inputs(model, labelled(model, given), valued=valued) if labels else given
+
+    def describe(self, batch: Any, inputs: Inputs) -> str:
+        """The words, or shapes and dtypes."""
+        return inputs_text(batch, inputs)
+
+    def join(self, batches: Sequence[Inputs]) -> Inputs:
+        """Tensors along their first axis."""
+        return joined(batches)
+
+    def prepare(self, model: nn.Module, inputs: Inputs) -> PreparedRun:
+        """Runs under a function mode."""
+        return PreparedRun(partial(run, model, inputs), any(tensor.is_meta for tensor in model.parameters()))
+
+    def structure(self, model: nn.Module, inputs: Inputs) -> Trace | None:
+        """A run on fake tensors."""
+        return structure(model, inputs)
+
+    def check_loss(self, loss: LossLike) -> None:
+        """Names are those of torch.nn.functional."""
+        named_loss(loss)
+
+    def observe(
+        self, model: nn.Module, inputs: Inputs, target: Any, loss: LossLike, *, backward: bool = True
+    ) -> Observation:
+        """Gradients by autograd; targets go to the model's device."""
+        moved = None if target is None else as_inputs(model, (target,)).args[0]
+        return observe(model, inputs, moved, loss, backward=backward)
+
+
+@contextmanager
+def _kept(model: nn.Module) -> Iterator[None]:
+    tensors = [*model.parameters(), *model.buffers()]
+    copies = [tensor.detach().clone() for tensor in tensors]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, copy in zip(tensors, copies, strict=True):
+                tensor.copy_(copy)
+
+
+BACKEND: Backend = TorchBackend()

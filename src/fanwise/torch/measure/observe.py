@@ -1,0 +1,209 @@
+"""`observe`: one run of a model, forward and backward, and what it showed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import checkpoint
+
+from fanwise.graph.kinds import CONVOLUTIONS
+from fanwise.graph.op import INPUT
+from fanwise.graph.patterns import recognised
+from fanwise.graph.trace import Trace
+from fanwise.graph.visitor import Watcher
+from fanwise.measure.losses import LossLike
+from fanwise.measure.observation import Observation, ObservedLoss, observation
+from fanwise.torch.measure.losses import LossCalls, loss_of, opened
+from fanwise.torch.measure.taps import Taps
+from fanwise.torch.measure.weight_statistics import weigh
+from fanwise.torch.trace.provenance import check_model
+from fanwise.torch.trace.recorder import Recorder
+from fanwise.torch.trace.run import Inputs, ModelError, forward, given_tensors, main_outputs, prepared
+from fanwise.torch.trace.storage import is_abstract
+
+
+def observe(
+    model: nn.Module, inputs: Inputs, target: Any = None, loss: LossLike = None, *, backward: bool = True
+) -> Observation:
+    """Runs a model once, forward and backward, and measures every op and every parameter.
+
+    The model runs as in `fanwise.torch.run` and is left as it was; gradients are never written into `.grad`. Where its
+    backward pass fails in evaluation mode, it is run in its own. Numbers stay on the device until the end. Memory: what
+    a training step takes; without a backward pass, what inference takes.
+
+    Args:
+        model: with values; a model on the meta device has none.
+        inputs: what its forward takes.
+        target: what the loss compares with, None where the batch has none.
+        loss: see `fanwise.torch.measure.losses.loss_of`.
+        backward: whether gradients are wanted.
+
+    Raises:
+        TypeError: no module, TorchScript, or lazy parameters.
+        ModelError: the model, its loss or its backward pass raised an error, or the model has no values.
+    """
+    check_model(model)
+    _check_values(model)
+    with torch.inference_mode(False), torch.set_grad_enabled(backward):
+        batch = (*_apart((inputs, target), {}), loss)
+        try:
+            return _observed(model, batch, training=False)
+        except _BackwardError:
+            if not any(module.training for module in model.modules()):
+                raise
+            return _observed(model, batch, training=True)
+
+
+class _BackwardError(ModelError):
+    """The backward pass failed."""
+
+
+def _observed(model: nn.Module, batch: tuple[Inputs, Any, LossLike], *, training: bool) -> Observation:
+    taps = Taps()
+    try:
+        return replace(_watched(model, batch, taps, training=training), training=training)
+    finally:
+        taps.close()
+
+
+def _watched(model: nn.Module, batch: tuple[Inputs, Any, LossLike], taps: Taps, *, training: bool) -> Observation:
+    inputs, target, loss = batch
+    given = given_tensors(inputs)
+    recorder = Recorder(model, Watcher(), given, taps.see)
+    context = prepared(model, given, recorder, training=training)
+    with context, _apart_buffers(model), _nothing_computed_twice(), _recurrent_backward(model):
+        with LossCalls() as calls:
+            outputs = forward(model, inputs, recorder)
+            ready = loss_of(outputs, target, loss)
+            value = None if ready is None else ready(outputs)
+        gradients = _gradients(model, value)
+        seen = None if ready is None or value is None else calls.observed(ready, value)
+        main = main_outputs(opened(outputs))
+        trace = recognised(recorder.trace(main))
+        return _observation(model, trace, (taps, given, main), (seen, gradients))
+
+
+def _check_values(model: nn.Module) -> None:
+    empty = [path for path, tensor in model.named_parameters() if is_abstract(tensor)]
+    if empty:
+        raise ModelError(
+            f"parameter {empty[0]!r} is on the meta device and has no values to check: materialize the model first "
+            "(fanwise.torch.materialize), or look at its plan (fanwise plan --meta)"
+        )
+
+
+def _apart(value: Any, made: dict[int, Tensor]) -> Any:
+    """The same values in tensors of their own: what a forward writes into them hangs no graph on the caller's."""
+    if isinstance(value, Tensor):
+        if id(value) not in made:
+            made[id(value)] = _alias(value)
+        return made[id(value)]
+    if isinstance(value, Inputs):
+        return Inputs(_apart(value.args, made), _apart(value.kwargs, made))
+    if isinstance(value, tuple) and type(value) is not tuple:  # a named tuple
+        return type(value)(*(_apart(item, made) for item in value))
+    if type(value) in (tuple, list):
+        return type(value)(_apart(item, made) for item in value)
+    if type(value) is dict:
+        return {name: _apart(item, made) for name, item in value.items()}
+    return value
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    """A tensor over the same memory; a copy where autograd needs one. Leaves that want a gradient stay themselves."""
+    if tensor.is_inference():
+        return tensor.clone()
+    if not tensor.requires_grad:
+        return tensor.detach()
+    return tensor if tensor.is_leaf else tensor.detach().requires_grad_().clone()
+
+
+@contextmanager
+def _apart_buffers(model: nn.Module) -> Iterator[None]:
+    """Other tensors over the memory of the buffers while a run lasts; `prepared` puts the model's own back."""
+    made: dict[int, Tensor] = {}
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = _apart(buffer, made)
+    yield
+
+
+@contextmanager
+def _nothing_computed_twice() -> Iterator[None]:
+    """Switches gradient checkpointing off: what is computed anew in a backward pass is not seen by the recorder."""
+    home, names = vars(checkpoint), {"CheckpointFunction": _Once, "_checkpoint_without_reentrant_generator": _once}
+    kept = {name: home[name] for name in names if name in home}
+    home.update({name: names[name] for name in kept})
+    try:
+        yield
+    finally:
+        home.update(kept)
+
+
+class _Once:
+    """Stands for torch's reentrant checkpoint."""
+
+    @staticmethod
+    def apply(function: Any, preserve: bool, *args: Any) -> Any:
+        """Calls a function."""
+        return function(*args)
+
+
+def _once(*args: Any, **kwargs: Any) -> Iterator[None]:
+    """Stands for what torch does before and after a function that it will call again."""
+    yield
+
+
+def _recurrent_backward(model: nn.Module) -> Any:
+    """For cuDNN there is no backward pass for recurrent layers in evaluation mode; torch's own kernels have one."""
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    return torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not recurrent)
+
+
+def _gradients(model: nn.Module, loss: Tensor | None) -> dict[str, Tensor | None]:
+    held = {path: tensor for path, tensor in model.named_parameters() if tensor.requires_grad}
+    if loss is None or not held or not loss.requires_grad:
+        return {}
+    try:
+        found = torch.autograd.grad(loss, list(held.values()), allow_unused=True)
+    except Exception as error:
+        raise _BackwardError(f"the backward pass failed: {type(error).__name__}: {error}") from error
+    return dict(zip(held, found, strict=True))
+
+
+def _observation(
+    model: nn.Module,
+    trace: Trace,
+    seen: tuple[Taps, Sequence[Tensor], Sequence[Tensor]],
+    learned: tuple[ObservedLoss | None, Mapping[str, Tensor | None]],
+) -> Observation:
+    taps, given, outputs = seen
+    count = len(trace.ops)
+    floats = [tensor for tensor in given if tensor.is_floating_point()]
+    for place, tensor in enumerate(floats):
+        taps.measure(count + 1 + place, tensor, compared=True)
+        taps.compare_places(count + 1 + place, tensor, _channels(trace, tensor))
+    output = next((tensor for tensor in outputs if tensor.is_floating_point() and tensor.numel() > 1), None)
+    if output is not None:
+        taps.measure(count, output, compared=True)
+    signals = taps.signals(count + 1 + len(floats))
+    loss, gradients = learned
+    measured = iter(signals[count + 1 :])
+    return observation(
+        trace,
+        signals[:count],
+        weigh(dict(model.named_parameters()), trace, gradients),
+        given=[next(measured) if tensor.is_floating_point() else None for tensor in given],
+        output=signals[count],
+        loss=loss,
+        backward=torch.is_grad_enabled(),
+    )
+
+
+def _channels(trace: Trace, tensor: Tensor) -> int:
+    """The axis of an input's features: that of the channels where a convolution reads it."""
+    convolved = any(op.kind in CONVOLUTIONS and INPUT in op.inputs for op in trace.ops)
+    return 1 if convolved and tensor.dim() > 2 else -1

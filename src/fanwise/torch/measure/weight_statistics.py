@@ -1,0 +1,303 @@
+"""Statistics of a model's parameters as they were found, taken on the device that holds them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fanwise.graph.trace import Trace
+from fanwise.laws.layout import Layout
+from fanwise.measure.observation import NAN, Values
+from fanwise.measure.signal_statistics import MOST, stride_prime_to
+from fanwise.measure.weight_axes import block_extents, first_map, twins_of, unit_layout, unit_order
+from fanwise.measure.weight_statistics import BINS, MARKS, PARTS, ROWS, WIDE
+from fanwise.torch.measure.taps import fetched, in_memory, sampled
+from fanwise.torch.trace.storage import is_abstract, is_strided
+
+SMALL = 1e-30
+"""Second moment below which float32 loses squares."""
+CHUNK = 1 << 14
+"""Values whose squares are added in float32."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was measured of one parameter, still on its device, by name; `vectors` are longer than one number."""
+
+    path: str
+    count: int
+    numbers: Mapping[str, Tensor]
+    vectors: Mapping[str, Tensor]
+
+
+def values_of(path: str, tensor: Tensor, layout: Layout | None = None) -> Values:
+    """The statistics of one parameter's numbers.
+
+    Args:
+        path: of the parameter.
+        tensor: its values.
+        layout: roles of its axes; without it the units of a matrix lie along the first axis.
+    """
+    return _weighed([taken(path, tensor, layout)], {path: tensor})[path]
+
+
+def weigh(tensors: Mapping[str, Tensor], trace: Trace, gradients: Mapping[str, Tensor | None]) -> dict[str, Values]:
+    """The statistics of every parameter that has values, by path.
+
+    Args:
+        tensors: the parameters, by path.
+        trace: says how each is used.
+        gradients: of the loss, by path; None where none came.
+    """
+    held = {parameter.path: tensors[parameter.path] for parameter in trace.parameters}
+    held = {path: tensor for path, tensor in held.items() if not is_abstract(tensor) and is_strided(tensor)}
+    layouts = {path: unit_layout(trace, path) for path in held}
+    values = _weighed([taken(path, tensor, layouts[path]) for path, tensor in held.items()], held)
+    moments = _gradient_moments(gradients)
+    return {
+        path: replace(one, reached=path in moments, gradient=moments.get(path, NAN)) for path, one in values.items()
+    }
+
+
+def _weighed(found: Sequence[Taken], tensors: Mapping[str, Tensor]) -> dict[str, Values]:
+    """Statistics on the host of what was taken: one copy a device for the numbers and one for the vectors."""
+    numbers = [dict(zip(one.numbers, [NAN] * len(one.numbers), strict=True)) for one in found]
+    places = [(i, name) for i, one in enumerate(found) for name in one.numbers]
+    for (i, name), value in zip(places, fetched([found[i].numbers[name] for i, name in places]), strict=True):
+        numbers[i][name] = value
+    longer: list[dict[str, tuple[float, ...]]] = [{} for _ in found]
+    places = [(i, name) for i, one in enumerate(found) for name in one.vectors]
+    for (i, name), several in zip(
+        places, _fetched_vectors([found[i].vectors[name] for i, name in places]), strict=True
+    ):
+        longer[i][name] = several
+    values = [
+        _exact(_values(one, *measured), tensors[one.path])
+        for one, measured in zip(found, zip(numbers, longer, strict=True), strict=True)
+    ]
+    twins = _twins(found, values, [several.get("marks", ()) for several in longer])
+    return {one.path: replace(value, twin=twins.get(one.path, "")) for one, value in zip(found, values, strict=True)}
+
+
+def taken(path: str, tensor: Tensor, layout: Layout | None) -> Taken:
+    """Measures a parameter, without waiting for the numbers."""
+    with torch.no_grad(), torch._C.DisableTorchFunction():
+        values = tensor.detach()
+        if values.is_complex() and values.numel():
+            return _taken_complex(path, values)
+        if not values.numel() or not values.dtype.is_floating_point:
+            return Taken(path, values.numel(), {}, {})
+        whole = values if values.dtype.itemsize > 1 else values.float()
+        some = sampled(whole)
+        wide = torch.float64 if whole.numel() <= MOST else torch.promote_types(whole.dtype, torch.float32)
+        low, high = (bound.to(wide) for bound in torch.aminmax(whole))
+        numbers = {
+            "mean": whole.mean(dtype=wide),
+            "second_moment": _second_moment(whole),
+            "low": low,
+            "high": high,
+            "zeros": (some == 0).float().mean(),
+            "kurtosis": _kurtosis(some),
+        }
+        vectors = {"marks": _marks(some), "histogram": _histogram(some, torch.maximum(high, -low))}
+        return Taken(
+            path,
+            values.numel(),
+            numbers | _of_units(whole, layout),
+            vectors | _of_blocks(whole, layout) | _of_parts(whole, layout),
+        )
+
+
+def _taken_complex(path: str, values: Tensor) -> Taken:
+    """Moments of complex numbers: |E w|, E |w|^2."""
+    largest = values.abs().amax()
+    numbers = {
+        "mean": values.mean().abs(),
+        "second_moment": 2 * _second_moment(torch.view_as_real(values)),
+        "low": -largest,
+        "high": largest,
+        "zeros": (sampled(values) == 0).float().mean(),
+        "kurtosis": largest.new_full((), NAN),
+    }
+    return Taken(path, values.numel(), numbers, {})
+
+
+def _kurtosis(some: Tensor) -> Tensor:
+    centred = some.double()
+    centred = centred - centred.mean()
+    squares = centred.square()
+    return squares.square().mean() / squares.mean().square()
+
+
+def _marks(some: Tensor) -> Tensor:
+    return some[:: max(len(some) // MARKS, 1)][:MARKS]
+
+
+def _histogram(some: Tensor, largest: Tensor) -> Tensor:
+    shares = torch.where(largest == 0, 0.0, some / largest)  # values that are all 0 lie where 0 lies elsewhere
+    places = ((shares + 1) * (BINS / 2)).nan_to_num(0.0).clamp(0, BINS - 1)
+    return torch.bincount(places.to(torch.int64), minlength=BINS).float()
+
+
+def _of_units(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
+    units = _units(values, layout)
+    return {} if units is None else {"repeated": _repeated(units), "overlap": _least_overlap(values, layout)}
+
+
+def _of_parts(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
+    """E w^2 of each eighth of a map's units, as they are stored."""
+    units = _units(values, layout)
+    if units is None or len(units) < PARTS:
+        return {}
+    return {"parts": torch.stack([_second_moment(part) for part in torch.tensor_split(units, PARTS)])}
+
+
+def _second_moment(values: Tensor) -> Tensor:
+    """E w^2, without a copy of all squares; chunk by chunk, for one sum in float32 stands still as it grows."""
+    flat, wide = in_memory(values), torch.promote_types(values.dtype, torch.float32)
+    rows = len(flat) // CHUNK
+    lengths = torch.linalg.vector_norm(flat[: rows * CHUNK].view(rows, CHUNK), dim=1, dtype=wide).double()
+    rest = torch.linalg.vector_norm(flat[rows * CHUNK :], dtype=torch.float64)
+    found: Tensor = (lengths.square().sum() + rest.square()) / max(len(flat), 1)
+    return found
+
+
+def _units(values: Tensor, layout: Layout | None) -> Tensor | None:
+    """The incoming weights of each unit, (units, weights); None for what is no map."""
+    order = unit_order(tuple(values.shape), layout)
+    if order is None:
+        return None
+    out, rest = order
+    return values.permute(*out, *rest).flatten(len(out)).flatten(0, len(out) - 1)
+
+
+def _repeated(units: Tensor) -> Tensor:
+    """Share of rows that are bit for bit another; found among neighbours in the order of a projection."""
+    count, width = units.shape
+    if count < 2 or width < 2:
+        return units.new_zeros((), dtype=torch.float32)
+    if width > 2 * WIDE:
+        units = units[:, :: stride_prime_to(units.shape, width // WIDE)]
+    rows = units.double()
+    weights = torch.sin(torch.arange(1, rows.shape[1] + 1, device=rows.device, dtype=torch.float64) * 1.7)
+    rows = rows[torch.argsort((rows * weights).sum(1))]
+    return (rows[1:] == rows[:-1]).all(1).float().sum() / count
+
+
+def _least_overlap(values: Tensor, layout: Layout | None) -> Tensor:
+    """The overlap of one of the maps that a weight holds, or of all as one matrix, as libraries unfold it."""
+    views = [_units(values, layout), _units(_first_map(values, layout), layout)]
+    if layout is not None and layout.transposed:
+        views.append(_units(values, None))
+    found = torch.stack([_overlap(view) for view in views if view is not None])
+    return torch.where(found.isnan(), math.inf, found).amin().where(~found.isnan().all(), NAN)
+
+
+def _first_map(values: Tensor, layout: Layout | None) -> Tensor:
+    """One of the maps that a weight holds."""
+    for axis, size in first_map(tuple(values.shape), layout).items():
+        values = values.narrow(axis, 0, size)
+    return values
+
+
+def _overlap(units: Tensor) -> Tensor:
+    """Rms cosine of some rows, or of columns where they are fewer, times the square root of their length."""
+    rows = (units if len(units) <= units.shape[1] else units.T)[:WIDE].double()
+    count, width = rows.shape
+    if count < ROWS:
+        return rows.new_full((), NAN)
+    rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    cosines = (rows @ rows.T).fill_diagonal_(0.0)
+    found: Tensor = (cosines.square().sum() * (width / (count * (count - 1)))).sqrt()
+    return found
+
+
+def _of_blocks(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
+    """E w^2 of each map of a fused weight."""
+    sizes = block_extents(tuple(values.shape), layout)
+    if layout is None or layout.fused is None or not sizes:
+        return {}
+    parts = torch.split(values, sizes, layout.fused.axis)
+    means = torch.stack([part.mean(dtype=torch.promote_types(part.dtype, torch.float32)) for part in parts])
+    return {"blocks": torch.stack([_second_moment(part) for part in parts]), "block_means": means}
+
+
+def _fetched_vectors(vectors: Sequence[Tensor]) -> list[tuple[float, ...]]:
+    """The values of several vectors; one copy a device."""
+    found: list[tuple[float, ...]] = [()] * len(vectors)
+    groups: dict[torch.device, list[int]] = {}
+    for i, vector in enumerate(vectors):
+        groups.setdefault(vector.device, []).append(i)
+    for places in groups.values():
+        flat = torch.cat([vectors[i].double() for i in places]).tolist()
+        for i in places:
+            found[i], flat = tuple(flat[: vectors[i].numel()]), flat[vectors[i].numel() :]
+    return found
+
+
+def _gradient_moments(gradients: Mapping[str, Tensor | None]) -> dict[str, float]:
+    reached = {path: gradient for path, gradient in gradients.items() if gradient is not None}
+    with torch.no_grad():
+        moments = [_moment(gradient) for gradient in reached.values()]
+    return dict(zip(reached, fetched(moments), strict=True))
+
+
+def _moment(gradient: Tensor) -> Tensor:
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    values = torch.view_as_real(values) if values.is_complex() else values
+    return _second_moment(values) * (values.numel() / max(gradient.numel(), 1))
+
+
+def _values(one: Taken, numbers: Mapping[str, float], longer: Mapping[str, tuple[float, ...]]) -> Values:
+    if not numbers:
+        return Values(one.count, NAN, NAN)
+    low, high, mean, second = numbers["low"], numbers["high"], numbers["mean"], numbers["second_moment"]
+    if low == high:  # equal values, without the rounding of their sums
+        mean, second = low, low * low
+    return Values(
+        one.count,
+        mean,
+        second,
+        kurtosis=numbers["kurtosis"],
+        largest=max(abs(low), abs(high)),
+        zeros=numbers["zeros"],
+        repeated=numbers.get("repeated", 0.0),
+        overlap=numbers.get("overlap", NAN),
+        blocks=longer.get("blocks", ()),
+        block_means=longer.get("block_means", ()),
+        parts=longer.get("parts", ()),
+        histogram=tuple(int(count) for count in longer.get("histogram", ())),
+    )
+
+
+def _exact(values: Values, tensor: Tensor) -> Values:
+    """What NaN, infinities and squares beyond float32 hide, counted again; only where there are such."""
+    lost = values.second_moment < SMALL and values.largest > 0
+    if not tensor.dtype.is_floating_point or not values.count or (math.isfinite(values.second_moment) and not lost):
+        return values
+    with torch.no_grad():
+        whole = tensor.detach().double()
+        finite = whole[whole.isfinite()]
+        rest = finite if finite.numel() else whole.new_zeros(1)
+        return replace(
+            values,
+            infinite=1 - finite.numel() / values.count,
+            mean=float(rest.mean()),
+            second_moment=float(rest.square().mean()),
+            largest=float(rest.abs().max()),
+            histogram=() if finite.numel() < values.count else values.histogram,
+        )
+
+
+def _twins(found: Sequence[Taken], values: Sequence[Values], marks: Sequence[tuple[float, ...]]) -> dict[str, str]:
+    """Parameters that hold the same numbers as an earlier one, by path; equal values do not count."""
+    compared = zip(found, values, marks, strict=True)
+    return twins_of(
+        {
+            one.path: (value.count, value.mean, value.second_moment, mark)
+            for one, value, mark in compared
+            if not value.constant and len(mark) >= MARKS
+        }
+    )

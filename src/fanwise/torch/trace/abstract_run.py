@@ -1,0 +1,106 @@
+"""What a model does, read from a pass in which nothing is computed."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from fanwise.graph.patterns import recognised
+from fanwise.graph.trace import Trace
+from fanwise.graph.visitor import Watcher
+from fanwise.torch.trace.recorder import Recorder
+from fanwise.torch.trace.restore import unchanged
+from fanwise.torch.trace.run import Inputs, ModelError, forward, given_tensors, main_outputs, prepared
+from fanwise.torch.trace.substitute import swapped
+
+
+def structure(model: nn.Module, inputs: Inputs) -> Trace | None:
+    """The trace of a model, from a pass over tensors that have shapes and no values.
+
+    Only parameters, inputs and what is computed of them are without values. The mode of fake tensors is not entered:
+    what the model makes of nothing, such as a grid of positions, has its values, so that a cache may keep it. Hooks
+    that a user hung on the modules are not called. The model is left as it was.
+
+    Args:
+        model: any module with values.
+        inputs: what its forward takes.
+
+    Returns:
+        None where the model cannot run without values, for what it does depends on them.
+    """
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with unchanged(model, given_tensors(inputs)), _silent():
+        try:
+            _empty(model, mode)
+            return _traced(model, _abstract(inputs, mode))
+        except (ModelError, NotImplementedError, RuntimeError):
+            return None
+
+
+def _traced(model: nn.Module, inputs: Inputs) -> Trace:
+    given = given_tensors(inputs)
+    recorder = Recorder(model, Watcher(), given)
+    with prepared(model, given, recorder), torch.no_grad(), _unwatched(model):
+        outputs = forward(model, inputs, recorder)
+        return recognised(recorder.trace(main_outputs(outputs)))
+
+
+def _abstract(inputs: Inputs, mode: FakeTensorMode) -> Inputs:
+    new: dict[int, Tensor] = {id(tensor): mode.from_tensor(tensor) for tensor in given_tensors(inputs)}
+    return Inputs(tuple(swapped(list(inputs.args), new)), swapped(dict(inputs.kwargs or {}), new))
+
+
+def _empty(model: nn.Module, mode: FakeTensorMode) -> None:
+    """Gives a model parameters and buffers without values, that share storages as its own do."""
+    made: dict[int, Tensor] = {}
+    for module in model.modules():
+        for name, tensor in module._buffers.items():
+            module._buffers[name] = None if tensor is None else mode.from_tensor(tensor)
+        for name, parameter in module._parameters.items():
+            if parameter is None:
+                continue
+            empty = made.setdefault(id(parameter), _without_values(parameter, mode))
+            if isinstance(module, nn.RNNBase):
+                setattr(module, name, empty)  # it keeps a list beside them
+            else:
+                vars(module)["_parameters"][name] = empty
+
+
+def _without_values(parameter: nn.Parameter, mode: FakeTensorMode) -> Tensor:
+    """A fake tensor for a parameter; one on the meta device stands for one with the inputs."""
+    if not parameter.is_meta:
+        return mode.from_tensor(parameter)
+    with mode:
+        return nn.Parameter(torch.empty_like(parameter, device="cpu"), requires_grad=parameter.requires_grad)
+
+
+@contextmanager
+def _unwatched(model: nn.Module) -> Iterator[None]:
+    """Takes hooks off that are not torch's own: they would be shown tensors without values."""
+    with ExitStack() as stack:
+        for module in model.modules():
+            for hooks in (module._forward_hooks, module._forward_pre_hooks):
+                stack.callback(hooks.update, dict(hooks))
+                stack.callback(hooks.clear)
+                for number in [number for number, hook in hooks.items() if not _is_torch(hook)]:
+                    del hooks[number]
+        yield
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Torch logs what it cannot do without values: `structure` answers None instead."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _is_torch(hook: Any) -> bool:
+    return type(hook).__module__.partition(".")[0] == "torch"

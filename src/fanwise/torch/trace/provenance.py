@@ -1,0 +1,249 @@
+"""Which parameter stands behind a tensor: views are followed by their storage, derived tensors by a record.
+
+Every axis of a view is traced back to an axis of the parameter, so that a layout told by an op (in the axes of the
+tensor that it was given) can be told in the axes in which the parameter is stored.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from fanwise.graph.op import Parameter, UseRole
+from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, PRODUCTS, SUMS
+from fanwise.torch.trace.storage import is_strided, storage_of
+
+Axes = tuple[int | None, ...]
+"""For each axis of a tensor, the axis of a parameter on which it lies; None where there is none."""
+
+BROADCAST = SUMS | PRODUCTS | DIVISIONS | ELEMENTWISE | {"weight_norm", "weight_norm_interface", "parametrization"}
+"""Functions of several parameters among which a small one acts on a large one."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a tensor holds of parameters.
+
+    Args:
+        paths: the parameters that it is made of, at least one.
+        axes: of each of them.
+        steps: functions between the parameter and the tensor, none for a view.
+        sides: for each of them, None where the tensor is made of its numbers; its role where it changes those of
+            another.
+        parts: (axis, first, count) for each axis of the first parameter of which the tensor shows a part.
+    """
+
+    paths: tuple[str, ...]
+    axes: tuple[Axes, ...]
+    steps: tuple[str, ...] = ()
+    sides: tuple[UseRole | None, ...] = (None,)
+    parts: tuple[tuple[int, int, int], ...] = ()
+
+    def role(self, which: int, role: UseRole) -> UseRole:
+        """The role of one of the parameters, where the tensor has this one."""
+        return self.sides[which] or role
+
+
+@dataclass(frozen=True)
+class _Base:
+    held: Held
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def covers(self, tensor: Tensor) -> bool:
+        reach = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True)) if 0 not in self.shape else 0
+        return self.offset <= tensor.storage_offset() <= self.offset + reach
+
+    def axis_of(self, stride: int, size: int) -> int | None:
+        """The base's axis on which a view's axis lies: the one whose steps its stride is made of."""
+        if size == 1 or stride == 0:
+            return None
+        for axis, (extent, step) in enumerate(zip(self.shape, self.strides, strict=True)):
+            if extent > 1 and step <= stride < step * extent and stride % step == 0:
+                return axis
+        return None
+
+    def view(self, tensor: Tensor) -> Held:
+        if tuple(tensor.shape) == self.shape and tensor.stride() == self.strides:
+            return self.held
+        places = [self.axis_of(stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True)]
+        axes = tuple(tuple(None if place is None else own[place] for place in places) for own in self.held.axes)
+        return replace(self.held, axes=axes, parts=(*self.held.parts, *self.shown(tensor, places)))
+
+    def shown(self, tensor: Tensor, places: Sequence[int | None]) -> Iterable[tuple[int, int, int]]:
+        """The axes of which a view with the base's own steps shows a part."""
+        for place, size, stride in zip(places, tensor.shape, tensor.stride(), strict=True):
+            if place is None or stride != self.strides[place] or size >= self.shape[place] or places.count(place) > 1:
+                continue
+            own = self.held.axes[0][place]
+            if own is not None:
+                first = (tensor.storage_offset() - self.offset) // stride % self.shape[place]
+                yield own, first, size
+
+
+class Holdings:
+    """The parameters of a model and the tensors derived from them during one run."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._bases: dict[int, list[_Base]] = {}
+        self._opaque: dict[int, Held] = {}  # sparse tensors and others without a storage, by their id
+        self._kept: list[tuple[Tensor, _Base | None]] = []  # storages that live as long as their record
+        self._shapes: dict[str, torch.Size] = {}
+        for path, tensor in _distinct(model):
+            self._shapes[path] = tensor.shape
+            self.lend(path, tensor)
+
+    def lend(self, path: str, tensor: Tensor) -> None:
+        """Records a tensor that holds a parameter's values: its own, or one that stands for it for a time."""
+        self._add(tensor, Held((path,), (tuple(range(tensor.dim())),)))
+
+    def forget(self, path: str) -> None:
+        """Forgets what was lent for a parameter, and what was made of it: their memory may hold something else next."""
+        gone = [base for _, base in self._kept if base is not None and path in base.held.paths]
+        self._kept = [(tensor, base) for tensor, base in self._kept if base is None or path not in base.held.paths]
+        for bases in self._bases.values():
+            bases[:] = [base for base in bases if all(base is not other for other in gone)]
+
+    def find(self, tensor: Tensor) -> Held | None:
+        """What a tensor holds, None where it holds no parameter."""
+        storage = storage_of(tensor)
+        if storage is None:
+            return self._opaque.get(id(tensor))
+        found = [base for base in self._bases.get(storage, ()) if base.covers(tensor)]
+        return self._settled(found[-1].view(tensor), tensor) if found else None
+
+    def _settled(self, held: Held, tensor: Tensor) -> Held:
+        """What was made of a parameter and has its shape again has its axes too, whatever shape it had between."""
+        whole = tuple(range(tensor.dim()))
+        if (
+            not held.steps
+            or self._shapes[held.paths[0]] != tensor.shape
+            or sorted(set(held.axes[0]), key=str) == list(whole)
+        ):
+            return held
+        return replace(held, axes=(whole, *held.axes[1:]))
+
+    def derive(self, tensor: Tensor, sources: Sequence[Tensor], step: str) -> None:
+        """Records a tensor that a function made of parameters alone."""
+        pairs = [(source, held) for source in sources if (held := self.find(source)) is not None]
+        made: dict[str, tuple[Axes, UseRole | None]] = {}
+        for source, held in pairs:
+            side = _side(source.shape, tensor.shape, step)
+            for path, axes, own in zip(held.paths, held.axes, held.sides, strict=True):
+                made.setdefault(path, (_derived_axes(tensor, source, axes), own or side))
+        self._record(tensor, made, (*pairs[0][1].steps, step))
+
+    def name(self, tensor: Tensor, sources: Mapping[str, Tensor], kinds: tuple[str, ...] = ()) -> None:
+        """Records a tensor that parametrizations of these kinds made of parameters, axes matched where they agree."""
+        made = {
+            path: (
+                tuple(range(tensor.dim())) if source.dim() == tensor.dim() else (None,) * tensor.dim(),
+                _side(source.shape, tensor.shape, "parametrization"),
+            )
+            for path, source in sources.items()
+        }
+        self._record(tensor, made, ("parametrization", *kinds))
+
+    def _record(self, tensor: Tensor, made: Mapping[str, tuple[Axes, UseRole | None]], steps: tuple[str, ...]) -> None:
+        """The parameters that the tensor is made of come first; where all seem to be sides, none is."""
+        order = sorted(made, key=lambda path: made[path][1] != "")
+        plain = all(side for _, side in made.values())
+        sides = tuple(None if plain else made[path][1] for path in order)
+        self._add(tensor, Held(tuple(order), tuple(made[path][0] for path in order), steps, sides))
+
+    def _add(self, tensor: Tensor, held: Held) -> None:
+        storage = storage_of(tensor)
+        if storage is None:
+            self._kept.append((tensor, None))
+            self._opaque[id(tensor)] = held
+            return
+        base = _Base(held, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
+        self._kept.append((tensor, base))
+        self._bases.setdefault(storage, []).append(base)
+
+
+def parameters(model: nn.Module) -> tuple[Parameter, ...]:
+    """Every parameter of a model, tied ones once.
+
+    Args:
+        model: any module, on any device, meta too.
+
+    Returns:
+        In the order of ``model.named_parameters()``.
+
+    Raises:
+        TypeError: not a module, or a parameter that has no shape yet (a lazy module before its first forward).
+    """
+    check_model(model)
+    aliases: dict[object, list[str]] = {}
+    for path, tensor in model.named_parameters(remove_duplicate=False):
+        aliases.setdefault(_identity(tensor), []).append(path)
+    return tuple(_parameter(path, tensor, aliases[_identity(tensor)]) for path, tensor in _distinct(model))
+
+
+def check_model(model: nn.Module) -> None:
+    """Raises where a model cannot be read.
+
+    Raises:
+        TypeError: not a module, TorchScript, or lazy parameters.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model = {type(model).__name__}: expected a torch.nn.Module")
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise TypeError(
+                f"module {path or '(the model)'!r} is TorchScript: its operations cannot be seen, give the "
+                "nn.Module that it was made from"
+            )
+    lazy = [path for path, tensor in model.named_parameters() if nn.parameter.is_lazy(tensor)]
+    if lazy:
+        raise TypeError(f"parameter {lazy[0]!r} has no shape yet (a lazy module): run the model once on a batch first")
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Name of a dtype without torch's prefix: "float32", "bfloat16"."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _parameter(path: str, tensor: Tensor, names: Sequence[str]) -> Parameter:
+    others = tuple(name for name in names if name != path)
+    return Parameter(path, tuple(tensor.shape), dtype_name(tensor.dtype), others, tensor.requires_grad)
+
+
+def _distinct(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
+    seen: set[object] = set()
+    for path, tensor in model.named_parameters():
+        if _identity(tensor) not in seen:
+            seen.add(_identity(tensor))
+            yield path, tensor
+
+
+def _identity(tensor: Tensor) -> object:
+    """Equal for parameters that are the same numbers: one tensor, or two over the same memory."""
+    storage = storage_of(tensor)
+    if storage is None or tensor.numel() == 0 or not is_strided(tensor):
+        return id(tensor)
+    return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+
+
+def _side(shape: Sequence[int], whole: Sequence[int], step: str) -> UseRole | None:
+    """What a parameter of this shape does to the tensor of another that is made with it."""
+    if step not in BROADCAST or math.prod(shape) >= math.prod(whole) or len(shape) > len(whole):
+        return None
+    offset = len(whole) - len(shape)
+    if any(size not in (1, whole[offset + axis]) for axis, size in enumerate(shape)):
+        return None
+    return UseRole.OPERAND if step in SUMS else UseRole.SCALE
+
+
+def _derived_axes(tensor: Tensor, source: Tensor, axes: Axes) -> Axes:
+    if tensor.dim() == source.dim():  # elementwise, a concatenation, a product of matrices
+        return axes
+    if tensor.dim() == source.dim() + 1 and tensor.shape[1:] == source.shape:  # a stack
+        return (None, *axes)
+    if source.dim() > 2 and tensor.shape[1 - source.dim() :] == source.shape[1:]:  # some of a stack, chosen by indices
+        return (None,) * (tensor.dim() - source.dim() + 1) + axes[1:]
+    return (None,) * tensor.dim()

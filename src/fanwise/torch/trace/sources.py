@@ -1,0 +1,227 @@
+"""Where in the user's sources the modules of a model are constructed: a help for the reader, never a reason to fail."""
+
+import ast
+import inspect
+import linecache
+import os
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import CodeType, FunctionType, MappingProxyType
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from fanwise.measure.observation import Place
+
+_LIBRARIES = tuple(
+    {os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+_PACKAGES = ("site-packages", "dist-packages")
+
+_Functions: TypeAlias = Mapping[int, ast.FunctionDef]
+"""The functions of a file by the line on which their code begins, decorators included."""
+
+
+@dataclass(frozen=True)
+class _Assigned:
+    """``self.name = value`` in a constructor."""
+
+    place: Place
+    value: ast.expr | None
+
+
+@dataclass(frozen=True)
+class _Constructor:
+    """What the user's `__init__` of a class, and of the classes that it extends, assign.
+
+    Args:
+        place: the line of the first of them.
+        assigned: to each attribute, in order.
+    """
+
+    place: Place
+    assigned: Mapping[str, Sequence[_Assigned]]
+
+
+def constructed(model: nn.Module, fallback: Place | None = None) -> Mapping[str, Place]:
+    """Where each module of a model is constructed.
+
+    It is the line of ``self.name = ...`` in the `__init__` of the class that holds the module; for what stands in a
+    ``Sequential`` or a list, its own line there where it is written out, else that of the container; the `__init__`
+    itself where no assignment names it. Inside a library's class it is the place of the nearest module above that is
+    the user's. The model itself is at its class.
+
+    Args:
+        model: any module.
+        fallback: what is said where nothing above a module is the user's, such as the line of the factory.
+
+    Returns:
+        By path of the module, "" for the model itself. Modules of which nothing is known are left out; it never
+        raises.
+    """
+    try:
+        return MappingProxyType(_places(model, fallback))
+    except Exception:  # foreign metaclasses, sources that changed, recursion: no place is worth an error
+        return MappingProxyType({})
+
+
+def function_place(function: object) -> Place | None:
+    """The line of a function's or class' definition in the user's sources; None where it has none."""
+    try:
+        found = inspect.unwrap(function) if callable(function) else function
+        if isinstance(found, type):
+            return _class_place(found)
+        return _code_place(found.__code__) if isinstance(found, FunctionType) else None
+    except Exception:  # as above
+        return None
+
+
+def _places(model: nn.Module, fallback: Place | None) -> dict[str, Place]:
+    modules = dict(model.named_modules())
+    constructor = _constructors()
+    places: dict[str, Place | None] = {}
+    for path, module in modules.items():  # parents come before what they hold
+        above = path.rpartition(".")[0] if path else None
+        if above is None:
+            places[path] = _class_place(type(module)) or fallback
+        else:
+            held = _held_place(modules, path, constructor)
+            places[path] = held or places.get(above) or _class_place(type(module))
+    return {path: place for path, place in places.items() if place is not None}
+
+
+def _held_place(
+    modules: Mapping[str, nn.Module], path: str, constructor: Callable[[type], _Constructor | None]
+) -> Place | None:
+    """Where the class of the module above, or of the container above it, says that a module is made."""
+    above, _, name = path.rpartition(".")
+    parent = modules.get(above)
+    if isinstance(parent, nn.Sequential | nn.ModuleList) and above:
+        return _element_place(modules, path, constructor)
+    found = None if parent is None else constructor(type(parent))
+    if found is None:
+        return None
+    assigned = _chosen(found.assigned.get(name, ()), modules[path])
+    return found.place if assigned is None else assigned.place
+
+
+def _element_place(
+    modules: Mapping[str, nn.Module], path: str, constructor: Callable[[type], _Constructor | None]
+) -> Place | None:
+    """The line of an element that is written out in the assignment of its container."""
+    container, _, index = path.rpartition(".")
+    above, _, name = container.rpartition(".")
+    found = constructor(type(modules[above])) if above in modules else None
+    if found is None:
+        return None
+    assigned = _chosen(found.assigned.get(name, ()), modules[container])
+    if assigned is None or assigned.value is None or not index.isdecimal():
+        return None
+    elements = _elements(assigned.value)
+    return Place(assigned.place.file, elements[int(index)].lineno) if int(index) < len(elements) else None
+
+
+def _elements(value: ast.expr) -> Sequence[ast.expr]:
+    """What a call such as ``Sequential(a, b)`` or ``ModuleList([a, b])`` lists; nothing where it is not all there."""
+    listed: Sequence[ast.expr] = value.args if isinstance(value, ast.Call) else ()
+    if len(listed) == 1 and isinstance(listed[0], ast.List | ast.Tuple):
+        listed = listed[0].elts
+    return () if any(isinstance(item, ast.Starred) for item in listed) else listed
+
+
+def _chosen(several: Sequence[_Assigned], module: nn.Module) -> _Assigned | None:
+    """Of several assignments to one name, the one that calls the module's class; else the first."""
+    called = (found for found in several if _called(found.value) == type(module).__name__)
+    return next(called, several[0] if several else None)
+
+
+def _called(value: ast.expr | None) -> str:
+    if not isinstance(value, ast.Call):
+        return ""
+    function = value.func
+    return (
+        function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    )
+
+
+def _constructors() -> Callable[[type], _Constructor | None]:
+    """What finds the constructor of a class in the user's sources; each file is read and each class looked up once."""
+    functions = cache(_functions_of)
+
+    @cache
+    def find(kind: type) -> _Constructor | None:
+        owners = [base for base in kind.__mro__ if "__init__" in vars(base)]
+        found = [made for owner in owners if (made := _constructor(vars(owner)["__init__"], functions)) is not None]
+        assigned = {name: several for made in reversed(found) for name, several in made.assigned.items()}
+        return _Constructor(found[0].place, assigned) if found else None
+
+    return find
+
+
+def _constructor(init: Any, functions: Callable[[str], _Functions]) -> _Constructor | None:
+    """What one `__init__` assigns, where it is the user's."""
+    function = inspect.unwrap(init)
+    place = _code_place(function.__code__) if isinstance(function, FunctionType) else None
+    if place is None:
+        return None
+    node = functions(function.__code__.co_filename).get(place.line)
+    return _Constructor(place, {} if node is None else _assignments(node, place.file))
+
+
+def _functions_of(file: str) -> _Functions:
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError, RecursionError):
+        return {}
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return {min([node.lineno, *(item.lineno for item in node.decorator_list)]): node for node in found}
+
+
+def _assignments(init: ast.FunctionDef, file: str) -> dict[str, list[_Assigned]]:
+    """The attributes of its first argument that a function assigns."""
+    arguments = [*init.args.posonlyargs, *init.args.args]
+    own = arguments[0].arg if arguments else ""
+    found: dict[str, list[_Assigned]] = {}
+    for node in ast.walk(init):
+        for target, value in _targets(node):
+            if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == own:
+                found.setdefault(target.attr, []).append(_Assigned(Place(file, target.lineno), value))
+    return {name: sorted(several, key=lambda item: item.place.line) for name, several in found.items()}
+
+
+def _targets(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr | None]]:
+    """What an assignment assigns to, with its value where one target has one."""
+    if isinstance(node, ast.AnnAssign):
+        yield node.target, node.value
+    for target in node.targets if isinstance(node, ast.Assign) else ():
+        if isinstance(target, ast.Tuple | ast.List):
+            yield from ((item, None) for item in target.elts)
+        elif isinstance(node, ast.Assign):
+            yield target, node.value
+
+
+def _class_place(kind: type) -> Place | None:
+    module = sys.modules.get(kind.__module__)
+    file = None if module is None else vars(module).get("__file__")
+    if not isinstance(file, str) or not _is_users(file):
+        return None
+    try:
+        return Place(os.path.abspath(file), inspect.getsourcelines(kind)[1])
+    except (OSError, TypeError, SyntaxError):
+        return None
+
+
+def _code_place(code: CodeType) -> Place | None:
+    file = code.co_filename
+    return Place(os.path.abspath(file), code.co_firstlineno) if _is_users(file) else None
+
+
+def _is_users(file: str) -> bool:
+    """Whether a file is neither of the standard library nor of an installed package."""
+    path = os.path.realpath(file)
+    installed = path.startswith(_LIBRARIES) or not set(_PACKAGES).isdisjoint(Path(path).parts)
+    return not installed and os.path.isfile(path)

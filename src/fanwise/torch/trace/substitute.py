@@ -1,0 +1,159 @@
+"""Other tensors in place of a call's arguments: drawn weights, arrays to replay a function on, batch statistics."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fanwise.laws.base import Initializer
+from fanwise.laws.layout import Layout
+from fanwise.stream.box import Shape
+from fanwise.stream.key import Key
+from fanwise.torch.trace.function_names import tensors_in
+from fanwise.torch.trace.storage import is_abstract
+
+BATCH_NORM_ARGUMENTS = {
+    "batch_norm": ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
+    "native_batch_norm": ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps"),
+}
+"""Order of the arguments of `torch.nn.functional.batch_norm` and of `torch.batch_norm`."""
+
+
+def swapped(values: Any, new: Mapping[int, Any]) -> Any:
+    """Nested tuples, lists and dictionaries with tensors replaced, by their `id`."""
+    if isinstance(values, Tensor):
+        return new.get(id(values), values)
+    if isinstance(values, list) or type(values) is tuple:
+        return type(values)(swapped(value, new) for value in values)
+    if isinstance(values, dict):
+        return {name: swapped(value, new) for name, value in values.items()}
+    return values
+
+
+def drawn(path: str, law: Initializer, tensor: Tensor, target: tuple[Shape, Layout | None, bool]) -> Tensor:
+    """Values for a tensor that stands for a parameter.
+
+    Args:
+        path: of the parameter; key 0 gives its stream.
+        law: what is drawn.
+        tensor: whose shape, dtype and device are wanted.
+        target: the parameter's shape, its layout, and whether the tensor is the parameter itself. A view or a function
+            of it gets normal numbers of the law's moments.
+    """
+    shape, layout, itself = target
+    if is_abstract(tensor):
+        return torch.empty_like(tensor)
+    key = Key(0).child(path)
+    if itself and tuple(tensor.shape) == shape and not tensor.is_complex():
+        values = torch.from_numpy(law(shape, key=key, layout=layout))
+    else:
+        moments = law.moments(shape, layout=layout)
+        generator = torch.Generator("cpu").manual_seed(key.philox().key[0])
+        normal = torch.randn(tuple(tensor.shape), generator=generator, device="cpu")
+        values = normal * moments.std + moments.mean
+    return values.to(device=tensor.device, dtype=tensor.dtype)
+
+
+def with_batch_statistics(func: Callable[..., Any], name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """Runs a batch norm on the batch's own statistics, and leaves the running ones alone."""
+    places = BATCH_NORM_ARGUMENTS[name]
+    own = {"running_mean": None, "running_var": None, "training": True}
+    given = [own.get(place, value) for place, value in zip(places, args, strict=False)] + list(args[len(places) :])
+    rest = {place: own.get(place, value) for place, value in named.items()}
+    needed = {place: own[place] for place in own if places.index(place) >= len(args)} if name == "batch_norm" else {}
+    try:
+        return func(*given, **(needed | rest))
+    except ValueError:  # one value a channel has no variance
+        return func(*args, **named)
+
+
+def without_values(func: Callable[..., Any], name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """Runs a function on tensors without values; torch's rule for `grouped_mm` knows bfloat16 alone."""
+    if name != "grouped_mm" or args[0].dim() != 2 or len(args) < 2 or args[1].dim() != 3:
+        return func(*args, **named)
+    return args[0].new_empty(args[0].shape[0], args[1].shape[-1])
+
+
+@dataclass(frozen=True)
+class _Slot:
+    place: int
+
+
+def replayable(func: Callable[..., Any], call: tuple[Any, Any], data: Sequence[Tensor]) -> Callable[..., Any] | None:
+    """A function of NumPy arrays in place of `data`; None where other tensors have a say.
+
+    Args:
+        func: torch's function.
+        call: its positional and its named arguments.
+        data: the tensors that the arrays stand for.
+    """
+    if any(all(tensor is not one for one in data) for tensor in tensors_in(list(call))):
+        return None
+    slots = {id(tensor): _Slot(place) for place, tensor in enumerate(data)}
+    args, named = swapped(list(call[0]), slots), swapped(dict(call[1]), slots)
+
+    def replay(*arrays: Any) -> Any:
+        tensors = [torch.tensor(array, device="cpu") for array in arrays]
+        with torch.no_grad():
+            return func(*_filled(args, tensors), **_filled(named, tensors)).numpy()
+
+    return replay
+
+
+def probing(
+    func: Callable[..., Any], call: tuple[Any, Any], data: Sequence[Tensor]
+) -> Callable[[Sequence[tuple[float, float]]], tuple[float, float]] | None:
+    """Mean and second moment of what a function gives for normal values in place of `data`; None without values."""
+    if not data or any(is_abstract(one) or not one.is_floating_point() for one in data):
+        return None
+    slots = {id(tensor): _Slot(place) for place, tensor in enumerate(data)}
+    args, named = swapped(list(call[0]), slots), swapped(dict(call[1]), slots)
+    shapes = [(tuple(one.shape), one.dtype, one.device) for one in data]
+
+    def probe(given: Sequence[tuple[float, float]]) -> tuple[float, float]:
+        generator = torch.Generator("cpu").manual_seed(Key(0, "probe").philox().key[0])
+        tensors = []
+        for (mean, std), (shape, dtype, device) in zip(given, shapes, strict=False):
+            values = torch.randn(shape, generator=generator, device="cpu") * std + mean
+            tensors.append(values.to(device, dtype))
+        with torch.no_grad():
+            output = next(iter(tensors_in(func(*_filled(args, tensors), **_filled(named, tensors)))))
+        values = output.abs() if output.is_complex() else output
+        return float(values.double().mean()), second_moment(output)
+
+    return probe
+
+
+def _filled(value: Any, tensors: Sequence[Tensor]) -> Any:
+    if isinstance(value, _Slot):
+        return tensors[value.place]
+    if isinstance(value, list) or type(value) is tuple:
+        return type(value)(_filled(item, tensors) for item in value)
+    if isinstance(value, dict):
+        return {name: _filled(item, tensors) for name, item in value.items()}
+    return value
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Second moments of what an op reads: first its inputs in their order, then constants."""
+
+    data: tuple[Tensor, ...]
+
+    def __call__(self, place: int, /) -> float:
+        """E x^2 of the input at this place; NaN where there are no numbers."""
+        return second_moment(self.data[place])
+
+    def known(self, place: int, /) -> bool:
+        """Whether there are numbers to measure."""
+        return not is_abstract(self.data[place])
+
+
+def second_moment(tensor: Tensor) -> float:
+    """E x^2 over a tensor, in float32 or better; NaN where it holds no numbers, or is meta or fake."""
+    if is_abstract(tensor) or tensor.numel() == 0:
+        return float("nan")
+    values = tensor.detach().abs() if tensor.is_complex() else tensor.detach()
+    return float(values.to(torch.promote_types(values.dtype, torch.float32)).square().mean())
