@@ -5,7 +5,6 @@ A row names a healthy model, the kind of the break, the change, and the paramete
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,18 +21,16 @@ from zoo.keras.layers import Cut, Stack, built, chain, deep, mlp, vgg
 from zoo.keras.mlp import highway, residual_mlp
 from zoo.keras.transformer import Gpt, Vit
 from zoo.model import Model
+from zoo.planting import kept, numbered, planted
 
 Change = Callable[[Any], Any]
 Edit = Callable[[Array], Array]
 
 
-def broken(
-    base: str, planted: str, change: Change, place: str | None = None, *, mark: str = "", batch: Any = None
-) -> Model:
+def broken(base: str, kind: str, change: Change, place: str | None = None, **more: Any) -> Model:
     """A healthy model after a change; `mark` tells two of a kind apart, `batch` replaces the batch."""
-    model, name = HEALTHY[base], f"{base}-{planted}" + (f"-{mark}" if mark else "")
-    build = partial(changed, model.build, change)
-    return replace(model, name=name, build=build, batch=batch or model.batch, planted=planted, place=place, base=base)
+    model = HEALTHY[base]
+    return planted(model, kind, partial(changed, model.build, change), place, **more)
 
 
 def changed(build: Callable[[], Any], change: Change) -> Any:
@@ -175,10 +172,6 @@ def copies(first: str, *others: str) -> Change:
     return change
 
 
-def numbered(pattern: str, numbers: Iterable[int]) -> tuple[str, ...]:
-    return tuple(pattern.format(number) for number in numbers)
-
-
 def one_object(*widths: int) -> Change:
     """One initializer for all layers: Keras' own gives the same numbers at every call."""
 
@@ -209,10 +202,6 @@ def tied_residual() -> Any:
     up, down = (keras.layers.Dense(128, act, kernel_initializer=law()) for act, law in (("relu", he), (None, lecun)))
     block = keras.Sequential([up, down], name="block")
     return built(Stack([*[block] * 16, keras.layers.Dense(10, name="head")], 0.25), vectors)
-
-
-def kept(_: Any) -> None:
-    return None
 
 
 NAN, INF = math.nan, math.inf
