@@ -1,7 +1,5 @@
 """`python -m bench`: every benchmark is listed, and can be run by its name."""
 
-from importlib.util import find_spec
-
 import pytest
 
 from bench.__main__ import benchmarks, listing, main
@@ -25,10 +23,11 @@ def test_an_unknown_name_is_answered_with_those_there_are(capsys):
     assert "no benchmark 'speed'; there are apply_time," in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_benchmark_runs_with_its_arguments(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", [])
-    if find_spec("torch") is None:
-        pytest.skip("torch is not installed")
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
     assert main(["false_alarms", "--seeds", "1", "--only", "mlp_he_3", "--split", "tuned"]) == 0
     shown = capsys.readouterr().out
     assert "planted cause first" in shown

@@ -9,6 +9,7 @@ from fanwise.check.rules import CAUSES
 from zoo.model import FAMILIES, Framework, Model, Use
 from zoo.registry import models
 
+pytestmark = pytest.mark.slow  # all frameworks, and every model of transformers, are imported
 PACKAGES = {"torch": ("torch", "transformers"), "jax": ("jax", "flax", "equinox"), "keras": ("keras", "torch")}
 JUDGED = {
     "torch": {"tuned": (343, 185), "held_out": (64, 48)},
