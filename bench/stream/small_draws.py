@@ -1,6 +1,6 @@
 """What a small draw costs: 16 He weights from fanwise beside NumPy and torch, in one run.
 
-python bench/small_draws.py
+python -m bench small_draws
 
 All calls take turns, and a time is the least mean of a turn of 200 calls: what the call costs where nothing else runs.
 torch is left out where it is absent. No figure here is a test: "not reached" changes no exit code.
@@ -86,7 +86,3 @@ def main():
     print(f"16 float32 values, {native.ISA}: least of {TURNS} turns of {CALLS} calls")
     for name, time_ in least.items():
         print(f"{name:30s} {time_:7.2f} us {time_ / base:6.1f} x NumPy{verdict(name, time_)}")
-
-
-if __name__ == "__main__":
-    main()
