@@ -1,4 +1,4 @@
-"""What each framework is to the contract: how it builds a network of given numbers, and how it names and stores them."""
+"""What each framework is to the contract: how it builds a network of given numbers, and names and stores them."""
 
 import importlib
 from collections.abc import Callable, Mapping

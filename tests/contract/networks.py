@@ -215,7 +215,7 @@ def _one(layer: Layer, values: Weights, x: Array, seen: dict[str, Array]) -> Arr
     return y
 
 
-def _applied(layer: Layer, values: Weights, x: Array) -> Array:
+def _applied(layer: Layer, values: Weights, x: Array) -> Array:  # noqa: PLR0911  (one a kind of layer)
     match layer:
         case Dense(name):
             return x @ values[f"{name}.weight"] + values[f"{name}.bias"]
