@@ -252,10 +252,9 @@ def _jax_function(network: Network) -> Any:
         if isinstance(layer, Dense):
             return x @ own["weight"] + own["bias"]
         if isinstance(layer, Conv):
-            numbers = ("NHWC", "HWIO", "NHWC")
-            return (
-                jax.lax.conv_general_dilated(x, own["weight"], (1, 1), "VALID", dimension_numbers=numbers) + own["bias"]
-            )
+            order = ("NHWC", "HWIO", "NHWC")
+            y = jax.lax.conv_general_dilated(x, own["weight"], (1, 1), "VALID", dimension_numbers=order)
+            return y + own["bias"]
         return jax.nn.standardize(x, epsilon=layer.epsilon) * own["scale"] + own["bias"]
 
     def through(layers: tuple[Layer, ...], params: Any, x: Any, y: Any = None) -> Any:

@@ -143,16 +143,11 @@ def test_an_optimizer_is_judged(framework, optimizer, code):
 
 def test_weights_are_compared_with_a_plan(framework):
     plan = planned(framework, MLP)
-    model = framework.api.apply(
-        framework.build(MLP, weights(MLP, b_weight=lambda w: 4 * w)), plan, 0, only=_others(framework)
-    )
+    model = framework.build(MLP, weights(MLP, b_weight=lambda w: 4 * w))
+    model = framework.api.apply(model, plan, 0, only=[framework.path(f"{name}.weight") for name in ("a", "head")])
     report = framework.api.check(model, batch_of(framework, MLP), framework.loss, plan=plan, seeds=1)
     (found,) = [one for finding in report.findings for one in finding.walk() if one.code == "PLN001"]
     assert found.paths == (framework.path("b.weight"),)
-
-
-def _others(framework):
-    return [framework.path(f"{name}.weight") for name in ("a", "head")]
 
 
 def test_select_ignore_and_fail_on(framework):

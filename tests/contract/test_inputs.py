@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fanwise.specs import parse
+from fanwise.adapters.input_specs import parse
 
 from .networks import MLP, PAIR, TOKENS, examples, weights
 

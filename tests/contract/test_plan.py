@@ -7,7 +7,7 @@ import pytest
 
 import fanwise
 from fanwise.plan.plan import Plan
-from fanwise.plan.registry import recipe as recipe_of
+from fanwise.plan.recipes.registry import recipe as recipe_of
 
 from .frameworks import planned
 from .networks import BATCH, CONV, MLP, NETWORKS, NORM, RESIDUAL, TOKENS, computed, examples, shapes, weights

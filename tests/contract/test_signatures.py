@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from fanwise import visiting
+from fanwise.graph.visitor import ModelError
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 VERBS = {
@@ -83,7 +83,7 @@ def test_every_verb_has_a_page(framework, verb):
 
 def test_what_there_is_to_import(framework):
     assert set(framework.api.__all__) >= NAMES
-    assert framework.api.ModelError is visiting.ModelError
+    assert framework.api.ModelError is ModelError
     assert list(framework.api.__all__) == sorted(framework.api.__all__)
 
 
