@@ -1,6 +1,6 @@
 """What a small draw costs: 16 He weights from fanwise beside NumPy and torch, in one run.
 
-python bench/small_draws.py
+python -m bench small_draws
 
 All calls take turns, and a time is the least mean of a turn of 200 calls: what the call costs where nothing else runs.
 torch is left out where it is absent. No figure here is a test: "not reached" changes no exit code.
