@@ -145,7 +145,7 @@ def profile(model: Model, name: str) -> None:
     """Prints where one call spends its time."""
     call = calls(model.build().eval(), model.batch())[name]
     call()
-    profiler = cProfile.Profile()
+    profiler = cProfile.Profile(time.process_time)
     profiler.runcall(call)
     pstats.Stats(profiler).sort_stats("cumulative").print_stats(60)
 

@@ -249,10 +249,10 @@ class Recorder(TorchFunctionMode):
         read = tuple(self._values.get(tensor, tensor) for tensor in call.data)
         laws = self._visitor.before(op, Measured(read))
         args, named = self._replaced(call, laws, given)
-        if name in BATCH_NORM_ARGUMENTS:
-            output = with_batch_statistics(func, name, args, named)
-        elif call.data and is_abstract(call.data[0]):
+        if call.data and is_abstract(call.data[0]):
             output = without_values(func, name, args, named)
+        elif name in BATCH_NORM_ARGUMENTS:
+            output = with_batch_statistics(func, name, args, named)
         else:
             output = func(*args, **named)
         first = next(iter(tensors_in(output)), None)

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -120,9 +121,8 @@ def _same(value: Any, copy: Any) -> bool:
     if len(value) != len(copy):
         return False
     if isinstance(value, list):
-        return all(a is b for a, b in zip(value, copy, strict=True))
-    pairs = zip(value.items(), copy.items(), strict=True)
-    return all(key == name and a is b for (key, a), (name, b) in pairs)
+        return all(map(is_, value, copy))
+    return all(map(is_, value.values(), copy.values())) and list(value) == list(copy)
 
 
 def _seed(seed: int) -> None:
