@@ -130,8 +130,14 @@ class CheckSession:
         return replace(seen, seed=seed)
 
     def _built(self, factory: Any, seed: int) -> Any:
+        if not callable(factory):
+            raise TypeError(f"model = {type(factory).__name__}: {self.backend.forms}, or a factory of one")
         self._tell(f"seed {seed}: build")
-        return self.backend.build(factory, seed)
+        with self.backend.seeded(seed) as key:
+            model = factory(*key)
+        if not self.backend.is_model(model):
+            raise TypeError(f"the factory made {type(model).__name__}: {self.backend.forms}")
+        return model
 
     def _tell(self, text: str) -> None:
         if self.progress is not None:

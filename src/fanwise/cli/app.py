@@ -329,8 +329,8 @@ def calibrate(
         options = {"mode": mode, "gain_after": gain_after, "balance": balance}
         what = {"target": target, "data": data, "inputs": inputs, "loss": loss}
         with _asked("calibrating", what) as (asked, commands, _):
-            if write is not None and not write.name.endswith(commands.WEIGHTS):
-                ends = " or ".join(commands.WEIGHTS)
+            if write is not None and not write.name.endswith(commands.endings):
+                ends = " or ".join(commands.endings)
                 raise ValueError(f"--write {str(write)!r}: expected a name that ends in {ends}")
             model, result = commands.calibrated(asked, options)
             if write is not None:

@@ -59,7 +59,10 @@ def test_what_every_step_gives_is_stacked():
     assert output_of(function, STACK) == pytest.approx(moment(function(STACK, X)), rel=1e-5)
 
 
-TIME = {"w": jax.random.normal(jax.random.key(1), (16, 16)) / 8, "u": jax.random.normal(jax.random.key(2), (16, 16)) / 4}
+TIME = {
+    "w": jax.random.normal(jax.random.key(1), (16, 16)) / 8,
+    "u": jax.random.normal(jax.random.key(2), (16, 16)) / 4,
+}
 
 
 def over_time(p, xs):

@@ -93,7 +93,9 @@ def test_the_slope_of_a_leaky_relu(args, named, slope):
     assert float(keras.ops.convert_to_numpy(computed)[0]) == pytest.approx(-slope)
 
 
-@pytest.mark.parametrize(("named", "told"), [({}, "tanh"), ({"approximate": True}, "tanh"), ({"approximate": False}, "none")])
+@pytest.mark.parametrize(
+    ("named", "told"), [({}, "tanh"), ({"approximate": True}, "tanh"), ({"approximate": False}, "none")]
+)
 def test_the_form_of_a_gelu(named, told):
     assert called("gelu", X, **named).detail == {"nonlinearity": "gelu", "approximate": told}
     one = keras.ops.convert_to_numpy(keras.ops.gelu(keras.ops.convert_to_tensor(np.float32(1)), **named))

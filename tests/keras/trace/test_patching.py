@@ -12,7 +12,17 @@ from keras.src import ops as inner_ops  # noqa: E402
 import fanwise.keras as fwk  # noqa: E402
 
 X = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
-OPERATORS = ("__add__", "__radd__", "__sub__", "__mul__", "__truediv__", "__matmul__", "__pow__", "__neg__", "__getitem__")
+OPERATORS = (
+    "__add__",
+    "__radd__",
+    "__sub__",
+    "__mul__",
+    "__truediv__",
+    "__matmul__",
+    "__pow__",
+    "__neg__",
+    "__getitem__",
+)
 
 
 def held():

@@ -21,7 +21,9 @@ from fanwise.keras.trace.variables import (  # noqa: E402
 
 
 def unnamed():
-    return keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.BatchNormalization(), layers.Dense(2)], name="m")
+    return keras.Sequential(
+        [keras.Input((4,)), layers.Dense(3), layers.BatchNormalization(), layers.Dense(2)], name="m"
+    )
 
 
 def test_a_path_does_not_depend_on_what_was_built_before():

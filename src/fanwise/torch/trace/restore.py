@@ -36,12 +36,12 @@ def unchanged(model: nn.Module, inputs: Sequence[Tensor], *, training: bool = Fa
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[tuple[()]]:
     """Random numbers of Python, NumPy and torch from a seed for as long as the context lasts; then as before."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state(), _cuda_states()  # noqa: NPY002
     _seed(seed)
     try:
-        yield
+        yield ()
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002

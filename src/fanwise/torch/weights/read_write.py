@@ -1,5 +1,6 @@
 """`read` and `write`: one parameter's values as NumPy arrays."""
 
+from collections.abc import Callable
 from reprlib import repr as short_repr
 
 import numpy as np
@@ -73,6 +74,12 @@ def held_tensors(model: nn.Module) -> dict[str, Tensor]:
     """
     check_model(model)
     return dict(model.named_parameters(remove_duplicate=False))
+
+
+def reader(model: nn.Module) -> Callable[[str], Array]:
+    """A function that reads a parameter's values by any of its names; see `read`."""
+    tensors = held_tensors(model)
+    return lambda path: values_of(tensors[path], path)
 
 
 def held_tensor(model: nn.Module, path: str) -> Tensor:
