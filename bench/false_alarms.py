@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from fanwise.check.findings import Finding, at_least
-from fanwise.check.rules import RULES
+from fanwise.check.rules.registry import RULES
 from zoo.model import Framework, Model, Split
 from zoo.registry import models
 

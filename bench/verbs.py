@@ -1,8 +1,8 @@
 """What `plan`, `apply` and `calibrate` cost beside one forward pass of the model, in the same process.
 
-    python bench/verbs.py                     # all models; about a minute
-    python bench/verbs.py mlp gpt2 --rounds 9
-    python bench/verbs.py mlp --profile calibrate
+    python -m bench verbs                     # all models; about a minute
+    python -m bench verbs mlp gpt2 --rounds 9
+    python -m bench verbs mlp --profile calibrate
 
 Times are the best of `--rounds` calls, interleaved; the forward pass is in evaluation mode without gradients. "own" is
 what a call takes beyond one forward pass. With `--cpu` the processor's time is counted, which a machine that does other
@@ -145,7 +145,7 @@ def profile(model: Model, name: str) -> None:
     """Prints where one call spends its time."""
     call = calls(model.build().eval(), model.batch())[name]
     call()
-    profiler = cProfile.Profile()
+    profiler = cProfile.Profile(time.process_time)
     profiler.runcall(call)
     pstats.Stats(profiler).sort_stats("cumulative").print_stats(60)
 
@@ -169,7 +169,3 @@ def main() -> None:
     print("| model | forward | plan | apply | calibrate |\n| --- | --- | --- | --- | --- |")
     for model in chosen:
         print(line(model, options.rounds, clock), flush=True)
-
-
-if __name__ == "__main__":
-    main()

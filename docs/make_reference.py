@@ -6,7 +6,9 @@ python docs/make_reference.py > docs/reference.md
 from collections.abc import Sequence
 
 from fanwise import INITIALIZERS, NONLINEARITIES, gain, gaussian_moments
-from fanwise.check.rules import RULES
+from fanwise.check.rules.registry import RULES
+from fanwise.check.rules.rule import Rule
+from fanwise.cli.reference import HEADINGS, rule_texts
 from fanwise.lab.starts import starts
 from fanwise.plan.recipes.registry import RECIPES
 from fanwise.plan.roles import ROLES
@@ -53,12 +55,17 @@ def demo_starts() -> str:
 
 
 def rules() -> str:
-    """Every rule of `fanwise check`, and how often it speaks on healthy models."""
-    rows = [(f"`{rule.code}`", rule.severity, rule.title, rule.sees, rule.source) for rule in RULES.values()]
-    text = "`fanwise explain CODE` says why each is bad, what brings it about and what mends it.\n\n"
-    return (
-        "## Rules of `fanwise check`\n\n" + text + table(("code", "severity", "title", "what it sees", "source"), rows)
-    )
+    """Every rule of `fanwise check`, and the page of each."""
+    rows = [(f"[`{rule.code}`](#{rule.code.lower()})", rule.severity, rule.title) for rule in RULES.values()]
+    text = "`fanwise explain CODE` prints the page of a rule.\n\n"
+    pages = "\n".join(rule_page(rule) for rule in RULES.values())
+    return "## Rules of `fanwise check`\n\n" + text + table(("code", "severity", "title"), rows) + "\n" + pages
+
+
+def rule_page(rule: Rule) -> str:
+    """The page of a rule."""
+    lines = (f"- {HEADINGS[name]}: {text}" for name, text in rule_texts(rule).items())
+    return f"### {rule.code}\n\n{rule.title.capitalize()} ({rule.severity}).\n\n" + "\n".join(lines) + "\n"
 
 
 def recipes() -> str:

@@ -40,6 +40,13 @@ ADAPTERS = {
     "keras": {"keras", "jax", "tensorflow", "torch", "scipy"},  # Keras, and what it computes with
 }
 """The frameworks that a room may import: its own."""
+CIRCLES = {
+    frozenset({"jax.trace.control_flow", "jax.trace.recorder"}),
+    frozenset({"keras.weights.sharding", "keras.weights.tensors"}),
+}
+"""Modules that still import each other: none may be added, and what is mended is struck off."""
+FOLDER_CIRCLES = {frozenset({"keras.measure", "keras.trace"})}
+"""The same of folders inside a room."""
 HEAVY = {"rich", "jinja2", "typer", "matplotlib", "multiprocessing"}
 
 
@@ -68,6 +75,74 @@ def test_a_room_imports_only_what_stands_below(path):
         if parts[0] == "fanwise":
             assert parts[1] in allowed, f"{path} imports {name}"
         assert parts[0] not in FRAMEWORKS - ADAPTERS.get(room(path), set()), f"{path} imports {name}"
+
+
+def dotted(path):
+    """A module's name below fanwise; a package's is that of its folder."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path):
+    """The modules of fanwise that a module imports, inside functions and for type checkers too."""
+    for name in imports(path):
+        inner = name.removeprefix("fanwise.")
+        if inner != name:
+            yield inner if inner in NAMES else inner.rpartition(".")[0]
+
+
+NAMES = {dotted(path): path for path in MODULES}
+GRAPH = {name: {other for other in imported(path) if other in NAMES} for name, path in NAMES.items()}
+
+
+def folder(name):
+    """The folder of a room in which a module lies; the module itself where it lies in none."""
+    parts = NAMES[name].relative_to(SOURCE).parts
+    return ".".join(parts[:2]) if len(parts) > 2 else name
+
+
+def circles(graph):
+    """Groups of nodes each of which leads to every other."""
+    reached = {name: reachable(graph, name) for name in graph}
+    groups = (frozenset(other for other in reached[name] if name in reached[other]) for name in graph)
+    return {group for group in groups if len(group) > 1}
+
+
+def reachable(graph, start):
+    seen, queue = set(), [start]
+    while queue:
+        new = graph[queue.pop()] - seen
+        seen |= new
+        queue.extend(new)
+    return seen
+
+
+def test_circles_are_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}) == {frozenset("bc")}
+    assert "check.rules.registry" in GRAPH["check.report"]
+    assert {"plan.render.toml", "plan.row"} <= reachable(GRAPH, "check.report")  # not through __init__ alone
+
+
+def test_no_modules_import_each_other_lazily_or_for_types_alone():
+    assert circles(GRAPH) == CIRCLES
+
+
+def test_no_folders_of_a_room_import_each_other():
+    folders = {folder(name): set() for name in GRAPH}
+    for name, others in GRAPH.items():
+        folders[folder(name)] |= {folder(other) for other in others} - {folder(name)}
+    assert circles(folders) == FOLDER_CIRCLES
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if room(path) in ("check", "plan")], ids=dotted)
+def test_no_private_name_crosses_modules(path):
+    tree = ast.parse(path.read_text())
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module.startswith("fanwise")]
+    aliases = [(alias.asname or alias.name, f"{node.module}.{alias.name}") for node in froms for alias in node.names]
+    modules = {name for name, full in aliases if full.removeprefix("fanwise.") in NAMES}
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    reached = [node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id in modules]
+    assert not [name for name in (*dict(aliases), *reached) if name.startswith("_") and not name.startswith("__")]
 
 
 def test_the_public_names_are_only_reexported():

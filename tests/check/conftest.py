@@ -5,7 +5,8 @@ import math
 import pytest
 
 from fanwise.check.findings import Finding, Fix
-from fanwise.check.report import Layer, Report
+from fanwise.check.report import Report
+from fanwise.check.report_data import Layer
 from fanwise.graph.op import Op, Parameter, Use
 from fanwise.graph.trace import Trace
 from fanwise.measure.observation import Observation, ObservedLoss, Place, Signal, Values

@@ -6,7 +6,8 @@ import pytest
 
 from fanwise.check.baseline import from_baseline, to_baseline, without
 from fanwise.check.findings import Finding
-from fanwise.check.report import Layer, Report
+from fanwise.check.report import Report
+from fanwise.check.report_data import Layer
 from fanwise.measure.observation import NAN
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from fanwise.check.jsonable import to_jsonable
+from fanwise.check.render.jsonable import to_jsonable
 from fanwise.measure.observation import ObservedLoss
 
 GOLDEN = Path(__file__).parent / "golden" / "report.json"

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from fanwise.check.findings import Finding, Fix
-from fanwise.check.page import page
+from fanwise.check.render.page import page
 from fanwise.check.report import Report
 from fanwise.report.document import Card, Details, LineChart, Table, Verdict
 from fanwise.report.html import to_html

@@ -2,14 +2,15 @@
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from fanwise.check.rules import RULES
-from fanwise.check.sarif import fingerprint, to_sarif
+from fanwise.check.render.sarif import fingerprint, to_sarif
+from fanwise.check.rules.registry import RULES
+from fanwise.check.rules.rule import Page, Rule
 from fanwise.measure.observation import Place
 from fanwise.report.jsonable import to_json
 
@@ -18,21 +19,25 @@ GOLDEN = HERE / "golden" / "report.sarif"
 SCHEMA = Draft202012Validator(json.loads((HERE / "sarif-2.1.0-subset.json").read_text(encoding="utf-8")))
 
 
-@dataclass(frozen=True)
-class Rule:
-    code: str
-    severity: str
-    title: str
-    sees: str = "The slope of the signal over depth."
-    bad: str = "Deep layers get no signal."
+PAGE = Page(
+    says="The slope of the signal over depth is not 0.",
+    why="Deep layers get no signal.",
+    measured="The second moment of each layer's output.",
+    example="A deep stack.",
+    remedy="Draw the weights anew.",
+)
+
+
+def known(code, severity, title):
+    return Rule(code, severity, title, PAGE, "measured", lambda subject: ())
 
 
 KNOWN = {
     rule.code: rule
     for rule in (
-        Rule("LOS001", "error", "loss far from chance"),
-        Rule("FWD001", "warning", "signal shrinks with depth"),
-        Rule("NRM001", "info", "input not normalised"),
+        known("LOS001", "error", "loss far from chance"),
+        known("FWD001", "warning", "signal shrinks with depth"),
+        known("NRM001", "info", "input not normalised"),
     )
 }
 

@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from fanwise.check.findings import Finding
-from fanwise.check.report import Layer, Report
-from fanwise.check.table import document, shown_layers
-from fanwise.plan.table import text_of
+from fanwise.check.render.table import document, shown_layers
+from fanwise.check.report import Report
+from fanwise.check.report_data import Layer
+from fanwise.plan.render.table import text_of
 
 GOLDEN = Path(__file__).parent / "golden"
 NAN = math.nan

@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanwise[jax]'")
+pytest.importorskip("flax", reason="flax is not installed")
+pytest.importorskip("equinox", reason="equinox is not installed")
 
+import equinox  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
+from flax import linen, nnx  # noqa: E402
 from jax import lax  # noqa: E402
 
 from fanwise.jax import ModelError, apply, calibrate, manifest, plan, verify  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
-from zoo.jax.tiny import equinox, linen, nnx, normal, of_linen  # noqa: E402
+from zoo.jax.tiny import normal, of_linen  # noqa: E402
 
 FLOAT32 = 1e-5
 """What is promised of float32: |std - 1| of every calibrated op, in a run afterwards."""

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanwise[jax]'")
+pytest.importorskip("flax", reason="flax is not installed")
+pytest.importorskip("equinox", reason="equinox is not installed")
 
 import jax.numpy as jnp  # noqa: E402
 

@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 
 jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanwise[jax]'")
+pytest.importorskip("flax", reason="flax is not installed")
+pytest.importorskip("equinox", reason="equinox is not installed")
 
 import jax.numpy as jnp  # noqa: E402
+from flax import nnx  # noqa: E402
 
 import fanwise  # noqa: E402
 from fanwise import Key  # noqa: E402
 from fanwise.graph.visitor import Watcher  # noqa: E402
 from fanwise.jax import Inputs, apply, manifest, materialize, parameters, plan, read, run, verify  # noqa: E402
 from fanwise.plan.manifest import Manifest  # noqa: E402
-from zoo.jax.tiny import nnx, normal  # noqa: E402
+from zoo.jax.tiny import normal  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
 ZOO = models("jax", "structure")

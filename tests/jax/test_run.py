@@ -7,6 +7,8 @@ import pytest
 from op_details import facts_of
 
 jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanwise[jax]'")
+pytest.importorskip("flax", reason="flax is not installed")
+pytest.importorskip("equinox", reason="equinox is not installed")
 
 import jax.numpy as jnp  # noqa: E402
 from jax import lax  # noqa: E402

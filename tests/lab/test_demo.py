@@ -37,12 +37,22 @@ def test_zeros_leave_every_hidden_gradient_at_zero_and_the_loss_at_the_prior(dig
     assert trial.after.loss == pytest.approx(entropy, abs=0.01)
 
 
-def test_equal_units_stay_equal(outcomes):
+def difference_of_units(name, digits):
+    """Largest distance of a first-layer weight from that of another unit, in rms weights, after training."""
+    architecture = lab.Architecture((784, 100, 100, 10))
+    start = lab.initialize(architecture, STARTS[name].law, key=0)
+    trained = lab.train(architecture, start, digits, lab.Recipe(epochs=3), key=0)
+    weight = trained.parameters["layers.0.weight"]
+    return float(np.ptp(weight, axis=1).max() / np.sqrt(np.mean(weight**2)))
+
+
+def test_equal_units_stay_equal(digits, outcomes):
+    """To rounding alone: matrix products round columns at the edges of blocks and threads differently, by 1e-6 here."""
     _, found = outcomes
-    trial = found["constant"].trials[0]
-    assert trial.before.layers[0].identical == 0.99
-    assert trial.after.layers[0].identical > 0.5  # matrix products round the columns at block edges differently
+    assert found["constant"].trials[0].before.layers[0].identical == 0.99
     assert not found["constant"].trained
+    assert difference_of_units("constant", digits) < 1e-4
+    assert difference_of_units("he", digits) > 1
 
 
 def test_what_trains_and_what_does_not(outcomes):
@@ -104,17 +114,39 @@ def test_he_is_flat_over_30_layers_and_xavier_halves_each():
     assert abs(slip**29 - 1) > 0.10  # the mutant
 
 
+def median_at(outcome, epoch, measure):
+    """A measure of one epoch, median of the seeds."""
+    return float(np.median([measure(trial.epochs[epoch]) for trial in outcome.trials]))
+
+
+def learns(outcome):
+    """At least 0.85 of the training set after 20 epochs."""
+    return median_at(outcome, 20, lambda epoch: epoch.train_accuracy) >= 0.85
+
+
+def stays(outcome):
+    """Loss still at ln 10 after 10 epochs, and next to nothing learnt after 20."""
+    gone = math.log(10) - median_at(outcome, 10, lambda epoch: epoch.loss)
+    return abs(gone) < 0.01 and median_at(outcome, 20, lambda epoch: epoch.train_accuracy) < 0.4
+
+
 @pytest.mark.slow
 def test_at_30_layers_he_trains_and_xavier_does_not(digits):
-    """Mean train accuracy of 3 seeds after 20 epochs, as the depth study has it: at least 0.85 and at most 0.15."""
+    """Thirty layers make another training of every other rounding: medians are asserted, with room.
+
+    Of 52 and 56 trainings over seeds, kernels of OpenBLAS and threads, He's end at an accuracy of 0.90 to 0.99. After
+    10 epochs Xavier's are at a loss of 2.301 to 2.303, ln 10 being 2.3026; by epoch 20 four in ten have begun to leave
+    it, and the accuracy is 0.10 to 0.28.
+    """
     recipe = demo.recipe_for(30, epochs=None, learning_rate=0.01, clip=None)
     assert (recipe.epochs, recipe.clip) == (20, 1.0)
     setup = Setup(digits, depth=30, width=128, recipe=recipe)
     he, xavier = (run(setup, STARTS[name]) for name in ("he", "glorot"))
-    assert he.train_accuracy >= 0.85
-    assert xavier.train_accuracy <= 0.15
-    losses = [trial.epochs[-1].loss for trial in xavier.trials]
-    assert np.median(losses) == pytest.approx(math.log(10), abs=0.02)  # one seed in three may just be leaving it
+    assert learns(he)
+    assert not learns(xavier)
+    assert stays(xavier)
+    assert not stays(he)
+    assert not xavier.trained
 
 
 def test_stories_follow_the_numbers(outcomes):

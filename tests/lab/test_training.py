@@ -12,6 +12,7 @@ from fanwise.stream.key import Key
 
 NETWORK = Architecture((784, 100, 100, 10))
 SMALL = Architecture((784, 16, 10))
+TEN_EPOCHS = Recipe(epochs=10, clip=1.0)
 
 
 def step(architecture, parameters, data):
@@ -38,15 +39,23 @@ def test_he_weights_learn_the_digits_in_a_few_epochs(digits, nonlinearity, norm)
 
 @pytest.mark.slow
 def test_thirty_layers_learn_from_he_weights_and_not_from_xaviers(digits):
-    """Found with keys 0, 1, 2: He 0.99, 0.95, 0.97 and Xavier 0.10, 0.20, 0.10 of the training set, chance 0.10."""
+    """Medians of three keys after 10 epochs, with room: such a training ends elsewhere with every other rounding.
+
+    Of 52 and 56 trainings over seeds, kernels of OpenBLAS and threads, He's have learnt 0.89 to 0.98 of the digits by
+    then, and Xavier's are at a loss of 2.301 to 2.303 and an accuracy of 0.10 to 0.16; chance is 2.3026 and 0.10.
+    """
     deep = Architecture((784, *[128] * 29, 10))
-    recipe = Recipe(epochs=20, clip=1.0)
-    last = [
-        train(deep, initialize(deep, law, key=0), digits, recipe, key=0).epochs[-1]
-        for law in (he_normal, xavier_normal)
-    ]
-    assert last[0].train_accuracy >= 0.85
-    assert last[1].train_accuracy <= 0.15
+
+    def after_ten_epochs(law):
+        ends = [train(deep, initialize(deep, law, key), digits, TEN_EPOCHS, key=key).epochs[-1] for key in (3, 4, 5)]
+        return tuple(np.median([(end.train_accuracy, end.loss) for end in ends], axis=0))
+
+    accuracy, loss = after_ten_epochs(he_normal)
+    assert accuracy >= 0.8
+    assert loss < 1
+    accuracy, loss = after_ten_epochs(xavier_normal)
+    assert accuracy < 0.2
+    assert loss == pytest.approx(math.log(10), abs=0.01)
 
 
 def test_zero_weights_learn_the_class_counts_and_nothing_else(digits):

@@ -28,12 +28,12 @@ from fanwise import (
     ones,
     zeros,
 )
-from fanwise.plan.diff import Change
+from fanwise.plan.change import Change
 from fanwise.plan.folding import braces, fold, lattice
 from fanwise.plan.formula import formula, short
 from fanwise.plan.plan import Plan
+from fanwise.plan.render.table import text_of
 from fanwise.plan.row import Row
-from fanwise.plan.table import text_of
 from fanwise.report.html import to_html
 from fanwise.report.jsonable import to_json
 from fanwise.report.terminal import render

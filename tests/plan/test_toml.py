@@ -29,9 +29,11 @@ from fanwise import (
 )
 from fanwise.plan.manifest import Manifest
 from fanwise.plan.plan import Plan
+from fanwise.plan.render.toml import MOST_LETTERS, STREAM
 from fanwise.plan.row import ORDERS, Row
-from fanwise.plan.toml import MOST_LETTERS, STREAM, from_toml, to_toml
 from fanwise.stream.key import SPEC
+
+from_toml, to_toml = Plan.from_toml, Plan.to_toml
 
 HEADING = 'format = 1\nfanwise = "0.1.0"\nstream = 1\n'
 GOOD = {"path": '"a"', "law": '"zeros"', "shape": "[4, 3]", "dtype": '"float32"', "layout": '"out in"'}

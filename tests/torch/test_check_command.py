@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from torch import nn  # noqa: E402
 
 import fanwise.torch as fwt  # noqa: E402
-from fanwise.check.rules import RULES  # noqa: E402
+from fanwise.check.rules.registry import RULES  # noqa: E402
 from fanwise.cli import app  # noqa: E402
 
 FILE = """
@@ -429,12 +429,12 @@ def test_a_terminal_is_told_what_takes_more_than_a_second(folder):
 def test_progress_is_told_and_off_where_stderr_is_no_terminal(folder, monkeypatch):
     from fanwise.targets.order import Order  # noqa: PLC0415
     from fanwise.targets.resolved import asked  # noqa: PLC0415
-    from fanwise.torch.cli.commands import checked  # noqa: PLC0415
+    from fanwise.torch.cli.commands import COMMANDS  # noqa: PLC0415
 
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(folder)
     told = []
-    checked(asked(Order("train.py:healthy", "train.py:batch", loss="cross_entropy")), told.append)
+    COMMANDS.checked(asked(Order("train.py:healthy", "train.py:batch", loss="cross_entropy")), told.append)
     del sys.modules["train"]
     assert len(told) >= 3
     assert all(told)

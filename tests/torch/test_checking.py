@@ -17,7 +17,8 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 from torch.nn.utils import parametrizations  # noqa: E402
 
-from fanwise.check.rules import CAUSES, RULES  # noqa: E402
+from fanwise.check.rules.causes import CAUSES  # noqa: E402
+from fanwise.check.rules.registry import RULES  # noqa: E402
 from fanwise.torch import ModelError, apply, check, plan  # noqa: E402
 
 from .traced import Wrapped  # noqa: E402

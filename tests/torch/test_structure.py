@@ -95,3 +95,55 @@ def test_batches_are_joined_in_nested_inputs():
 def test_batches_of_other_shapes_are_refused(first, second, match):
     with pytest.raises(ValueError, match=match):
         joined([Inputs((first,)), Inputs((second,))])
+
+
+def grid(self: Any, x: Any) -> Any:
+    positions = torch.arange(x.shape[1], device=x.device).to(x.dtype)
+    return self.a(x + positions.to(x.device) + torch.ones(4))
+
+
+def written(self: Any, x: Any) -> Any:
+    out = torch.zeros(x.shape[0], 4)
+    out[:, :2] = self.a(x)[:, :2]
+    return self.b(out.mul_(x))
+
+
+def moved(self: Any, x: Any) -> Any:
+    return self.a(x.to("cpu").to(device=torch.device("cpu"), dtype=torch.float32).cpu()) + x.new_ones(4)
+
+
+@pytest.mark.parametrize("forward", [grid, written, moved])
+def test_constants_stand_beside_what_has_no_values(forward):
+    model, inputs = Wrapped(forward, a=nn.Linear(4, 4), b=nn.Linear(4, 4)), Inputs((normal(3, 4),))
+    assert structure(model, inputs) == run(model, inputs)
+
+
+def test_a_model_sees_the_device_that_its_tensors_have():
+    seen = []
+
+    def forward(self: Any, x: Any) -> Any:
+        seen.extend([x.device, self.a.weight.device])
+        return self.a(x)
+
+    structure(Wrapped(forward, a=nn.Linear(4, 4)), Inputs((normal(3, 4),)))
+    assert {str(device) for device in seen} == {"cpu"}
+
+
+def test_no_cache_keeps_a_tensor_without_values():
+    """Not in a dictionary either, which nobody could find again."""
+    kept: dict[int, Any] = {}
+
+    def forward(self: Any, x: Any) -> Any:
+        if x.shape[1] not in kept:
+            kept[x.shape[1]] = torch.arange(x.shape[1], device=x.device).float()
+        return self.a(x + kept[x.shape[1]])
+
+    structure(Wrapped(forward, a=nn.Linear(4, 4)), Inputs((normal(3, 4),)))
+    assert kept[4].tolist() == [0, 1, 2, 3]
+
+
+def test_parameters_that_overlap_do_so_without_values():
+    memory = normal(6, 4)
+    model = Wrapped(lambda self, x: self.a(x) @ self.c.T, a=nn.Linear(4, 4, bias=False), c=nn.Parameter(memory[2:6]))
+    model.a.weight = nn.Parameter(memory[:4])
+    assert structure(model, Inputs((normal(3, 4),))) == run(model, Inputs((normal(3, 4),)))

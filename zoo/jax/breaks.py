@@ -6,7 +6,6 @@ path where the break sits.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,24 +22,17 @@ from zoo.jax.libraries import built
 from zoo.jax.mlp import Mlp, Residual, deep
 from zoo.jax.transformer import Transformer
 from zoo.model import Model
+from zoo.planting import moved, numbered, planted
 
 Change = Callable[[Any], Any]
 
 
-def broken(
-    base: str,
-    planted: str,
-    change: Change | linen.Module,
-    place: str | None = None,
-    *,
-    mark: str = "",
-    batch: Any = None,
-) -> Model:
+def broken(base: str, kind: str, change: Change | linen.Module, place: str | None = None, **more: Any) -> Model:
     """A healthy model after a change; `mark` tells two of a kind apart, `batch` replaces the batch."""
-    model, name = HEALTHY[base], f"{base}-{planted}" + (f"-{mark}" if mark else "")
-    batch = batch or model.batch
-    build = built(change, batch) if isinstance(change, linen.Module) else partial(altered, model, change)
-    return replace(model, name=name, build=build, batch=batch, planted=planted, place=place, base=base)
+    model = HEALTHY[base]
+    another = isinstance(change, linen.Module)
+    build = built(change, more.get("batch", model.batch)) if another else partial(altered, model, change)
+    return planted(model, kind, build, place, **more)
 
 
 def altered(model: Model, change: Change, key: Array) -> Any:
@@ -175,22 +167,14 @@ def slice_of(path: str, index: int, law: Law) -> Change:
     return within(path, one)
 
 
-def kept(params: Any) -> Any:
+def same(params: Any) -> Any:
     return params
 
 
 def raw(base: str, factor: float, shift: float = 0.0) -> Model:
-    """Inputs as nobody should give them: the first times a factor, plus a shift; the rest as it was."""
-
-    def batch() -> Any:
-        first, *others = HEALTHY[base].batch()
-        return factor * first + shift, *others
-
-    return broken(base, "input", kept, batch=batch, mark="pixels" if factor > 1 else "mean")
-
-
-def numbered(pattern: str, numbers: Sequence[int]) -> tuple[str, ...]:
-    return tuple(pattern.format(number) for number in numbers)
+    """Inputs as nobody should give them."""
+    batch = moved(HEALTHY[base], factor, shift)
+    return broken(base, "input", same, batch=batch, mark="pixels" if factor > 1 else "mean")
 
 
 NAN, INF = math.nan, math.inf

@@ -1,94 +1,52 @@
-"""Keras models with one thing broken, on which false_alarms.py judges whether the check finds it.
+"""Models of Keras with one thing broken, on which the check is judged: does it say so, and name the break?
 
-Each is one of zoo/keras/models.py with a change; `planted` names the kind of the break as in
-zoo/torch/breaks/changes.py, and `place` the layer where it sits, None where the whole model is concerned.
+A row names a healthy model, the kind of the break, the change, and the parameter or the layer where it sits.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import keras
 import numpy as np
 from keras import initializers
 
-import fanwise.keras as fwk
-from fanwise.check.report import Report
 from fanwise.keras.trace.variables import variables
-from zoo.keras.models import HEALTHY, autoencoder, highway, lenet, residual_mlp, resnet, unet
-from zoo.keras.parts import (
-    Array,
-    Batch,
-    Cut,
-    Gpt,
-    Law,
-    Stack,
-    Vit,
-    built,
-    chain,
-    constant,
-    deep,
-    glorot,
-    he,
-    he_out,
-    images,
-    lecun,
-    mlp,
-    scaled,
-    sentences,
-    spread,
-    torch_default,
-    vectors,
-    vgg,
-)
-
-__all__ = ["BROKEN", "HEALTHY", "HELD_OUT", "check"]
+from zoo.keras.batches import Array, Batch, images, sentences, vectors
+from zoo.keras.cnn import autoencoder, lenet, resnet, unet
+from zoo.keras.healthy import HEALTHY
+from zoo.keras.laws import Law, constant, glorot, he, he_out, lecun, scaled, spread, torch_default
+from zoo.keras.layers import Cut, Stack, built, chain, deep, mlp, vgg
+from zoo.keras.mlp import highway, residual_mlp
+from zoo.keras.transformer import Gpt, Vit
+from zoo.model import Model
+from zoo.planting import kept, numbered, planted
 
 Change = Callable[[Any], Any]
 Edit = Callable[[Array], Array]
 
 
-@dataclass(frozen=True)
-class Broken:
-    """A broken model.
-
-    Args:
-        name: unique in the collection.
-        build: makes the model, drawn from Keras' random state.
-        batch: as of a `Subject`.
-        loss: as of a `Subject`.
-        family: that of the model it was made from.
-        planted: the kind of the break.
-        place: where it sits, None for the whole model.
-        base: name of the healthy model it was made from.
-    """
-
-    name: str
-    build: Callable[[], Any]
-    batch: Callable[[], Batch]
-    loss: Any
-    family: str
-    planted: str
-    place: str | None
-    base: str
-
-
-def broken(base: str, planted: str, change: Change, place: str | None = None, **more: Any) -> Broken:
+def broken(base: str, kind: str, change: Change, place: str | None = None, **more: Any) -> Model:
     """A healthy model after a change; `mark` tells two of a kind apart, `batch` replaces the batch."""
-    subject = HEALTHY[base]
-    name = f"{base}-{planted}" + (f"-{more['mark']}" if "mark" in more else "")
-    batch = more.get("batch", subject.batch)
-    build = partial(_changed, subject.build, change)
-    return Broken(name, build, batch, subject.loss, subject.family, planted, place, base)
+    model = HEALTHY[base]
+    return planted(model, kind, partial(changed, model.build, change), place, **more)
 
 
-def _changed(build: Callable[[], Any], change: Change) -> Any:
+def changed(build: Callable[[], Any], change: Change) -> Any:
     model = build()
-    found = change(model)
-    return model if found is None else found
+    other = change(model)
+    return model if other is None else other
+
+
+def raw(base: str, factor: float, shift: float = 0.0) -> Model:
+    """Inputs as nobody should give them, times a factor, plus a shift."""
+
+    def batch() -> Batch:
+        x, y = HEALTHY[base].batch()
+        return (np.float32(factor) * x + np.float32(shift)).astype(np.float32), y
+
+    return broken(base, "input", kept, batch=batch, mark="pixels" if factor > 1 else "mean")
 
 
 def instead(build: Callable[[], Any]) -> Change:
@@ -214,10 +172,6 @@ def copies(first: str, *others: str) -> Change:
     return change
 
 
-def numbered(pattern: str, numbers: Iterable[int]) -> tuple[str, ...]:
-    return tuple(pattern.format(number) for number in numbers)
-
-
 def one_object(*widths: int) -> Change:
     """One initializer for all layers: Keras' own gives the same numbers at every call."""
 
@@ -249,27 +203,6 @@ def tied_residual() -> Any:
     block = keras.Sequential([up, down], name="block")
     return built(Stack([*[block] * 16, keras.layers.Dense(10, name="head")], 0.25), vectors)
 
-
-def kept(_: Any) -> None:
-    return None
-
-
-def shifted(base: str, factor: float, shift: float) -> Callable[[], Batch]:
-    """The inputs times a factor, plus a shift."""
-
-    def batch() -> Batch:
-        x, y = HEALTHY[base].batch()
-        return (np.float32(factor) * x + np.float32(shift)).astype(np.float32), y
-
-    return batch
-
-
-def raw(base: str, factor: float, shift: float = 0.0) -> Broken:
-    mark = "pixels" if factor > 1 else "mean"
-    return broken(base, "input", kept, batch=shifted(base, factor, shift), mark=mark)
-
-
-# The collection
 
 NAN, INF = math.nan, math.inf
 ONE = scaled(2.0)
@@ -402,15 +335,4 @@ SKIPPED = (
     broken("mlp_he_10", "skipped_init", edited(filled(1e30), everything), mark="garbage"),
 )
 
-COLLECTION = (*FLAT, *SCALES, *PLACES, *WIRING, *RANGES, *SKIPPED)
-BROKEN: Mapping[str, Broken] = MappingProxyType({one.name: one for one in COLLECTION})
-HELD_OUT: frozenset[str] = frozenset()
-"""No model is: what the check did not see at first was mended with them in sight."""
-
-
-def check(build: Callable[[], Any], batch: Any, loss: Any, *, seeds: int) -> Report:
-    """The check, after which Keras forgets the model."""
-    try:
-        return fwk.check(build, batch, loss, seeds=seeds)
-    finally:
-        keras.utils.clear_session()
+MODELS = (*FLAT, *SCALES, *PLACES, *WIRING, *RANGES, *SKIPPED)

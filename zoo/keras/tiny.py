@@ -1,24 +1,22 @@
 """Keras models of many kinds, small, with inputs to run them on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from keras import applications, layers, ops
 
-RNG = np.random.default_rng(0)
+from zoo.model import Arguments, Model, Traits
 
 
-@dataclass(frozen=True)
-class Specimen:
-    """A model of the zoo: how it is built and what it is called with."""
+def tiny(name: str, family: str, make: Callable[[], Any], inputs: Callable[[], Any], *, slow: bool = False) -> Model:
+    """A tiny model; `inputs` is what it is called with."""
 
-    name: str
-    make: Callable[[], Any]
-    inputs: Callable[[], Any]
-    slow: bool = False
+    def batch() -> Arguments:
+        return Arguments((inputs(),))
+
+    return Model(name, make, batch, None, family, "keras", use="structure", traits=Traits(slow=slow))
 
 
 def noise(*shape):
@@ -209,55 +207,50 @@ def volumes():
     return keras.Model(start, layers.Dense(1)(layers.Flatten()(layers.UnitNormalization()(x))))
 
 
-ZOO = (
-    Specimen("mlp", mlp, lambda: noise(64, 32)),
-    Specimen("cnn", cnn, lambda: noise(16, 16, 16, 3)),
-    Specimen("residual", residual, lambda: noise(8, 16, 16, 3)),
-    Specimen("unet", unet, lambda: noise(8, 16, 16, 2)),
-    Specimen("transformer", Transformer, lambda: tokens(8, 15)),
-    Specimen("fused", Fused, lambda: noise(8, 10, 32)),
-    Specimen("tied", tied, lambda: tokens(16, 12)),
-    Specimen("recurrent", recurrent, lambda: tokens(16, 12) + 1 - 1),
-    Specimen("stacked_cells", stacked_cells, lambda: noise(16, 5, 4)),
-    Specimen("conv_lstm", conv_lstm, lambda: noise(8, 3, 8, 8, 2)),
-    Specimen("several_inputs", several_inputs, lambda: {"words": tokens(16, 8), "picture": noise(16, 8, 8, 3)}),
-    Specimen("shared", shared, lambda: [noise(16, 8), noise(16, 8) * 2]),
-    Specimen("mobile", mobile, lambda: noise(8, 16, 16, 3)),
-    Specimen("sequence", sequence, lambda: noise(8, 7, 6)),
-    Specimen("attentions", attentions, lambda: noise(8, 6, 16)),
-    Specimen("own_layer", own_layer, lambda: noise(32, 12)),
-    Specimen("volumes", volumes, lambda: noise(8, 6, 6, 6, 1)),
-    Specimen(
+MODELS = (
+    tiny("mlp", "mlp", mlp, lambda: noise(64, 32)),
+    tiny("cnn", "cnn", cnn, lambda: noise(16, 16, 16, 3)),
+    tiny("residual", "cnn", residual, lambda: noise(8, 16, 16, 3)),
+    tiny("unet", "cnn", unet, lambda: noise(8, 16, 16, 2)),
+    tiny("transformer", "transformer", Transformer, lambda: tokens(8, 15)),
+    tiny("fused", "transformer", Fused, lambda: noise(8, 10, 32)),
+    tiny("tied", "transformer", tied, lambda: tokens(16, 12)),
+    tiny("recurrent", "recurrent", recurrent, lambda: tokens(16, 12) + 1 - 1),
+    tiny("stacked_cells", "recurrent", stacked_cells, lambda: noise(16, 5, 4)),
+    tiny("conv_lstm", "recurrent", conv_lstm, lambda: noise(8, 3, 8, 8, 2)),
+    tiny("several_inputs", "tabular", several_inputs, lambda: {"words": tokens(16, 8), "picture": noise(16, 8, 8, 3)}),
+    tiny("shared", "mlp", shared, lambda: [noise(16, 8), noise(16, 8) * 2]),
+    tiny("mobile", "cnn", mobile, lambda: noise(8, 16, 16, 3)),
+    tiny("sequence", "cnn", sequence, lambda: noise(8, 7, 6)),
+    tiny("attentions", "transformer", attentions, lambda: noise(8, 6, 16)),
+    tiny("own_layer", "mlp", own_layer, lambda: noise(32, 12)),
+    tiny("volumes", "cnn", volumes, lambda: noise(8, 6, 6, 6, 1)),
+    tiny(
         "resnet50",
+        "cnn",
         lambda: applications.ResNet50(weights=None, classes=10, input_shape=(32, 32, 3)),
         lambda: noise(4, 32, 32, 3),
         slow=True,
     ),
-    Specimen(
+    tiny(
         "efficientnet_b0",
+        "cnn",
         lambda: applications.EfficientNetB0(weights=None, classes=10, input_shape=(32, 32, 3)),
         lambda: noise(4, 32, 32, 3),
         slow=True,
     ),
-    Specimen(
+    tiny(
         "mobilenet_v2",
+        "cnn",
         lambda: applications.MobileNetV2(weights=None, classes=10, input_shape=(32, 32, 3)),
         lambda: noise(4, 32, 32, 3),
         slow=True,
     ),
-    Specimen(
+    tiny(
         "convnext_tiny",
+        "cnn",
         lambda: applications.ConvNeXtTiny(weights=None, classes=10, input_shape=(32, 32, 3)),
         lambda: noise(4, 32, 32, 3),
         slow=True,
     ),
 )
-
-
-def built(specimen):
-    """The model, with its weights, and its inputs."""
-    keras.utils.set_random_seed(0)
-    keras.utils.clear_session()
-    model, inputs = specimen.make(), specimen.inputs()
-    model(inputs)
-    return model, inputs

@@ -48,8 +48,13 @@ def tags() -> tuple[Tensor, Tensor]:
     return x, x % 16
 
 
+def lone(body: nn.Module, head: nn.Module) -> nn.Module:
+    """A recurrent body, and its last state's answer."""
+    return Net(lambda net, x: net.head(net.body(x)[0][:, -1]), body=body, head=head)
+
+
 def last_of(body: nn.Module, width: int, classes: int = 6) -> nn.Module:
-    return Net(lambda net, x: net.head(net.body(x)[0][:, -1]), body=body, head=nn.Linear(width, classes))
+    return lone(body, nn.Linear(width, classes))
 
 
 def identity_recurrence() -> nn.Module:
@@ -341,11 +346,6 @@ def crnn() -> nn.Module:
 def ctc(output: Tensor, target: Tensor) -> Tensor:
     long = [torch.full((len(x),), x.shape[1]) for x in (output, target)]
     return functional.ctc_loss(output.transpose(0, 1), target, *long)
-
-
-def lone(body: nn.Module, head: nn.Module) -> nn.Module:
-    """A recurrent body, and its last state's answer."""
-    return Net(lambda net, x: net.head(net.body(x)[0][:, -1]), body=body, head=head)
 
 
 def lines() -> tuple[Tensor, Tensor]:

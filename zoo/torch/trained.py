@@ -16,6 +16,7 @@ from torch import nn
 
 from fanwise.lab.data import load_digits
 from zoo.model import Model, Traits
+from zoo.torch.tiny.batches import identity
 
 PAD, START, END, MASK, OTHER = range(5)
 """Ids that are no character."""
@@ -261,10 +262,6 @@ def mobilenet():
     return tf.MobileNetV2ForImageClassification(tf.MobileNetV2Config(**sizes, **PICTURE))
 
 
-def itself(output):
-    return output
-
-
 def channels_last(output):
     return output.movedim(1, -1)
 
@@ -285,9 +282,9 @@ MODELS = (
     row("T5", t5, denoised, data="text", logits=NAMED),
     row("BART", bart, denoised, data="text", logits=NAMED),
     row("Mamba", mamba, CAUSAL, data="text", logits=NAMED),
-    row("LSTM", Recurrent, next_token, data="text", logits=itself, family="recurrent"),
-    row("post-norm", PostNorm, next_token, data="text", logits=itself, family="transformer"),
-    row("MLP", Perceptron, vectors, data="image", logits=itself, family="mlp"),
+    row("LSTM", Recurrent, next_token, data="text", logits=identity, family="recurrent"),
+    row("post-norm", PostNorm, next_token, data="text", logits=identity, family="transformer"),
+    row("MLP", Perceptron, vectors, data="image", logits=identity, family="mlp"),
     row("ResNet", resnet, images, data="image", logits=NAMED),
     row("ConvNeXt", convnext, images, data="image", logits=NAMED),
     row("ViT", vit, images, data="image", logits=NAMED),

@@ -55,15 +55,20 @@ class Backend(Protocol):
         """Whether a value is a model of the framework; a factory of one is none."""
         ...
 
-    def build(self, factory: Any, seed: int) -> Any:
-        """A model that a factory makes under a seed; the framework's own random state is as before.
+    @property
+    def forms(self) -> str:
+        """What a model may be, for messages: "expected a torch.nn.Module"."""
+        ...
 
-        Args:
-            factory: called without arguments, or with the framework's kind of random key.
-            seed: from 0.
+    @property
+    def takes_key(self) -> bool:
+        """Whether a factory of models is called with a random key; it is called without arguments elsewhere."""
+        ...
 
-        Raises:
-            TypeError: it cannot be called, or makes no model; the message lists what is one.
+    def seeded(self, seed: int) -> AbstractContextManager[tuple[Any, ...]]:
+        """A context in which random numbers follow from a seed, and what a factory is called with in it.
+
+        Random states are as before after it.
         """
         ...
 

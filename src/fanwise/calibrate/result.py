@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fanwise.plan.plan import Plan
-from fanwise.plan.table import rich_lines, table_width, terminal_width, text_of
+from fanwise.plan.render.table import rich_lines, table_width, terminal_width, text_of
 from fanwise.report.axes import number
 from fanwise.report.document import Column, Document, Row, Section, Table, Text
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from fanwise.check.findings import Severity
-from fanwise.check.folding import judge
 from fanwise.check.layers import layers
 from fanwise.check.report import Report
+from fanwise.check.rules.judgement import judge
 from fanwise.check.subject import Subject
 from fanwise.graph.op import OpKind
 

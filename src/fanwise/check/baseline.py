@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from fanwise.check.findings import SEVERITIES, Finding, Severity
-from fanwise.check.report import Layer, Report
+from fanwise.check.report import Report
+from fanwise.check.report_data import Layer
 
 Known: TypeAlias = frozenset[tuple[str, str]]
 """Codes of rules with the places at which their findings are known."""

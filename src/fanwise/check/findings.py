@@ -37,7 +37,7 @@ class Finding:
         place: the parameter or module at which it starts; "" for the model itself.
         op: index of the op at which it starts, None where it belongs to no op.
         cause: why, in one line; "" where the message says it.
-        kind: a word for the cause, one of `fanwise.check.rules.CAUSES`.
+        kind: a word for the cause, one of `fanwise.check.rules.causes.CAUSES`.
         paths: the parameters concerned, in the model's order.
         evidence: the numbers that the rule looked at, by name.
         fix: what mends it.

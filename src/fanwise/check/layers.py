@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fanwise.check.findings import SEVERITIES, Finding, Severity
-from fanwise.check.report import Layer
+from fanwise.check.report_data import Layer
 from fanwise.check.scales import root
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import TO_SIGNAL

@@ -5,16 +5,23 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+
+from fanwise.adapters.planning import plan_model
+from fanwise.adapters.protocol import Backend
 from fanwise.check.findings import Finding, Fix
 from fanwise.check.recognise import found_law
 from fanwise.check.report import Report
+from fanwise.measure.losses import LossLike
 from fanwise.measure.weight_statistics import values_of
 from fanwise.plan.folding import fold
 from fanwise.plan.formula import formula, short
-from fanwise.plan.plan import Plan, nearest
-from fanwise.plan.row import Row
-from fanwise.plan.table import counted, table_width
+from fanwise.plan.plan import Plan
+from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.render.table import counted, table_width
+from fanwise.plan.row import Row, nearest
 from fanwise.report.document import Column, Document, Section, Table, Text
 from fanwise.report.document import Row as Line
 from fanwise.stream.formats import Array
@@ -89,47 +96,61 @@ class Mending:
 
 
 @dataclass(frozen=True)
-class Adapter:
-    """What an adapter knows of a model that is to be mended.
+class MendSession:
+    """How the findings of a report are mended.
 
     Args:
-        plan: of the whole model; made where anything can be drawn anew.
-        found: the law recognised in a parameter's values, in words, "" where nothing can be told; and their std.
-        code: the rows that have a law, as code to paste.
+        backend: the framework.
+        batch: of the check.
+        loss: of the check; it says whether the batch holds a target.
+        recipe: whose laws the parameters get.
+        code: the rows that have a law, as code to paste; None: code for the adapter.
     """
 
-    plan: Callable[[], Plan]
-    found: Callable[[Row], tuple[str, float]]
-    code: Callable[[Plan], str]
+    backend: Backend
+    batch: Any = None
+    loss: LossLike = None
+    recipe: str | Recipe = "unit"
+    code: Callable[[Plan], str] | None = None
+
+    def mending(self, model: Any, report: Report) -> Mending:
+        """What would mend the findings by drawing parameters anew: those that safe fixes name, no other.
+
+        Args:
+            model: what was checked, or a model built alike.
+            report: on it.
+
+        Raises:
+            TypeError: no report.
+            ValueError: a report on another model.
+            ModelError: the model could not be run on the batch.
+        """
+        if not isinstance(report, Report):
+            raise TypeError(f"report = {type(report).__name__}: expected what check returns")
+        fixes = [one.fix for one in _found(report.findings) if one.fix is not None]
+        paths = {path for one in fixes if one.safe for path in one.paths}
+        if not paths:
+            return Mending(Plan(()), (), _unsafe(fixes))
+        inputs, _ = self.backend.split(self.batch, self.loss)
+        plan = _restricted(plan_model(self.backend, model, inputs, self.recipe), paths)
+        read = self.backend.reader(model)
+        rows = tuple(_change(row, *_law_found(row, read)) for row in plan if row.law is not None)
+        code = drawn_again(plan, self.backend.package) if self.code is None else self.code(plan)
+        return Mending(plan, rows, _unsafe(fixes), code)
 
 
-def mending(report: Report, adapter: Adapter) -> Mending:
-    """What would mend the findings of a report by drawing parameters anew: those that its safe fixes name, no other.
-
-    Raises:
-        TypeError: no report.
-        ValueError: a report on another model.
-    """
-    if not isinstance(report, Report):
-        raise TypeError(f"report = {type(report).__name__}: expected what check returns")
-    fixes = [found.fix for found in _found(report.findings) if found.fix is not None]
-    paths = {path for one in fixes if one.safe for path in one.paths}
-    if not paths:
-        return Mending(Plan(()), (), _unsafe(fixes))
-    made = _restricted(adapter.plan(), paths)
-    rows = tuple(_change(row, *adapter.found(row)) for row in made if row.law is not None)
-    return Mending(made, rows, _unsafe(fixes), adapter.code(made))
-
-
-def told_of(row: Row, values: Array) -> tuple[str, float]:
-    """The law that a parameter's values look like, in words, and their std.
-
-    Args:
-        row: of the parameter.
-        values: they.
-    """
-    found = values_of(values, row.layout)
-    return found_law(found, row.shape, row.layout).text, found.std
+def _law_found(row: Row, read: Callable[[str], Array]) -> tuple[str, float]:
+    """The law that a parameter's values look like, in words, and their std; nothing where there are none."""
+    try:
+        values = read(row.path)
+    except (TypeError, ValueError):  # of a kind that cannot be read, or without values
+        return "", math.nan
+    if not values.size:
+        return "", math.nan
+    if np.iscomplexobj(values):
+        return "", float(np.std(values))
+    measured = values_of(values, row.layout)
+    return found_law(measured, row.shape, row.layout).text, measured.std
 
 
 def drawn_again(made: Plan, package: str) -> str:

@@ -8,8 +8,8 @@ from fanwise.adapters.protocol import Backend
 from fanwise.check.arguments import parse_optimizer
 from fanwise.check.assembling import assembled
 from fanwise.check.findings import SEVERITIES, Severity
-from fanwise.check.folding import chosen_codes
 from fanwise.check.report import Report
+from fanwise.check.rules.judgement import chosen_codes
 from fanwise.check.subject import Optimizer, Subject
 from fanwise.graph.inputs import Inputs
 from fanwise.measure.losses import LossLike
@@ -130,8 +130,14 @@ class CheckSession:
         return replace(seen, seed=seed)
 
     def _built(self, factory: Any, seed: int) -> Any:
+        if not callable(factory):
+            raise TypeError(f"model = {type(factory).__name__}: {self.backend.forms}, or a factory of one")
         self._tell(f"seed {seed}: build")
-        return self.backend.build(factory, seed)
+        with self.backend.seeded(seed) as key:
+            model = factory(*key)
+        if not self.backend.is_model(model):
+            raise TypeError(f"the factory made {type(model).__name__}: {self.backend.forms}")
+        return model
 
     def _tell(self, text: str) -> None:
         if self.progress is not None:

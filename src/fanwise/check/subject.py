@@ -201,6 +201,11 @@ class Subject:
         """Every weight op whose main parameter has values, in the order of execution."""
         return tuple(found for op in self.trace.ops if op.kind in WEIGHTED for found in self._map(op))
 
+    @cached_property
+    def distinct_maps(self) -> tuple[Map, ...]:
+        """The maps, each weight once: by the first op that uses it, in the order of the last."""
+        return tuple({one.path: one for one in reversed(self.maps)}.values())[::-1]
+
     def _map(self, op: Op) -> Iterator[Map]:
         use = next((use for use in op.uses if use.role in MAIN_USES and use.path in self.values), None)
         if use is not None:

@@ -207,7 +207,7 @@ def plan(
     with console.usage_errors(), console.model_errors():
         if toml is not None:
             console.check_writable(toml, "--toml")
-        from fanwise.plan.jsonable import jsonable  # noqa: PLC0415
+        from fanwise.plan.render.jsonable import plan_jsonable  # noqa: PLC0415
 
         with _asked("planning", {"target": target, "inputs": inputs}, meta=meta) as (found, commands, _):
             recipes = [recipe] if against is None else [recipe, against]
@@ -216,7 +216,8 @@ def plan(
         if toml is not None:
             toml.write_text(made.to_toml(), encoding="utf-8")
     item = made.table(full=full, width=console.width()) if change is None else change.table(full=full)
-    console.show(item, jsonable(made, change), json=json)
+    values = plan_jsonable(made.headings, made.rows, None if change is None else change.changes)
+    console.show(item, values, json=json)
 
 
 @app.command()
@@ -328,8 +329,8 @@ def calibrate(
         options = {"mode": mode, "gain_after": gain_after, "balance": balance}
         what = {"target": target, "data": data, "inputs": inputs, "loss": loss}
         with _asked("calibrating", what) as (asked, commands, _):
-            if write is not None and not write.name.endswith(commands.WEIGHTS):
-                ends = " or ".join(commands.WEIGHTS)
+            if write is not None and not write.name.endswith(commands.endings):
+                ends = " or ".join(commands.endings)
                 raise ValueError(f"--write {str(write)!r}: expected a name that ends in {ends}")
             model, result = commands.calibrated(asked, options)
             if write is not None:

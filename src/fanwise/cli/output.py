@@ -162,7 +162,7 @@ def show_report(report: "Report", *, json: bool, full: bool) -> None:
         return
     from rich.console import Console  # noqa: PLC0415
 
-    from fanwise.check.table import document  # noqa: PLC0415
+    from fanwise.check.render.table import document  # noqa: PLC0415
     from fanwise.report.terminal import render  # noqa: PLC0415
 
     console = Console()

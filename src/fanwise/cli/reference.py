@@ -1,9 +1,12 @@
 """Reference pages from the registries: what `fanwise gain`, `fanwise list` and `fanwise explain` print."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-from fanwise.check.rule import Rule
-from fanwise.check.rules import RULES
+from fanwise.check.rules.folding import explained
+from fanwise.check.rules.registry import RULES
+from fanwise.check.rules.rule import Rule
 from fanwise.laws.gain import KINDS, as_nonlinearity, gain, gaussian_moments
 from fanwise.laws.initializers import INITIALIZERS
 from fanwise.laws.nonlinearities import NONLINEARITIES
@@ -88,7 +91,7 @@ def rules_page() -> tuple[Table, list[dict[str, Any]]]:
 
 
 def rule_page(code: str) -> tuple[Section, dict[str, Any]]:
-    """What a rule looks at, why that matters and what mends it, as a page and as plain values.
+    """What a rule says, why that matters, how it is measured and what mends it, as a page and as plain values.
 
     Raises:
         ValueError: an unknown code.
@@ -96,22 +99,45 @@ def rule_page(code: str) -> tuple[Section, dict[str, Any]]:
     rule = RULES.get(code.upper())
     if rule is None:
         raise ValueError(f"rule {code!r}: expected one of {', '.join(RULES)}")
-    told = _rule_texts(rule)
     head = f"{rule.code} ({rule.severity}): {rule.title}"
     values = {"code": rule.code, "severity": rule.severity, "title": rule.title}
-    texts = tuple(Text(f"{heading}: {text}") for heading, text in told.items() if text)
-    return Section(head, texts), values | {name.lower().replace(" ", "_"): text for name, text in told.items()}
+    texts = tuple(Text(f"{HEADINGS[name]}: {text}") for name, text in rule_texts(rule).items())
+    return Section(head, texts), values | rule_texts(rule)
 
 
-def _rule_texts(rule: Rule) -> dict[str, str]:
-    return {
-        "Sees": rule.sees,
-        "Why it is bad": rule.bad,
-        "Example": rule.example,
-        "Remedy": rule.remedy,
-        "False alarms": rule.false_alarms,
-        "Source": rule.source,
+HEADINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "says": "What it says",
+        "why_it_is_bad": "Why it matters",
+        "sees": "How it is measured",
+        "example": "Example",
+        "remedy": "What to do",
+        "explains": "Explains",
+        "false_alarms": "False alarms",
+        "source": "Source",
     }
+)
+"""What the parts of a rule's page are called, by their names in JSON."""
+
+
+def rule_texts(rule: Rule) -> dict[str, str]:
+    """The parts of a rule's page, by their names in JSON; those that are empty are left out."""
+    texts = {
+        "says": rule.page.says,
+        "why_it_is_bad": rule.page.why,
+        "sees": rule.page.measured,
+        "example": rule.page.example,
+        "remedy": rule.page.remedy,
+        "explains": _explains(rule),
+        "false_alarms": rule.false_alarms,
+        "source": rule.source,
+    }
+    return {name: text for name, text in texts.items() if text}
+
+
+def _explains(rule: Rule) -> str:
+    """The rules whose findings it explains, in the order of the registry."""
+    return ", ".join(code for code in RULES if code in explained(rule.code))
 
 
 def _names(name: str, synonyms: tuple[str, ...]) -> str:

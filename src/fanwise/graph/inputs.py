@@ -1,6 +1,6 @@
 """What a model is called with, its parameters aside."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,3 +16,37 @@ class Inputs:
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def described(inputs: Inputs, dtype_of: Callable[[Any], str | None]) -> str:
+    """Inputs in words: the shapes and dtypes of their arrays, such as "64,784:float32; mask=64,12:bool".
+
+    Args:
+        inputs: of a model.
+        dtype_of: the name of an array's dtype; None for what is no array.
+
+    Example:
+        >>> described(Inputs((3,), {"fast": True}), lambda value: None)
+        '3; fast=True'
+    """
+    texts = [_text(value, dtype_of) for argument in inputs.args for value in _leaves(argument)]
+    named = [f"{name}={_text(value, dtype_of)}" for name, each in inputs.kwargs.items() for value in _leaves(each)]
+    return "; ".join([*texts, *named])
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """The values in nested tuples, lists and mappings."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, tuple | list):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _text(value: Any, dtype_of: Callable[[Any], str | None]) -> str:
+    dtype = dtype_of(value)
+    if dtype is None:
+        return str(value) if isinstance(value, bool | int | float) else type(value).__name__
+    return f"{','.join(str(int(size)) for size in value.shape)}:{dtype}"

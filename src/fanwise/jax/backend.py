@@ -17,7 +17,7 @@ from fanwise.jax.measure.losses import named_loss, split
 from fanwise.jax.measure.observe import observe
 from fanwise.jax.trace.abstract_run import structure_of
 from fanwise.jax.trace.inputs import as_inputs, inputs_text
-from fanwise.jax.trace.models import as_model, is_model, parameters
+from fanwise.jax.trace.models import FORMS, as_model, is_model, parameters
 from fanwise.jax.trace.run import Inputs, program_of, traced
 from fanwise.jax.weights.apply import apply, reader
 from fanwise.measure.losses import LossLike
@@ -33,19 +33,16 @@ class JaxBackend:
 
     package: str = "fanwise.jax"
     version: str = f"jax {jax.__version__}"
+    forms: str = FORMS
+    takes_key: bool = True
 
     def is_model(self, value: Any) -> bool:
         """Whether it has one of the forms of a model."""
         return is_model(value)
 
-    def build(self, factory: Any, seed: int) -> Any:
-        """The model that a function makes of a key."""
-        if not callable(factory):
-            as_model(factory)  # raises, with the forms that there are
-        model = factory(jax.random.key(seed))
-        if not is_model(model):
-            raise TypeError(f"the function made {type(model).__name__}: expected a model, as fanwise.jax.plan takes it")
-        return model
+    def seeded(self, seed: int) -> AbstractContextManager[tuple[Any, ...]]:
+        """A key, for JAX keeps no random state."""
+        return nullcontext((jax.random.key(seed),))
 
     def model_name(self, model: Any) -> str:
         """The name of its class, or of its function."""

@@ -20,9 +20,9 @@ from fanwise.keras.trace.abstract_run import structure
 from fanwise.keras.trace.backend import framework
 from fanwise.keras.trace.inputs import as_inputs, inputs_text
 from fanwise.keras.trace.run import Inputs, run
-from fanwise.keras.trace.variables import is_tensor, parameters, variables
+from fanwise.keras.trace.variables import check_model, is_tensor, parameters, variables
 from fanwise.keras.weights.apply import apply
-from fanwise.keras.weights.read_write import values_of
+from fanwise.keras.weights.read_write import reader, values_of
 from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Observation, Place
 from fanwise.plan.plan import Plan
@@ -35,6 +35,8 @@ class KerasBackend:
     """Models are built `keras.Model` or layers; a factory takes no arguments."""
 
     package: str = "fanwise.keras"
+    forms: str = "expected a keras.Model or a layer"
+    takes_key: bool = False
 
     @property
     def version(self) -> str:
@@ -45,15 +47,9 @@ class KerasBackend:
         """Whether it is a layer."""
         return isinstance(value, keras.layers.Layer)
 
-    def build(self, factory: Any, seed: int) -> Any:
-        """The model that a function builds with Keras' random numbers seeded."""
-        if not callable(factory):
-            raise TypeError(f"model = {type(factory).__name__}: expected a keras.Model, or a function that builds one")
-        with _seeded(seed):
-            model = factory()
-        if not self.is_model(model):
-            raise TypeError(f"the function made {type(model).__name__}: expected a keras.Model")
-        return model
+    def seeded(self, seed: int) -> AbstractContextManager[tuple[Any, ...]]:
+        """Those of Python, NumPy and what Keras computes with; the last do not go on where they were."""
+        return _seeded(seed)
 
     def model_name(self, model: Any) -> str:
         """The name of its class."""
@@ -69,8 +65,7 @@ class KerasBackend:
 
     def reader(self, model: Any) -> Callable[[str], Array]:
         """Copies on the host."""
-        by_path = variables(model)
-        return lambda path: values_of(by_path[path])
+        return reader(model)
 
     def apply(self, model: Any, plan: Plan, key: KeyLike) -> Any:
         """The model itself."""
@@ -90,6 +85,7 @@ class KerasBackend:
 
     def inputs(self, model: Any, batch: Any, *, valued: bool = False, labels: bool = False) -> Inputs:
         """Tensors of what Keras computes with; a functional model says what it takes."""
+        check_model(model)
         return as_inputs(model, batch)
 
     def describe(self, batch: Any, inputs: Inputs) -> str:
@@ -118,12 +114,12 @@ class KerasBackend:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def _seeded(seed: int) -> Iterator[tuple[()]]:
     """Keras' random numbers from a seed; those of Python and NumPy go on afterwards where they were."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002  (what Keras seeds)
     keras.utils.set_random_seed(seed)
     try:
-        yield
+        yield ()
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from fanwise.check.arguments import parse_optimizer
 from fanwise.check.assembling import assembled
 from fanwise.check.findings import SEVERITIES, Severity
-from fanwise.check.folding import chosen_codes
 from fanwise.check.report import Report
+from fanwise.check.rules.judgement import chosen_codes
 from fanwise.check.subject import Subject
 from fanwise.graph.details import Activation, Detail, Normalisation
 from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole

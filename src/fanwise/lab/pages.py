@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from fanwise._version import __version__
 from fanwise.check.findings import Finding
-from fanwise.check.words import TONES
+from fanwise.check.render.words import TONES
 from fanwise.lab.experiment import TRAINED, Outcome, Setup, trained_range
 from fanwise.lab.probing import LayerProfile
 from fanwise.lab.starts import Norm

@@ -1,69 +1,18 @@
 """What changes from one plan to another."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fanwise.plan.folding import fold
-from fanwise.plan.formula import formula, short
+from fanwise.plan.change import Change
+from fanwise.plan.render.diff import diff_document
+from fanwise.plan.render.table import rich_lines, terminal_width, text_of
 from fanwise.plan.row import Row
-from fanwise.plan.table import counted, rich_lines, terminal_width, text_of
-from fanwise.report.document import Column, Document, Section, Table, Text
-from fanwise.report.document import Row as Line
+from fanwise.report.document import Document
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.text import Text as RichText
-
-COLUMNS = (
-    Column("parameter"),
-    Column("change", help="added, removed, or what differs."),
-    Column("before"),
-    Column("after"),
-    Column("std ratio", align="right", help="std after over std before."),
-)
-
-
-@dataclass(frozen=True)
-class Change:
-    """One parameter before and after; `before` is None where it was added, `after` where it was removed.
-
-    Raises:
-        ValueError: both are None, or their paths differ.
-    """
-
-    before: Row | None
-    after: Row | None
-
-    def __post_init__(self) -> None:
-        if len({row.path for row in (self.before, self.after) if row is not None}) != 1:
-            raise ValueError(f"before = {self.before!r}, after = {self.after!r}: expected rows of one parameter")
-
-    @property
-    def path(self) -> str:
-        """The parameter's path."""
-        return next(row.path for row in (self.before, self.after) if row is not None)
-
-    @cached_property
-    def fields(self) -> tuple[str, ...]:
-        """Names of the fields that differ; empty where the parameter was added or removed."""
-        if self.before is None or self.after is None:
-            return ()
-        return tuple(name for name in _FIELDS if vars(self.before)[name] != vars(self.after)[name])
-
-    @property
-    def std_ratio(self) -> float | None:
-        """Std after over std before; None where one is not known or the one before is 0."""
-        stds = [None if row is None else row.std for row in (self.before, self.after)]
-        return None if stds[1] is None or not stds[0] else stds[1] / stds[0]
-
-    @property
-    def kind(self) -> str:
-        """`added`, `removed`, or the fields that differ."""
-        if self.before is None:
-            return "added"
-        return "removed" if self.after is None else ", ".join(self.fields)
 
 
 @dataclass(frozen=True)
@@ -110,11 +59,7 @@ class Diff:
         Args:
             full: show every parameter, instead of one for each repeated structure.
         """
-        kinds = [_said(change) for change in self.changes]
-        folds = fold([change.path for change in self.changes], range(len(kinds)) if full else kinds)
-        lines = tuple(_line(counted(item), self.changes[item.members[0]]) for item in folds)
-        table = (Table(COLUMNS, lines),) if lines else ()
-        return Document("What changes", "", (Section("Parameters", (*table, Text(self._totals()))),))
+        return diff_document(self.changes, self._totals(), full=full)
 
     def _totals(self) -> str:
         counts = {"added": len(self.added), "removed": len(self.removed), "changed": len(self.changed)}
@@ -130,16 +75,3 @@ def difference(before: Sequence[Row], after: Sequence[Row], headings: Mapping[st
     changes += [Change(row, None) for path, row in old.items() if path not in new]
     reordered = [path for path in old if path in new] != [path for path in new if path in old]
     return Diff(tuple(changes), {name: pair for name, pair in headings.items() if pair[0] != pair[1]}, reordered)
-
-
-_FIELDS = tuple(field.name for field in fields(Row))
-
-
-def _line(path: str, change: Change) -> Line:
-    sides = ("" if row is None else formula(row) for row in (change.before, change.after))
-    return Line((path, change.kind, *sides, short(change.std_ratio)))
-
-
-def _said(change: Change) -> Hashable:
-    sides = tuple("" if row is None else (formula(row), row.shape) for row in (change.before, change.after))
-    return change.kind, sides, change.std_ratio

@@ -5,19 +5,32 @@ import math
 import re
 import reprlib
 import sys
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from fanwise._version import __version__
+from fanwise.graph.op import Parameter
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal, VarianceScaling
 from fanwise.plan.folding import Axis, Fold, fold, lattice, spelled
-from fanwise.plan.plan import HEADINGS, Plan, nearest
-from fanwise.plan.row import Row, checked_text, placed
-from fanwise.plan.toml import FORMAT, STREAM, checked_keys, guarded, headings, parameters, row_config, row_of, written
+from fanwise.plan.headings import HEADINGS
+from fanwise.plan.model_fit import check_fits
+from fanwise.plan.plan import Plan
+from fanwise.plan.render.toml import (
+    FORMAT,
+    STREAM,
+    checked_keys,
+    filled,
+    guarded,
+    parameters,
+    row_config,
+    row_of,
+    written,
+)
+from fanwise.plan.row import Row, checked_text, nearest, placed
 from fanwise.stream.formats import Array
 from fanwise.stream.key import Key
 
@@ -162,6 +175,53 @@ def differences(manifest: Manifest, digests: Mapping[str, str]) -> tuple[str, ..
     return (f"some of {len(expected)} parameters differ: digests of each would tell which (to_toml(full=True))",)
 
 
+def manifest_of(held: Sequence[Parameter], read: Callable[[str], Array], plan: Plan, seed: int) -> Manifest:
+    """The manifest of a model to which a plan was applied: the plan with the model's dtypes, and its digests.
+
+    Args:
+        held: the model's parameters.
+        read: gives a parameter's values by its path.
+        plan: what was applied.
+        seed: under which it was.
+
+    Raises:
+        TypeError, ValueError: a plan for another model, a seed out of range, or parameters without values.
+    """
+    check_fits(held, plan)
+    dtypes = {name: one.dtype for one in held for name in (one.path, *one.aliases)}
+    rows = tuple(replace(row, dtype=dtypes[row.path]) for row in plan.rows)
+    return Manifest(replace(plan, rows=rows), seed, _digests(read, plan))
+
+
+def verified(held: Sequence[Parameter], read: Callable[[str], Array], expected: Manifest) -> tuple[str, ...]:
+    """What in a model is not as a manifest says; see `differences`.
+
+    Args:
+        held: the model's parameters.
+        read: gives a parameter's values by its path.
+        expected: what should be.
+
+    Raises:
+        TypeError: no manifest.
+        ValueError: a manifest for another model, or without digests; parameters without values.
+    """
+    if not isinstance(expected, Manifest):
+        raise TypeError(
+            f"expected = {type(expected).__name__}: expected a fanwise Manifest, such as Manifest.from_toml"
+        )
+    check_fits(held, expected.plan)
+    return differences(expected, _digests(read, expected.plan))
+
+
+def _digests(read: Callable[[str], Array], plan: Plan) -> dict[str, str]:
+    """Of the values in the order in which they are counted: ports that store them otherwise have the same."""
+    values = ((row, read(row.path)) for row in plan.rows)
+    return {
+        row.path: digest_of(array.transpose(row.canonical_axes) if row.order == "canonical" else array)
+        for row, array in values
+    }
+
+
 def to_toml(manifest: Manifest, *, full: bool = False) -> str:
     """The manifest as a file, in which rows that differ in integers of their paths alone share a line.
 
@@ -174,7 +234,7 @@ def to_toml(manifest: Manifest, *, full: bool = False) -> str:
     digest = {"digest": whole.digest} if whole.digest else {}
     heading = {"format": FORMAT, "fanwise": __version__, "stream": STREAM, "seed": seed, **digest}
     folds = fold([row.path for row in whole.plan], [_kind(row) for row in whole.plan], regular=True)
-    return _COMMENT + written(heading | headings(whole.plan), [_folded_config(whole, item) for item in folds])
+    return _COMMENT + written(heading | filled(whole.plan.headings), [_folded_config(whole, item) for item in folds])
 
 
 def from_toml(text: str) -> Manifest:

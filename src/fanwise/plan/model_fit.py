@@ -5,8 +5,8 @@ from fnmatch import fnmatchcase
 from reprlib import repr as short_repr
 
 from fanwise.graph.op import Parameter
-from fanwise.plan.plan import Plan, nearest
-from fanwise.plan.row import Row
+from fanwise.plan.plan import Plan
+from fanwise.plan.row import Row, nearest
 
 
 def check_fits(held: Sequence[Parameter], plan: Plan) -> None:

@@ -1,6 +1,5 @@
 """A plan: a law for every parameter of a model, as a value that is printed, edited, compared and saved."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -10,8 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fanwise.laws.base import Initializer
 from fanwise.laws.initializers import from_config
 from fanwise.plan.diff import Diff, difference
-from fanwise.plan.row import UNUSED, Row, checked_text, placed
-from fanwise.plan.table import plan_document, rich_lines, terminal_width, text_of
+from fanwise.plan.headings import HEADINGS
+from fanwise.plan.render.table import plan_document, rich_lines, terminal_width, text_of
+from fanwise.plan.render.toml import plan_toml, read_plan
+from fanwise.plan.row import UNUSED, Row, checked_text, nearest, placed
 from fanwise.report.document import Document
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ class Plan:
         _check_distinct(self.rows)
 
     def __repr__(self) -> str:
-        told = "".join(f", {name}={vars(self)[name]!r}" for name in HEADINGS if vars(self)[name])
-        return f"<Plan of {len(self)} parameters{told}>"
+        headings = "".join(f", {name}={text!r}" for name, text in self.headings.items() if text)
+        return f"<Plan of {len(self)} parameters{headings}>"
 
     def __str__(self) -> str:
         width = terminal_width()
@@ -90,6 +91,11 @@ class Plan:
         if name not in self._by_name:
             raise KeyError(f"no parameter {name!r}{nearest(name, self._by_name)}")
         return self._by_name[name]
+
+    @property
+    def headings(self) -> Mapping[str, str]:
+        """What the plan says of itself besides its rows, by name."""
+        return {name: vars(self)[name] for name in HEADINGS}
 
     @property
     def unused(self) -> tuple[Row, ...]:
@@ -161,7 +167,7 @@ class Plan:
             >>> change.path, change.fields, change.std_ratio
             ('w', ('law', 'reason'), 2.0)
         """
-        headings = {name: (vars(self)[name], vars(other)[name]) for name in HEADINGS}
+        headings = {name: (text, other.headings[name]) for name, text in self.headings.items()}
         return difference(self.rows, other.rows, headings)
 
     def table(self, *, full: bool = False, width: int | None = None) -> Document:
@@ -176,17 +182,28 @@ class Plan:
         return plan_document(self.rows, title=title, subtitle=about, full=full, width=width)
 
     def to_toml(self) -> str:
-        """The plan as a TOML file, one line a parameter; see `fanwise.plan.toml.to_toml`."""
-        from fanwise.plan.toml import to_toml  # noqa: PLC0415
+        """The plan as a TOML file, one line a parameter; `from_toml` gives it back exactly.
 
-        return to_toml(self)
+        Raises:
+            TypeError: a law that is not one of fanwise's, which no file can name.
+        """
+        return plan_toml(self.headings, self.rows)
 
     @staticmethod
     def from_toml(text: str) -> "Plan":
-        """The plan that `to_toml` wrote; see `fanwise.plan.toml.from_toml`."""
-        from fanwise.plan.toml import from_toml  # noqa: PLC0415
+        r"""The plan that a file describes.
 
-        return from_toml(text)
+        Raises:
+            TypeError: a value of the wrong kind; the message names the parameter and the key.
+            ValueError: not TOML, a file of a later fanwise, unknown keys or names, or values out of range.
+
+        Example:
+            >>> text = 'format = 1\nparameter = [{ path = "b", law = "zeros", shape = [3], dtype = "float32" }]'
+            >>> Plan.from_toml(text)["b"].law
+            Zeros()
+        """
+        rows, headings = read_plan(text)
+        return Plan(rows, **headings)
 
     @cached_property
     def _by_name(self) -> dict[str, Row]:
@@ -202,18 +219,6 @@ class Plan:
         for pattern, rows in matches.items():
             if not rows:
                 yield f"pattern {pattern!r} matches no parameter{nearest(pattern, self._by_name)}"
-
-
-HEADINGS = ("recipe", "framework", "inputs")
-"""What a plan says of itself, besides its rows."""
-
-
-def nearest(name: str, names: Mapping[str, object]) -> str:
-    """The tail of a message that says which names come closest, or that there are none."""
-    if not names:
-        return ": the plan is empty"
-    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5) or list(names)[:3]
-    return f": the nearest are {', '.join(map(repr, close))}"
 
 
 def _as_law(law: LawLike, pattern: str) -> Initializer | None:

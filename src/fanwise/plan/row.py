@@ -1,7 +1,8 @@
 """One row of a plan: what one parameter is, and the law of its values."""
 
+import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import UnionType
@@ -180,6 +181,14 @@ def placed(error: Exception, where: str) -> TypeError | ValueError:
     """The same complaint with the place where it arose, as one of the two kinds that callers expect."""
     kind = TypeError if isinstance(error, TypeError) else ValueError
     return kind(f"{where}: {error}")
+
+
+def nearest(name: str, names: Mapping[str, object]) -> str:
+    """The tail of a message that says which names come closest, or that there are none."""
+    if not names:
+        return ": the plan is empty"
+    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5) or list(names)[:3]
+    return f": the nearest are {', '.join(map(repr, close))}"
 
 
 def _layout_along(layout: Layout | None, axes: tuple[int, ...]) -> Layout | None:

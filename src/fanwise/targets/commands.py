@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from fanwise.calibrate.result import Calibration
 from fanwise.check.mending import Mending
@@ -13,10 +13,12 @@ from fanwise.targets.resolved import Asked
 
 
 class Commands(Protocol):
-    """The module ``cli.commands`` of an adapter. Each function builds what is asked for, anew."""
+    """The commands of one framework: `fanwise.targets.session.TargetSession`. Each builds what is asked for, anew."""
 
-    WEIGHTS: tuple[str, ...]
-    """How the names of files end to which it writes weights."""
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """How the names of files end to which it writes weights."""
+        ...
 
     def planned(self, found: Asked, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
         """Plans of a model, which is built once: one for each recipe.
@@ -51,19 +53,6 @@ class Commands(Protocol):
         ...
 
 
-def three(made: Any) -> tuple[Any, Any, Any]:
-    """What a factory made: the model, and the batch and the loss where it gives them.
-
-    Raises:
-        ValueError: more, or fewer.
-    """
-    if not isinstance(made, tuple):
-        return made, None, None
-    if len(made) not in (2, 3):
-        raise ValueError(f"the factory returned {len(made)} things: expected a model, (model, batch) or (.., loss)")
-    return made[0], made[1], made[2] if len(made) == 3 else None
-
-
 def commands(framework: str) -> Commands:
     """The commands of an adapter.
 
@@ -73,4 +62,5 @@ def commands(framework: str) -> Commands:
     Raises:
         ImportError: the framework is missing; the message names the extra.
     """
-    return cast(Commands, importlib.import_module(f"fanwise.{framework}.cli.commands"))
+    found: Commands = importlib.import_module(f"fanwise.{framework}.cli.commands").COMMANDS
+    return found

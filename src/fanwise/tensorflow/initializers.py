@@ -22,7 +22,7 @@ from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Un
 from fanwise.laws.initializers import from_config, initializer, to_config
 from fanwise.laws.layout import Layout
 from fanwise.laws.resolve import resolve
-from fanwise.plan.toml import layout_config, layout_of, plain
+from fanwise.plan.render.toml import layout_config, layout_of, plain
 from fanwise.stream.arguments import checked_choice, checked_number
 from fanwise.stream.box import Box, Shape, checked_shape
 from fanwise.stream.calls import Streams

@@ -28,7 +28,7 @@ from fanwise.torch.trace.restore import seeded
 from fanwise.torch.trace.run import Inputs, run
 from fanwise.torch.trace.sources import constructed, function_place
 from fanwise.torch.weights.apply import apply
-from fanwise.torch.weights.read_write import held_tensors, values_of
+from fanwise.torch.weights.read_write import reader
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,16 @@ class TorchBackend:
 
     package: str = "fanwise.torch"
     version: str = f"torch {torch.__version__.partition('+')[0]}"
+    forms: str = "expected a torch.nn.Module"
+    takes_key: bool = False
 
     def is_model(self, value: Any) -> bool:
         """Whether it is a module."""
         return isinstance(value, nn.Module)
 
-    def build(self, factory: Any, seed: int) -> nn.Module:
-        """The module that a factory makes with all random numbers seeded."""
-        if not callable(factory):
-            raise TypeError(f"model = {type(factory).__name__}: expected a torch.nn.Module, or a factory of one")
-        with seeded(seed):
-            model = factory()
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"the factory made {type(model).__name__}: expected a torch.nn.Module")
-        return model
+    def seeded(self, seed: int) -> AbstractContextManager[tuple[Any, ...]]:
+        """Those of Python, NumPy and torch."""
+        return seeded(seed)
 
     def model_name(self, model: nn.Module) -> str:
         """The name of its class."""
@@ -66,8 +62,7 @@ class TorchBackend:
 
     def reader(self, model: nn.Module) -> Callable[[str], Array]:
         """Copies on the host; 8-bit floats as float32."""
-        tensors = held_tensors(model)
-        return lambda path: values_of(tensors[path], path)
+        return reader(model)
 
     def apply(self, model: nn.Module, plan: Plan, key: KeyLike) -> nn.Module:
         """The module itself."""

@@ -7,7 +7,6 @@ module where it sits.
 import copy
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch.nn import init
 from torch.nn.utils import parametrizations
 
 from zoo.model import Model
+from zoo.planting import kept, moved, planted
 from zoo.torch.healthy import HEALTHY
 from zoo.torch.laws import LINEAR, Law, drawn, he
 from zoo.torch.layers import Net, Residual, mlp
@@ -25,16 +25,10 @@ Change = Callable[[nn.Module], nn.Module | None]
 NAN, INF = math.nan, math.inf
 
 
-def broken(
-    base: str, planted: str, change: Change, place: str | None = None, *, mark: str = "", batch: Any = None
-) -> Model:
+def broken(base: str, kind: str, change: Change, place: str | None = None, **more: Any) -> Model:
     """A healthy model after a change; `mark` tells two of a kind apart, `batch` replaces the batch."""
     model = HEALTHY[base]
-    name = f"{base}-{planted}" + (f"-{mark}" if mark else "")
-    return replace(
-        model, name=name, build=partial(changed, model, change), batch=batch or model.batch,
-        planted=planted, place=place, base=base,
-    )  # fmt: skip
+    return planted(model, kind, partial(changed, model, change), place, **more)
 
 
 def changed(model: Model, change: Change) -> nn.Module:
@@ -43,12 +37,8 @@ def changed(model: Model, change: Change) -> nn.Module:
 
 
 def raw(base: str, factor: float, shift: float = 0.0) -> Model:
-    """Inputs as nobody should give them: the first times a factor, plus a shift; the rest as it was."""
-
-    def batch() -> Any:
-        first, *others = HEALTHY[base].batch()
-        return factor * first + shift, *others
-
+    """Inputs as nobody should give them."""
+    batch = moved(HEALTHY[base], factor, shift)
     return broken(base, "input", kept, batch=batch, mark="pixels" if factor > 1 else "mean")
 
 
@@ -91,7 +81,7 @@ def biased(value: float) -> Change:
 
 def at(path: str, law: Law) -> Change:
     """One parameter by a law."""
-    return lambda model: void(law(model.get_parameter(path)))
+    return lambda model: kept(law(model.get_parameter(path)))
 
 
 def within(path: str, law: Law) -> Change:
@@ -108,10 +98,6 @@ def within(path: str, law: Law) -> Change:
 def gates(law: Law) -> Change:
     """The weights of every highway gate."""
     return lambda model: each([m for name, m in model.named_modules() if name.endswith("gate")], law)
-
-
-def void(_: object) -> None:
-    return None
 
 
 def times(factor: float) -> Law:
@@ -208,10 +194,6 @@ def copies(first: str, *others: str) -> Change:
     return change
 
 
-def numbered(pattern: str, numbers: Iterable[int]) -> tuple[str, ...]:
-    return tuple(pattern.format(number) for number in numbers)
-
-
 def emptied(value: float) -> Change:
     """Memory that nobody filled: every parameter at one value."""
 
@@ -274,10 +256,6 @@ def sigmoids(model: nn.Module) -> None:
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.ReLU):
             model.set_submodule(name, nn.Sigmoid())
-
-
-def kept(_: nn.Module) -> None:
-    return None
 
 
 def out_law(weight: Tensor) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from torch import nn
 from torch.nn import init
 
+from zoo.planting import numbered
 from zoo.torch.breaks.changes import (
     INF,
     NAN,
@@ -24,7 +25,6 @@ from zoo.torch.breaks.changes import (
     every,
     half_shard,
     hidden,
-    numbered,
     out_law,
     poisoned,
     raw,

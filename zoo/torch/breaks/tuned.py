@@ -11,6 +11,7 @@ from functools import partial
 from torch import nn
 from torch.nn import init
 
+from zoo.planting import numbered
 from zoo.torch.breaks.changes import (
     INF,
     NAN,
@@ -29,7 +30,6 @@ from zoo.torch.breaks.changes import (
     half_shard,
     hidden,
     instead,
-    numbered,
     out_law,
     poisoned,
     raw,

@@ -56,6 +56,7 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
         ModelError: the model, its loss or its backward pass could not be run; the message says where.
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from fanwise.jax import initializers
         >>> def network(p, x):

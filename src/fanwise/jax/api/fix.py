@@ -1,18 +1,13 @@
 """`fix`: what the findings of a check would have drawn anew, as a plan, a table and code."""
 
-import math
-from functools import partial
 from typing import Any
 
-from fanwise.check.mending import Adapter, Mending, drawn_again, mending, told_of
+from fanwise.check.mending import Mending, MendSession
 from fanwise.check.report import Report
-from fanwise.jax.api.plan import plan
-from fanwise.jax.measure.losses import split
+from fanwise.jax.backend import BACKEND
 from fanwise.jax.trace.models import as_model
-from fanwise.jax.weights.apply import read
 from fanwise.measure.losses import LossLike
 from fanwise.plan.recipes.unit import Recipe
-from fanwise.plan.row import Row
 
 
 def fix(model: Any, report: Report, batch: Any, *, loss: LossLike = None, recipe: str | Recipe = "unit") -> Mending:
@@ -44,17 +39,4 @@ def fix(model: Any, report: Report, batch: Any, *, loss: LossLike = None, recipe
         >>> [row.path for row in found.rows], check(apply(model, found.plan, key=0), batch, "cross_entropy").ok
         (['head'], True)
     """
-    made = as_model(model)
-    return mending(
-        report,
-        Adapter(
-            lambda: plan(made, split(batch, loss)[0], recipe),
-            partial(_found, made),
-            partial(drawn_again, package="fanwise.jax"),
-        ),
-    )
-
-
-def _found(model: Any, row: Row) -> tuple[str, float]:
-    """What a parameter's values look like; nothing where it has none."""
-    return ("", math.nan) if model.is_abstract else told_of(row, read(model, row.path))
+    return MendSession(BACKEND, batch, loss, recipe).mending(as_model(model), report)

@@ -1,21 +1,12 @@
 """`plan`: a law for every parameter of a model of JAX, from one run."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import jax
-import numpy as np
-
-from fanwise.graph.visitor import Watcher
-from fanwise.jax.trace.inputs import as_inputs, inputs_text
+from fanwise.adapters.planning import plan_model
+from fanwise.jax.backend import BACKEND
 from fanwise.jax.trace.models import as_model
-from fanwise.jax.trace.run import Program, program_of, traced
-from fanwise.plan.fixed_point import rows_of, settled
 from fanwise.plan.plan import Plan
-from fanwise.plan.planner import Planner
-from fanwise.plan.recipes.registry import recipe as as_recipe
 from fanwise.plan.recipes.unit import Recipe
-from fanwise.theory.propagation import propagate
 
 
 def plan(model: Any, inputs: Any, recipe: str | Recipe = "unit") -> Plan:
@@ -41,6 +32,7 @@ def plan(model: Any, inputs: Any, recipe: str | Recipe = "unit") -> Plan:
         ModelError: the model could not be run on these inputs.
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> def network(p, x):
         ...     return jax.nn.relu(x @ p["w0"]) @ p["w1"]
@@ -48,31 +40,4 @@ def plan(model: Any, inputs: Any, recipe: str | Recipe = "unit") -> Plan:
         >>> [(row.path, row.role, row.fan_in) for row in plan((network, params), "64,784")]
         [('w0', 'weight', 784), ('w1', 'head', 100)]
     """
-    made, chosen = as_model(model), as_recipe(recipe)
-    given = as_inputs(inputs, abstract=made.is_abstract)
-    planner = decide(program_of(made, given), chosen)
-    return Plan(rows_of(planner), chosen.name, f"jax {jax.__version__}", inputs_text(inputs, given))
-
-
-def decide(program: Program, recipe: Recipe) -> Planner:
-    """Runs the recipe over a program: on real values where it has some, by theory where it has none."""
-    trace = traced(program, Watcher())
-    found = None if program.is_abstract else constants(program.model.leaves)
-
-    def execute(planner: Planner) -> None:
-        if program.is_abstract:
-            propagate(trace, planner)
-        else:
-            traced(program, planner)
-
-    return settled(trace, recipe, found, execute)
-
-
-def constants(leaves: Mapping[str, Any]) -> dict[str, float]:
-    """The value of each small parameter whose values are all equal."""
-    held = {path: np.asarray(leaf) for path, leaf in leaves.items() if _is_small(leaf)}
-    return {path: float(array.flat[0]) for path, array in held.items() if bool((array == array.flat[0]).all())}
-
-
-def _is_small(leaf: Any) -> bool:
-    return leaf.size > 0 and (leaf.ndim < 2 or min(leaf.shape) <= 1) and not np.iscomplexobj(leaf)
+    return plan_model(BACKEND, as_model(model), inputs, recipe)

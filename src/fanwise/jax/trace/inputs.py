@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fanwise.adapters.input_specs import Spec, parse
+from fanwise.graph.inputs import described
 from fanwise.jax.trace.run import Inputs
 
 
@@ -47,14 +48,12 @@ def inputs_text(asked: Any, given: Inputs) -> str:
     """The inputs in words: the words that were given, or the shapes."""
     if isinstance(asked, str):
         return asked
-    named = [f"{name}={_shape_text(value)}" for name, value in given.kwargs.items()]
-    return "; ".join([*(_shape_text(value) for value in given.args), *named])
+    return described(given, _dtype_of)
 
 
-def _shape_text(value: Any) -> str:
-    if not isinstance(value, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
-        return str(value) if isinstance(value, bool | int | float) else type(value).__name__
-    return f"{','.join(str(size) for size in value.shape)}:{jnp.dtype(value.dtype).name}"
+def _dtype_of(value: Any) -> str | None:
+    is_array = isinstance(value, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
+    return jnp.dtype(value.dtype).name if is_array else None
 
 
 def _parsed(text: str, *, abstract: bool) -> Inputs:

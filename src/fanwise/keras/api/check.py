@@ -60,6 +60,8 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
         ModelError: the model, its loss or its backward pass could not be run.
 
     Example:
+        >>> import keras
+        >>> import numpy as np
         >>> from fanwise.keras import apply, plan
         >>> hidden = [keras.layers.Dense(64, "relu") for _ in range(3)]
         >>> model = keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10)])

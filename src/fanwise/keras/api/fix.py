@@ -1,13 +1,10 @@
 """`fix`: what the findings of a check would have drawn anew, as a plan, a table and code."""
 
-from functools import partial
 from typing import Any
 
-from fanwise.check.mending import Adapter, Mending, drawn_again, mending, told_of
+from fanwise.check.mending import Mending, MendSession
 from fanwise.check.report import Report
-from fanwise.keras.api.plan import plan
-from fanwise.keras.measure.losses import split
-from fanwise.keras.weights.read_write import read
+from fanwise.keras.backend import BACKEND
 from fanwise.measure.losses import LossLike
 from fanwise.plan.recipes.unit import Recipe
 
@@ -32,11 +29,4 @@ def fix(
         ValueError: a report on another model, a model that was not built, or an unknown recipe.
         ModelError: the model could not be run on this batch.
     """
-    return mending(
-        report,
-        Adapter(
-            lambda: plan(model, split(batch, loss)[0], recipe),
-            lambda row: told_of(row, read(model, row.path)),
-            partial(drawn_again, package="fanwise.keras"),
-        ),
-    )
+    return MendSession(BACKEND, batch, loss, recipe).mending(model, report)

@@ -7,7 +7,7 @@ from fanwise.keras.init.base import Drawn, Place
 from fanwise.laws.base import Initializer
 from fanwise.laws.initializers import from_config, initializer, to_config
 from fanwise.laws.layout import Layout
-from fanwise.plan.toml import layout_config, layout_of, plain
+from fanwise.plan.render.toml import layout_config, layout_of, plain
 from fanwise.stream.box import Box
 from fanwise.stream.formats import Array
 

@@ -6,8 +6,9 @@ from typing import Any
 import keras
 
 from fanwise.adapters.input_specs import parse, shown
+from fanwise.graph.inputs import described
 from fanwise.keras.trace.run import Inputs, given_tensors, on_backend
-from fanwise.keras.trace.variables import is_tensor, tensors_in
+from fanwise.keras.trace.variables import is_tensor
 from fanwise.stream import fill
 from fanwise.stream.key import Key
 
@@ -69,11 +70,4 @@ def _batch(symbol: Any) -> Any:
 
 def inputs_text(inputs: Inputs) -> str:
     """The inputs in words: their shapes and dtypes."""
-    named = dict(inputs.kwargs or {})
-    texts = [_text(tensor) for tensor in tensors_in(list(inputs.args))]
-    return "; ".join([*texts, *(f"{name}={_text(value)}" for name, value in named.items() if is_tensor(value))])
-
-
-def _text(tensor: Any) -> str:
-    sizes = ",".join(str(int(size)) for size in tensor.shape)
-    return f"{sizes}:{keras.backend.standardize_dtype(tensor.dtype)}"
+    return described(inputs, lambda value: keras.backend.standardize_dtype(value.dtype) if is_tensor(value) else None)

@@ -1,14 +1,11 @@
 """`manifest` and `verify`: which bits a planned model should hold, and which of its parameters do not."""
 
-from dataclasses import replace
 from typing import Any
 
-from fanwise.keras.trace.variables import dtype_of, parameters, variables
-from fanwise.keras.weights.read_write import values_of
-from fanwise.plan.manifest import Manifest, differences, digest_of
-from fanwise.plan.model_fit import check_fits
+from fanwise.keras.trace.variables import parameters
+from fanwise.keras.weights.read_write import reader
+from fanwise.plan.manifest import Manifest, manifest_of, verified
 from fanwise.plan.plan import Plan
-from fanwise.plan.row import Row
 
 
 def manifest(model: Any, plan: Plan, seed: int) -> Manifest:
@@ -32,10 +29,7 @@ def manifest(model: Any, plan: Plan, seed: int) -> Manifest:
         >>> verify(model, Manifest.from_toml(kept))
         ()
     """
-    held = variables(model)
-    check_fits(parameters(model), plan)
-    rows = tuple(replace(row, dtype=dtype_of(held[row.path])) for row in plan.rows)
-    return Manifest(replace(plan, rows=rows), seed, _digests(held, plan))
+    return manifest_of(parameters(model), reader(model), plan, seed)
 
 
 def verify(model: Any, expected: Manifest) -> tuple[str, ...]:
@@ -53,19 +47,4 @@ def verify(model: Any, expected: Manifest) -> tuple[str, ...]:
         TypeError: no manifest, or no Keras model.
         ValueError: a manifest for another model, or without digests; a model that was not built.
     """
-    if not isinstance(expected, Manifest):
-        raise TypeError(
-            f"expected = {type(expected).__name__}: expected a fanwise Manifest, such as Manifest.from_toml"
-        )
-    check_fits(parameters(model), expected.plan)
-    return differences(expected, _digests(variables(model), expected.plan))
-
-
-def _digests(held: dict[str, Any], plan: Plan) -> dict[str, str]:
-    return {row.path: _digest(held[row.path], row) for row in plan.rows}
-
-
-def _digest(variable: Any, row: Row) -> str:
-    """Of the values in the order in which they are counted: ports that store them otherwise have the same."""
-    values = values_of(variable)
-    return digest_of(values.transpose(row.canonical_axes) if row.order == "canonical" else values)
+    return verified(parameters(model), reader(model), expected)

@@ -1,12 +1,13 @@
 """`read` and `write`: one parameter's values as NumPy arrays."""
 
+from collections.abc import Callable
 from reprlib import repr as short_repr
 from typing import Any
 
 import numpy as np
 
 from fanwise.keras.trace.variables import as_array, dtype_of, shape_of, variables
-from fanwise.plan.plan import nearest
+from fanwise.plan.row import nearest
 from fanwise.stream.formats import FORMATS, Array
 
 
@@ -60,6 +61,12 @@ def write(model: Any, path: str, values: Array) -> None:
             f"values for {path!r} reach {largest:.4g}, more than {form.name} can hold ({form.largest:.4g})"
         )
     variable.assign(wide.astype(np.float64 if form is not None and form.name == "float64" else np.float32))
+
+
+def reader(model: Any) -> Callable[[str], Array]:
+    """A function that reads a parameter's values by its path; see `read`."""
+    by_path = variables(model)
+    return lambda path: values_of(by_path[path])
 
 
 def held_variable(model: Any, path: str) -> Any:

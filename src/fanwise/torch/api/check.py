@@ -65,6 +65,7 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
         ModelError: the model, its loss or its backward pass could not be run; the message says where.
 
     Example:
+        >>> import torch
         >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
         <torch._C.Generator object at ...>
         >>> model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))

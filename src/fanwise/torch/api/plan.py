@@ -2,18 +2,12 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from fanwise.graph.trace import Trace
-from fanwise.plan.fixed_point import rows_of, settled
+from fanwise.adapters.planning import plan_model
 from fanwise.plan.plan import Plan
-from fanwise.plan.planner import Planner
-from fanwise.plan.recipes.registry import recipe as as_recipe
 from fanwise.plan.recipes.unit import Recipe
-from fanwise.theory.propagation import propagate
-from fanwise.torch.trace.inputs import as_inputs, inputs_text
-from fanwise.torch.trace.run import Inputs, run
+from fanwise.torch.backend import BACKEND
 
 
 def plan(model: nn.Module, inputs: Any = None, recipe: str | Recipe = "unit") -> Plan:
@@ -41,34 +35,4 @@ def plan(model: nn.Module, inputs: Any = None, recipe: str | Recipe = "unit") ->
         >>> [row.role for row in made]
         ['weight', 'bias', 'head', 'head_bias']
     """
-    given = as_inputs(model, inputs)
-    chosen = as_recipe(recipe)
-    planner = decide(model, given, run(model, given), chosen)
-    version = torch.__version__.partition("+")[0]
-    return Plan(rows_of(planner), chosen.name, f"torch {version}", inputs_text(inputs, given))
-
-
-def decide(model: nn.Module, inputs: Inputs, trace: Trace, recipe: Recipe) -> Planner:
-    """Runs the recipe over the model: on real values where it has some, by theory where it has none."""
-    real = not any(tensor.is_meta for tensor in model.parameters())
-    found = _constants(model) if real else None
-
-    def execute(planner: Planner) -> None:
-        if real:
-            run(model, inputs, planner)
-        else:
-            propagate(trace, planner)
-
-    return settled(trace, recipe, found, execute)
-
-
-def _constants(model: nn.Module) -> dict[str, float]:
-    """The value of each small parameter whose values are all equal."""
-    held = ((path, tensor.detach()) for path, tensor in model.named_parameters())
-    return {path: float(tensor.flatten()[0]) for path, tensor in held if _is_constant(tensor)}
-
-
-def _is_constant(tensor: Tensor) -> bool:
-    if tensor.numel() == 0 or (tensor.dim() > 1 and min(tensor.shape) > 1) or tensor.is_complex():
-        return False
-    return bool((tensor == tensor.flatten()[0]).all())
+    return plan_model(BACKEND, model, inputs, recipe)

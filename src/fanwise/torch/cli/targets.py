@@ -1,55 +1,13 @@
 """TARGET of the command line: a factory in a file or a package, or a transformers configuration."""
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
-import torch
 from torch import nn
 
-from fanwise.measure.observation import Place
-from fanwise.targets.names import FORMS, guarded, is_configuration, named, without_arguments
-from fanwise.torch.trace.sources import function_place
-
-
-@dataclass(frozen=True)
-class Factory:
-    """What builds the model that a target names.
-
-    Args:
-        target: its name.
-        make: called without arguments, returns the model, or the model and its inputs.
-        ready: the target is a model: every call returns the same one.
-        paired: whether its inputs may come with the model; never with one of a configuration.
-        place: its line in the user's sources.
-    """
-
-    target: str
-    make: Callable[[], Any]
-    ready: bool = False
-    paired: bool = True
-    place: Place | None = None
-
-    def build(self, *, meta: bool = False) -> tuple[nn.Module, Any]:
-        """The model, and the inputs where its factory gives them.
-
-        Args:
-            meta: build it on the meta device, without memory.
-
-        Raises:
-            ModelError: what makes it raised an error of its own.
-            TypeError: it makes no module.
-        """
-        with torch.device("meta") if meta else nullcontext():
-            made = guarded(f"target {self.target!r}", self.make)
-        model, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-        if not isinstance(model, nn.Module):
-            raise TypeError(
-                f"target {self.target!r} made {type(model).__name__}: expected a torch.nn.Module, or one and its inputs"
-            )
-        return model, inputs
+from fanwise.targets.names import FORMS, is_configuration, loaded
+from fanwise.targets.order import Order
+from fanwise.targets.resolved import Asked
+from fanwise.torch.cli.commands import SESSION
 
 
 def build(target: str, *, meta: bool = False) -> tuple[nn.Module, Any]:
@@ -74,26 +32,8 @@ def build(target: str, *, meta: bool = False) -> tuple[nn.Module, Any]:
         TypeError: what the factory returns is no module.
         ValueError: a target of no known form, or one that names what does not exist.
     """
-    return factory(target).build(meta=meta)
-
-
-def factory(target: str, modules: Mapping[str, ModuleType] | None = None) -> Factory:
-    """What builds the model that a target names; nothing is built yet.
-
-    Args:
-        target: as for `build`.
-        modules: files and packages that were loaded already (`loaded`).
-
-    Raises:
-        ImportError, ModelError, OSError, ValueError: as for `build`.
-    """
     if not isinstance(target, str):
         raise TypeError(f"target = {target!r}: {FORMS}")
-    if is_configuration(target):
-        from fanwise.torch.cli.hf_models import factory as configured  # noqa: PLC0415  (only where a target asks for it)
-
-        return Factory(target, configured(target), paired=False)
-    value = named(target, modules)
-    ready = isinstance(value, nn.Module) or not callable(value)
-    make = (lambda: value) if ready else without_arguments(f"target {target!r}", value)
-    return Factory(target, make, ready, place=None if ready else function_place(value))
+    modules = {} if is_configuration(target) else loaded({"target": target})
+    model: tuple[nn.Module, Any] = SESSION.built(Asked(Order(target), modules, "torch"), meta=meta)
+    return model

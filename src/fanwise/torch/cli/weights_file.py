@@ -13,9 +13,10 @@ from torch import Tensor
 
 from fanwise.check.baseline import gravest, without
 from fanwise.check.findings import Finding, Severity
-from fanwise.check.folding import chosen_codes, judge_weights
 from fanwise.check.recognise import found_law
-from fanwise.check.report import Layer, Report
+from fanwise.check.report import Report
+from fanwise.check.report_data import Layer
+from fanwise.check.rules.judgement import chosen_codes, judge_weights
 from fanwise.graph.op import Parameter
 from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Values

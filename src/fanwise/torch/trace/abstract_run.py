@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
@@ -15,6 +15,7 @@ from fanwise.graph.visitor import Watcher
 from fanwise.torch.trace.recorder import Recorder
 from fanwise.torch.trace.restore import unchanged
 from fanwise.torch.trace.run import Inputs, ModelError, forward, given_tensors, main_outputs, prepared
+from fanwise.torch.trace.storage import storage_of
 from fanwise.torch.trace.substitute import swapped
 
 
@@ -57,25 +58,33 @@ def _abstract(inputs: Inputs, mode: FakeTensorMode) -> Inputs:
 def _empty(model: nn.Module, mode: FakeTensorMode) -> None:
     """Gives a model parameters and buffers without values, that share storages as its own do."""
     made: dict[int, Tensor] = {}
+    storages: dict[object, Tensor] = {}
     for module in model.modules():
         for name, tensor in module._buffers.items():
             module._buffers[name] = None if tensor is None else mode.from_tensor(tensor)
         for name, parameter in module._parameters.items():
             if parameter is None:
                 continue
-            empty = made.setdefault(id(parameter), _without_values(parameter, mode))
+            if id(parameter) not in made:
+                made[id(parameter)] = _without_values(parameter, mode, storages)
             if isinstance(module, nn.RNNBase):
-                setattr(module, name, empty)  # it keeps a list beside them
+                setattr(module, name, made[id(parameter)])  # it keeps a list beside them
             else:
-                vars(module)["_parameters"][name] = empty
+                vars(module)["_parameters"][name] = made[id(parameter)]
 
 
-def _without_values(parameter: nn.Parameter, mode: FakeTensorMode) -> Tensor:
+def _without_values(parameter: nn.Parameter, mode: FakeTensorMode, storages: dict[object, Tensor]) -> Tensor:
     """A fake tensor for a parameter; one on the meta device stands for one with the inputs."""
-    if not parameter.is_meta:
+    storage = storage_of(parameter)
+    if storage is None or type(parameter) is not nn.Parameter:
         return mode.from_tensor(parameter)
-    with mode:
-        return nn.Parameter(torch.empty_like(parameter, device="cpu"), requires_grad=parameter.requires_grad)
+    key = storage, parameter.dtype
+    if key not in storages:
+        count = parameter.untyped_storage().nbytes() // parameter.element_size()
+        storages[key] = torch.empty(count, dtype=parameter.dtype, device="meta")
+    view = storages[key].as_strided(parameter.shape, parameter.stride(), parameter.storage_offset())
+    device = "cpu" if parameter.is_meta else parameter.device
+    return FakeTensor(mode, view, device, requires_grad=parameter.requires_grad, _is_param=True)
 
 
 @contextmanager

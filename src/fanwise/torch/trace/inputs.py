@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fanwise.adapters.input_specs import GRAMMAR
+from fanwise.graph.inputs import described
 from fanwise.torch.trace.hf_inputs import configured
 from fanwise.torch.trace.input_specs import parse
 from fanwise.torch.trace.provenance import dtype_name
@@ -92,11 +93,4 @@ def inputs_text(asked: Any, given: Inputs) -> str:
     """The inputs in words: the spec, or the shapes."""
     if isinstance(asked, str):
         return asked
-    named = [f"{name}={_shape_text(value)}" for name, value in (given.kwargs or {}).items()]
-    return "; ".join([*(_shape_text(value) for value in given.args), *named])
-
-
-def _shape_text(value: Any) -> str:
-    if not isinstance(value, Tensor):
-        return str(value) if isinstance(value, (bool, int, float)) else type(value).__name__
-    return f"{','.join(str(size) for size in value.shape)}:{dtype_name(value.dtype)}"
+    return described(given, lambda value: dtype_name(value.dtype) if isinstance(value, Tensor) else None)

@@ -37,11 +37,11 @@ class Invocation:
         return self.function(*self.args, **self.named)
 
     def without_state(self, data: Sequence[Tensor]) -> Any:
-        """The same, but batch norms take the batch's own statistics, and data need no values."""
-        if self.name in BATCH_NORM_ARGUMENTS:
-            return with_batch_statistics(self.function, self.name, self.args, self.named)
+        """The same for data with or without values; on values, batch norms take the batch's own statistics."""
         if data and is_abstract(data[0]):
             return without_values(self.function, self.name, self.args, self.named)
+        if self.name in BATCH_NORM_ARGUMENTS:
+            return with_batch_statistics(self.function, self.name, self.args, self.named)
         return self()
 
     def with_tensors(self, new: Mapping[int, Any]) -> "Invocation":

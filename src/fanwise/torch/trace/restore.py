@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,12 @@ def unchanged(model: nn.Module, inputs: Sequence[Tensor], *, training: bool = Fa
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[tuple[()]]:
     """Random numbers of Python, NumPy and torch from a seed for as long as the context lasts; then as before."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state(), _cuda_states()  # noqa: NPY002
     _seed(seed)
     try:
-        yield
+        yield ()
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
@@ -108,9 +109,8 @@ def _same(value: Any, copy: Any) -> bool:
     if len(value) != len(copy):
         return False
     if isinstance(value, list):
-        return all(a is b for a, b in zip(value, copy, strict=True))
-    pairs = zip(value.items(), copy.items(), strict=True)
-    return all(key == name and a is b for (key, a), (name, b) in pairs)
+        return all(map(is_, value, copy))
+    return all(map(is_, value.values(), copy.values())) and list(value) == list(copy)
 
 
 def _seed(seed: int) -> None:

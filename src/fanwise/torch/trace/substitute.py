@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from fanwise.graph.op import Parameter
 from fanwise.graph.tracking.tracker import Measured, drawn_values, stand_in_seed
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
 from fanwise.stream.key import Key
-from fanwise.torch.trace.function_names import tensors_in
+from fanwise.torch.trace.function_names import NONLINEARITIES, tensors_in, writes_in_place
 from fanwise.torch.trace.storage import is_abstract
 
 BATCH_NORM_ARGUMENTS = {
@@ -20,6 +21,10 @@ BATCH_NORM_ARGUMENTS = {
     "native_batch_norm": ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps"),
 }
 """Order of the arguments of `torch.nn.functional.batch_norm` and of `torch.batch_norm`."""
+
+
+SAME_SHAPE = (NONLINEARITIES - {"glu"}) | {"layer_norm", "group_norm", "instance_norm", "rms_norm", "softmax"}
+"""Functions whose output has the shape of their first argument."""
 
 
 def swapped(values: Any, new: Mapping[int, Any]) -> Any:
@@ -70,10 +75,29 @@ def with_batch_statistics(func: Callable[..., Any], name: str, args: Sequence[An
 
 
 def without_values(func: Callable[..., Any], name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
-    """Runs a function on tensors without values; torch's rule for `grouped_mm` knows bfloat16 alone."""
-    if name != "grouped_mm" or args[0].dim() != 2 or len(args) < 2 or args[1].dim() != 3:
+    """Runs a function on tensors without values; the frequent ones by a rule of shapes, in a tenth of torch's time."""
+    if not args or not is_abstract(args[0]):
         return func(*args, **named)
-    return args[0].new_empty(args[0].shape[0], args[1].shape[-1])
+    if name in BATCH_NORM_ARGUMENTS or (name in SAME_SHAPE and not _is_special(func, args, named)):
+        return _empty(args[0], args[0].shape)
+    if name == "linear" and len(args) > 1 and args[1].dim() == 2:
+        return _empty(args[0], (*args[0].shape[:-1], args[1].shape[0]))
+    if name == "grouped_mm" and len(args) > 1 and args[0].dim() == 2 and args[1].dim() == 3:
+        return _empty(args[0], (args[0].shape[0], args[1].shape[-1]))  # torch's own rule knows bfloat16 alone
+    return func(*args, **named)
+
+
+def _is_special(func: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any]) -> bool:
+    """Whether a function may write to its input, or give another dtype."""
+    asked = [*args[1:], *(named.get(name) for name in ("inplace", "dtype"))]
+    return writes_in_place(func) or any(value is True or isinstance(value, torch.dtype) for value in asked)
+
+
+def _empty(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """A tensor without values of another's kind."""
+    if type(tensor) is not FakeTensor:
+        return tensor.new_empty(shape)
+    return FakeTensor(tensor.fake_mode, torch.empty(shape, dtype=tensor.dtype, device="meta"), tensor.device)
 
 
 @dataclass(frozen=True)

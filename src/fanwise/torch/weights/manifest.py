@@ -1,15 +1,11 @@
 """`manifest` and `verify`: which bits a planned model should hold, and which of its tensors do not."""
 
-from dataclasses import replace
+from torch import nn
 
-from torch import Tensor, nn
-
-from fanwise.plan.manifest import Manifest, differences, digest_of
+from fanwise.plan.manifest import Manifest, manifest_of, verified
 from fanwise.plan.plan import Plan
-from fanwise.plan.row import Row
-from fanwise.torch.trace.provenance import dtype_name
-from fanwise.torch.weights.plan_fit import check_fits
-from fanwise.torch.weights.read_write import values_of
+from fanwise.torch.trace.provenance import parameters
+from fanwise.torch.weights.read_write import reader
 
 
 def manifest(model: nn.Module, plan: Plan, seed: int) -> Manifest:
@@ -32,10 +28,7 @@ def manifest(model: nn.Module, plan: Plan, seed: int) -> Manifest:
         >>> verify(model, Manifest.from_toml(kept))
         ()
     """
-    check_fits(model, plan)
-    held = _held(model)
-    rows = tuple(replace(row, dtype=dtype_name(held[row.path].dtype)) for row in plan.rows)
-    return Manifest(replace(plan, rows=rows), seed, _digests(held, plan))
+    return manifest_of(parameters(model), reader(model), plan, seed)
 
 
 def verify(model: nn.Module, expected: Manifest) -> tuple[str, ...]:
@@ -53,23 +46,4 @@ def verify(model: nn.Module, expected: Manifest) -> tuple[str, ...]:
         TypeError: no manifest.
         ValueError: a manifest for another model, or without digests; parameters without values.
     """
-    if not isinstance(expected, Manifest):
-        raise TypeError(
-            f"expected = {type(expected).__name__}: expected a fanwise Manifest, such as Manifest.from_toml"
-        )
-    check_fits(model, expected.plan)
-    return differences(expected, _digests(_held(model), expected.plan))
-
-
-def _held(model: nn.Module) -> dict[str, Tensor]:
-    return dict(model.named_parameters(remove_duplicate=False))
-
-
-def _digests(held: dict[str, Tensor], plan: Plan) -> dict[str, str]:
-    return {row.path: _digest(held[row.path], row) for row in plan.rows}
-
-
-def _digest(tensor: Tensor, row: Row) -> str:
-    """Of the values in the order in which they are counted: ports that store them otherwise have the same."""
-    values = values_of(tensor, row.path)
-    return digest_of(values.transpose(row.canonical_axes) if row.order == "canonical" else values)
+    return verified(parameters(model), reader(model), expected)

@@ -1,12 +1,13 @@
 """`read` and `write`: one parameter's values as NumPy arrays."""
 
+from collections.abc import Callable
 from reprlib import repr as short_repr
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fanwise.plan.plan import nearest
+from fanwise.plan.row import nearest
 from fanwise.stream.formats import Array
 from fanwise.torch.trace.provenance import check_model
 from fanwise.torch.trace.storage import is_abstract
@@ -73,6 +74,12 @@ def held_tensors(model: nn.Module) -> dict[str, Tensor]:
     """
     check_model(model)
     return dict(model.named_parameters(remove_duplicate=False))
+
+
+def reader(model: nn.Module) -> Callable[[str], Array]:
+    """A function that reads a parameter's values by any of its names; see `read`."""
+    tensors = held_tensors(model)
+    return lambda path: values_of(tensors[path], path)
 
 
 def held_tensor(model: nn.Module, path: str) -> Tensor:

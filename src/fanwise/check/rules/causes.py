@@ -1,0 +1,40 @@
+"""The kinds of cause that a finding may name."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+CAUSES: Mapping[str, str] = MappingProxyType(
+    {
+        "nan": "values that are infinite or not a number",
+        "zeros": "weights of zero where nothing else carries the signal",
+        "constant": "equal weights",
+        "equal_units": "units that repeat others",
+        "copies": "layers that are copies of others",
+        "tied": "one module under several indices",
+        "one_layer_up": "one weight much larger than its peers",
+        "one_layer_down": "one weight much smaller than its peers",
+        "tiny": "weights far too small",
+        "huge": "weights far too large",
+        "wrong_gain": "a gain that does not fit the nonlinearity",
+        "slip": "2/sqrt(fan_in) for sqrt(2/fan_in)",
+        "default": "a framework's default in a deep plain network",
+        "skipped_init": "an initialisation that had no effect",
+        "swapped": "fan_out where fan_in belongs",
+        "local_shard": "a fan counted on one shard",
+        "fused": "several maps drawn as one",
+        "bias": "biases that drown the signal",
+        "saturated": "a nonlinearity on its flat sides",
+        "dead": "units that never change",
+        "no_residual_scale": "branches as loud as their stream in a deep residual network",
+        "head": "a head that is too loud",
+        "loud_input": "features too loud for the head",
+        "alike": "what tells examples apart is lost",
+        "input": "inputs that are not normalised, or broken",
+        "frozen": "random weights that are not trained",
+        "detached": "a graph that is cut",
+        "overflow": "numbers beyond the dtype",
+        "plan": "weights that are not those of the plan",
+        "learning_rate": "a step that does not fit the weights",
+    }
+)
+"""Every kind of cause, in words."""

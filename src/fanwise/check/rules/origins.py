@@ -1,0 +1,23 @@
+"""Where in the model an op's signal comes from: the map before it, its name and its path."""
+
+from fanwise.check.subject import Map, Subject
+from fanwise.graph.kinds import TO_SIGNAL
+from fanwise.graph.op import Op
+
+
+def map_before(subject: Subject, op: Op) -> Map | None:
+    """The map that makes what an op gives: the op's own, or the nearest before it."""
+    if op.index in subject.map_of:
+        return subject.map_of[op.index]
+    source = subject.trace.before(op, {one.op.kind for one in subject.maps}, TO_SIGNAL)
+    return None if source is None else subject.map_of.get(source.index)
+
+
+def name_of(source: Map | None, op: Op) -> str:
+    """What to call it: the map where it is known, else the op's module, else the op."""
+    return (op.module or op.name) if source is None else source.name
+
+
+def path_of(source: Map | None, op: Op) -> str:
+    """Where it starts: the map's weight where it is known, else the op's module."""
+    return op.module if source is None else source.path

@@ -1,0 +1,206 @@
+"""Rules on what the model gives: numbers that overflow, outputs that say nothing, the first loss."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from fanwise.check.rules.depth import chance_width
+from fanwise.check.rules.origins import map_before, name_of, path_of
+from fanwise.check.rules.rule import MEASURED, Page, rule
+from fanwise.check.rules.symptom import Symptom
+from fanwise.check.scales import redraw
+from fanwise.check.subject import Map, Stretch, Subject
+from fanwise.graph.kinds import JUDGED
+from fanwise.graph.op import Op
+from fanwise.measure.observation import ObservedLoss
+
+ALIKE = 0.999
+"""Cosine of the outputs for different examples from which they say nothing of the input ..."""
+FEATURES_ALIKE = 1 - 1e-4
+"""... if that of what the head reads, which has no bias of the head in it, is this large too ..."""
+INPUTS_ALIKE = 0.99
+"""... and that of the inputs is no larger than this."""
+TWICE = 2.0
+"""Times the loss of a guess from which a model is confidently wrong."""
+SQUARED_TIMES = 300.0
+"""The same for a squared error: targets are often much smaller than outputs of unit variance, without harm."""
+LOUD_TIMES, LOUD_HEAD = 1.3, 5.0
+"""Times the loss of a guess that are worth a warning where the head's own gain is as large as this ..."""
+SWAPPED_HEAD = 2.0
+"""... or as this, where it follows from the fan_out."""
+LOUD_SQUARED = 20.0
+"""The same times for a squared error."""
+HEAD_GAIN, FED_RMS = 3.0, 4.0
+"""Gain of a head from which it is to blame for a loss, and rms of its input from which that is."""
+
+
+@rule(
+    "NAN002",
+    severity="error",
+    title="outputs that overflow",
+    page=Page(
+        says="On the way through the model numbers become infinite, not a number (NaN), or too large to be squared.",
+        why="Training cannot start: the loss and every gradient are infinite or NaN.",
+        measured="The output of each map, normalisation and nonlinearity: infinite, NaN, or beyond the square root of "
+        "the largest float; the first such op is named. If all of them are finite, the loss.",
+        example="Growth over many layers in float16; the log of 0 in a loss.",
+        remedy="Mend the growth that leads there. Where nothing grows, look at the op that is named.",
+    ),
+    source="IEEE 754-2019, section 7.4",
+    explains=("LOS001",),
+    shows_before=True,
+)
+def overflow(subject: Subject) -> Iterator[Symptom]:
+    """The first op whose output is not finite; or the loss, if only that is."""
+    bad = [op for op in subject.trace.ops if not math.isfinite(subject.signals[op.index].second_moment) and _judged(op)]
+    loss = subject.first.loss
+    if bad:
+        source = map_before(subject, bad[0])
+        yield Symptom(
+            f"{name_of(source, bad[0])} gives values that are infinite or not a number, or too large to square",
+            path_of(source, bad[0]),
+            bad[0].index,
+            kind="overflow",
+            evidence={"ops": len(bad)},
+        )
+    elif loss is not None and not math.isfinite(loss.value):
+        yield Symptom(f"the loss is {loss.value}", kind="overflow")
+
+
+@rule(
+    "OUT001",
+    severity="error",
+    title="outputs that do not depend on the input",
+    page=Page(
+        says="Whatever the input, the model gives the same output: what tells examples apart is lost on the way.",
+        why="No gradient can tell the examples apart. In a deep network this is the ordered phase, in attention the "
+        "collapse of the rank.",
+        measured=f"The mean cosine between the outputs for different examples, above {ALIKE:g}, where that of what the "
+        f"last maps read is above {FEATURES_ALIKE:g} too, and that of the inputs is at most {INPUTS_ALIKE:g}.",
+        example="A deep stack of sigmoids; dead units.",
+        remedy="Weights at the edge of chaos, and residual connections (fanwise fix).",
+    ),
+    source='Schoenholz et al., "Deep information propagation", 2017, section 3; Dong et al., "Attention is not all you '
+    'need", 2021, section 2',
+    explains=("BWD001", "BWD002", "UPD001"),
+    shows_before=True,
+)
+def independent_of_input(subject: Subject) -> Iterator[Symptom]:
+    """Outputs that are alike for different examples."""
+    features = min((_likeness_before(subject, one.op) for one in subject.last), default=math.nan)
+    inputs = [signal.likeness for signal in subject.first.inputs if not math.isnan(signal.likeness)]
+    different = not any(likeness > INPUTS_ALIKE for likeness in inputs)
+    if subject.outputs.likeness > ALIKE and features > FEATURES_ALIKE and different:
+        op = _first_alike(subject)
+        yield Symptom(
+            "the outputs do not depend on the input: their cosine over different examples is "
+            f"{subject.outputs.likeness:.5f}",
+            "" if op is None else path_of(map_before(subject, op), op),
+            None if op is None else op.index,
+            "what tells the examples apart is lost on the way, from here on",
+            "alike",
+            evidence={"cosine": subject.outputs.likeness},
+            fix=redraw([one for one in subject.maps if one.case.role == "weight"]),
+        )
+
+
+@rule(
+    "LOS001",
+    severity="error",
+    title="an initial loss far above a guess's",
+    page=Page(
+        says="The first loss is far above what a model that guesses would get: the model starts confidently wrong.",
+        why="The first steps unlearn the head instead of learning the task.",
+        measured="The first loss against that of a guess. For C classes that is ln C (ln 2 for yes or no): above "
+        f"{TWICE:g} times, or more where finite widths explain more. For a squared error it is the second moment of "
+        f"the target: above {SQUARED_TIMES:g} times. It is a warning from {LOUD_TIMES:g} times ({LOUD_SQUARED:g} for "
+        f"a squared error) where the head's own gain is above {LOUD_HEAD:g}, or above {SWAPPED_HEAD:g} if its std "
+        "follows from the fan_out.",
+        example="A head of std 1.",
+        remedy="Draw the head so small that its outputs have std 0.5 or less (fanwise fix).",
+    ),
+    source=f'Goodfellow et al., "Deep learning", 2016, section 8.4; the bound: {MEASURED}',
+    explains=("GRD002", "BWD001", "BWD002", "UPD001"),
+    shows_before=True,
+)
+def loud_loss(subject: Subject) -> Iterator[Symptom]:
+    """A first loss far above that of a guess."""
+    losses = [one.loss for one in subject.observations if one.loss is not None and not one.loss.probe]
+    usable = [loss for loss in losses if math.isfinite(loss.value) and loss.chance > 0]
+    if not usable:
+        return
+    loss = _mean(usable)
+    squared = loss.classes == 0
+    heads = _heads(subject)
+    loud = any(one.law.gain > (SWAPPED_HEAD if _is_swapped(one) else LOUD_HEAD) for one in heads)
+    if loss.value > (SQUARED_TIMES if squared else TWICE * _by_width(subject, heads)) * loss.chance:
+        yield _loss(heads, loss)
+    elif loud and loss.value > (LOUD_SQUARED if squared else LOUD_TIMES) * loss.chance:
+        yield replace(_loss(heads, loss), severity="warning")
+
+
+def _judged(op: Op) -> bool:
+    return op.kind in JUDGED and op.size > 0
+
+
+def _likeness_before(subject: Subject, op: Op) -> float:
+    """The likeness of what an op reads, or of the nearest op before it where examples were compared."""
+    while op.inputs and op.inputs[0] >= 0:
+        op = subject.trace.ops[op.inputs[0]]
+        if not math.isnan(subject.signals[op.index].likeness):
+            return subject.signals[op.index].likeness
+    return math.nan
+
+
+def _first_alike(subject: Subject) -> Op | None:
+    """The first op from which on everything on the way to the output is alike."""
+    ops = [op for op in subject.trace.ops if op.index in subject.lead_to_output]
+    ops = [op for op in ops if not math.isnan(subject.signals[op.index].likeness)]
+    different = [i for i, op in enumerate(ops) if subject.signals[op.index].likeness <= ALIKE]
+    after = ops[different[-1] + 1 :] if different else ops
+    return after[0] if after else None
+
+
+def _mean(losses: Sequence[ObservedLoss]) -> ObservedLoss:
+    """The first loss, with value and chance averaged over all."""
+    values, chances = ([vars(loss)[name] for loss in losses] for name in ("value", "chance"))
+    return replace(losses[0], value=sum(values) / len(losses), chance=sum(chances) / len(losses))
+
+
+def _heads(subject: Subject) -> list[Map]:
+    """The heads on the way to the first output."""
+    return [one for one in subject.heads if one.op.index in subject.lead_to_output]
+
+
+def _by_width(subject: Subject, heads: Sequence[Map]) -> float:
+    """By what finite widths alone may multiply the logits: two standard deviations, where nothing sets their scale."""
+    long = [Stretch(stretch.maps[:-1]) for stretch in subject.stretches if stretch.maps[-1] in heads]
+    widest = max((chance_width(stretch, len(subject.observations)) for stretch in long), default=0.0)
+    return math.exp(widest / 3)
+
+
+def _loss(heads: Sequence[Map], loss: ObservedLoss) -> Symptom:
+    value, chance, classes = loss.value, loss.chance, loss.classes
+    wanted = f"ln {classes} = {chance:.3g}" if classes else f"{chance:.3g}, that of outputs of 0"
+    message = f"the initial loss {value:.3g} is {value / chance:.3g} times {wanted}: confidently wrong"
+    evidence = {"loss": value, "chance": chance, "classes": classes}
+    if not heads:
+        return Symptom(message, kind="head", evidence=evidence)
+    head = heads[-1]
+    kind, cause = _head_cause(head)
+    fix = redraw([head], "draw the head anew, so small that it says nothing yet (fanwise fix)")
+    return Symptom(message, head.path, head.op.index, cause, kind, (head.path,), evidence, fix)
+
+
+def _is_swapped(head: Map) -> bool:
+    return head.law.kind in ("he_fan_out", "lecun_fan_out")
+
+
+def _head_cause(head: Map) -> tuple[str, str]:
+    """Whether its own weights are too large, or what feeds it is."""
+    gain, fed = head.law.gain, head.fed.rms
+    whole = f"outputs of rms {head.signal.rms:.3g}"
+    text = f"{whole}: the head's gain is {gain:.3g} ({head.law.text}), its input's rms {fed:.3g}"
+    if _is_swapped(head) and gain > SWAPPED_HEAD:
+        return "swapped", f"{text}; fan_out stands where fan_in belongs"
+    return ("head", text) if gain > HEAD_GAIN or not fed > FED_RMS else ("loud_input", text)

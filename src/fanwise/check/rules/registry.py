@@ -1,0 +1,50 @@
+"""The registry of the rules, from which the check, the pages, the lists and the docs are made."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from fanwise.check.rules import depth, inputs, outputs, sizes, training, units, weights, zeros
+from fanwise.check.rules.rule import Rule
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        rule.code: rule
+        for rule in (
+            weights.not_finite,
+            inputs.broken_batch,
+            zeros.zero_maps,
+            weights.constant_maps,
+            weights.equal_units,
+            weights.copies,
+            weights.tied,
+            weights.off_plan,
+            inputs.not_normalised,
+            units.drowning_biases,
+            sizes.outlier,
+            sizes.hidden_by_norm,
+            sizes.mostly_tiny,
+            sizes.mostly_huge,
+            depth.growing_stream,
+            depth.shrinking_signal,
+            depth.growing_signal,
+            weights.slip,
+            weights.fused,
+            units.sharp_attention,
+            units.saturated,
+            units.dead,
+            outputs.overflow,
+            outputs.independent_of_input,
+            outputs.loud_loss,
+            training.frozen,
+            training.cut_graph,
+            training.broken_gradients,
+            depth.shrinking_gradient,
+            depth.growing_gradient,
+            training.large_update,
+            training.lost_update,
+            training.unused,
+            training.shared,
+        )
+    }
+)
+"""Every rule by its code, causes before what they explain. The order decides between findings of equal rank."""

@@ -1,0 +1,234 @@
+"""Rules on the sizes of weights: one weight beside its peers, and most weights together."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fanwise.check.findings import counted
+from fanwise.check.rules.rule import MEASURED, Page, rule
+from fanwise.check.rules.symptom import Symptom, of_maps
+from fanwise.check.rules.weights import INNER
+from fanwise.check.scales import redraw, scale_cause
+from fanwise.check.subject import Map, Subject
+from fanwise.graph.kinds import AT_ONCE, INVARIANT
+from fanwise.graph.op import OpKind
+
+OUTLIER = 8.0
+"""Factor by which one weight differs from its peers however their std is counted."""
+PEERS = 4
+"""Fewest weights that an outlier is compared with."""
+SPARED = 10
+"""One in so many peers may be as far off as the outlier."""
+FAINT_SHARE, LOUD_SHARE = 0.5, 0.3
+"""Share of the inner maps that must be so."""
+FAINT_GAIN, LOUD_GAIN = 0.03, 4.0
+"""Gain (std times sqrt(fan_in)) below or above which hardly anything that was published starts."""
+REPAIRED = 0.25
+"""Second moment after a normalisation from which it has done its work."""
+
+
+@rule(
+    "LAY001",
+    severity="warning",
+    title="one weight far from its peers",
+    page=Page(
+        says="One weight is much larger or much smaller than the other weights of its role in the model.",
+        why="That weight alone sets the scale of everything after it, for the signal and for the gradient.",
+        measured="The std of each inner weight against its peers: the weights of its role or, where those are fewer "
+        f"than {PEERS - 2}, all inner weights. It is more than {OUTLIER:g} times, or less than 1/{OUTLIER:g} of, the "
+        f"std of all but one in {SPARED} of them, whether the fans are counted in or not. A weight that no other "
+        "weight follows may be small, as heads often are.",
+        example="A layer that was left out of an init loop, or initialised twice.",
+        remedy="Draw it as its peers are drawn (fanwise fix).",
+    ),
+    source=MEASURED,
+    explains=("RES001", "FWD001"),
+    weights_alone=True,
+)
+def outlier(subject: Subject) -> Iterator[Symptom]:
+    """Inner weights far from their peers, with no normalisation behind them."""
+    return (_departed(each) for each in _departures(subject) if not each.hidden)
+
+
+@rule(
+    "NRM001",
+    severity="info",
+    title="a normalisation hides a bad scale",
+    page=Page(
+        says="A weight is far too large or too small beside its peers, or most weights are far too small, and the "
+        "normalisation behind each hides it.",
+        why="The forward pass is healed, but a weight's gradient is divided by the weight's size: it learns at another "
+        "rate than its peers.",
+        measured=f"A single inner weight with a std more than {OUTLIER:g} times, or less than 1/{OUTLIER:g} of, that "
+        f"of all but one in {SPARED} of its peers, and a normalisation that follows at once. Or more than "
+        f"{100 * FAINT_SHARE:.0f} % of the inner weights with a gain (std times sqrt(fan_in)) below {FAINT_GAIN:g}, "
+        f"and behind most of them a normalisation that brings the second moment above {REPAIRED:g} again.",
+        example="A convolution 50 times too large before a batch norm.",
+        remedy="Draw it as its peers are drawn (fanwise fix).",
+    ),
+    source='van Laarhoven, "L2 regularization versus batch and weight normalization", 2017, eq. 5',
+)
+def hidden_by_norm(subject: Subject) -> Iterator[Symptom]:
+    """Weights of a wrong size that a normalisation hides: single ones, and most together."""
+    yield from (_departed(each) for each in _departures(subject) if each.hidden)
+    wrong, total = _tiny(subject)
+    if wrong and _mostly_repaired(subject, wrong):
+        yield _sized(wrong, total, ", which a normalisation behind each hides")
+
+
+@rule(
+    "WGT001",
+    severity="warning",
+    title="weights far too small",
+    page=Page(
+        says="Most weights of the model are far too small for what they read.",
+        why=f"Each map divides the size of what it reads by {1 / FAINT_GAIN:.0f} or more, so the signal is gone after "
+        "a few layers. A normalisation that repairs it multiplies noise and gradients by as much.",
+        measured=f"The gain (std times sqrt(fan_in)) of the inner weights: below {FAINT_GAIN:g} in more than "
+        f"{100 * FAINT_SHARE:.0f} % of them, and not repaired by a normalisation behind the half of those.",
+        example="nn.init.normal_(w, std=1e-4) on every weight.",
+        remedy="Draw the weights at unit second moment (fanwise fix).",
+    ),
+    source=MEASURED,
+    explains=("FWD001",),
+    weights_alone=True,
+    shows_before=True,
+)
+def mostly_tiny(subject: Subject) -> Iterator[Symptom]:
+    """Most inner maps far too small, where half of them or more are not repaired."""
+    wrong, total = _tiny(subject)
+    if wrong and not _mostly_repaired(subject, wrong):
+        yield _sized(wrong, total)
+
+
+@rule(
+    "WGT002",
+    severity="warning",
+    title="weights far too large",
+    page=Page(
+        says="Many weights of the model are far too large for what they read.",
+        why="Attention picks single tokens, bounded nonlinearities are saturated, and the steps of training are small "
+        "beside the weights.",
+        measured=f"The gain (std times sqrt(fan_in)) of the inner weights: above {LOUD_GAIN:g} in more than "
+        f"{100 * LOUD_SHARE:.0f} % of them.",
+        example="nn.init.normal_(w) with its default std of 1.",
+        remedy="Draw the weights at unit second moment (fanwise fix).",
+    ),
+    source=MEASURED,
+    explains=("RES001",),
+    weights_alone=True,
+    shows_before=True,
+)
+def mostly_huge(subject: Subject) -> Iterator[Symptom]:
+    """Many inner maps far too large."""
+    inner = [*_inner(subject), *subject.hidden_maps]
+    wrong = [one for one in inner if one.law.gain > LOUD_GAIN]
+    alone = len(wrong) == 1 and wrong[0].op.kind == OpKind.RECURRENT
+    if (len(wrong) > 1 or alone) and len(wrong) > LOUD_SHARE * len(inner):
+        yield _sized(wrong, len(inner))
+
+
+@dataclass(frozen=True)
+class Departure:
+    """A weight far from its peers.
+
+    Args:
+        map: the weight and its op.
+        factor: its std over that of its peers.
+        hidden: whether a normalisation hides it.
+    """
+
+    map: Map
+    factor: float
+    hidden: bool
+
+
+def _departures(subject: Subject) -> Iterator[Departure]:
+    sized = [one for one in subject.distinct_maps if one.law.gain > 0]
+    inner = [one for one in sized if one.case.role in INNER and min(one.case.parameter.shape) > 1]
+    heads = [one for one in sized if one.case.role == "head"]
+    for one in inner:
+        factor = _departure(one, [other for other in inner if other is not one], heads)
+        if factor is not None and (factor >= 1 or one.op.index in subject.followed):
+            yield Departure(one, factor, _is_hidden(subject, one))
+
+
+def _departed(departure: Departure) -> Symptom:
+    one, factor = departure.map, departure.factor
+    size = f"{factor:.3g} times" if factor > 1 else f"1/{1 / factor:.3g} of"
+    hides = ", which the normalisation after it hides" if departure.hidden else ""
+    return Symptom(
+        f"the weights of {one.name} are {size} what those of its peers are{hides}",
+        one.path,
+        one.op.index,
+        f"std {one.values.std:.3g} at fan_in {_fan_in(one):.0f}: {one.law.text}",
+        "one_layer_up" if factor > 1 else "one_layer_down",
+        (one.path,),
+        {"factor": factor},
+        redraw([one]),
+    )
+
+
+def _fan_in(one: Map) -> float:
+    return (one.law.gain / one.values.std) ** 2 if one.values.std else math.nan
+
+
+def _is_hidden(subject: Subject, one: Map) -> bool:
+    return one.case.normalized or subject.trace.after(one.op, {OpKind.NORM}, INVARIANT) is not None
+
+
+def _departure(one: Map, others: Sequence[Map], heads: Sequence[Map]) -> float | None:
+    """The factor by which its std differs from that of nearly all its peers, however fans enter; None for none."""
+    peers = [other for other in others if (other.case.role, other.op.kind) == (one.case.role, one.op.kind)]
+    if len(peers) < PEERS - 1:
+        peers = [other for other in others if other.case.role == one.case.role]
+    if len(peers) < PEERS - 2:
+        peers = [*others, *heads]
+    if len(peers) < PEERS - 2:
+        return None
+    spared = max(len(peers) // SPARED, 1 if len(peers) > PEERS else 0)
+    factors = [sorted(_size(one, power) / _size(other, power) for other in peers) for power in (0.0, 0.5, 1.0)]
+    low, high = (min(each[spared] for each in factors), max(each[-1 - spared] for each in factors))
+    if low > OUTLIER:
+        return min(each[len(each) // 2] for each in factors)
+    return max(each[len(each) // 2] for each in factors) if high < 1 / OUTLIER else None
+
+
+def _size(one: Map, power: float) -> float:
+    return float(one.values.std * _fan_in(one) ** power)
+
+
+def _inner(subject: Subject) -> list[Map]:
+    inner = [one for one in subject.maps if one.case.role in ("weight", "branch_end") and one.law.gain > 0]
+    return [one for one in inner if not one.case.normalized and not one.derived]
+
+
+def _tiny(subject: Subject) -> tuple[list[Map], int]:
+    """The inner maps that are far too small, where they are most; and how many inner maps there are."""
+    inner = [one for one in _inner(subject) if one.op.kind != OpKind.RECURRENT]
+    wrong = [one for one in inner if one.law.gain < FAINT_GAIN]
+    return (wrong if len(wrong) > 1 and len(wrong) > FAINT_SHARE * len(inner) else []), len(inner)
+
+
+def _mostly_repaired(subject: Subject, wrong: Sequence[Map]) -> bool:
+    return 2 * sum(_repaired(subject, one) for one in wrong) > len(wrong)
+
+
+def _repaired(subject: Subject, one: Map) -> bool:
+    """Whether a normalisation that follows at once brings its size to 1, as it cannot where its epsilon is larger."""
+    norm = subject.trace.after(one.op, {OpKind.NORM}, AT_ONCE)
+    return norm is not None and subject.signals[norm.index].second_moment > REPAIRED
+
+
+def _sized(wrong: Sequence[Map], total: int, hides: str = "") -> Symptom:
+    middle = sorted(one.law.gain for one in wrong)[len(wrong) // 2]
+    grows, first = middle > 1, wrong[0]
+    does = f"multiply the rms of what they read by {middle:.3g}"
+    does = does if grows else f"divide the rms of what they read by {1 / middle:.3g}"
+    return of_maps(
+        wrong,
+        f"{len(wrong)} of {counted(total, 'inner weight')} {does}{hides}",
+        cause=f"{first.law.text} at gain {first.law.gain:.3g}",
+        kind=scale_cause(wrong, grows=grows)[0],
+        evidence={"gain": middle},
+    )

@@ -1,0 +1,221 @@
+"""Rules on what nonlinearities and attention do to a signal: drowned by biases, saturated, dead, sharp."""
+
+import math
+from collections.abc import Iterator
+
+from fanwise.check.findings import Fix, and_more
+from fanwise.check.rules.origins import map_before, name_of, path_of
+from fanwise.check.rules.rule import Page, rule
+from fanwise.check.rules.symptom import Symptom
+from fanwise.check.scales import redraw, root, scale_cause
+from fanwise.check.subject import Map, Subject
+from fanwise.graph.details import Attention
+from fanwise.graph.kinds import AT_ONCE, ATTENTION_OPERAND, GATE_STEPS, STRETCH_MAPS
+from fanwise.graph.op import Op, OpKind, UseRole
+
+SHIFT = 2.0
+"""Mean of a bias, in units of the rms of the signal that it is added to."""
+SCORES = 10.0
+"""Std of attention scores from which a softmax picks single tokens."""
+USELESS = 0.5
+"""Share of saturated values from which a layer is useless."""
+DEAD = 2 / 3
+"""Share of dead units: where biases alone decide, half of the units are off for every input."""
+UNIT_ROWS = 16
+"""Fewest values of each unit from which it counts as dead."""
+
+
+@rule(
+    "BIA001",
+    severity="warning",
+    title="biases that drown the signal",
+    page=Page(
+        says="A layer's biases are so large that its nonlinearity hardly sees the input.",
+        why="The nonlinearity gets nearly the same value for every example: a unit is always on, or always off.",
+        measured=f"The mean of a bias, against what the weight beside it gives: more than {SHIFT:g} times its rms by "
+        f"theory, and more than {SHIFT:g} times the bias's own std, before a nonlinearity that is no gate.",
+        example="nn.init.constant_(layer.bias, -3.0) before a ReLU.",
+        remedy="Start the biases at 0 (fanwise fix).",
+    ),
+    source='He et al., "Delving deep into rectifiers", 2015, section 2.2 (biases of 0)',
+    explains=("FWD001", "FWD002"),
+)
+def drowning_biases(subject: Subject) -> Iterator[Symptom]:
+    """Biases that decide what a nonlinearity sees."""
+    wrong = [(one, path, shift) for one in subject.maps for path, shift in _shifts(subject, one)]
+    if wrong:
+        one, path, shift = wrong[0]
+        value, paths = subject.values[path].mean, tuple(path for _, path, _ in wrong)
+        more = and_more(len(wrong) - 1, "bias")
+        yield Symptom(
+            f"{path} shifts all units by {value:.3g}, {shift:.3g} times the signal's rms{more}",
+            path,
+            one.op.index,
+            "the bias decides what the nonlinearity sees, not the input",
+            "bias",
+            paths,
+            {"shift": shift, "mean": value, "biases": len(wrong)},
+            Fix("start the biases at 0 (fanwise fix)", True, paths),
+        )
+
+
+@rule(
+    "ATT001",
+    severity="warning",
+    title="attention that picks single tokens",
+    page=Page(
+        says="The scores of an attention are so large that its softmax picks one token and ignores all others.",
+        why="A softmax of such scores is a maximum: hardly any gradient reaches queries and keys.",
+        measured="The std of the scores by theory, rms(q) rms(k) sqrt(d) times the attention's scale, from the "
+        f"measured sizes of queries q and keys k of width d: above {SCORES:g}.",
+        example="Weights of std 0.5; scores that are not divided by sqrt(d).",
+        remedy="Draw the maps of queries and keys at unit second moment, and divide the scores by sqrt(d) (fanwise "
+        "fix).",
+    ),
+    source='Vaswani et al., "Attention is all you need", 2017, section 3.2.1',
+    explains=("NAN002", "OUT001"),
+    shows_before=True,
+)
+def sharp_attention(subject: Subject) -> Iterator[Symptom]:
+    """Attentions whose scores are too large."""
+    sharp = [(op, std) for op in subject.trace.ops if (std := _score_std(subject, op)) > SCORES]
+    if sharp:
+        op, std = sharp[0]
+        makers = [subject.map_of[i] for i in _sources(subject, op) if i in subject.map_of]
+        more = and_more(len(sharp) - 1, "attention", link="and in")
+        kind, cause = scale_cause(makers, grows=True) if makers else ("huge", "")
+        yield Symptom(
+            f"attention scores of std {std:.3g}: each token looks at one other only{more}",
+            makers[0].path if makers else op.module,
+            op.index,
+            cause,
+            kind,
+            tuple(one.path for one in makers),
+            {"std": std, "attentions": len(sharp)},
+            redraw(makers) if makers else None,
+        )
+
+
+@rule(
+    "SAT001",
+    severity="error",
+    title="saturated units",
+    page=Page(
+        says="Most values of a bounded nonlinearity, such as tanh or sigmoid, lie on its flat ends.",
+        why="There the slope is nearly 0: hardly any gradient passes to the layers before.",
+        measured="The share of the nonlinearity's values where its slope is below 5 % of its steepest: above "
+        f"{100 * USELESS:.0f} %. Gates, which only multiply another signal, and the model's outputs are left out.",
+        example="tanh after weights of gain 10.",
+        remedy="Weights of gain 1 before tanh, and inputs of rms 1 (fanwise fix).",
+    ),
+    source='Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010, '
+    "section 3",
+    explains=("DEA001",),
+    shows_before=True,
+)
+def saturated(subject: Subject) -> Iterator[Symptom]:
+    """Bounded nonlinearities on their flat ends."""
+    outputs = set(subject.trace.outputs)
+    ops = [op for op in subject.trace.ops if subject.signals[op.index].saturated > USELESS]
+    ops = [op for op in ops if op.index not in outputs and not _is_gate(subject, op)]
+    if ops:
+        first, source = ops[0], map_before(subject, ops[0])
+        share, more = subject.signals[first.index].saturated, and_more(len(ops) - 1, "map", link="and after")
+        maps = [one for one in (map_before(subject, op) for op in ops) if one is not None]
+        kind, cause = _saturated_cause(maps)
+        nonlinearity = first.nonlinearity or first.name
+        yield Symptom(
+            f"{share:.0%} of the {nonlinearity} values after {name_of(source, first)} are saturated{more}",
+            path_of(source, first),
+            first.index,
+            cause,
+            kind,
+            tuple(one.path for one in maps),
+            {"share": share, "layers": len(ops)},
+            redraw(maps) if maps else None,
+        )
+
+
+@rule(
+    "DEA001",
+    severity="error",
+    title="dead units",
+    page=Page(
+        says="Most units after a layer give one and the same value for every example.",
+        why="Such units pass no signal and get no gradient: the layer is as wide as the units that are left.",
+        measured="The share of units that give one and the same value for every example and position of the batch, "
+        f"{UNIT_ROWS} values or more each: above {100 * DEAD:.0f} %. Where biases alone decide, half of the units are "
+        "off. Gates, which only multiply another signal, are left out.",
+        example="A bias of -3 before ReLU.",
+        remedy="Weights of mean 0, and biases of 0 (fanwise fix).",
+    ),
+    source='Lu et al., "Dying ReLU and initialization", 2020, theorem 1',
+    explains=("OUT001",),
+)
+def dead(subject: Subject) -> Iterator[Symptom]:
+    """Activations most of whose units never change."""
+    ops = [op for op in subject.trace.ops if subject.signals[op.index].silent > DEAD and _rows(op) >= UNIT_ROWS]
+    ops = [op for op in ops if op.index in subject.lead_to_output and not _is_gate(subject, op)]
+    if ops:
+        first, source = ops[0], map_before(subject, ops[0])
+        share, more = subject.signals[first.index].silent, and_more(len(ops) - 1, "map", link="and after")
+        yield Symptom(
+            f"{share:.0%} of the units after {name_of(source, first)} are dead: the same for every input{more}",
+            path_of(source, first),
+            first.index,
+            "what enters the nonlinearity lies on its flat side for every example",
+            "dead",
+            () if source is None else (source.path,),
+            {"share": share, "layers": len(ops)},
+            None if source is None else redraw([source]),
+        )
+
+
+def _shifts(subject: Subject, one: Map) -> Iterator[tuple[str, float]]:
+    """Biases of an op whose mean drowns what its weight gives, where a nonlinearity that is no gate follows."""
+    after = subject.trace.after(one.op, {OpKind.ACTIVATION}, AT_ONCE)
+    size = root(one.predicted)
+    if after is None or one.op.kind == OpKind.RECURRENT or _is_gate(subject, after) or not size > 0:
+        return
+    for use in one.op.used(UseRole.BIAS):
+        values = subject.values.get(use.path)
+        if values is not None and abs(values.mean) > SHIFT * size and abs(values.mean) > SHIFT * values.std:
+            yield use.path, abs(values.mean) / size
+
+
+def _is_gate(subject: Subject, op: Op) -> bool:
+    """Whether what it gives only multiplies another signal: a gate may well start open or closed."""
+    return subject.trace.after(op, {OpKind.MUL}, GATE_STEPS) is not None
+
+
+def _score_std(subject: Subject, op: Op) -> float:
+    """By theory for an attention in one op, with its usual factor 1/sqrt(d); 0 where it is not one."""
+    if op.kind != OpKind.ATTENTION or len(op.inputs) < 2:
+        return 0.0
+    product = subject.fed(op, 0).second_moment * subject.fed(op, 1).second_moment
+    factor = op.detail.scale * math.sqrt(op.detail.width) if isinstance(op.detail, Attention) else 1.0
+    return factor * root(product) if math.isfinite(product) else 0.0
+
+
+def _sources(subject: Subject, op: Op) -> Iterator[int]:
+    """The maps that make queries and keys."""
+    for source in op.inputs[:2]:
+        here = subject.trace.ops[source] if source >= 0 else None
+        if here is not None and here.index in subject.map_of:
+            yield here.index
+        elif here is not None:
+            maker = subject.trace.before(here, STRETCH_MAPS, ATTENTION_OPERAND)
+            if maker is not None:
+                yield maker.index
+
+
+def _saturated_cause(maps: list[Map]) -> tuple[str, str]:
+    cause = "what enters the nonlinearity is too large for it"
+    if not maps:
+        return "saturated", cause
+    kind, text = scale_cause(maps, grows=True)
+    return kind, f"{cause}: {text}"
+
+
+def _rows(op: Op) -> int:
+    return op.size // max(op.shape[op.axis] if op.shape else 1, 1)

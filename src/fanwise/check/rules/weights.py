@@ -1,0 +1,332 @@
+"""Rules on the values of single weights: not finite, equal, copied, tied, drawn by the wrong formula."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+from fanwise.check.findings import Fix, and_more, counted
+from fanwise.check.rules.rule import Page, rule
+from fanwise.check.rules.symptom import Symptom, of_maps
+from fanwise.check.scales import reads_relu
+from fanwise.check.subject import Map, Subject
+from fanwise.graph.op import OpKind
+
+HALF = 0.5
+"""Share of repeated units from which a weight is useless as it is."""
+SOME = 0.02
+"""Share of repeated units that is worth a warning."""
+ROUNDED_SHARE = 0.01
+"""By what share of its units an odd number of them may fall short of a half."""
+WRITTEN = (1e-12, 1e6)
+"""Sizes of constants that people write."""
+INNER = ("weight", "branch_end", "recurrent")
+"""Roles of maps inside a model."""
+STANDARD_ERRORS = 5.0
+"""By how many standard errors a std may differ from the planned one."""
+ROUNDING = 0.02
+"""By what share it may differ besides, since dtypes round."""
+
+
+@rule(
+    "NAN001",
+    severity="error",
+    title="weights that are not finite",
+    page=Page(
+        says="Some parameter holds values that are infinite or not a number (NaN).",
+        why="One such value reaches every output within a few layers, and every gradient after it: no step of "
+        "training can repair it.",
+        measured="All values of all parameters are looked at. A single value that is infinite or NaN is enough.",
+        example="torch.empty without an init after it; a division by a fan of 0; a checkpoint of a run that diverged.",
+        remedy="Draw the parameter anew (fanwise fix), and find the code that wrote the value.",
+    ),
+    source="IEEE 754-2019, section 6",
+    explains=("ZER001", "WGT001", "WGT002"),
+    weights_alone=True,
+)
+def not_finite(subject: Subject) -> Iterator[Symptom]:
+    """Parameters with values that are infinite or not a number."""
+    bad = [path for path, values in subject.values.items() if values.infinite > 0]
+    if bad:
+        values = subject.values[bad[0]]
+        number = round(values.infinite * values.count)
+        more = and_more(len(bad) - 1, "parameter")
+        yield Symptom(
+            f"{number} of {values.count} values of {bad[0]} are infinite or not a number{more}",
+            bad[0],
+            _first_op(subject, bad[0]),
+            kind="nan",
+            paths=tuple(bad),
+            evidence={"share": values.infinite, "parameters": len(bad)},
+            fix=Fix("draw the parameter anew (fanwise fix)", safe=False, paths=tuple(bad)),
+        )
+
+
+@rule(
+    "CON001",
+    severity="error",
+    title="weights that are all equal",
+    page=Page(
+        says="Every value of a weight is one and the same number, other than 0.",
+        why="Units with equal weights give equal outputs and get equal gradients, so they stay equal: however wide the "
+        "layer is, it computes one unit.",
+        measured="The values of each trained weight in which several channels meet. Depthwise kernels may be averages "
+        f"and are left out. A constant smaller than {WRITTEN[0]:g} or larger than {WRITTEN[1]:g} is taken for memory "
+        "that was never initialised.",
+        example="nn.init.constant_(layer.weight, 0.01).",
+        remedy="Draw the weights from a random law (fanwise fix).",
+    ),
+    source='Goodfellow et al., "Deep learning", 2016, section 8.4 (breaking symmetry)',
+    explains=("FWD001", "FWD002"),
+    weights_alone=True,
+)
+def constant_maps(subject: Subject) -> Iterator[Symptom]:
+    """Maps of several channels whose values are all one number."""
+    wrong = [one for one in subject.maps if one.law.kind == "constant" and _mixes(one) and one.case.parameter.trained]
+    if wrong:
+        value = wrong[0].values.mean
+        written = WRITTEN[0] < abs(value) < WRITTEN[1]
+        cause = "equal weights make equal units, and equal gradients keep them equal"
+        yield of_maps(
+            wrong,
+            f"every value of {wrong[0].path} is {value:.4g}{and_more(len(wrong) - 1, 'weight')}",
+            cause=cause if written else "no author writes such a value: this memory was never initialised",
+            kind="constant" if written else "skipped_init",
+            evidence={"value": value},
+        )
+
+
+@rule(
+    "EQU001",
+    severity="error",
+    title="units that repeat others",
+    page=Page(
+        says="Several units of one layer start with exactly the same incoming weights.",
+        why="Equal units get equal gradients and stay equal under gradient descent: the layer is narrower than it "
+        "looks, and its memory and time are wasted.",
+        measured="The share of a weight's units whose incoming weights equal those of another unit bit for bit. From "
+        f"{100 * SOME:.0f} % it is a warning, from {100 * HALF:.0f} % an error. Random rows are never equal by chance.",
+        example="weight[n:] = weight[:n]; a generator that is seeded anew for each half of a matrix.",
+        remedy="Draw the whole weight from one stream of random numbers (fanwise fix).",
+    ),
+    source='Goodfellow et al., "Deep learning", 2016, section 8.4 (breaking symmetry)',
+    explains=("LOS001",),
+    weights_alone=True,
+)
+def equal_units(subject: Subject) -> Iterator[Symptom]:
+    """Maps in which units repeat others bit for bit."""
+    wrong = [one for one in subject.maps if one.values.repeated >= SOME and _is_random(one) and _mixes(one)]
+    if wrong:
+        worst = max(one.values.repeated for one in wrong)
+        share = wrong[0].values.repeated
+        others = and_more(len(wrong) - 1, "weight", link="and in")
+        yield of_maps(
+            wrong,
+            f"{share:.0%} of the units of {wrong[0].name} repeat another unit's weights{others}",
+            cause="equal units get equal gradients and stay equal",
+            kind="equal_units",
+            evidence={"share": share},
+            severity="error" if worst >= HALF - ROUNDED_SHARE else "warning",
+        )
+
+
+@rule(
+    "COP001",
+    severity="warning",
+    title="layers that are copies of others",
+    page=Page(
+        says="Two layers, each with its own memory, start with the same random numbers.",
+        why="Layers that begin as one layer repeated start from less variety than independent ones; and branches that "
+        "are copied side by side get equal gradients and stay copies.",
+        measured="Trained weights of equal shape, in different memory, are compared value by value. Frozen copies, "
+        "such as a target network, are left out.",
+        example="copy.deepcopy(layer) for each of n layers, as nn.TransformerEncoder does; manual_seed in each "
+        "constructor.",
+        remedy="Construct each layer by itself, or draw each from its own stream of random numbers (fanwise fix).",
+    ),
+    source="pytorch/pytorch issue 72253: nn.TransformerEncoder's layers start equal",
+    weights_alone=True,
+)
+def copies(subject: Subject) -> Iterator[Symptom]:
+    """Trained maps that hold the same numbers as others in other memory."""
+    trained = {path for path, case in subject.cases.items() if case.parameter.trained}
+    twins = [
+        one
+        for one in subject.distinct_maps
+        if one.values.twin and one.path in trained and one.values.twin in trained and _alike(subject, one)
+    ]
+    if twins:
+        first, others = twins[0], and_more(len(twins) - 1, "weight")
+        yield of_maps(
+            twins,
+            f"{first.path} holds the same numbers as {first.values.twin}{others}",
+            cause="layers made by deepcopy, or drawn from one seed each, begin as one layer repeated",
+            kind="copies",
+        )
+
+
+@rule(
+    "TIE001",
+    severity="warning",
+    title="one module under several indices",
+    page=Page(
+        says="One and the same parameter stands at several indices of a list of layers.",
+        why="The model has the parameters of one layer where its author wrote many.",
+        measured="Each parameter with two names that differ in an index alone, such as layers.0.weight and "
+        "layers.1.weight. Tied embeddings, whose names differ otherwise, and modules that are called several times "
+        "are left out.",
+        example="nn.ModuleList([Block()] * 12).",
+        remedy="Make a new module for each index: nn.ModuleList(Block() for _ in range(12)).",
+    ),
+    source='The Python Standard Library, "Sequence types": the items of [item] * n are references to one object',
+    explains=("WGT001", "WGT002"),
+)
+def tied(subject: Subject) -> Iterator[Symptom]:
+    """Parameters with several names that differ in an index alone."""
+    wrong = [one for one in subject.distinct_maps if _siblings(one.path, one.case.parameter.aliases)]
+    if wrong:
+        alias = _siblings(wrong[0].path, wrong[0].case.parameter.aliases)[0]
+        yield of_maps(
+            wrong,
+            f"{wrong[0].path} and {alias} are one and the same parameter",
+            cause="one module stands in a list several times, as in [layer] * n: the model has fewer parameters than "
+            "layers",
+            kind="tied",
+            fix=Fix("make a new module for each place of the list"),
+        )
+
+
+@rule(
+    "PLN001",
+    severity="warning",
+    title="weights that are not those of the plan",
+    page=Page(
+        says="A parameter does not have the size that the plan gives it.",
+        why="What was planned is not what will be trained.",
+        measured="Only where a plan is given: the std of each parameter that the plan draws, against its law's. The "
+        f"line is {STANDARD_ERRORS:g} standard errors of the std of so many values, sqrt((kurtosis - 1) / (4 n)) each, "
+        f"and {100 * ROUNDING:.0f} % for what dtypes round.",
+        example="An init that runs after the plan was applied; an init that writes to a weight which a "
+        "parametrization recomputes; a checkpoint that was loaded.",
+        remedy="Apply the plan last (fanwise.torch.apply).",
+    ),
+    source="derived here: the variance of n values has the relative variance (kurtosis - 1) / n, their std 1/4 of it",
+)
+def off_plan(subject: Subject) -> Iterator[Symptom]:
+    """Parameters whose std is not the planned one."""
+    if subject.plan is None:
+        return
+    rows = [row for row in subject.plan.rows if row.law is not None and row.path in subject.values]
+    off = [(row, subject.values[row.path]) for row in rows if row.std is not None]
+    off = [(row, values) for row, values in off if _is_off(row.std or 0.0, values.std, values.count, values.kurtosis)]
+    if off:
+        row, values = off[0]
+        wanted = row.std or 0.0
+        others = and_more(len(off) - 1, "parameter")
+        times = f" ({values.std / wanted:.3g} times)" if wanted else ""
+        yield Symptom(
+            f"{row.path} has std {values.std:.4g} where the plan says {wanted:.4g}{times}{others}",
+            row.path,
+            _first_op(subject, row.path),
+            "the values are not those of the plan: overwritten, skipped or loaded",
+            "plan",
+            tuple(row.path for row, _ in off),
+            {"std": values.std, "planned": wanted, "parameters": len(off)},
+            Fix("apply the plan (fanwise.torch.apply)", True, tuple(row.path for row, _ in off)),
+        )
+
+
+@rule(
+    "LAW001",
+    severity="warning",
+    title="std 2/sqrt(fan_in)",
+    page=Page(
+        says="Weights were drawn at std 2/sqrt(fan_in) where He's formula is sqrt(2/fan_in).",
+        why="The square root was drawn over the wrong part of the formula: the variance is twice what a ReLU needs, so "
+        "every layer doubles the second moment of the signal.",
+        measured=f"Two or more inner weights, and {100 * HALF:.0f} % of all, whose std is 2/sqrt(fan_in) within 5 "
+        "standard errors, at least one of them behind a nonlinearity of ReLU's kind.",
+        example="np.random.randn(n, m) * 2 / np.sqrt(n).",
+        remedy="np.random.randn(n, m) * np.sqrt(2 / n) (fanwise fix).",
+    ),
+    source='He et al., "Delving deep into rectifiers", 2015, eq. 10',
+    explains=("NAN002", "OUT001"),
+    shows_before=True,
+)
+def slip(subject: Subject) -> Iterator[Symptom]:
+    """Inner maps of std 2/sqrt(fan_in) around ReLU."""
+    inner = [one for one in subject.distinct_maps if one.case.role in INNER]
+    slips = [one for one in inner if one.law.kind == "slip"]
+    if len(slips) > 1 and len(slips) >= HALF * len(inner) and any(reads_relu(one) for one in slips):
+        yield of_maps(
+            slips,
+            f"{counted(len(slips), 'weight')} have std 2/sqrt(fan_in), beginning with {slips[0].path}",
+            cause="a slip for sqrt(2/fan_in): each layer doubles the variance",
+            kind="slip",
+        )
+
+
+@rule(
+    "LAW002",
+    severity="info",
+    title="several maps drawn as one",
+    page=Page(
+        says="A weight that holds several maps, such as Q, K and V in one matrix, was drawn as if it were one map.",
+        why="Its fans are counted on the whole matrix, so each map gets less variance than it would get alone: half, "
+        "where three square ones are stacked.",
+        measured="Weights known to hold several maps whose std is Glorot's for the whole matrix, within 5 standard "
+        "errors.",
+        example="nn.init.xavier_uniform_(attention.in_proj_weight), which torch.nn.MultiheadAttention does.",
+        remedy="Draw each map by its own fans (fanwise fix).",
+    ),
+    source='Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010, '
+    "eq. 12",
+)
+def fused(subject: Subject) -> Iterator[Symptom]:
+    """Weights of several maps that were drawn as one."""
+    wrong = [one for one in subject.distinct_maps if one.law.kind == "fused"]
+    if wrong:
+        others = and_more(len(wrong) - 1, "weight")
+        message = f"{wrong[0].path} holds several maps and was drawn as one{others}"
+        yield of_maps(wrong, message, cause=wrong[0].law.text, kind="fused")
+
+
+def _mixes(one: Map) -> bool:
+    """Whether several channels meet in each of its units; a depthwise kernel may be a plain average."""
+    layout, shape = one.case.layout, one.case.parameter.shape
+    if layout is None:
+        return len(shape) > 1 and min(shape) > 1
+    if "lookup" in layout.axes:
+        return True
+    groups = max(layout.group_count(shape), 1)
+    counts = {role: layout.extent(shape, role) for role in ("in", "out")}
+    inputs = counts["in"] // groups if layout.grouped == "in" else counts["in"]
+    return inputs > 1 and counts["out"] > 1
+
+
+def _is_random(one: Map) -> bool:
+    return not one.values.constant and one.op.kind != OpKind.EMBEDDING and one.values.zeros < HALF
+
+
+def _alike(subject: Subject, one: Map) -> bool:
+    """Whether it has the shape of its twin: a decoder may begin as its encoder turned over."""
+    shape = one.case.parameter.shape
+    return len(shape) > 1 and shape == subject.cases[one.values.twin].parameter.shape
+
+
+def _siblings(path: str, aliases: Sequence[str]) -> list[str]:
+    """Other names that differ in an index alone, or by an index of a list, as in ``block[1]/kernel``."""
+    shape = re.sub(r"\d+", "#", path)
+    return [alias for alias in aliases if re.sub(r"\d+", "#", re.sub(r"\[\d+\]", "", alias)) == shape]
+
+
+def _is_off(planned: float, std: float, count: int, kurtosis: float) -> bool:
+    """Beyond the standard errors of a std of so many values, and what dtypes round."""
+    if planned == 0 or std == 0:
+        return (planned == 0) != (std == 0) and count > 1
+    spread = max(kurtosis - 1, 0.5) if math.isfinite(kurtosis) else 2.0
+    return count > 1 and abs(std / planned - 1) > STANDARD_ERRORS * math.sqrt(spread / (4 * count)) + ROUNDING
+
+
+def _first_op(subject: Subject, path: str) -> int | None:
+    uses = subject.trace.uses.get(path, ())
+    return uses[0][0].index if uses else None

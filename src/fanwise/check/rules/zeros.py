@@ -1,0 +1,124 @@
+"""The rule on weights that are all zero: a mistake, unless something else carries the signal past them."""
+
+from collections.abc import Iterator
+
+from fanwise.check.findings import and_more
+from fanwise.check.rules.rule import Page, rule
+from fanwise.check.rules.symptom import Symptom, of_maps
+from fanwise.check.subject import Map, Subject
+from fanwise.graph.kinds import LINEAR_HEAD, MAPS_AND_PRODUCTS, UP_TO_A_SUM
+from fanwise.graph.op import INPUT, Op, OpKind
+from fanwise.graph.trace import Trace
+from fanwise.plan.roles import ADDED_TABLES
+
+FLAT_AT_ZERO = ("relu", "relu6", "threshold")
+"""Nonlinearities whose slope at 0 counts as 0: a zero map before them never gets a gradient."""
+MAY_BE_ZERO = ("head", "branch_end", "relative", "token", "gate", "branch_gate")
+"""Roles that are often zero by design."""
+
+
+@rule(
+    "ZER001",
+    severity="error",
+    title="weights that are all zero",
+    page=Page(
+        says="Every value of a weight is 0, and no other signal passes it.",
+        why="A map of zeros passes nothing forward, and no gradient back to what feeds it: the layers before it cannot "
+        "learn.",
+        measured="Trained weights whose values are all 0. It is a mistake where neither a sum nor the model's output "
+        f"lets another signal pass, or where a nonlinearity of slope 0 at 0 ({', '.join(FLAT_AT_ZERO)}) follows. "
+        "Heads, ends of residual branches, adapters and last factors that start at zero are shown as the model's "
+        "design.",
+        example="nn.init.zeros_ on a weight that was meant to be a bias; to_empty() without an init after it.",
+        remedy="Draw the weights at unit second moment (fanwise fix).",
+    ),
+    source='Goodfellow et al., "Deep learning", 2016, section 8.4',
+    explains=("FWD001",),
+)
+def zero_maps(subject: Subject) -> Iterator[Symptom]:
+    """Trained maps of zeros: those that block the signal, or else those that are so by design."""
+    zero = [one for one in subject.maps if one.law.kind == "zeros" and one.case.parameter.trained]
+    wrong = [one for one in zero if not _zero_by_design(subject, one)]
+    if wrong:
+        kind, cause = _cause(subject)
+        message = f"{wrong[0].path} is all zeros{and_more(len(wrong) - 1, 'weight')}"
+        yield of_maps(wrong, message, cause=cause, kind=kind)
+    elif zero:
+        yield Symptom(
+            f"{zero[0].path} starts at zero, where a sum or the output lets the signal pass"
+            f"{and_more(len(zero) - 1, 'weight')}",
+            zero[0].path,
+            zero[0].op.index,
+            paths=tuple(one.path for one in zero),
+            design=True,
+            severity="info",
+        )
+
+
+def _zero_by_design(subject: Subject, one: Map) -> bool:
+    """A head, a table of biases, or the end of a branch whose sum carries another signal."""
+    if one.op.kind == OpKind.EMBEDDING:
+        added = one.case.role in ADDED_TABLES or one.case.parameter.shape[-1] == 1
+        return added or _meets_another(subject, one)
+    if one.case.part in ("query", "key"):
+        return not _all_zero(subject, "key" if one.case.part == "query" else "query")
+    if _never_learns(subject, one):
+        return False
+    linear = subject.trace.after(one.op, {OpKind.ACTIVATION, OpKind.NORM, OpKind.SOFTMAX}, LINEAR_HEAD) is None
+    return one.case.role in MAY_BE_ZERO or linear or _meets_another(subject, one)
+
+
+def _never_learns(subject: Subject, one: Map) -> bool:
+    """Whether a nonlinearity follows whose slope at 0 counts as 0."""
+    after = subject.trace.after(one.op, {OpKind.ACTIVATION, OpKind.ADD, OpKind.MUL}, UP_TO_A_SUM)
+    if after is None or after.kind != OpKind.ACTIVATION:
+        return False
+    return after.nonlinearity in FLAT_AT_ZERO
+
+
+def _meets_another(subject: Subject, one: Map) -> bool:
+    """Whether what it gives is used, before the next map, beside something of the inputs that goes another way."""
+    seen, queue = {one.op.index}, list(subject.trace.follows(one.op))
+    while queue:
+        op = queue.pop()
+        if op.index in seen or op.kind in MAPS_AND_PRODUCTS:
+            continue
+        if len(set(op.inputs)) > 1 and any(_passes_by(subject.trace, source, one.op) for source in op.inputs):
+            return True
+        seen.add(op.index)
+        queue.extend(subject.trace.follows(op))
+    return False
+
+
+def _all_zero(subject: Subject, part: str) -> bool:
+    """Whether every map that makes this part of an attention is zero too."""
+    others = [one for one in subject.maps if one.case.part == part]
+    return bool(others) and all(one.law.kind == "zeros" for one in others)
+
+
+def _passes_by(trace: Trace, source: int, avoided: Op) -> bool:
+    """Whether something of the model's inputs reaches an op without going through another.
+
+    Beside a table other tables do not count: positions alone do not make up for tokens.
+    """
+    seen, queue = {avoided.index}, [source]
+    while queue:
+        here = queue.pop()
+        if here == INPUT:
+            return True
+        op = trace.ops[here]
+        if here in seen or (op.kind == OpKind.EMBEDDING and avoided.kind == OpKind.EMBEDDING):
+            continue
+        if op.kind == OpKind.EMBEDDING:
+            return True
+        seen.add(here)
+        queue.extend(op.inputs)
+    return False
+
+
+def _cause(subject: Subject) -> tuple[str, str]:
+    """Memory that was never written holds zeros in parameters that no author sets to zero."""
+    scales = [path for path, case in subject.cases.items() if case.role == "norm_scale" and path in subject.values]
+    if scales and all(subject.values[path].constant and subject.values[path].mean == 0 for path in scales):
+        return "skipped_init", "every normalisation's factor is zero too: this memory was never initialised"
+    return "zeros", "zero weights give zero signal, and pass no gradient to what feeds them"

@@ -1,0 +1,1 @@
+"""A plan as a table, TOML and JSON: functions of its rows and headings."""

@@ -1,0 +1,91 @@
+"""`fix` in every framework: which parameters, in words, as a plan and as code; nothing else."""
+
+import math
+
+import numpy as np
+import pytest
+
+from .networks import CONV, MLP, Dense, Network, examples, labels, weights
+
+
+def batch_of(framework, network):
+    return framework.given(examples(network))["x"], framework.array(labels())
+
+
+def sick(framework, network=MLP):
+    """A model with a head that is 300 times too loud, and the report on it."""
+    model = framework.build(network, weights(network, head_weight=lambda w: 300 * w))
+    return model, framework.api.check(model, batch_of(framework, network), framework.loss)
+
+
+@pytest.mark.parametrize("network", [MLP, CONV], ids=lambda network: network.name)
+def test_the_weight_that_is_at_fault_is_drawn_anew(framework, network):
+    model, report = sick(framework, network)
+    found = framework.api.fix(model, report, batch_of(framework, network), loss=framework.loss)
+    path = framework.path("head.weight")
+    assert [row.path for row in found.rows] == [path]
+    assert found.rows[0].before == pytest.approx(np.std(300 * weights(network)["head.weight"].astype(float)), rel=1e-4)
+    assert found.rows[0].after == pytest.approx(found.plan[path].std)
+    assert [row.path for row in found.plan if row.law is not None] == [path]
+    mended = framework.api.apply(model, found.plan, key=0)
+    assert framework.api.check(mended, batch_of(framework, network), framework.loss).ok
+
+
+def test_the_new_law_follows_from_what_the_plan_says(framework):
+    model, report = sick(framework)
+    found = framework.api.fix(model, report, batch_of(framework, MLP), loss=framework.loss, recipe="he")
+    assert found.plan.recipe == "he"
+    assert found.rows[0].after == pytest.approx(math.sqrt(2 / 32), rel=1e-6)
+
+
+def test_nothing_is_changed_and_code_is_given(framework):
+    model, report = sick(framework)
+    before = framework.weights(model, MLP)["head.weight"].tobytes()
+    found = framework.api.fix(model, report, batch_of(framework, MLP), loss=framework.loss)
+    assert framework.weights(model, MLP)["head.weight"].tobytes() == before
+    compile(found.code, "fix", "exec")
+    assert framework.path("head.weight") in found.code
+    assert "1 parameter would be drawn anew" in str(found.table)
+
+
+def test_a_healthy_model_needs_nothing(framework):
+    model = framework.build(MLP, weights(MLP))
+    report = framework.api.check(model, batch_of(framework, MLP), framework.loss)
+    found = framework.api.fix(model, report, batch_of(framework, MLP), loss=framework.loss)
+    assert not found
+    assert (found.rows, found.code, len(found.plan)) == ((), "", 0)
+
+
+@pytest.mark.parametrize("form", ["inputs alone", "words"])
+def test_a_batch_without_a_target(framework, form):
+    model, report = sick(framework)
+    batch = {"inputs alone": batch_of(framework, MLP)[0], "words": "64,16"}[form]
+    assert [row.path for row in framework.api.fix(model, report, batch).rows] == [framework.path("head.weight")]
+
+
+def test_it_may_be_applied_at_once_where_models_change_in_place(framework):
+    model, report = sick(framework)
+    batch, loss = batch_of(framework, MLP), framework.loss
+    if framework.in_place:
+        framework.api.fix(model, report, batch, loss=loss, apply=True, key=0)
+    else:
+        model = framework.api.apply(model, framework.api.fix(model, report, batch, loss=loss).plan, key=0)
+    assert framework.api.check(model, batch, loss).ok
+
+
+def test_bad_arguments_are_refused(framework):
+    model, report = sick(framework)
+    batch = batch_of(framework, MLP)
+    with pytest.raises(TypeError, match="report = int: expected what check returns"):
+        framework.api.fix(model, 3, batch, loss=framework.loss)
+    with pytest.raises(ValueError, match="'nothing'"):
+        framework.api.fix(model, report, batch, loss=framework.loss, recipe="nothing")
+    with pytest.raises(TypeError, match="expected"):
+        framework.api.fix(3, report, batch, loss=framework.loss)
+
+
+def test_a_report_on_another_model_is_refused(framework):
+    other = Network("other", (Dense("c", 16, 32), Dense("last", 32, 10)), {"x": (16,)})
+    model = framework.build(other, weights(other))
+    with pytest.raises(ValueError, match="the report is on another model: no parameter"):
+        framework.api.fix(model, sick(framework)[1], batch_of(framework, MLP), loss=framework.loss)
