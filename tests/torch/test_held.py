@@ -50,7 +50,7 @@ def test_what_is_made_of_parameters():
     made = MODEL.w.detach() * MODEL.v.detach()[:, None]
     provenance.derive(made, [MODEL.w, MODEL.v[:, None]], "mul")
     held = provenance.find(made[0])
-    assert (held.paths, held.steps, held.sides) == (("w", "v"), ("mul",), ("", "scale"))
+    assert (held.paths, held.steps, held.sides) == (("w", "v"), ("mul",), (None, "scale"))
     assert held.axes[0] == (1, 2)
     assert [held.role(which, "weight") for which in (0, 1)] == ["weight", "scale"]
 

@@ -38,7 +38,7 @@ class ViewStep:
 
     Args:
         name: of the function.
-        args: its other positional arguments.
+        args: its positional arguments; the first is what is viewed.
         named: its named arguments.
         output: which of its outputs is meant.
         shape: of that output.
@@ -52,20 +52,29 @@ class ViewStep:
 
     def __call__(self, numbers: Array) -> Array | None:
         """The view of an array; None where it is not one that can be followed."""
-        views = self._applied(numbers)
+        views = applied(self.name, self.args, self.named, numbers)
         several = isinstance(views, list) and self.output < len(views)
         view = views[self.output] if several else views
         return view if isinstance(view, np.ndarray) and view.shape == self.shape else None
 
-    def _applied(self, numbers: Array) -> Any:
-        function = _FUNCTIONS.get(self.name)
-        if function is None or numbers.size > MOST:
-            return None
-        named = {name: _plain(value) for name, value in self.named.items() if name not in ("x", "dtype")}
-        try:
-            return function(numbers, *(_plain(value) for value in self.args), **named)
-        except (TypeError, ValueError, IndexError):  # a signature that differs from NumPy's
-            return None
+
+def applied(name: str, args: Sequence[Any], named: Mapping[str, Any], numbers: Array) -> Any:
+    """A view of the numbers of features: an array, a list of them, or None where it is not one that can be followed.
+
+    Args:
+        name: of the function.
+        args: its positional arguments; the first is what is viewed.
+        named: its named arguments.
+        numbers: of the features.
+    """
+    function = _FUNCTIONS.get(name)
+    if function is None or numbers.size > MOST:
+        return None
+    rest = {key: _plain(value) for key, value in named.items() if key not in ("x", "dtype")}
+    try:
+        return function(numbers, *(_plain(value) for value in args[1:]), **rest)
+    except (TypeError, ValueError, IndexError):  # a signature that differs from NumPy's
+        return None
 
 
 def runs_of_features(chain: ViewChain) -> Runs | None:

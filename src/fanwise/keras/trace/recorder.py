@@ -187,7 +187,7 @@ class Recorder:
         source, (place, tensor) = self._origins.source(first) or Source(INPUT), output
         if source.views is None:
             return source
-        chain = source.views.then(ViewStep(a.name, a.args[1:], a.named, place, shape_of(tensor)))
+        chain = source.views.then(ViewStep(a.name, a.args, a.named, place, shape_of(tensor)))
         source = replace(source, views=chain)
         call = selection_of(chain, runs_of_features(chain)) if a.name in SELECTIONS else None
         if call is None:
