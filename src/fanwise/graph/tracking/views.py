@@ -59,8 +59,10 @@ def runs_of(numbers: NDArray[Any], extent: int) -> Runs | None:
     """The features whose numbers stand in an array, of so many; None where it is empty."""
     if numbers.size == 0:
         return None
+    for axis in (axis for axis, stride in enumerate(numbers.strides) if stride == 0):
+        numbers = numbers[(slice(None),) * axis + (slice(1),)]  # repeated along the axis
     present = np.zeros(extent + 2, np.int8)
-    present[np.unique(numbers) + 1] = 1
+    present[numbers.ravel() + 1] = 1
     edges = np.flatnonzero(present[1:] != present[:-1]).tolist()
     return tuple((first, last - first) for first, last in zip(edges[::2], edges[1::2], strict=True))
 

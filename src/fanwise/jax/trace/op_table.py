@@ -1,11 +1,13 @@
 """What the primitives of JAX mean: which inputs are data, which are weights, and in which layout."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from fanwise.graph.details import Activation, Arithmetic, Convolution, Product
+from fanwise.graph.details import Activation, Convolution, Product
 from fanwise.graph.op import OpKind, UseRole
+from fanwise.graph.tracking.binary import Binary
 from fanwise.jax.trace.calls import Call, Part, Step
 from fanwise.jax.trace.traced_value import Value
 from fanwise.laws.layout import Layout
@@ -184,22 +186,19 @@ def _multiplication(step: Step, values: Sequence[Value]) -> Call | None:
 
 def _binary(role: UseRole, step: Step, values: Sequence[Value]) -> Call | None:
     """A sum, product or quotient of data with data, a parameter, a number, or constants."""
-    data = tuple(place for place in (0, 1) if values[place].is_data)
-    held = [place for place in (0, 1) if values[place].held is not None]
-    if held and data:
-        return Call(OpKind(role), data, tuple(Part(place, role) for place in held))
-    if held:
-        return None
-    kind = OpKind.ELEMENTWISE if step.name == "div" else OpKind.ADD if role == UseRole.SHIFT else OpKind.MUL
-    if len(data) == 2:
-        one_statistic = step.name == "sub" and _of_one_size(values)  # E x^2 - (E x)^2
-        detail = Arithmetic(minus=1) if step.name == "sub" and not one_statistic else None
-        return Call(OpKind.ELEMENTWISE if one_statistic else kind, data, (), -1, detail)
-    number = values[1 - data[0]].number if data else None
+    data = [place for place in (0, 1) if values[place].is_data]
+    parts = [Part(place, UseRole.OPERAND) for place in (0, 1) if values[place].held is not None]
+    binary = Binary(role == UseRole.SHIFT, step.name == "div")
+    if parts:
+        return binary.of_parameters(data, parts) if data else None
+    if step.name == "sub" and len(data) == 2:
+        one_statistic = _of_one_size(values)  # E x^2 - (E x)^2
+        return binary.of_number(data, None) if one_statistic else replace(binary, minus=1).of_data(data)
+    number = values[1 - data[0]].number if len(data) == 1 else None
     if number is None:
-        return Call(kind, data)
-    reflected = step.name == "div" and data[0] == 1
-    return Call(OpKind.ELEMENTWISE, data, (), -1, None if reflected else Arithmetic(number))
+        return binary.of_data(data)
+    is_reflected = step.name == "div" and data[0] == 1
+    return binary.of_number(data, None if is_reflected else number)
 
 
 def _of_one_size(values: Sequence[Value]) -> bool:

@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from fanwise.graph.details import Activation, Arithmetic, Attention, Convolution, Normalisation, Product
+from fanwise.graph.details import Activation, Attention, Convolution, Normalisation, Product
 from fanwise.graph.op import OpKind, UseRole
+from fanwise.graph.tracking.binary import Binary
 from fanwise.keras.trace.calls import Call, Part
 from fanwise.keras.trace.variables import shape_of, tensors_in
 from fanwise.laws.layout import Layout
@@ -147,17 +148,14 @@ def _activation(a: Arguments) -> Call:
 
 def _binary(a: Arguments) -> Call:
     """A sum, product or quotient of two values, any of which may be a number or a variable."""
-    sums = a.name in ("add", "subtract")
     data, held = a.data, a.held
+    binary = Binary(a.name in ("add", "subtract"), a.name in QUOTIENTS, 1 if a.name == "subtract" else None)
     if held and data:
-        kind, role = (OpKind.SHIFT, UseRole.SHIFT) if sums else (OpKind.SCALE, UseRole.SCALE)
-        return Call(kind, data, tuple(replace(part, role=role) for part in held))
-    numbers = [float(v) for v in (*a.args[:2], *a.named.values()) if _is_number(v)]
+        return binary.of_parameters(data, held)
     if len(data) == 2:
-        kind = OpKind.ADD if sums else OpKind.ELEMENTWISE if a.name in QUOTIENTS else OpKind.MUL
-        return Call(kind, data, (), -1, Arithmetic(minus=1) if a.name == "subtract" else None)
-    detail = Arithmetic(numbers[0]) if numbers else None
-    return Call(OpKind.ELEMENTWISE, data, tuple(replace(part, role=UseRole.OPERAND) for part in held), -1, detail)
+        return binary.of_data(data)
+    numbers = (float(value) for value in (*a.args[:2], *a.named.values()) if _is_number(value))
+    return binary.of_number(data, next(numbers, None), held)
 
 
 def _is_number(value: Any) -> bool:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from fanwise.graph.details import (
     Activation,
-    Arithmetic,
     Attention,
     AttentionBlock,
     Convolution,
@@ -21,6 +20,7 @@ from fanwise.graph.details import (
     Softmax,
 )
 from fanwise.graph.op import OpKind, UseRole
+from fanwise.graph.tracking.binary import Binary
 from fanwise.laws.layout import Fused, Layout
 from fanwise.torch.trace import function_names as names
 from fanwise.torch.trace import products
@@ -225,23 +225,25 @@ def _dropout(a: Arguments) -> Call:
 
 def _binary(a: Arguments) -> Call:
     """A sum, product or quotient of two values, any of which may be a number."""
-    values: list[Any] = [*a.args[:2], *a.named.values()]
-    if a.name in ("index_add", "scatter_add"):
-        values = [value for value in tensors_in([*a.args, dict(a.named)]) if value.is_floating_point()]
-    tensors = [value for value in values if isinstance(value, Tensor)]
-    held = [tensor for tensor in tensors if a.weights(tensor)]
+    operands = _operands(a)
+    tensors = [value for value in operands if isinstance(value, Tensor)]
+    parts = [Part(tensor, UseRole.OPERAND) for tensor in tensors if a.weights(tensor)]
     data = [tensor for tensor in tensors if not a.weights(tensor)]
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    sums = a.name in names.SUMS
-    if held and data:
-        kind, role = (OpKind.SHIFT, UseRole.SHIFT) if sums else (OpKind.SCALE, UseRole.SCALE)
-        return Call(kind, tuple(data), tuple(Part(tensor, role) for tensor in held))
+    minus = int(a.name != "rsub") if a.name in names.DIFFERENCES else None
+    binary = Binary(a.name in names.SUMS, a.name in names.DIVISIONS, minus)
+    if parts and data:
+        return binary.of_parameters(data, parts)
     if len(data) == 2:
-        kind = OpKind.ADD if sums else OpKind.ELEMENTWISE if a.name in names.DIVISIONS else OpKind.MUL
-        minus = int(a.name != "rsub") if a.name in names.DIFFERENCES else None
-        return Call(kind, tuple(data), (), -1, Arithmetic(_scalar(data[1]), minus))
-    detail = Arithmetic(numbers[0]) if numbers else None
-    return Call(OpKind.ELEMENTWISE, tuple(data), tuple(Part(tensor, UseRole.OPERAND) for tensor in held), -1, detail)
+        return binary.of_data(data, _scalar(data[1]))
+    numbers = (value for value in operands if isinstance(value, int | float) and not isinstance(value, bool))
+    return binary.of_number(data, next(numbers, None), parts)
+
+
+def _operands(a: Arguments) -> list[Any]:
+    """The two operands of a function, and what else it is given by name."""
+    if a.name in ("index_add", "scatter_add"):
+        return [value for value in tensors_in([*a.args, dict(a.named)]) if value.is_floating_point()]
+    return [*a.args[:2], *a.named.values()]
 
 
 def _scalar(tensor: Tensor) -> float | None:
