@@ -79,7 +79,7 @@ class Recorder:
         return not self._busy and get_ident() == self._thread
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """In words, where the run is."""
         last = self._tracker.ops[-1].name if self._tracker.ops else "none"
         return f"in layer {self._calls.caller[0] or '(the model itself)'!r}, last op {last}"

@@ -133,7 +133,7 @@ def forward(model: Any, inputs: Inputs, recorder: Recorder) -> Any:
         return model(*inputs.args, **dict(inputs.kwargs or {}))
     except Exception as error:
         raise ModelError(
-            f"the model could not be run on these inputs: {type(error).__name__} {recorder.place}: {error}"
+            f"the model could not be run on these inputs: {type(error).__name__} {recorder.location}: {error}"
         ) from error
 
 

@@ -74,7 +74,7 @@ class Recorder(TorchFunctionMode):
             self._sources[tensor] = Source(INPUT, None, number)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """In words, where the run is: the module and the last op."""
         module = self._modules.failed or self._modules.caller[0]
         return f"in module {module or '(the model itself)'!r}, last op {self._last or 'none'}"

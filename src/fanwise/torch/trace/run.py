@@ -105,7 +105,7 @@ def forward(
             return model(*inputs.args, **dict(inputs.kwargs or {}))
     except Exception as error:
         raise ModelError(
-            f"the model could not be run on these inputs: {type(error).__name__} {recorder.place}: {error}"
+            f"the model could not be run on these inputs: {type(error).__name__} {recorder.location}: {error}"
         ) from error
 
 
