@@ -92,7 +92,7 @@ def test_no_layer_is_lost_between_those_shown_and_those_folded(large):
 
 
 def test_a_fold_says_what_the_folded_layers_show(large):
-    values = [layer.output size for layer in large.layers[2:57]]
+    values = [layer.rms for layer in large.layers[2:57]]
     line = next(line for line in text(large, 100).splitlines() if "layers more" in line)
     low, high = map(float, re.search(r"output size (\S+) to ([^,]+)", line).groups())
     assert (low, high) == pytest.approx((min(values), max(values)), rel=0.005)
