@@ -6,13 +6,13 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 nn = torch.nn
 
 from fanwise.laws.layout import Fused, Layout  # noqa: E402
-from fanwise.torch.trace.provenance import Held, Holdings, parameters  # noqa: E402
+from fanwise.torch.trace.provenance import ParameterProvenance, Provenance, parameters  # noqa: E402
 from fanwise.torch.trace.stored_layout import layout_in_storage  # noqa: E402
 
 from .traced import Wrapped, normal  # noqa: E402
 
 MODEL = Wrapped(None, w=normal(4, 6, 10), v=normal(6))
-HOLDINGS = Holdings(MODEL)
+HOLDINGS = ParameterProvenance(MODEL)
 
 AXES = [
     (lambda w: w, (0, 1, 2)),
@@ -46,11 +46,11 @@ def test_other_memory_is_not_held():
 
 
 def test_what_is_made_of_parameters():
-    holdings = Holdings(MODEL)
+    provenance = ParameterProvenance(MODEL)
     made = MODEL.w.detach() * MODEL.v.detach()[:, None]
-    holdings.derive(made, [MODEL.w, MODEL.v[:, None]], "mul")
-    held = holdings.find(made[0])
-    assert (held.paths, held.steps, held.sides) == (("w", "v"), ("mul",), ("", "scale"))
+    provenance.derive(made, [MODEL.w, MODEL.v[:, None]], "mul")
+    held = provenance.find(made[0])
+    assert (held.paths, held.steps, held.sides) == (("w", "v"), ("mul",), (None, "scale"))
     assert held.axes[0] == (1, 2)
     assert [held.role(which, "weight") for which in (0, 1)] == ["weight", "scale"]
 
@@ -73,7 +73,7 @@ def test_empty_parameters_are_apart():
 
 
 def told(layout, axes, shape, view):
-    return layout_in_storage(layout, Held(("w",), (axes,)), 0, (shape, torch.empty(view, device="meta")))
+    return layout_in_storage(layout, Provenance(("w",), (axes,)), 0, (shape, torch.empty(view, device="meta")))
 
 
 def test_layouts_in_storage():

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations  # noqa: E402
 
 from fanwise.torch import ModelError, calibrate, materialize, plan  # noqa: E402
 from fanwise.torch.weights import paging as lending  # noqa: E402
-from fanwise.torch.weights.paging import Lender  # noqa: E402
+from fanwise.torch.weights.paging import ParameterPager  # noqa: E402
 
 from .traced import Wrapped, normal  # noqa: E402
 
@@ -121,19 +121,19 @@ def test_factors_are_those_of_the_model_with_memory(name, most, monkeypatch):
 
 def test_no_more_is_held_at_a_time_than_there_is_room_for(monkeypatch):
     monkeypatch.setattr(lending, "MOST_BYTES", 300_000)  # four layers and a half, each of a weight and a bias
-    lenders = []
+    pagers = []
 
-    class Counted(Lender):
+    class Counted(ParameterPager):
         def __init__(self, *arguments):
             super().__init__(*arguments)
-            lenders.append(self)
+            pagers.append(self)
 
-    monkeypatch.setattr("fanwise.torch.api.calibrate.Lender", Counted)
+    monkeypatch.setattr("fanwise.torch.api.calibrate.ParameterPager", Counted)
     real = chain(128, depth=12)  # 66,048 bytes a layer
     made, x = plan(real, normal(64, 128)), normal(64, 128)
     assert len(calibrate(without_memory(real), x, plan=made, key=0).factors) == 12
-    assert 4 * 66_048 <= lenders[0].largest <= 300_000
-    assert sum(tensor.nbytes for tensor in real.parameters()) > 2 * lenders[0].largest
+    assert 4 * 66_048 <= pagers[0].largest <= 300_000
+    assert sum(tensor.nbytes for tensor in real.parameters()) > 2 * pagers[0].largest
 
 
 def test_a_transformer_of_transformers():

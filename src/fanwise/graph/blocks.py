@@ -8,7 +8,7 @@ from fanwise.graph.op import Op, Parameter, Use
 from fanwise.laws.layout import Fused, Layout
 
 
-class Cuts:
+class WeightParts:
     """The parts in which parameters are used, each alone: where they are seen together, they tell the maps apart.
 
     Args:
@@ -24,21 +24,21 @@ class Cuts:
         for axis, first, count in parts:
             self._edges.setdefault((path, axis), set()).update((first, first + count))
 
-    def told(self, op: Op) -> Op:
-        """The op with the cuts in the layouts of its uses."""
+    def with_parts(self, op: Op) -> Op:
+        """The op with the parts in the layouts of its uses."""
         if not any(use.path == path for use in op.uses for path, _ in self._edges):
             return op
-        return replace(op, uses=tuple(self._cut(use) for use in op.uses))
+        return replace(op, uses=tuple(self._divided(use) for use in op.uses))
 
-    def _cut(self, use: Use) -> Use:
+    def _divided(self, use: Use) -> Use:
         for (path, axis), edges in self._edges.items():
-            if path == use.path and use.layout is not None and _can_be_cut(use.layout, axis):
+            if path == use.path and use.layout is not None and _is_divisible(use.layout, axis):
                 whole = self._parameters[path].shape[axis]
-                places = sorted({0, whole, *(edge for edge in edges if edge < whole)})
-                sizes = tuple(end - start for start, end in pairwise(places))
+                bounds = sorted({0, whole, *(edge for edge in edges if edge < whole)})
+                sizes = tuple(end - start for start, end in pairwise(bounds))
                 return replace(use, layout=replace(use.layout, fused=Fused(axis, sizes)))
         return use
 
 
-def _can_be_cut(layout: Layout, axis: int) -> bool:
+def _is_divisible(layout: Layout, axis: int) -> bool:
     return layout.groups == 1 and layout.fused is None and layout.axes[axis] in ("in", "out")

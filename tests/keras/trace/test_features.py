@@ -5,7 +5,8 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="keras is not installed: pip install 'fanwise[keras]'")
 
-from fanwise.keras.trace.features import MOST, applied, runs_of  # noqa: E402
+from fanwise.graph.tracking.views import runs_of  # noqa: E402
+from fanwise.keras.trace.features import MOST, applied  # noqa: E402
 
 LABELS = np.broadcast_to(np.arange(12), (5, 12))
 """Twelve features of five examples."""
@@ -62,12 +63,12 @@ RUNS = [
 
 @pytest.mark.parametrize(("labels", "runs"), RUNS)
 def test_runs_of_features(labels, runs):
-    assert runs_of(np.array(labels, np.int32)) == runs
+    assert runs_of(np.array(labels, np.int32), 12) == runs
 
 
 def test_thirds_of_a_fused_projection():
     """(batch, 12) as (batch, 3, 4): each third holds four features in a row."""
     parts = applied("unstack", (None, None, 1), {}, LABELS.reshape(5, 3, 4))
-    assert [runs_of(part) for part in parts] == [((0, 4),), ((4, 4),), ((8, 4),)]
+    assert [runs_of(part, 12) for part in parts] == [((0, 4),), ((4, 4),), ((8, 4),)]
     turned = applied("unstack", (None, None, 2), {}, LABELS.reshape(5, 4, 3))
-    assert runs_of(turned[0]) == ((0, 1), (3, 1), (6, 1), (9, 1))
+    assert runs_of(turned[0], 12) == ((0, 1), (3, 1), (6, 1), (9, 1))

@@ -21,7 +21,7 @@ from fanwise.jax.measure.losses import named_loss, split
 from fanwise.jax.measure.observe import observe
 from fanwise.jax.stream.keys import JaxKey
 from fanwise.jax.trace.abstract_run import Slice, Structure, form_of, structure_of, structure_seen
-from fanwise.jax.trace.executed_op import Carried
+from fanwise.jax.trace.executed_op import ExecutedOp
 from fanwise.jax.trace.inputs import as_inputs, inputs_text
 from fanwise.jax.trace.models import as_model
 from fanwise.jax.trace.recorder import Recorder
@@ -213,10 +213,10 @@ class _Run:
 
     def __init__(self, structure: Structure, calibrator: Calibrator, leaves: dict[str, Any]) -> None:
         self._structure, self._calibrator, self._leaves = structure, calibrator, leaves
-        self._maps: dict[int, Carried] = {}
+        self._maps: dict[int, ExecutedOp] = {}
         self._awaited = frozenset(structure.maps.values())
 
-    def see(self, carried: Carried) -> Any:
+    def see(self, carried: ExecutedOp) -> Any:
         """The output that goes on."""
         number, structure = carried.op.index, self._structure
         if number >= len(structure.forms) or structure.forms[number] != form_of(carried.op):
@@ -233,7 +233,7 @@ class _Run:
         self._calibrator.remember(op, lambda: moments(np.asarray(output) / share))
         return output
 
-    def _answered(self, task: Task, carried: Carried) -> Any:
+    def _answered(self, task: Task, carried: ExecutedOp) -> Any:
         output, axis = np.asarray(carried.output), task.op.axis
         bias = _leaf(self._leaves, self._structure.slices, task.bias) if task.bias else None
         answer = self._calibrator.answer(task, Measured(output, axis))
@@ -243,7 +243,7 @@ class _Run:
             return self._again(task, carried)
         return jnp.asarray(adjusted(output, answer, bias, axis))
 
-    def _again(self, task: Task, carried: Carried) -> Any:
+    def _again(self, task: Task, carried: ExecutedOp) -> Any:
         """The output of the op from its parameters as they will be: their rounding is then known to what follows."""
         slices, lies = self._structure.slices, spread(self._calibrator.trace, task)
         changes = {path: self._calibrator.changes[path] for path in task.paths}
@@ -254,7 +254,7 @@ class _Run:
         made = self._maps[self._structure.maps[carried.op.index]].again(drawn, {})
         place = next(place for place, value in enumerate(carried.values) if value.is_data)
         read = carried.values[place]
-        for step in read.chain.steps if read.chain is not None else ():
+        for step in read.views.steps if read.views is not None else ():
             made = step(made)
         return carried.again(drawn, {place: made.astype(read.dtype)})
 

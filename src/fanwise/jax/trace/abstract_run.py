@@ -79,7 +79,7 @@ def structure_of(program: Program) -> Structure | None:
     values = program.values()[: len(program.model.leaves)]
     inputs = replace(program, given=given).values()[len(values) :]
     recorder, structure = _traced(program, [*values, *inputs])
-    return None if recorder.guessed else structure
+    return None if recorder.loop.guessed else structure
 
 
 def structure_seen(program: Program) -> Structure:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -75,19 +74,14 @@ def _is_bias(trace: Trace, op: Op, shift: Op) -> bool:
 
 def _axis_after(value: Value, root: int) -> int | None:
     """On which axis of a value the features of an op lie, through the views between; None where they lie on none."""
-    chain = value.chain
-    if chain is None or chain.root != root or value.size > LARGEST:
+    views = value.views
+    if views is None or views.root != root or value.size > LARGEST:
         return None
-    if not chain.steps:
-        return chain.axis % len(chain.shape)
-    places = [1] * len(chain.shape)
-    places[chain.axis] = chain.extent
-    shadow: Any = np.broadcast_to(np.arange(chain.extent, dtype=np.int32).reshape(places), chain.shape)
-    for step in chain.steps:
-        shadow = step(shadow)
-    found = np.asarray(shadow)
-    along = [axis for axis in range(found.ndim) if bool((found != found.take([0], axis)).any())]
-    return along[0] if len(along) == 1 and found.shape == value.shape else None
+    if not views.steps:
+        return views.axis % len(views.shape)
+    numbers = np.asarray(views.replayed(views.numbers()))
+    along = [axis for axis in range(numbers.ndim) if bool((numbers != numbers.take([0], axis)).any())]
+    return along[0] if len(along) == 1 and numbers.shape == value.shape else None
 
 
 def _with_bias(trace: Trace, shift: Op, source: int, axis: int) -> Op:

@@ -1,4 +1,4 @@
-"""One operation of a program, and what in it is data and what acts as a parameter."""
+"""One operation of a program as a function of arrays, and what it is as a call."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,12 +8,17 @@ import jax
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from fanwise.graph.details import Detail
-from fanwise.graph.op import OpKind, UseRole
-from fanwise.laws.layout import Layout
+from fanwise.graph.tracking import call as tracking
 from fanwise.stream.box import Shape
 
 Form: TypeAlias = tuple[Shape, np.dtype[Any]]
+"""Shape and dtype of an array."""
+
+Call: TypeAlias = tracking.Call[int]
+"""What an operation is; its inputs are named by their places."""
+
+Part: TypeAlias = tracking.Part[int]
+"""An input that acts as a parameter, by its place."""
 
 
 @dataclass(frozen=True)
@@ -67,33 +72,3 @@ def literal(atom: Any) -> np.ndarray[Any, Any]:
 def plain_step(name: str, function: Callable[..., Any], like: jax.ShapeDtypeStruct | Any) -> Step:
     """A step with one output of the shape and dtype of another array."""
     return Step(name, lambda *arrays: [function(*arrays)], ((tuple(like.shape), like.dtype),))
-
-
-@dataclass(frozen=True)
-class Part:
-    """An input that acts as a parameter: its place, its role, and the layout of its own axes where it has one."""
-
-    place: int
-    role: UseRole
-    layout: Layout | None = None
-
-
-@dataclass(frozen=True)
-class Call:
-    """What an operation is.
-
-    Args:
-        kind: as in `Op`.
-        data: places of the inputs that are read as data, in order.
-        parts: inputs that act as parameters.
-        axis: of the output, that of the features.
-        detail: as in `Op`.
-        name: as in `Op`; the primitive's own by default.
-    """
-
-    kind: OpKind
-    data: tuple[int, ...]
-    parts: tuple[Part, ...] = ()
-    axis: int = -1
-    detail: Detail | None = None
-    name: str = ""

@@ -5,82 +5,143 @@ i-th matrix. A scan whose parameters are the same at every step is a loop over t
 first steps do stands for the rest.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_jaxpr
-from jax.extend.core import ClosedJaxpr, JaxprEqn
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from fanwise.graph.op import INPUT, OpKind
-from fanwise.jax.trace.calls import Call, Step, forms_of
+from fanwise.jax.trace.calls import Call, Form, Step, forms_of
 from fanwise.jax.trace.provenance import taken
-from fanwise.jax.trace.traced_value import Value, followed, of_form
-
-if TYPE_CHECKING:
-    from fanwise.jax.trace.recorder import Recorder
+from fanwise.jax.trace.recorder import Recorder
+from fanwise.jax.trace.traced_value import Value, of_form
 
 LOOPS = ("scan", "while", "cond")
 RECORDED = 2
 """Steps of a loop over time that are traced: in the second one, the state is data."""
 
 
-def entered(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
+class Interpreter(Protocol):
+    """What carries out the programs inside a loop or a branch."""
+
+    recorder: Recorder
+
+    def closed(self, program: ClosedJaxpr | Jaxpr, values: Sequence[Value]) -> list[Value]:
+        """Interprets a program."""
+        ...
+
+    def settled(self, value: Value) -> Value:
+        """A value that is no product that was postponed."""
+        ...
+
+
+def entered(interpreter: Interpreter, equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
     """Interprets a loop or a branch."""
     handler = {"scan": _scan, "while": _while, "cond": _branch}[equation.primitive.name]
-    before = recorder.call, recorder.over_time, recorder.repeating
-    recorder.loops += 1
+    with _inside(interpreter.recorder):
+        return handler(interpreter, equation, values)
+
+
+@contextmanager
+def _inside(recorder: Recorder) -> Iterator[None]:
+    """One loop deeper for as long as the context lasts; what was guessed stays known."""
+    loop = recorder.loop
+    recorder.loop = replace(loop, depth=loop.depth + 1)
     try:
-        return handler(recorder, equation, values)
+        yield
     finally:
-        recorder.call, recorder.over_time, recorder.repeating = before
-        recorder.loops -= 1
+        recorder.loop = replace(loop, guessed=recorder.loop.guessed)
 
 
-def _count(recorder: "Recorder", number: int) -> None:
+def _count(recorder: Recorder, number: int) -> None:
     """Ops of the outermost loop are told apart by its steps."""
-    if recorder.loops == 1:
-        recorder.call = number
+    if recorder.loop.depth == 1:
+        recorder.loop.call = number
 
 
-def _scan(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
-    params = equation.params
-    body, length, consts = params["jaxpr"], int(params["length"]), int(params["num_consts"])
-    carries = int(params["num_carry"])
-    fixed, carry, rows = values[:consts], list(values[consts : consts + carries]), values[consts + carries :]
-    order = range(length - 1, -1, -1) if params["reverse"] else range(length)
-    over_time = _is_over_time(fixed, rows)
-    recorder.over_time = recorder.over_time or over_time
-    recorder.repeating = recorder.repeating or over_time
-    traced = RECORDED if over_time else length
-    kept: list[list[Value]] = []
-    for number, index in enumerate(order):
+# Scans
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A scan, and what it is given.
+
+    Args:
+        body: the program of one step: of the fixed inputs, the carry, and one row of each of the others.
+        order: indices of the rows, in the order in which they are taken.
+        fixed: inputs that every step reads whole.
+        carry: the state before the first step.
+        rows: inputs of which each step reads one index.
+        forms: of the outputs of all steps together, the carry first.
+    """
+
+    body: ClosedJaxpr
+    order: Sequence[int]
+    fixed: Sequence[Value]
+    carry: Sequence[Value]
+    rows: Sequence[Value]
+    forms: Sequence[Form]
+
+    @classmethod
+    def of(cls, equation: JaxprEqn, values: Sequence[Value]) -> "_Scan":
+        """The scan that an equation is."""
+        params: Mapping[str, Any] = equation.params
+        length, consts = int(params["length"]), int(params["num_consts"])
+        first_row = consts + int(params["num_carry"])
+        order = range(length - 1, -1, -1) if params["reverse"] else range(length)
+        parts = values[:consts], values[consts:first_row], values[first_row:]
+        return cls(params["jaxpr"], order, *parts, forms_of(equation.outvars))
+
+    @property
+    def is_over_time(self) -> bool:
+        """Whether it applies the same parameters to one row of data after the other."""
+        return (
+            any(value.held for value in self.fixed)
+            and not any(value.held for value in self.rows)
+            and any(value.is_data for value in self.rows)
+        )
+
+
+def _scan(interpreter: Interpreter, equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
+    scan, recorder = _Scan.of(equation, values), interpreter.recorder
+    recorder.loop.over_time |= scan.is_over_time
+    recorder.loop.repeating |= scan.is_over_time
+    carry, outputs = list(scan.carry), list[Value]()
+    rows: dict[int, list[Value]] = {}
+    for number, index in enumerate(scan.order):
         _count(recorder, number)
-        given = [_row(value, index) for value in rows]
-        state = [replace(value, state=True) for value in carry] if over_time else carry
-        if number < traced:
-            made = recorder.closed(body, [*fixed, *state, *given])
-            made = [recorder.settled(value) for value in made]
-        else:
-            made = _on_numbers(recorder, body, [*fixed, *state, *given], made)
-        carry = [replace(value, state=False) for value in made[:carries]]
-        kept.append(made[carries:])
-    if params["reverse"]:
-        kept.reverse()
-    outs = forms_of(equation.outvars)
-    stacked = [_stacked(recorder, [row[i] for row in kept], form) for i, form in enumerate(outs[carries:])]
-    return [*(carry or [Value(*form) for form in outs[:carries]]), *stacked]
+        outputs = _scan_step(interpreter, scan, (number, index, carry), outputs)
+        carry = [replace(value, state=False) for value in outputs[: len(carry)]]
+        rows[index] = outputs[len(carry) :]
+    ordered = [rows[index] for index in sorted(rows)]
+    forms = scan.forms[len(scan.carry) :]
+    stacked = [_stacked(recorder, [row[i] for row in ordered], form) for i, form in enumerate(forms)]
+    return [*(carry or [Value(*form) for form in scan.forms[: len(scan.carry)]]), *stacked]
 
 
-def _is_over_time(fixed: Sequence[Value], rows: Sequence[Value]) -> bool:
-    """Whether a scan applies the same parameters to one row of data after the other."""
-    return (
-        any(value.held for value in fixed)
-        and not any(value.held for value in rows)
-        and any(value.is_data for value in rows)
-    )
+def _scan_step(
+    interpreter: Interpreter, scan: _Scan, at: tuple[int, int, Sequence[Value]], before: Sequence[Value]
+) -> list[Value]:
+    """The outputs of one step.
+
+    Args:
+        interpreter: carries it out.
+        scan: whose step.
+        at: the number of the step, the index of its rows, and the carry.
+        before: the outputs of the step before.
+    """
+    number, index, carry = at
+    over_time = scan.is_over_time
+    state = [replace(value, state=True) for value in carry] if over_time else carry
+    inputs = [*scan.fixed, *state, *(_row(value, index) for value in scan.rows)]
+    if over_time and number >= RECORDED:
+        return _on_numbers(interpreter.recorder, scan.body, inputs, before)
+    return [interpreter.settled(value) for value in interpreter.closed(scan.body, inputs)]
 
 
 def _row(value: Value, index: int) -> Value:
@@ -92,24 +153,22 @@ def _row(value: Value, index: int) -> Value:
         value,
         shape=value.shape[1:],
         data=None if value.data is None else value.data[index],
-        chain=followed(value, lambda shadow: shadow[index], value.shape[1:]),
+        views=value.viewed(lambda numbers: numbers[index]),
         samples={},
         sides=(),
     )
 
 
-def _on_numbers(
-    recorder: "Recorder", body: ClosedJaxpr, values: Sequence[Value], before: Sequence[Value]
-) -> list[Value]:
+def _on_numbers(recorder: Recorder, body: ClosedJaxpr, values: Sequence[Value], before: Sequence[Value]) -> list[Value]:
     """A step of which only the numbers are wanted: what they come from is as in the step before."""
     arrays = [recorder.numbers(value) for value in values]
     if any(array is None for array in arrays):
         return list(before)
-    made = eval_jaxpr(body.jaxpr, body.consts, *arrays)
-    return [replace(value, data=data, held=None) for value, data in zip(before, made, strict=True)]
+    outputs = eval_jaxpr(body.jaxpr, body.consts, *arrays)
+    return [replace(value, data=data, held=None) for value, data in zip(before, outputs, strict=True)]
 
 
-def _stacked(recorder: "Recorder", rows: Sequence[Value], form: tuple[tuple[int, ...], Any]) -> Value:
+def _stacked(recorder: Recorder, rows: Sequence[Value], form: Form) -> Value:
     """The outputs of all steps, one after the other."""
     if not rows:
         return Value(*form)
@@ -119,45 +178,50 @@ def _stacked(recorder: "Recorder", rows: Sequence[Value], form: tuple[tuple[int,
     if not sources or not sources[0].is_float:
         first = sources[0] if sources else rows[0]
         return of_form(form, data=data, op=first.op if first.op == INPUT else None, given=first.given)
-    distinct = [value for place, value in enumerate(sources) if value.op not in {one.op for one in sources[:place]}]
-    step = Step("concatenate", lambda *_: [data], (form,))
-    call = Call(OpKind.CONCAT, tuple(range(len(distinct))))
-    return recorder.operation(step, distinct, call)[0]
+    distinct: dict[int | None, Value] = {}
+    for value in sources:
+        distinct.setdefault(value.op, value)
+    step, call = Step("concatenate", lambda *_: [data], (form,)), Call(OpKind.CONCAT, tuple(range(len(distinct))))
+    return recorder.operation(step, list(distinct.values()), call)[0]
 
 
-def _while(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
-    params = equation.params
+# Other loops, and branches
+
+
+def _while(interpreter: Interpreter, equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
+    params, recorder = equation.params, interpreter.recorder
     tests, steps = int(params["cond_nconsts"]), int(params["body_nconsts"])
     of_test, of_body = values[:tests], values[tests : tests + steps]
     state = list(values[tests + steps :])
-    recorder.repeating = True
+    recorder.loop.repeating = True
     number = 0
     while _goes_on(recorder, params["cond_jaxpr"], [*of_test, *state], number):
         if number < RECORDED:
             _count(recorder, number)
-            state = [recorder.settled(value) for value in recorder.closed(params["body_jaxpr"], [*of_body, *state])]
+            outputs = interpreter.closed(params["body_jaxpr"], [*of_body, *state])
+            state = [interpreter.settled(value) for value in outputs]
         else:
             state = _on_numbers(recorder, params["body_jaxpr"], [*of_body, *state], state)
         number += 1
     return state
 
 
-def _goes_on(recorder: "Recorder", test: ClosedJaxpr, values: Sequence[Value], number: int) -> bool:
+def _goes_on(recorder: Recorder, test: ClosedJaxpr, values: Sequence[Value], number: int) -> bool:
     """Whether a while loop takes one step more; without numbers it takes one."""
     arrays = [recorder.numbers(value) for value in values]
     if any(array is None for array in arrays):
-        recorder.guessed = True
+        recorder.loop.guessed = True
         if number == 0:
             recorder.unseen.append("while: traced once, without numbers it is not known how often it runs")
         return number == 0
     return bool(eval_jaxpr(test.jaxpr, test.consts, *arrays)[0])
 
 
-def _branch(recorder: "Recorder", equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
-    branches = equation.params["branches"]
+def _branch(interpreter: Interpreter, equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
+    recorder, branches = interpreter.recorder, equation.params["branches"]
     index = recorder.numbers(values[0])
-    recorder.guessed = recorder.guessed or index is None
-    taken_one = 0 if index is None else int(np.clip(int(index), 0, len(branches) - 1))
+    recorder.loop.guessed |= index is None
+    number = 0 if index is None else int(np.clip(int(index), 0, len(branches) - 1))
     why = "the one that is taken" if index is not None else "without numbers it is not known which is taken"
-    recorder.unseen.append(f"cond: branch {taken_one} of {len(branches)} was traced, {why}")
-    return recorder.closed(branches[taken_one], values[1:])
+    recorder.unseen.append(f"cond: branch {number} of {len(branches)} was traced, {why}")
+    return interpreter.closed(branches[number], values[1:])

@@ -10,7 +10,7 @@ from fanwise.jax.trace.traced_value import Drawn, Value
 
 
 @dataclass(frozen=True)
-class Carried:
+class ExecutedOp:
     """An operation as it was carried out.
 
     Args:

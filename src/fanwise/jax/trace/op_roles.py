@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from fanwise.graph.kinds import REPLAYABLE, SOFTMAX_STATISTIC
+from fanwise.graph.details import Product
+from fanwise.graph.kinds import AFTER_SOFTMAX, REPLAYABLE, SOFTMAX_STATISTIC
 from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 from fanwise.jax.trace import activations as shapes
 from fanwise.jax.trace.calls import Call, Step
@@ -26,6 +27,44 @@ def with_roles(call: Call, values: Sequence[Value]) -> Call:
         return call
     parts = tuple(replace(part, role=UseRole.RECURRENT) if part.role == UseRole.WEIGHT else part for part in call.parts)
     return replace(call, parts=parts)
+
+
+def in_order(ops: Sequence[Op], call: Call, values: Sequence[Value]) -> Call:
+    """A product with the weights of a softmax on its left, whichever side the program has them on."""
+    if (
+        not isinstance(call.detail, Product)
+        or len(call.data) != 2
+        or not _comes_from_softmax(ops, values[call.data[1]])
+    ):
+        return call
+    if _comes_from_softmax(ops, values[call.data[0]]):
+        return call
+    turned = {"l": "r", "r": "l"}
+    sides = tuple(turned.get(side, side) for side in call.detail.sides)
+    return replace(call, data=call.data[::-1], detail=replace(call.detail, sides=sides))
+
+
+def _comes_from_softmax(ops: Sequence[Op], value: Value) -> bool:
+    index = -1 if value.op is None else value.op
+    while index >= 0 and ops[index].kind in AFTER_SOFTMAX and ops[index].inputs:
+        index = ops[index].inputs[0]
+    return index >= 0 and ops[index].kind == OpKind.SOFTMAX
+
+
+def with_keys_on_the_right(ops: Sequence[Op], step: Step, values: Sequence[Value]) -> Op | None:
+    """The product that the scores of a softmax are, its operands turned where the softmax is over the left one's axes.
+
+    A softmax over scores is over the keys: they are the right operand. None where nothing is to be turned.
+    """
+    if step.name != "reduce_max" or not values[0].sides or values[0].op is None:
+        return None
+    index = values[0].op
+    while index >= 0 and ops[index].kind != OpKind.MATMUL and ops[index].inputs:
+        index = ops[index].inputs[0]
+    over = {values[0].sides[axis] for axis in step.params["axes"]}
+    if over != {"l"} or index < 0 or ops[index].kind != OpKind.MATMUL:
+        return None
+    return replace(ops[index], inputs=ops[index].inputs[::-1], reads=ops[index].reads[::-1])
 
 
 def within_a_cell(call: Call) -> Call:

@@ -8,7 +8,7 @@ from fanwise.graph.op import UseRole
 from fanwise.jax.trace.axes import Axes
 from fanwise.jax.trace.calls import Step
 from fanwise.jax.trace.op_table import SELECTIONS, VIEWS
-from fanwise.jax.trace.traced_value import Drawn, Held, Shown, Value
+from fanwise.jax.trace.traced_value import Drawn, Provenance, ShownParameter, Value
 from fanwise.stream.box import Shape
 
 SUMS = frozenset({"add", "sub", "add_any"})
@@ -32,7 +32,7 @@ def parameter_value(path: str, data: Any, like: Any) -> Value:
     def make(drawn: Drawn) -> Any:
         return drawn.get(path, data)
 
-    return Value(shape, like.dtype, held=Held((Shown(path, Axes.of(shape)),), (), make))
+    return Value(shape, like.dtype, held=Provenance((ShownParameter(path, Axes.of(shape)),), (), make))
 
 
 def derived(step: Step, values: Sequence[Value], place: int) -> Value:
@@ -54,15 +54,15 @@ def derived(step: Step, values: Sequence[Value], place: int) -> Value:
     is_view = step.name in VIEWS or step.name in SELECTIONS or (step.name == "concatenate" and len(sources) == 1)
     if is_view and values[0].held is not None:
         shown = tuple(_viewed(one, step, values, (shape, place)) for one in first.shown)
-        return Value(shape, dtype, held=Held(shown, first.steps, make))
+        return Value(shape, dtype, held=Provenance(shown, first.steps, make))
     earlier = dict.fromkeys(name for _, held in sources for name in held.steps)
     steps = (*earlier, STEPS.get(step.name, step.name))
-    return Value(shape, dtype, held=Held(_merged(step, sources, shape), steps, make))
+    return Value(shape, dtype, held=Provenance(_merged(step, sources, shape), steps, make))
 
 
-def _merged(step: Step, sources: Sequence[tuple[Value, Held]], shape: Shape) -> tuple[Shown, ...]:
+def _merged(step: Step, sources: Sequence[tuple[Value, Provenance]], shape: Shape) -> tuple[ShownParameter, ...]:
     """The parameters behind several arrays; those that only scale or shift others come last."""
-    found: dict[str, Shown] = {}
+    found: dict[str, ShownParameter] = {}
     for value, held in sources:
         side = _side(value.shape, shape, step.name)
         for one in held.shown:
@@ -79,7 +79,7 @@ def _side(shape: Shape, whole: Shape, step: str) -> UseRole | None:
     return UseRole.OPERAND if step in SUMS else UseRole.SCALE
 
 
-def _viewed(one: Shown, step: Step, values: Sequence[Value], target: tuple[Shape, int]) -> Shown:
+def _viewed(one: ShownParameter, step: Step, values: Sequence[Value], target: tuple[Shape, int]) -> ShownParameter:
     """A parameter seen through one view more."""
     if one.axes is None:
         return one
@@ -87,38 +87,38 @@ def _viewed(one: Shown, step: Step, values: Sequence[Value], target: tuple[Shape
     return one if read is None else read(one, one.axes, step, (values, *target))
 
 
-Reader = Callable[[Shown, Axes, Step, tuple[Sequence[Value], Shape, int]], Shown]
+Reader = Callable[[ShownParameter, Axes, Step, tuple[Sequence[Value], Shape, int]], ShownParameter]
 
 
-def _transposed(one: Shown, axes: Axes, step: Step, _: Any) -> Shown:
+def _transposed(one: ShownParameter, axes: Axes, step: Step, _: Any) -> ShownParameter:
     return replace(one, axes=axes.permuted(step.params["permutation"]))
 
 
-def _squeezed(one: Shown, axes: Axes, step: Step, _: Any) -> Shown:
+def _squeezed(one: ShownParameter, axes: Axes, step: Step, _: Any) -> ShownParameter:
     rank = len(axes.array)
     return replace(one, axes=axes.without(axis % rank for axis in step.params["dimensions"]))
 
 
-def _reshaped(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+def _reshaped(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
     return replace(one, axes=axes.reshaped(target[1]))
 
 
-def _broadcast(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+def _broadcast(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
     return replace(one, axes=axes.broadcast(target[1], step.params["broadcast_dimensions"]))
 
 
-def _sliced(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+def _sliced(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
     return _parted(one, axes, step.params["start_indices"], target[1])
 
 
-def _dynamically_sliced(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+def _dynamically_sliced(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
     values, shape, _ = target
     starts = [value.number for value in values[1:]]
     known = [int(start) if start is not None else 0 for start in starts]
     return _parted(one, axes, known, shape)
 
 
-def _split(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+def _split(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
     _, shape, place = target
     axis, sizes = int(step.params["axis"]), [int(size) for size in step.params["sizes"]]
     starts = [0] * len(shape)
@@ -126,7 +126,7 @@ def _split(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
     return _parted(one, axes, starts, shape)
 
 
-def _parted(one: Shown, axes: Axes, starts: Sequence[int], shape: Shape) -> Shown:
+def _parted(one: ShownParameter, axes: Axes, starts: Sequence[int], shape: Shape) -> ShownParameter:
     parts = list(one.parts)
     for axis, (first, count) in enumerate(zip(starts, shape, strict=True)):
         if count == axes.extent(axis):
@@ -138,7 +138,7 @@ def _parted(one: Shown, axes: Axes, starts: Sequence[int], shape: Shape) -> Show
     return replace(one, axes=axes, parts=tuple(parts))
 
 
-def _gathered(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+def _gathered(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
     """Some of a stack, chosen by indices: the indices' axes come where the program puts them."""
     numbers, (_, shape, _) = step.params["dimension_numbers"], target
     sizes = step.params["slice_sizes"]
@@ -156,7 +156,7 @@ def _gathered(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
     return replace(one, axes=replace(made, array=tuple(array)))
 
 
-def _padded(one: Shown, axes: Axes, step: Step, target: Any) -> Shown:
+def _padded(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
     return one if target[1] == tuple(axes.extent(axis) for axis in range(len(axes.array))) else replace(one, axes=None)
 
 
@@ -180,10 +180,10 @@ def taken(value: Value, index: int, step: Step) -> Value:
         raise ValueError("expected a value that shows parameters")
     shown = tuple(_taken(one, index) for one in held.shown)
     shape, dtype = step.outs[0]
-    return Value(shape, dtype, held=Held(shown, held.steps, lambda drawn: step.first(held.make(drawn))))
+    return Value(shape, dtype, held=Provenance(shown, held.steps, lambda drawn: step.first(held.make(drawn))))
 
 
-def _taken(one: Shown, index: int) -> Shown:
+def _taken(one: ShownParameter, index: int) -> ShownParameter:
     if one.axes is None:
         return one
     own = one.axes.storage_axis(0)

@@ -15,6 +15,7 @@ from fanwise.graph.op import INPUT, Parameter
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import ModelError, Visitor, Watcher
+from fanwise.jax.trace.interpreter import Interpreter
 from fanwise.jax.trace.models import Model, as_model, parameters
 from fanwise.jax.trace.provenance import parameter_value
 from fanwise.jax.trace.recorder import Recorder
@@ -107,13 +108,12 @@ def interpreted(program: Program, recorder: Recorder, values: Sequence[Value]) -
     Raises:
         ModelError: an operation could not be carried out.
     """
-    leaves = len(program.model.leaves)
+    interpreter = Interpreter(recorder)
     try:
-        made = recorder.closed(program.jaxpr, [*values[:leaves], *values[leaves:]])
-        return [recorder.settled(value) for value in made]
+        return [interpreter.settled(value) for value in interpreter.closed(program.jaxpr, values)]
     except Exception as error:
         raise ModelError(
-            f"{program.model.name} could not be run: {type(error).__name__} at operation {recorder.last!r}: {error}"
+            f"{program.model.name} could not be run: {type(error).__name__} at operation {interpreter.last!r}: {error}"
         ) from error
 
 

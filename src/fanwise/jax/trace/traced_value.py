@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fanwise.graph.op import INPUT, UseRole
+from fanwise.graph.details import Runs
+from fanwise.graph.op import UseRole
+from fanwise.graph.tracking.tracker import Measured, Source
+from fanwise.graph.tracking.views import ViewChain, runs_of
 from fanwise.jax.trace.axes import Axes
 from fanwise.stream.box import Shape
 
@@ -21,7 +24,7 @@ Drawn = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownParameter:
     """One parameter that an array shows.
 
     Args:
@@ -38,7 +41,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Held:
+class Provenance:
     """The parameters that an array shows or is made of.
 
     Args:
@@ -47,7 +50,7 @@ class Held:
         make: the array, from values in place of parameters.
     """
 
-    shown: tuple[Shown, ...]
+    shown: tuple[ShownParameter, ...]
     steps: tuple[str, ...]
     make: Callable[[Drawn], Any] = field(compare=False, repr=False)
 
@@ -55,44 +58,6 @@ class Held:
     def paths(self) -> tuple[str, ...]:
         """Of the parameters."""
         return tuple(one.path for one in self.shown)
-
-
-@dataclass(frozen=True)
-class Chain:
-    """The views since an op whose features are counted.
-
-    Args:
-        root: index of the op.
-        shape: of its output.
-        axis: of its features.
-        steps: the views, each a function of an array.
-        peers: ops whose outputs were added to that of the root before any view, feature by feature.
-    """
-
-    root: int
-    shape: Shape
-    axis: int
-    steps: tuple[Callable[[Any], Any], ...] = ()
-    peers: tuple[int, ...] = ()
-
-    @property
-    def extent(self) -> int:
-        """How many features the op has."""
-        return self.shape[self.axis]
-
-    def runs(self) -> tuple[tuple[int, int], ...] | None:
-        """The features that are left, as (first, count) of each run of neighbours; None where that cannot be told."""
-        if math.prod(self.shape) > LARGEST:
-            return None
-        places = [1] * len(self.shape)
-        places[self.axis] = self.extent
-        shadow: Any = np.broadcast_to(np.arange(self.extent, dtype=np.int32).reshape(places), self.shape)
-        for step in self.steps:
-            shadow = step(shadow)
-        present = np.zeros(self.extent + 2, np.int8)
-        present[np.unique(np.asarray(shadow)) + 1] = 1
-        edges = np.flatnonzero(present[1:] != present[:-1]).tolist()
-        return tuple((first, last - first) for first, last in zip(edges[::2], edges[1::2], strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +70,7 @@ class Value:
         data: its numbers; None where there are none.
         op: the op that they come from, `INPUT` for the model's inputs, None for constants and parameters.
         given: which of the model's inputs.
-        chain: the views since the op whose features are counted.
+        views: since the op whose features are counted.
         held: the parameters that it shows.
         samples: the elementwise functions of other arrays that it is (`fanwise.jax.trace.activations`).
         sides: of a product of two arrays of data: which factor each axis comes from, "l", "r" or "b".
@@ -121,8 +86,8 @@ class Value:
     data: Any = None
     op: int | None = None
     given: int = 0
-    chain: Chain | None = None
-    held: Held | None = None
+    views: ViewChain | None = None
+    held: Provenance | None = None
     samples: Mapping[int, Any] = field(default_factory=dict, repr=False)
     sides: tuple[str, ...] = ()
     reduced: bool = False
@@ -140,6 +105,15 @@ class Value:
     def is_data(self) -> bool:
         """Whether it comes from the model's inputs or from an op."""
         return self.op is not None
+
+    @property
+    def source(self) -> Source | None:
+        """Where its numbers come from; None for constants and parameters."""
+        return None if self.op is None else Source(self.op, self.views, self.given)
+
+    def viewed(self, step: Callable[[Any], Any]) -> ViewChain | None:
+        """Its chain after one view more."""
+        return None if self.views is None else self.views.then(step)
 
     @property
     def is_constant(self) -> bool:
@@ -181,28 +155,13 @@ def measured(data: Any) -> float:
     return float(np.dot(values, values) / values.size)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Second moments of what an op reads: first its inputs in their order, then constants."""
-
-    read: tuple[Value, ...]
-
-    def __call__(self, place: int, /) -> float:
-        """E x^2 of the input at this place; NaN where there are no numbers."""
-        return measured(self.read[place].data)
-
-    def known(self, place: int, /) -> bool:
-        """Whether there are numbers to measure."""
-        return self.read[place].data is not None
+def moments_of(read: Sequence[Value]) -> Measured[Value]:
+    """Second moments of what an op reads."""
+    return Measured(tuple(read), lambda value: measured(value.data), lambda value: value.data is not None)
 
 
-def followed(value: Value, step: Callable[[Any], Any], shape: Shape) -> Chain | None:
-    """The chain of a value after one view more."""
-    if value.chain is None:
+def runs_of_features(chain: ViewChain) -> Runs | None:
+    """The features that a value shows; None where that cannot be told."""
+    if math.prod(chain.shape) > LARGEST:
         return None
-    return replace(value.chain, steps=(*value.chain.steps, step))
-
-
-def given_numbers(values: Sequence[Value]) -> tuple[int, ...]:
-    """Which of the model's inputs are among these values."""
-    return tuple(value.given for value in values if value.op == INPUT)
+    return runs_of(np.asarray(chain.replayed(chain.numbers())), chain.extent)

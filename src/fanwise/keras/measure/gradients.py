@@ -96,13 +96,3 @@ def _depending(program: Any) -> list[bool]:
         if any(not isinstance(atom, Literal) and atom in depending for atom in equation.invars):
             depending.update(equation.outvars)
     return [not isinstance(atom, Literal) and atom in depending for atom in program.outvars]
-
-
-def tensor_kinds() -> tuple[type, ...]:
-    """Classes of the tensors whose operators are followed while a loss is differentiated."""
-    kinds: list[type] = [type(keras.ops.zeros((1,)))]
-    if keras.config.backend() == "jax":
-        import jax  # noqa: PLC0415  (only where JAX is the backend)
-
-        kinds.append(jax.core.Tracer)
-    return tuple(kinds)

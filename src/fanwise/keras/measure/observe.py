@@ -10,8 +10,9 @@ from fanwise.graph.op import Op
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
-from fanwise.keras.measure.gradients import Tape, by_taps, tensor_kinds
+from fanwise.keras.measure.gradients import Tape, by_taps
 from fanwise.keras.measure.losses import ARRAYS, loss_of, observed
+from fanwise.keras.trace.backend import tensor_kinds
 from fanwise.keras.trace.recorder import Recorder
 from fanwise.keras.trace.run import (
     Inputs,

@@ -9,7 +9,7 @@ from keras.src import backend
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
-from fanwise.keras.measure.gradients import tensor_kinds
+from fanwise.keras.trace.backend import tensor_kinds
 from fanwise.keras.trace.recorder import Recorder
 from fanwise.keras.trace.run import Inputs, forward, given_tensors, main_outputs, prepared
 from fanwise.keras.trace.variables import is_tensor, shape_of, tensors_in

@@ -29,4 +29,14 @@ def framework() -> str:
     return f"keras {keras.__version__} ({backend()})"
 
 
+def tensor_kinds() -> tuple[type, ...]:
+    """Classes of the tensors that a model may meet while it is differentiated or run without values."""
+    kinds: list[type] = [type(keras.ops.zeros((1,)))]
+    if keras.config.backend() == "jax":
+        import jax  # noqa: PLC0415  (only where JAX is the backend)
+
+        kinds.append(jax.core.Tracer)
+    return tuple(kinds)
+
+
 check_version()

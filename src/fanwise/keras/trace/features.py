@@ -1,11 +1,15 @@
 """Which features of a weight op a view of its output holds: the view is applied to their numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from fanwise.graph.details import Runs
+from fanwise.graph.tracking.views import ViewChain, runs_of
+from fanwise.stream.box import Shape
 from fanwise.stream.formats import Array
 
 MOST = 1 << 22
@@ -21,32 +25,62 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "split": np.split,
     "array_split": np.array_split,
     "take": np.take,
-    "cast": lambda labels, *args, **named: labels,
-    "convert_to_tensor": lambda labels, *args, **named: labels,
-    "getitem": lambda labels, key: labels[key],
-    "unstack": lambda labels, num=None, axis=0: [np.take(labels, i, axis) for i in range(labels.shape[axis])],
+    "cast": lambda numbers, *args, **named: numbers,
+    "convert_to_tensor": lambda numbers, *args, **named: numbers,
+    "getitem": lambda numbers, key: numbers[key],
+    "unstack": lambda numbers, num=None, axis=0: [np.take(numbers, i, axis) for i in range(numbers.shape[axis])],
 }
 
 
-def applied(name: str, args: Sequence[Any], named: Mapping[str, Any], labels: Array) -> Any:
-    """The numbers of the features as the view leaves them; None where it is not one that can be followed."""
+@dataclass(frozen=True)
+class ViewStep:
+    """A view as a function of the array that is viewed.
+
+    Args:
+        name: of the function.
+        args: its positional arguments; the first is what is viewed.
+        named: its named arguments.
+        output: which of its outputs is meant.
+        shape: of that output.
+    """
+
+    name: str
+    args: Sequence[Any]
+    named: Mapping[str, Any]
+    output: int
+    shape: Shape
+
+    def __call__(self, numbers: Array) -> Array | None:
+        """The view of an array; None where it is not one that can be followed."""
+        views = applied(self.name, self.args, self.named, numbers)
+        several = isinstance(views, list) and self.output < len(views)
+        view = views[self.output] if several else views
+        return view if isinstance(view, np.ndarray) and view.shape == self.shape else None
+
+
+def applied(name: str, args: Sequence[Any], named: Mapping[str, Any], numbers: Array) -> Any:
+    """A view of the numbers of features: an array, a list of them, or None where it is not one that can be followed.
+
+    Args:
+        name: of the function.
+        args: its positional arguments; the first is what is viewed.
+        named: its named arguments.
+        numbers: of the features.
+    """
     function = _FUNCTIONS.get(name)
-    if function is None or labels.size > MOST:
+    if function is None or numbers.size > MOST:
         return None
-    rest = {key: value for key, value in named.items() if key not in ("x", "dtype")}
+    rest = {key: _plain(value) for key, value in named.items() if key not in ("x", "dtype")}
     try:
-        return function(labels, *(_plain(value) for value in args[1:]), **{k: _plain(v) for k, v in rest.items()})
+        return function(numbers, *(_plain(value) for value in args[1:]), **rest)
     except (TypeError, ValueError, IndexError):  # a signature that differs from NumPy's
         return None
 
 
-def runs_of(labels: Array) -> tuple[tuple[int, int], ...] | None:
-    """The runs of consecutive features that labels hold, as (first, count); None where they hold none."""
-    if labels.size == 0:
-        return None
-    found = np.unique(labels)
-    breaks = np.flatnonzero(np.diff(found) != 1) + 1
-    return tuple((int(run[0]), len(run)) for run in np.split(found, breaks))
+def runs_of_features(chain: ViewChain) -> Runs | None:
+    """The features that a view shows; None where that cannot be told."""
+    numbers = chain.replayed(chain.numbers())
+    return None if numbers is None else runs_of(numbers, chain.extent)
 
 
 def _plain(value: Any) -> Any:

@@ -121,19 +121,19 @@ def describe(a: Arguments) -> Call | None:
         return None
     reader = _READERS.get(a.name)
     found = None if reader is None else reader(a)
-    return found or _plain(OpKind.OTHER)(a)
+    return replace(found or _plain(OpKind.OTHER)(a), name=a.name)
 
 
 def _plain(kind: OpKind) -> Callable[[Arguments], Call]:
     def read(a: Arguments) -> Call:
-        return Call(kind, a.name, a.data, tuple(replace(part, role=UseRole.OPERAND) for part in a.held))
+        return Call(kind, a.data, tuple(replace(part, role=UseRole.OPERAND) for part in a.held))
 
     return read
 
 
 def _joined(a: Arguments) -> Call:
     """Variables among what is joined are read as data."""
-    return Call(OpKind.CONCAT, a.name, a.values)
+    return Call(OpKind.CONCAT, a.values)
 
 
 def _activation(a: Arguments) -> Call:
@@ -142,9 +142,7 @@ def _activation(a: Arguments) -> Call:
     approximate = ("tanh" if a.get(1, "approximate", True) else "none") if name == "gelu" else None
     detail = Activation(name, slope, approximate)
     axis = a.get(1, "axis", -1) if name == "glu" else -1
-    return Call(
-        OpKind.ACTIVATION, a.name, a.data[:1], tuple(replace(p, role=UseRole.SLOPE) for p in a.held), axis, detail
-    )
+    return Call(OpKind.ACTIVATION, a.data[:1], tuple(replace(p, role=UseRole.SLOPE) for p in a.held), axis, detail)
 
 
 def _binary(a: Arguments) -> Call:
@@ -153,15 +151,13 @@ def _binary(a: Arguments) -> Call:
     data, held = a.data, a.held
     if held and data:
         kind, role = (OpKind.SHIFT, UseRole.SHIFT) if sums else (OpKind.SCALE, UseRole.SCALE)
-        return Call(kind, a.name, data, tuple(replace(part, role=role) for part in held))
+        return Call(kind, data, tuple(replace(part, role=role) for part in held))
     numbers = [float(v) for v in (*a.args[:2], *a.named.values()) if _is_number(v)]
     if len(data) == 2:
         kind = OpKind.ADD if sums else OpKind.ELEMENTWISE if a.name in QUOTIENTS else OpKind.MUL
-        return Call(kind, a.name, data, (), -1, Arithmetic(minus=1) if a.name == "subtract" else None)
+        return Call(kind, data, (), -1, Arithmetic(minus=1) if a.name == "subtract" else None)
     detail = Arithmetic(numbers[0]) if numbers else None
-    return Call(
-        OpKind.ELEMENTWISE, a.name, data, tuple(replace(part, role=UseRole.OPERAND) for part in held), -1, detail
-    )
+    return Call(OpKind.ELEMENTWISE, data, tuple(replace(part, role=UseRole.OPERAND) for part in held), -1, detail)
 
 
 def _is_number(value: Any) -> bool:
@@ -176,15 +172,15 @@ def _matmul(a: Arguments) -> Call | None:
     if held[0] is not None and held[1] is not None:
         return None
     if held[1] is not None:
-        return Call(OpKind.LINEAR, a.name, (left,), (_weight(held[1], right, ("in", "out")),))
+        return Call(OpKind.LINEAR, (left,), (_weight(held[1], right, ("in", "out")),))
     if held[0] is not None:
-        return Call(OpKind.LINEAR, a.name, (right,), (_weight(held[0], left, ("out", "in")),), -2)
-    return Call(OpKind.MATMUL, a.name, (left, right), (), -1, Product(shape_of(left)[-1]))
+        return Call(OpKind.LINEAR, (right,), (_weight(held[0], left, ("out", "in")),), -2)
+    return Call(OpKind.MATMUL, (left, right), (), -1, Product(shape_of(left)[-1]))
 
 
 def _weight(part: Part, seen: Any, roles: tuple[str, str]) -> Part:
     """A variable as the weight of a product; its layout where the product sees it as it is stored, or transposed."""
-    stored, shape = shape_of(part.variable), shape_of(seen)
+    stored, shape = shape_of(part.input), shape_of(seen)
     axes = ("stack",) * (len(shape) - 2) + roles if len(shape) > 1 else ("in",)
     if part.turned and len(stored) == 2:
         axes = axes[::-1]
@@ -198,35 +194,31 @@ def _einsum(a: Arguments) -> Call | None:
         return None
     held = [a.holds(value) for value in operands]
     if held == [None, None]:
-        return _einsum_of_data(a.name, equation, operands)
+        return _einsum_of_data(equation, operands)
     which = 0 if held[0] is not None else 1
     part, data = held[which], operands[1 - which]
-    return (
-        None
-        if part is None or held[1 - which] is not None
-        else _einsum_of_weight(a.name, equation, part, (which, data))
-    )
+    return None if part is None or held[1 - which] is not None else _einsum_of_weight(equation, part, (which, data))
 
 
-def _einsum_of_weight(name: str, equation: str, part: Part, place: tuple[int, Any]) -> Call | None:
+def _einsum_of_weight(equation: str, part: Part, place: tuple[int, Any]) -> Call | None:
     """A product of data and of a variable, which is one operand or the other."""
     which, data = place
     try:
         layout = Layout.einsum(equation, operand=which)
     except ValueError:  # a label that stands in neither of the others
         return None
-    if len(layout.axes) != len(part.variable.shape):
+    if len(layout.axes) != len(part.input.shape):
         return None
     if "in" not in layout.axes:
-        return Call(OpKind.SCALE, name, (data,), (replace(part, role=UseRole.SCALE),))
+        return Call(OpKind.SCALE, (data,), (replace(part, role=UseRole.SCALE),))
     result = equation.replace(" ", "").partition("->")[2].replace("...", ".")
     term = equation.replace(" ", "").partition("->")[0].split(",")[which]
     places = [result.index(label) for label, role in zip(term, layout.axes, strict=True) if role == "out"]
     axis = max(places) - len(result) if places else -1
-    return Call(OpKind.LINEAR, name, (data,), (replace(part, role=UseRole.WEIGHT, layout=layout),), axis)
+    return Call(OpKind.LINEAR, (data,), (replace(part, role=UseRole.WEIGHT, layout=layout),), axis)
 
 
-def _einsum_of_data(name: str, equation: str, operands: Sequence[Any]) -> Call:
+def _einsum_of_data(equation: str, operands: Sequence[Any]) -> Call:
     """A product of data: the operand that makes the last axis of the output is the second."""
     terms, _, result = equation.replace(" ", "").partition("->")
     first, second = terms.split(",")
@@ -234,7 +226,7 @@ def _einsum_of_data(name: str, equation: str, operands: Sequence[Any]) -> Call:
     sizes = dict(zip(first, shape_of(operands[0]), strict=False)) if "." not in first else {}
     summed = [label for label in first if label in second and label not in result]
     width = math.prod(sizes.get(label, 1) for label in summed)
-    return Call(OpKind.MATMUL, name, pair, (), -1, Product(width))
+    return Call(OpKind.MATMUL, pair, (), -1, Product(width))
 
 
 def _attention(a: Arguments) -> Call:
@@ -242,33 +234,33 @@ def _attention(a: Arguments) -> Call:
     width, scale = shape_of(query)[-1], a.get(5, "scale")
     scale = width**-0.5 if scale is None else float(scale)
     detail = Attention(width, scale, bool(a.get(6, "is_causal", False)))
-    return Call(OpKind.ATTENTION, a.name, (query, key, value), (), -1, detail)
+    return Call(OpKind.ATTENTION, (query, key, value), (), -1, detail)
 
 
 def _take(a: Arguments) -> Call | None:
     """Rows of a variable taken by indices; None for any other selection."""
     part, indices = a.holds(a.args[0]), a.get(1, "indices")
-    if part is None or len(part.variable.shape) != 2:
+    if part is None or len(part.input.shape) != 2:
         return None
     axis = a.get(2, "axis", 0)
     if axis not in (0, None):
         return None
     data = tuple(tensors_in([indices]))
-    return Call(OpKind.EMBEDDING, a.name, data, (replace(part, role=UseRole.TABLE, layout=Layout.embedding()),))
+    return Call(OpKind.EMBEDDING, data, (replace(part, role=UseRole.TABLE, layout=Layout.embedding()),))
 
 
 def _conv(a: Arguments) -> Call | None:
     part = a.holds(a.get(1, "kernel"))
     if part is None or a.name == "separable_conv":
         return None
-    dims = len(part.variable.shape) - 2
+    dims = len(part.input.shape) - 2
     steps = a.get(2, "strides", 1)
     stride = (steps,) * dims if isinstance(steps, int) else tuple(steps)
     window = "kernel " * dims
     if a.name == "conv":
         inputs = shape_of(a.args[0])
         channels = inputs[-1] if a.named.get("data_format") != "channels_first" else inputs[1]
-        groups = max(channels // int(part.variable.shape[-2]), 1)
+        groups = max(channels // int(part.input.shape[-2]), 1)
         layout = Layout.conv(window + "in out", groups=groups, stride=stride)
     elif a.name == "depthwise_conv":
         layout = Layout.depthwise(window + "in out", stride=stride)
@@ -276,9 +268,7 @@ def _conv(a: Arguments) -> Call | None:
         layout = Layout.conv_transpose(window + "out in", stride=stride)
     axis = -1 if a.named.get("data_format") != "channels_first" else -(dims + 1)
     kind = OpKind.CONV_TRANSPOSE if a.name == "conv_transpose" else OpKind.CONV
-    return Call(
-        kind, a.name, (a.args[0],), (replace(part, role=UseRole.WEIGHT, layout=layout),), axis, Convolution(stride)
-    )
+    return Call(kind, (a.args[0],), (replace(part, role=UseRole.WEIGHT, layout=layout),), axis, Convolution(stride))
 
 
 def _norm(a: Arguments) -> Call:
@@ -286,9 +276,9 @@ def _norm(a: Arguments) -> Call:
     parts = [
         replace(part, role=role) for name, role in roles.items() if (part := a.holds(a.named.get(name))) is not None
     ]
-    known = {id(part.variable) for part in parts}
-    rest = [replace(part, role=UseRole.SCALE) for part in a.held if id(part.variable) not in known]
-    return Call(OpKind.NORM, a.name, a.data[:1], (*parts, *rest), -1, Normalisation(a.name))
+    known = {id(part.input) for part in parts}
+    rest = [replace(part, role=UseRole.SCALE) for part in a.held if id(part.input) not in known]
+    return Call(OpKind.NORM, a.data[:1], (*parts, *rest), -1, Normalisation(a.name))
 
 
 def _table() -> dict[str, Callable[[Arguments], Call | None]]:

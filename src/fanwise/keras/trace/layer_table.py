@@ -42,7 +42,7 @@ class Described:
 
     def of(self, layer: Any, data: Sequence[Any]) -> Call:
         """The call of a layer on some data."""
-        return Call(self.kind, type(layer).__name__, tuple(data), self.parts, self.axis, self.detail)
+        return Call(self.kind, tuple(data), self.parts, self.axis, self.detail, type(layer).__name__)
 
 
 def described(layer: Any, named: Mapping[str, Any]) -> Described | None:

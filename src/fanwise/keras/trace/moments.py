@@ -1,28 +1,19 @@
 """Numbers of a run: second moments of tensors, and variables that are written and put back."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from fanwise.graph.tracking.tracker import Measured
 from fanwise.keras.trace.variables import as_array
 from fanwise.stream.formats import Array
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Second moments of what an op reads: first its inputs in their order, then constants."""
-
-    data: tuple[Any, ...]
-
-    def __call__(self, place: int, /) -> float:
-        """E x^2 of the input at this place; NaN where there are no numbers."""
-        return second_moment(self.data[place])
-
-    def known(self, place: int, /) -> bool:
-        """Whether there are numbers to measure."""
-        return math.isfinite(self(place))
+def moments_of(read: Sequence[Any]) -> Measured[Any]:
+    """Second moments of what an op reads."""
+    return Measured(tuple(read), second_moment, lambda tensor: math.isfinite(second_moment(tensor)))
 
 
 def second_moment(tensor: Any) -> float:
@@ -42,28 +33,15 @@ def numbers(tensor: Any) -> Array:
     return array if array.dtype in (np.float32, np.float64) else np.asarray(array, np.float64)
 
 
-@dataclass
-class Writes:
-    """Variables that were written, and what they held before."""
+def saved(variable: Any) -> Callable[[], None]:
+    """Copies what a variable holds, and returns the function that puts it back."""
+    values = np.array(as_array(variable.value))
 
-    kept: dict[int, tuple[Any, Array]] = field(default_factory=dict)
+    def restore() -> None:
+        if variable.value is not None and not _equal(variable, values):
+            variable.assign(values)
 
-    def put(self, variable: Any, values: Array) -> None:
-        """Writes a variable."""
-        self.keep(variable)
-        variable.assign(values)
-
-    def keep(self, variable: Any) -> None:
-        """Remembers what a variable holds."""
-        if id(variable) not in self.kept:
-            self.kept[id(variable)] = (variable, np.array(as_array(variable.value)))
-
-    def restore(self) -> None:
-        """Puts everything back."""
-        for variable, values in self.kept.values():
-            if variable.value is not None and not _equal(variable, values):
-                variable.assign(values)
-        self.kept.clear()
+    return restore
 
 
 def _equal(variable: Any, values: Array) -> bool:

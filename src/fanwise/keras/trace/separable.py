@@ -36,10 +36,10 @@ def separated(layer: Any) -> Iterator[tuple[Call, Callable[[Any], Any]]]:
     depthwise = Layout.depthwise("kernel " * dims + "in out", stride=strides)
     detail = Convolution(strides, layer.padding, layer.dilation_rate)
     parts = parts_of((own["depthwise_kernel"], UseRole.WEIGHT, depthwise))
-    yield Call(OpKind.CONV, "DepthwiseConv", (), parts, axis, detail), lambda x: _depthwise(layer, own, x)
+    yield Call(OpKind.CONV, (), parts, axis, detail, "DepthwiseConv"), lambda x: _depthwise(layer, own, x)
     pointwise = Layout.conv("kernel " * dims + "in out")
     parts = parts_of((own["pointwise_kernel"], UseRole.WEIGHT, pointwise), (own.get("bias"), UseRole.BIAS, None))
-    yield Call(OpKind.CONV, "PointwiseConv", (), parts, axis, Convolution()), lambda x: _pointwise(layer, own, x)
+    yield Call(OpKind.CONV, (), parts, axis, Convolution(), "PointwiseConv"), lambda x: _pointwise(layer, own, x)
 
 
 def _depthwise(layer: Any, own: Any, inputs: Any) -> Any:

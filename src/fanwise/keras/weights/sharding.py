@@ -1,15 +1,16 @@
 """Sharded variables on JAX: every device draws its own part."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import keras
 
-from fanwise.keras.weights.tensors import Draw
 from fanwise.stream.box import Box, Shape
+from fanwise.stream.formats import Array
 
 
-def sharded(draw: Draw, shape: Shape, layout: Any) -> jax.Array:
+def sharded(draw: Callable[[Box], Array], shape: Shape, layout: Any) -> jax.Array:
     """An array whose parts are drawn one by one, where they will lie.
 
     Args:

@@ -27,12 +27,12 @@ from fanwise.torch.measure.rescale import Measured, adjust_, change_, changed, c
 from fanwise.torch.trace.abstract_run import structure
 from fanwise.torch.trace.function_names import tensors_in
 from fanwise.torch.trace.inputs import as_inputs, inputs_text
-from fanwise.torch.trace.provenance import Holdings, check_model
+from fanwise.torch.trace.provenance import ParameterProvenance, check_model
 from fanwise.torch.trace.recorder import Recorder
 from fanwise.torch.trace.run import Inputs, ModelError, forward, given_tensors, prepared, run
 from fanwise.torch.trace.storage import is_abstract
 from fanwise.torch.weights.apply import apply
-from fanwise.torch.weights.paging import Lender, check_lendable
+from fanwise.torch.weights.paging import ParameterPager, check_pageable
 
 
 def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
@@ -199,12 +199,12 @@ class _Source:
     def _held(self) -> dict[str, Tensor]:
         return dict(self.model.named_parameters(remove_duplicate=False))
 
-    def lender(self, inputs: Inputs, holdings: Holdings) -> Lender | None:
+    def pager(self, inputs: Inputs, provenance: ParameterProvenance) -> ParameterPager | None:
         """What gives parameters without memory values, where the inputs are; None where all have some."""
         if self.plan is None or self.key is None or not self.is_abstract:
             return None
         device = next((tensor.device for tensor in given_tensors(inputs)), torch.device("cpu"))
-        return Lender(self.model, (self.plan, self.key), device, holdings)
+        return ParameterPager(self.model, (self.plan, self.key), device, provenance)
 
 
 def _applied(model: nn.Module, plan: Plan, key: Key) -> Plan:
@@ -232,11 +232,11 @@ def _run(source: _Source, inputs: Inputs, trace: Trace) -> Calibrator | None:
         calibrator.remember(op, lambda: moments(output))
 
     recorder = Recorder(model, Watcher(), given, see)
-    lender = source.lender(inputs, recorder.holdings)
-    values = held.get if lender is None else lender.lent
+    pager = source.pager(inputs, recorder.provenance)
+    values = held.get if pager is None else pager.values
     with prepared(model, given, recorder), torch.no_grad():
         try:
-            forward(model, inputs, recorder, lender)
+            forward(model, inputs, recorder, pager)
         except ModelError as error:
             if isinstance(error.__cause__, OtherwiseError):
                 return None
@@ -278,7 +278,7 @@ def _check_values(source: _Source, *, balance: bool) -> None:
         )
     if balance:
         raise ValueError("balance=True on the meta device: gradients need all parameters at once, materialize it first")
-    check_lendable(source.model, source.plan)
+    check_pageable(source.model, source.plan)
 
 
 def _check_given(inputs: Inputs) -> None:

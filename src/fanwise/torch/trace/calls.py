@@ -2,43 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from fanwise.graph.details import Detail
-from fanwise.graph.op import OpKind, UseRole
-from fanwise.laws.layout import Layout
+from fanwise.graph.tracking import call as tracking
+from fanwise.graph.tracking.call import parts_of
 
+__all__ = ["Arguments", "Call", "Part", "data_of", "parts_of"]
 
-@dataclass(frozen=True)
-class Part:
-    """A tensor argument in a role of `Use`, with the layout of its own axes where it has one."""
+Call: TypeAlias = tracking.Call[Tensor]
+"""What one call is; data come from the model's inputs or are constants."""
 
-    tensor: Tensor
-    role: UseRole
-    layout: Layout | None = None
-
-
-@dataclass(frozen=True)
-class Call:
-    """What one call is.
-
-    Args:
-        kind: as in `Op`.
-        data: tensors that are read as data, in order.
-        parts: tensors that act as parameters if they are ones, and as data if not.
-        axis: of the output, that of the features.
-        detail: as in `Op`.
-        blocks: as in `Op`.
-    """
-
-    kind: OpKind
-    data: tuple[Tensor, ...]
-    parts: tuple[Part, ...] = ()
-    axis: int = -1
-    detail: Detail | None = None
-    blocks: tuple[str, ...] = ()
+Part: TypeAlias = tracking.Part[Tensor]
+"""A tensor that acts as a parameter if it is one, and as data if not."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +49,3 @@ class Arguments:
 def data_of(*tensors: Tensor | None) -> tuple[Tensor, ...]:
     """The tensors that are given."""
     return tuple(tensor for tensor in tensors if tensor is not None)
-
-
-def parts_of(*parts: tuple[Tensor | None, UseRole, Layout | None]) -> tuple[Part, ...]:
-    """The parts that are given, each as tensor, role and layout."""
-    return tuple(Part(tensor, role, layout) for tensor, role, layout in parts if tensor is not None)

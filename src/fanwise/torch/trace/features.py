@@ -1,14 +1,17 @@
 """Which features of an op's output a view of it still holds: the views are replayed on the features' numbers."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
+from fanwise.graph.details import Runs
+from fanwise.graph.tracking.views import ViewChain, runs_of
 from fanwise.torch.trace.function_names import bare_name, tensors_in
+from fanwise.torch.trace.invocation import Invocation
 from fanwise.torch.trace.storage import is_abstract
 
 LARGEST = 1 << 25
@@ -42,99 +45,89 @@ CASTS = frozenset(
 )
 
 
-class _Place:
-    """Stands for the tensor that a view is taken of."""
+class _Viewed:
+    """Stands for the tensor that a view is taken of, among the view's arguments."""
 
 
-_PLACE = _Place()
+_VIEWED = _Viewed()
 
 
 @dataclass(frozen=True)
-class Chain:
-    """The views since an op.
+class ViewStep:
+    """A view as a function of the tensor that is viewed.
 
     Args:
-        root: index of the op.
-        shape: of its output.
-        axis: of its features.
-        steps: the views, each with its arguments and which of its outputs is meant.
-        peers: ops whose outputs were added to that of the root before any view, feature by feature.
+        function: torch's function.
+        args: its positional arguments.
+        named: its named arguments.
+        output: which of its outputs is meant.
     """
 
-    root: int
-    shape: tuple[int, ...]
-    axis: int
-    steps: tuple[tuple[Callable[..., Any], Any, Any, int], ...] = ()
-    peers: tuple[int, ...] = ()
+    function: Callable[..., Any]
+    args: Any
+    named: Any
+    output: int
 
-    @property
-    def extent(self) -> int:
-        """How many features the op has."""
-        return self.shape[self.axis]
+    @classmethod
+    def of(cls, view: Invocation, viewed: Tensor, output: int = 0) -> "ViewStep":
+        """The step that one call is: of the tensor viewed, with the view's other arguments."""
+        return cls(view.function, _template(view.args, viewed), _template(view.named, viewed), output)
 
-    def then(
-        self, func: Callable[..., Any], call: tuple[Tensor, Sequence[Any], Mapping[str, Any]], place: int
-    ) -> "Chain":
-        """The chain with one view more: `call` is the tensor viewed and the view's arguments."""
-        first, args, named = call
-        if bare_name(func) in CASTS:  # would round the numbers of the features
-            return self
-        step = (func, _template(args, first), _template(dict(named), first), place)
-        return replace(self, steps=(*self.steps, step))
+    def __call__(self, numbers: Tensor) -> Tensor | None:
+        """The view of an array of numbers; None where its indices are not known, or where it would copy too much."""
+        if any(is_abstract(tensor) for tensor in tensors_in([self.args, self.named])):
+            return None
+        name = bare_name(self.function)
+        if numbers.numel() <= LARGEST or name in PURE:
+            return list(tensors_in(self._applied(numbers)))[self.output]
+        return numbers.view(self._applied(numbers.to("meta")).shape) if name in ("reshape", "flatten") else None
 
-    def replay(self) -> Tensor | None:
-        """The number of the feature that stands at each element; None where that cannot be told."""
-        places = [1] * len(self.shape)
-        places[self.axis] = self.extent
-        with unset_fake_temporarily():
-            shadow = torch.arange(self.extent, dtype=torch.int32, device="cpu").view(places).expand(self.shape)
-            try:
-                for step in self.steps:
-                    shadow = _stepped(shadow, step)
-            except (RuntimeError, TypeError, IndexError, NotImplementedError):
-                return None
-        return None if shadow.is_meta or shadow.is_floating_point() else shadow
+    def _applied(self, numbers: Tensor) -> Any:
+        return self.function(*_filled(self.args, numbers), **_filled(self.named, numbers))
 
 
-def runs_of_features(chain: Chain) -> tuple[tuple[int, int], ...] | None:
-    """The features that are left, as (first, count) of each run of neighbours; None where that cannot be told."""
-    shadow = chain.replay()
-    if shadow is None or shadow.numel() == 0:
-        return None
+def viewed(chain: ViewChain, view: Invocation, tensor: Tensor, output: int) -> ViewChain:
+    """The chain of a tensor with one view more; casts are left out, for they would round the numbers of the features.
+
+    Args:
+        chain: of the tensor.
+        view: of it.
+        tensor: that is viewed.
+        output: which output of the view is meant.
+    """
+    return chain if view.name in CASTS else chain.then(ViewStep.of(view, tensor, output))
+
+
+def runs_of_features(chain: ViewChain) -> Runs | None:
+    """The features that are left; None where that cannot be told."""
+    sizes = [1] * len(chain.shape)
+    sizes[chain.axis] = chain.extent
     with unset_fake_temporarily():
-        for axis, stride in enumerate(shadow.stride()):
-            shadow = shadow.narrow(axis, 0, 1) if stride == 0 else shadow
-        present = torch.zeros(chain.extent + 2, dtype=torch.int8, device="cpu")
-        present[shadow.reshape(-1).long() + 1] = 1
-        edges = torch.nonzero(present[1:] != present[:-1]).reshape(-1).tolist()
-    return tuple((first, last - first) for first, last in zip(edges[::2], edges[1::2], strict=True))
+        start = torch.arange(chain.extent, dtype=torch.int32, device="cpu").view(sizes).expand(chain.shape)
+        try:
+            numbers = chain.replayed(start)
+        except (RuntimeError, TypeError, IndexError, NotImplementedError):
+            return None
+        if numbers is None or numbers.is_meta or numbers.is_floating_point():
+            return None
+        return runs_of(numbers.numpy(), chain.extent)
 
 
-def _stepped(shadow: Tensor, step: tuple[Callable[..., Any], Any, Any, int]) -> Tensor:
-    func, args, named, place = step
-    if any(is_abstract(tensor) for tensor in tensors_in([args, named])):  # indices that are not known
-        return shadow.new_empty(0, device="meta")
-    if shadow.numel() > LARGEST and bare_name(func) not in PURE:
-        shape = func(*_filled(args, shadow.to("meta")), **_filled(named, shadow.to("meta"))).shape
-        return shadow.view(shape) if bare_name(func) in ("reshape", "flatten") else shadow.new_empty(0, device="meta")
-    return list(tensors_in(func(*_filled(args, shadow), **_filled(named, shadow))))[place]
-
-
-def _template(value: Any, first: Tensor) -> Any:
-    if value is first:
-        return _PLACE
+def _template(value: Any, viewed: Tensor) -> Any:
+    if value is viewed:
+        return _VIEWED
     if isinstance(value, (tuple, list)) and not isinstance(value, torch.Size):
-        return type(value)(_template(item, first) for item in value) if type(value) in (tuple, list) else value
+        return type(value)(_template(item, viewed) for item in value) if type(value) in (tuple, list) else value
     if isinstance(value, dict):
-        return {name: _template(item, first) for name, item in value.items()}
+        return {name: _template(item, viewed) for name, item in value.items()}
     return value
 
 
-def _filled(value: Any, shadow: Tensor) -> Any:
-    if value is _PLACE:
-        return shadow
+def _filled(value: Any, numbers: Tensor) -> Any:
+    if value is _VIEWED:
+        return numbers
     if type(value) in (tuple, list):
-        return type(value)(_filled(item, shadow) for item in value)
+        return type(value)(_filled(item, numbers) for item in value)
     if isinstance(value, dict):
-        return {name: _filled(item, shadow) for name, item in value.items()}
+        return {name: _filled(item, numbers) for name, item in value.items()}
     return value

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 from torch.nn.utils.parametrize import ParametrizationList
 
+from fanwise.graph.tracking.module_calls import ModuleCalls
 
-class Places:
+
+class ModuleStack:
     """Follows the modules of a model as they are called.
 
     Args:
@@ -20,30 +22,19 @@ class Places:
     def __init__(self, model: nn.Module, parametrized: Callable[[str, nn.Module, Tensor], None]) -> None:
         self._names = {id(module): path for path, module in model.named_modules()}
         self._parametrized = parametrized
-        self._stack: list[tuple[str, int]] = [("", 0)]
-        self._calls: dict[str, int] = {}
-        self._ordinals: dict[tuple[str, int], int] = {}
+        self._calls = ModuleCalls()
         self._quiet = 0
         self.failed = ""
 
     @property
-    def module(self) -> str:
-        """Path of the module whose forward runs."""
-        return self._stack[-1][0]
+    def caller(self) -> tuple[str, int]:
+        """Path of the module whose forward runs, and which of its calls this is."""
+        return self._calls.caller
 
     @property
     def quiet(self) -> bool:
         """Whether a parametrization runs, whose functions are no ops of the model."""
         return self._quiet > 0
-
-    def next(self) -> tuple[str, int, int]:
-        """Module, call and ordinal of the op that comes next."""
-        place = self._stack[-1]
-        return (*place, self._ordinals.get(place, 0))
-
-    def count(self, place: tuple[str, int, int]) -> None:
-        """Counts an op that was recorded at a place."""
-        self._ordinals[place[:2]] = place[2] + 1
 
     @contextmanager
     def followed(self) -> Iterator[None]:
@@ -58,15 +49,12 @@ class Places:
 
     def _enter(self, module: nn.Module, _: Any) -> None:
         self.failed = ""
-        known = id(module) in self._names
-        path = self._names.get(id(module), self.module)
-        call = self._calls.get(path, -1) + known
-        self._calls[path] = call
-        self._stack.append((path, max(call, 0)))
+        path = self._names.get(id(module))
+        self._calls.enter(self.caller[0] if path is None else path, new=path is not None)
         self._quiet += isinstance(module, ParametrizationList)
 
     def _leave(self, module: nn.Module, _: Any, output: Any) -> None:
-        path, _call = self._stack.pop()
+        path = self._calls.leave()
         if output is None:  # a module whose forward raised is left too, the innermost first
             self.failed = self.failed or path
         if isinstance(module, ParametrizationList):

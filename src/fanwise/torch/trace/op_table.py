@@ -114,7 +114,7 @@ def _recurrent_part(tensor: Tensor, gates: int, rows: int, before: Sequence[Part
         )
     if tensor.shape[0] != rows:
         return Part(tensor, UseRole.WEIGHT, Layout.dense("out in"))
-    hidden = previous is not None and previous.role == UseRole.WEIGHT and previous.tensor.shape[0] == rows
+    hidden = previous is not None and previous.role == UseRole.WEIGHT and previous.input.shape[0] == rows
     return Part(tensor, UseRole.RECURRENT if hidden else UseRole.WEIGHT, _gated(gates))
 
 

@@ -84,7 +84,7 @@ def einsum(a: Arguments) -> Call:
     layouts, axis = einsum_layouts(equation, held, tensors)
     parts = tuple(Part(tensors[i], UseRole.WEIGHT, layout) for i, layout in zip(held, layouts, strict=True))
     if not any(layout is not None and "in" in layout.axes for layout in layouts):
-        return Call(OpKind.SCALE, data, tuple(Part(part.tensor, UseRole.SCALE) for part in parts), axis)
+        return Call(OpKind.SCALE, data, tuple(Part(part.input, UseRole.SCALE) for part in parts), axis)
     return Call(OpKind.LINEAR, data, parts, axis)
 
 

@@ -23,7 +23,7 @@ BROADCAST = SUMS | PRODUCTS | DIVISIONS | ELEMENTWISE | {"weight_norm", "weight_
 
 
 @dataclass(frozen=True)
-class Held:
+class Provenance:
     """What a tensor holds of parameters.
 
     Args:
@@ -48,7 +48,7 @@ class Held:
 
 @dataclass(frozen=True)
 class _Base:
-    held: Held
+    held: Provenance
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -66,7 +66,7 @@ class _Base:
                 return axis
         return None
 
-    def view(self, tensor: Tensor) -> Held:
+    def view(self, tensor: Tensor) -> Provenance:
         if tuple(tensor.shape) == self.shape and tensor.stride() == self.strides:
             return self.held
         places = [self.axis_of(stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True)]
@@ -84,21 +84,21 @@ class _Base:
                 yield own, first, size
 
 
-class Holdings:
+class ParameterProvenance:
     """The parameters of a model and the tensors derived from them during one run."""
 
     def __init__(self, model: nn.Module) -> None:
         self._bases: dict[int, list[_Base]] = {}
-        self._opaque: dict[int, Held] = {}  # sparse tensors and others without a storage, by their id
+        self._opaque: dict[int, Provenance] = {}  # sparse tensors and others without a storage, by their id
         self._kept: list[tuple[Tensor, _Base | None]] = []  # storages that live as long as their record
         self._shapes: dict[str, torch.Size] = {}
         for path, tensor in _distinct(model):
             self._shapes[path] = tensor.shape
-            self.lend(path, tensor)
+            self.record(path, tensor)
 
-    def lend(self, path: str, tensor: Tensor) -> None:
+    def record(self, path: str, tensor: Tensor) -> None:
         """Records a tensor that holds a parameter's values: its own, or one that stands for it for a time."""
-        self._add(tensor, Held((path,), (tuple(range(tensor.dim())),)))
+        self._add(tensor, Provenance((path,), (tuple(range(tensor.dim())),)))
 
     def forget(self, path: str) -> None:
         """Forgets what was lent for a parameter, and what was made of it: their memory may hold something else next."""
@@ -107,7 +107,7 @@ class Holdings:
         for bases in self._bases.values():
             bases[:] = [base for base in bases if all(base is not other for other in gone)]
 
-    def find(self, tensor: Tensor) -> Held | None:
+    def find(self, tensor: Tensor) -> Provenance | None:
         """What a tensor holds, None where it holds no parameter."""
         storage = storage_of(tensor)
         if storage is None:
@@ -115,7 +115,7 @@ class Holdings:
         found = [base for base in self._bases.get(storage, ()) if base.covers(tensor)]
         return self._settled(found[-1].view(tensor), tensor) if found else None
 
-    def _settled(self, held: Held, tensor: Tensor) -> Held:
+    def _settled(self, held: Provenance, tensor: Tensor) -> Provenance:
         """What was made of a parameter and has its shape again has its axes too, whatever shape it had between."""
         whole = tuple(range(tensor.dim()))
         if (
@@ -152,9 +152,9 @@ class Holdings:
         order = sorted(made, key=lambda path: made[path][1] is not None)
         plain = all(side for _, side in made.values())
         sides = tuple(None if plain else made[path][1] for path in order)
-        self._add(tensor, Held(tuple(order), tuple(made[path][0] for path in order), steps, sides))
+        self._add(tensor, Provenance(tuple(order), tuple(made[path][0] for path in order), steps, sides))
 
-    def _add(self, tensor: Tensor, held: Held) -> None:
+    def _add(self, tensor: Tensor, held: Provenance) -> None:
         storage = storage_of(tensor)
         if storage is None:
             self._kept.append((tensor, None))

@@ -5,10 +5,9 @@ matched to parameters by their storage, so views, slices and parametrized weight
 followed by the identity of the tensors that the functions return.
 """
 
-import math
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,45 +15,26 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from fanwise.graph.blocks import Cuts
-from fanwise.graph.details import Activation, Halves, Slicing
-from fanwise.graph.kinds import ACTING_ALONE, FOLLOWED, PROBED, REPLAYABLE, WEIGHTED
+from fanwise.graph.details import Activation, Halves
+from fanwise.graph.kinds import ACTING_ALONE, PROBED, REPLAYABLE
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
 from fanwise.graph.trace import Trace
+from fanwise.graph.tracking.tracker import Read, Source, Tracker
+from fanwise.graph.tracking.views import selection_of
+from fanwise.graph.tracking.writes import Writes
 from fanwise.graph.visitor import Visitor
-from fanwise.laws.base import Initializer
-from fanwise.laws.layout import Layout
-from fanwise.stream.box import Shape
 from fanwise.torch.trace import function_names as names
-from fanwise.torch.trace import op_table as operations
+from fanwise.torch.trace import op_table
+from fanwise.torch.trace.answers import Answers
 from fanwise.torch.trace.calls import Call, Part
-from fanwise.torch.trace.features import Chain, runs_of_features
-from fanwise.torch.trace.function_names import bare_name, tensors_in
-from fanwise.torch.trace.module_stack import Places
-from fanwise.torch.trace.provenance import Held, Holdings, parameters
-from fanwise.torch.trace.restore import Writes
-from fanwise.torch.trace.storage import is_abstract
-from fanwise.torch.trace.stored_layout import layout_in_storage
-from fanwise.torch.trace.substitute import (
-    BATCH_NORM_ARGUMENTS,
-    Measured,
-    drawn,
-    probing,
-    replayable,
-    second_moment,
-    swapped,
-    with_batch_statistics,
-    without_values,
-)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where a tensor's values come from: an op, and the views since the op whose features are counted."""
-
-    op: int
-    chain: Chain | None = None
-    given: int = 0
+from fanwise.torch.trace.features import runs_of_features, viewed
+from fanwise.torch.trace.function_names import tensors_in
+from fanwise.torch.trace.invocation import Invocation
+from fanwise.torch.trace.module_stack import ModuleStack
+from fanwise.torch.trace.parameter_uses import UseReader
+from fanwise.torch.trace.provenance import ParameterProvenance, parameters
+from fanwise.torch.trace.restore import saved
+from fanwise.torch.trace.substitute import moments_of, probing, replayable, second_moment
 
 
 class Recorder(TorchFunctionMode):
@@ -75,351 +55,250 @@ class Recorder(TorchFunctionMode):
         see: Callable[[Op, Tensor], None] | None = None,
     ) -> None:
         super().__init__()
-        self._visitor = visitor
         self._see = see or (lambda op, output: None)
-        self._parameters = {parameter.path: parameter for parameter in parameters(model)}
-        self._tensors = dict(model.named_parameters())
-        self.holdings = Holdings(model)
+        self.provenance = ParameterProvenance(model)
         """Which parameters stand behind the tensors that it meets."""
-        self._places = Places(model, self._name_parametrized)
-        self._sources: MutableMapping[Tensor, _Source] = WeakIdKeyDictionary()
-        self._answers: MutableMapping[Tensor, bool] = WeakIdKeyDictionary()
-        self._read: MutableMapping[Tensor, int] = WeakIdKeyDictionary()  # parameters read as data
-        self._values: MutableMapping[Tensor, Tensor] = WeakIdKeyDictionary()  # and what the model reads in their place
-        self._ops: list[Op] = []
+        self._tracker = Tracker({parameter.path: parameter for parameter in parameters(model)}, visitor)
+        self._use_reader = UseReader(self._tracker.parameters, dict(model.named_parameters()), self.provenance)
+        self._modules = ModuleStack(model, self._name_parametrized)
+        self._sources: MutableMapping[Tensor, Source] = WeakIdKeyDictionary()
+        self._parameter_ops: MutableMapping[Tensor, Source] = WeakIdKeyDictionary()  # of parameters read as data
+        self._stand_ins: MutableMapping[Tensor, Tensor] = WeakIdKeyDictionary()  # what the model reads in their place
+        self._answers = Answers()
         self._last = ""
-        self._cuts = Cuts(self._parameters)
         self.again: Callable[[Mapping[int, Tensor]], Any] = lambda new: None
         """Executes the function that was seen last once more, with other tensors in place of arguments, by their `id`;
         None where one of them is no argument."""
-        self.writes = Writes()
+        self.writes = Writes(saved)
         for number, tensor in enumerate(given):
-            self._sources[tensor] = _Source(INPUT, None, number)
+            self._sources[tensor] = Source(INPUT, None, number)
 
     @property
     def place(self) -> str:
         """In words, where the run is: the module and the last op."""
-        module = self._places.failed or self._places.module
+        module = self._modules.failed or self._modules.caller[0]
         return f"in module {module or '(the model itself)'!r}, last op {self._last or 'none'}"
 
     def followed(self) -> AbstractContextManager[None]:
         """The context in which modules are followed."""
-        return self._places.followed()
+        return self._modules.followed()
 
     def trace(self, outputs: Sequence[Tensor]) -> Trace:
         """What was seen."""
-        found = [self._sources[tensor].op for tensor in outputs if tensor in self._sources]
-        ends = tuple(op for op in dict.fromkeys(found) if op >= 0)
-        return Trace(tuple(self._cuts.told(op) for op in self._ops), tuple(self._parameters.values()), ends)
+        return self._tracker.trace([self._sources.get(tensor) for tensor in outputs])
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Records one call and executes it."""
-        named = dict(kwargs or {})
-        if self._places.quiet:
-            return func(*args, **named)
-        name = bare_name(func)
-        if name in names.QUESTIONS or names.is_attribute(func, name):
-            return self._asked(func, name, args, named)
-        tensors = list(tensors_in([args, named]))
+        if self._modules.quiet:
+            return func(*args, **(kwargs or {}))
+        call = Invocation(func, names.bare_name(func), args, dict(kwargs or {}))
+        if call.name in names.QUESTIONS or names.is_attribute(func, call.name):
+            return self._answers.answer(call)
+        tensors = call.tensors
         traced = any(tensor in self._sources for tensor in tensors)
         held = any(self._is_held(tensor) for tensor in tensors)
-        if (not traced and not held) or name in names.CONSTANTS:
-            return func(*args, **named)
+        if (not traced and not held) or call.name in names.CONSTANTS:
+            return call()
         if held and names.writes_in_place(func):
             self._keep(args[0])
-        return self._seen(func, name, (args, named), alone=not traced)
+        return self._seen(call, alone=not traced)
 
-    def _seen(self, func: Callable[..., Any], name: str, given: tuple[Any, dict[str, Any]], *, alone: bool) -> Any:
+    def _seen(self, function: Invocation, *, alone: bool) -> Any:
         """Executes a function of data, of parameters, or of both."""
-        args, named = given
+        name = function.name
         if name in names.WRITES:
-            return self._written(func, name, args, named)
-        call = self._described(name, args, named)
+            return self._written(function)
+        call = self._described(function)
         if call is None and (name in names.VIEWS or name in names.SELECTIONS):
-            return self._view(func, next(iter(tensors_in([args, named]))), args, named)
+            return self._view(function)
         if alone and not _acts_alone(name, call):
-            return self._derived(func, args, named)
-        return self._operation(func, name, given, call or self._unknown(name, args, named))
+            return self._derived(function)
+        return self._operation(function, call or self._unknown(function))
 
-    def _asked(self, func: Callable[..., Any], name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
-        """A question; where a tensor has no values, those that a model branches on get the usual answer."""
-        first = next(iter(tensors_in(args)), None)
-        if first is None or not is_abstract(first):
-            return func(*args, **named)
-        if name == "contains":
-            return names.ANSWERS[name]
-        if name in ("bool", "item") and first in self._answers:
-            return self._answers[first]
-        output = first.new_empty((), dtype=torch.bool) if name.startswith("is_a") else func(*args, **named)
-        if name in names.ANSWERS and isinstance(output, Tensor):
-            self._answers[output] = names.ANSWERS[name]
-        return output
-
-    def _described(self, name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Call | None:
+    def _described(self, function: Invocation) -> Call | None:
+        name, args, named = function.name, function.args, function.named
         if name in names.SELECTIONS:
-            return operations.lookup(name, args, named, self._is_held)
-        acts = self._acts if name in names.SUMS else self._is_held
-        return operations.describe(name, args, named, acts)
+            return op_table.lookup(name, args, named, self._is_held)
+        return op_table.describe(name, args, named, self._acts if name in names.SUMS else self._is_held)
 
-    def _acts(self, value: Any) -> bool:
-        """Whether a value acts as a parameter: one that was read as data before is data where it is added again."""
-        return self._is_held(value) and value not in self._read
-
-    def _unknown(self, name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Call:
-        return operations.unknown(name, args, named, self._is_held)
+    def _unknown(self, function: Invocation) -> Call:
+        return op_table.unknown(function.name, function.args, function.named, self._is_held)
 
     # Parameters
 
     def _is_held(self, value: Any) -> bool:
-        return isinstance(value, Tensor) and value not in self._sources and self.holdings.find(value) is not None
+        return isinstance(value, Tensor) and value not in self._sources and self.provenance.find(value) is not None
+
+    def _acts(self, value: Any) -> bool:
+        """Whether a value acts as a parameter: one that was read as data before is data where it is added again."""
+        return self._is_held(value) and value not in self._parameter_ops
 
     def _keep(self, target: Any) -> None:
         if isinstance(target, Tensor) and self._is_held(target):
-            self.writes.before(target)
+            self.writes.keep(target)
 
-    def _name_parametrized(self, path: str, module: nn.Module, made: Tensor) -> None:
-        own = {f"{path}.{name}": tensor for name, tensor in module.named_parameters()}
-        own = {name: tensor for name, tensor in own.items() if name in self._parameters}
+    def _name_parametrized(self, path: str, module: nn.Module, output: Tensor) -> None:
+        named = {f"{path}.{name}": tensor for name, tensor in module.named_parameters()}
+        own = {name: tensor for name, tensor in named.items() if name in self._tracker.parameters}
         if own:
             with torch._C.DisableTorchFunction():
-                self.holdings.name(made, own, tuple(type(part).__name__ for part in module.children()))
+                self.provenance.name(output, own, tuple(type(part).__name__ for part in module.children()))
 
-    def _derived(self, func: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    def _derived(self, function: Invocation) -> Any:
         """A function of parameters alone: its result is followed as one."""
-        sources = [tensor for tensor in tensors_in([args, named]) if self._is_held(tensor)]
-        output = func(*args, **named)
+        sources = [tensor for tensor in function.tensors if self._is_held(tensor)]
+        output = function()
         for tensor in tensors_in(output) if sources else ():  # a constant that data select from has none
-            if self.holdings.find(tensor) is None and (tensor.is_floating_point() or tensor.is_complex()):
-                self.holdings.derive(tensor, sources, bare_name(func))
+            if self.provenance.find(tensor) is None and _is_inexact(tensor):
+                self.provenance.derive(tensor, sources, function.name)
         return output
 
-    # Data
+    # Views of data
 
-    def _view(self, func: Callable[..., Any], first: Tensor, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    def _view(self, function: Invocation) -> Any:
+        first = function.tensors[0]
         source = self._sources.get(first)
         if source is None:
-            return self._derived(func, args, named)
-        output = func(*args, **named)
+            return self._derived(function)
+        output = function()
         for place, tensor in enumerate(tensors_in(output)):
-            self._sources[tensor] = self._seen_through(source, first, (func, args, named, place), tensor)
+            self._sources[tensor] = self._seen_through(function, first, (place, tensor))
         return output
 
-    def _seen_through(self, source: _Source, first: Tensor, step: tuple[Any, ...], output: Tensor) -> _Source:
-        if source.chain is None:
+    def _seen_through(self, function: Invocation, first: Tensor, output: tuple[int, Tensor]) -> Source:
+        """Where an output of a view comes from; a view that leaves features of a weight op out is an op of its own."""
+        source, (place, tensor) = self._sources[first], output
+        if source.views is None:
             return source
-        func, args, named, place = step
-        chain = source.chain.then(func, (first, args, named), place)
-        if bare_name(func) not in names.SELECTIONS:
-            return _Source(source.op, chain)
-        runs = runs_of_features(chain)
-        if runs is None or runs == ((0, chain.extent),):
-            return _Source(source.op, chain)
-        call = Call(OpKind.SLICE, (), (), -1, Slicing(chain.root, runs, chain.peers))
-        op = replace(self._open(call, bare_name(func), (source.op,)), reads=(tuple(first.shape),))
-        op = self._add(op, output)
-        self._see(op, output)
-        return _Source(op.index, chain)
+        source = Source(source.op, viewed(source.views, function, first, place))
+        chain = source.views
+        call = selection_of(chain, runs_of_features(chain)) if chain and function.name in names.SELECTIONS else None
+        if call is None:
+            return source
+        read = Read(source, tuple(first.shape))
+        op = self._tracker.opened(replace(call, name=function.name), self._modules.caller, [read])
+        op = self._tracker.add(op, tuple(tensor.shape))
+        self._see(op, tensor)
+        return replace(source, op=op.index)
 
-    def _written(self, func: Callable[..., Any], name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    # Ops
+
+    def _written(self, function: Invocation) -> Any:
         """A write into a tensor: it then holds both."""
-        target = args[0]
+        target = function.args[0]
         if self._is_held(target):
-            return func(*args, **named)
-        call = replace(self._unknown(name, args, named), kind=OpKind.ELEMENTWISE)
-        op = self._open(call, name, self._inputs(call), self._uses(call))
-        op = replace(op, reads=self._reads(call))
-        output = func(*args, **named)
-        if target.is_floating_point() or target.is_complex():
-            self._close(op, target, None)
+            return function()
+        call = replace(self._unknown(function), kind=OpKind.ELEMENTWISE, name=function.name)
+        op = self._opened(call, self._reads(call))
+        output = function()
+        if _is_inexact(target):
+            self._closed(op, target, ())
             if isinstance(output, Tensor):
                 self._sources[output] = self._sources[target]
         return output
 
-    def _operation(self, func: Callable[..., Any], name: str, given: tuple[Any, dict[str, Any]], call: Call) -> Any:
-        call = replace(call, data=self._ordered(call.data))
-        sources = [self._sources.get(tensor) for tensor in call.data]
-        numbers = tuple(source.given for source in sources if source is not None and source.op == INPUT)
-        self._last = names.full_name(func)
-        op = self._open(call, name, self._inputs(call), self._uses(call))
-        op = replace(op, reads=self._reads(call), given=numbers)
-        if isinstance(op.detail, Activation) and name == "glu":
-            op = replace(op, detail=replace(op.detail, halves=self._halves(call.data[0], op.axis)))
-        read = tuple(self._values.get(tensor, tensor) for tensor in call.data)
-        laws = self._visitor.before(op, Measured(read))
-        args, named = self._replaced(call, laws, given)
-        if call.data and is_abstract(call.data[0]):
-            output = without_values(func, name, args, named)
-        elif name in BATCH_NORM_ARGUMENTS:
-            output = with_batch_statistics(func, name, args, named)
-        else:
-            output = func(*args, **named)
-        first = next(iter(tensors_in(output)), None)
-        if first is None or not (first.is_floating_point() or first.is_complex()):
+    def _operation(self, function: Invocation, call: Call) -> Any:
+        """An op of the model, executed on what the visitor puts in the place of its parameters."""
+        call = replace(call, data=self._ordered(call.data), name=function.name)
+        self._last = names.full_name(function.function)
+        read = self._reads(call)
+        op = self._with_halves(self._opened(call, read), call)
+        laws = self._tracker.before(op, moments_of([self._stand_ins.get(tensor, tensor) for tensor in call.data]))
+        new = self._use_reader.drawn(call, laws)
+        new |= {id(tensor): self._stand_ins[tensor] for tensor in call.data if tensor in self._stand_ins}
+        executed = function.with_tensors(new)
+        output = executed.without_state(call.data)
+        if not any(_is_inexact(tensor) for tensor in list(tensors_in(output))[:1]):
             self._pass_on(call, output)
             return output
-        alone = call.kind in REPLAYABLE and not call.parts and None not in sources
-        replay = replayable(func, given, call.data) if alone else None
-        unruled = replay is None and call.kind in PROBED and not call.parts
-        probe = probing(func, given, call.data[: len(op.inputs)]) if unruled else None
-        self.again = lambda new: _again(func, (args, named), new)
-        self._close(replace(op, replay=replay, probe=probe), output, call)
+        self.again = executed.again
+        self._closed(self._replayable(op, function, call), output, read)
         return output
 
     def _ordered(self, data: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Data in their order, constants last, so that the moments of the op's inputs come first."""
         return tuple(sorted(data, key=lambda tensor: tensor not in self._sources and not self._is_held(tensor)))
 
+    def _reads(self, call: Call) -> list[Read]:
+        """The data of a call that are no constants; a parameter among them becomes an op."""
+        sources = ((tensor, self._source(tensor)) for tensor in call.data)
+        return [Read(source, tuple(tensor.shape)) for tensor, source in sources if source is not None]
+
+    def _source(self, tensor: Tensor) -> Source | None:
+        if tensor in self._sources:
+            return self._sources[tensor]
+        return self._parameter_op(tensor) if self._is_held(tensor) else None
+
+    def _parameter_op(self, tensor: Tensor) -> Source:
+        """A parameter that is read as data: a token, learned queries, an initial state."""
+        if tensor not in self._parameter_ops:
+            call = Call(OpKind.PARAMETER, (), (Part(tensor, UseRole.OPERAND),), name="parameter")
+            op = self._opened(call, ())
+            laws = self._tracker.before(op, moments_of(()))
+            values = self._use_reader.drawn(call, laws).get(id(tensor), tensor)
+            op = self._tracker.add(op, tuple(tensor.shape))
+            self._parameter_ops[tensor], self._stand_ins[tensor] = Source(op.index), values
+            self._tracker.factor_after(op, lambda: second_moment(values))
+            self._see(op, values)
+        return self._parameter_ops[tensor]
+
+    def _opened(self, call: Call, read: Sequence[Read]) -> Op:
+        uses: list[Use] = []
+        for part in call.parts:
+            held = None if part.input in self._sources else self.provenance.find(part.input)
+            if held is not None:
+                self._tracker.weight_parts.see(held.paths[0], held.parts)
+                uses.extend(self._use_reader.uses(part, held))
+        return self._tracker.opened(call, self._modules.caller, read, tuple(uses))
+
+    def _with_halves(self, op: Op, call: Call) -> Op:
+        """What of a weight op's features a gated linear unit multiplies, and what gates it."""
+        source = self._sources.get(call.data[0]) if op.name == "glu" else None
+        if source is None or source.views is None or not isinstance(op.detail, Activation):
+            return op
+        chain, tensor = source.views, call.data[0]
+        view = Invocation(torch.chunk, "chunk", (tensor, 2, op.axis), {})
+        halves = tuple(runs_of_features(viewed(chain, view, tensor, half)) for half in (0, 1))
+        return replace(op, detail=replace(op.detail, halves=Halves(chain.root, halves)))
+
+    def _replayable(self, op: Op, function: Invocation, call: Call) -> Op:
+        """The op with its function, for theory to run it on values of its own."""
+        if call.parts:
+            return op
+        given = function.args, function.named
+        alone = op.kind in REPLAYABLE and all(tensor in self._sources for tensor in call.data)
+        replay = replayable(function.function, given, call.data) if alone else None
+        probed = replay is None and op.kind in PROBED
+        probe = probing(function.function, given, call.data[: len(op.inputs)]) if probed else None
+        return replace(op, replay=replay, probe=probe)
+
     def _pass_on(self, call: Call, output: Any) -> None:
         """Integers that are made of the model's integer inputs alone count as its inputs."""
-        sources = [source for tensor in call.data if (source := self._sources.get(tensor)) is not None]
+        sources = [self._sources[tensor] for tensor in call.data if tensor in self._sources]
         if sources and len(sources) == len(call.data) and all(source.op == INPUT for source in sources):
             for tensor in tensors_in(output):
                 if tensor.dtype != torch.bool:
                     self._sources[tensor] = sources[0]
 
-    # Ops
-
-    def _inputs(self, call: Call) -> tuple[int, ...]:
-        found = []
-        for tensor in call.data:
-            source = self._sources.get(tensor)
-            if source is not None:
-                found.append(source.op)
-            elif self._is_held(tensor):
-                found.append(self._parameter_op(tensor))
-        return tuple(found)
-
-    def _reads(self, call: Call) -> tuple[Shape, ...]:
-        """Shapes of the tensors that `_inputs` names."""
-        return tuple(tuple(tensor.shape) for tensor in call.data if tensor in self._sources or self._is_held(tensor))
-
-    def _parameter_op(self, tensor: Tensor) -> int:
-        """A parameter that is read as data: a token, learned queries, an initial state."""
-        if tensor not in self._read:
-            call = Call(OpKind.PARAMETER, (), (Part(tensor, UseRole.OPERAND),))
-            op = self._open(call, "parameter", (), self._uses(call))
-            values = self._in_place_of(call, self._visitor.before(op, Measured(()))).get(id(tensor), tensor)
-            self._read[tensor] = self._add(op, tensor).index
-            self._values[tensor] = values
-            self._visitor.after(op, lambda: second_moment(values))
-            self._see(self._ops[-1], values)
-        return self._read[tensor]
-
-    def _uses(self, call: Call) -> tuple[Use, ...]:
-        uses: list[Use] = []
-        for part in call.parts:
-            held = self.holdings.find(part.tensor)
-            if held is not None and part.tensor not in self._sources:
-                uses.extend(self._use(part, held, which) for which in range(len(held.paths)))
-        return tuple(uses)
-
-    def _use(self, part: Part, held: Held, which: int) -> Use:
-        path, role = held.paths[which], held.role(which, part.role)
-        layout = self._layout(part, held, which) if role == part.role else None
-        if which == 0:
-            self._cuts.see(path, held.parts)
-        return Use(path, role, layout, held.steps, self._ratio(part.tensor, held, path), _seen(part.tensor, held))
-
-    def _ratio(self, made: Tensor, held: Held, path: str) -> float:
-        """By what the std of a weight exceeds that of the parameter which alone it is made of, by constant factors."""
-        if len(held.paths) > 1 or not set(held.steps) & names.FACTORS or is_abstract(made):
-            return 1.0
-        before, after = second_moment(self._tensors[path]), second_moment(made)
-        return math.sqrt(after / before) if before > 0 and after > 0 else 1.0
-
-    def _layout(self, part: Part, held: Held, which: int) -> Layout | None:
-        if part.layout is None:
-            return None
-        shapes = self._parameters[held.paths[which]].shape, part.tensor
-        return layout_in_storage(part.layout, held, which, shapes)
-
-    def _open(self, call: Call, name: str, inputs: tuple[int, ...], uses: tuple[Use, ...] = ()) -> Op:
-        op = Op(len(self._ops), call.kind, name, *self._places.next(), inputs, uses, (), call.axis, call.detail)
-        return replace(op, blocks=call.blocks) if call.blocks else op
-
-    def _add(self, op: Op, output: Tensor) -> Op:
-        self._places.count(op.key)
-        self._ops.append(replace(op, shape=tuple(output.shape)))
-        return self._ops[-1]
-
-    def _close(self, op: Op, output: Any, call: Call | None) -> None:
-        tensors = [tensor for tensor in tensors_in(output) if tensor.is_floating_point() or tensor.is_complex()]
+    def _closed(self, op: Op, output: Any, read: Sequence[Read]) -> None:
+        """Records an op that was carried out, and scales what it gave in place."""
+        tensors = [tensor for tensor in tensors_in(output) if _is_inexact(tensor)]
         first = tensors[0]
-        op = self._add(op, first)
+        op = self._tracker.add(op, tuple(first.shape))
+        views = self._tracker.views_after(op, read, is_sum=op.kind == OpKind.ADD)
         for tensor in tensors:
-            self._sources[tensor] = _Source(op.index, self._chain(op, first, call) if tensor is first else None)
-        factor = self._visitor.after(op, lambda: second_moment(first))
-        if factor is not None and factor != 1:
+            self._sources[tensor] = Source(op.index, views if tensor is first else None)
+        factor = self._tracker.factor_after(op, lambda: second_moment(first))
+        if factor is not None:
             first.mul_(factor)
         self._see(op, first)
 
-    def _chain(self, op: Op, output: Tensor, call: Call | None) -> Chain | None:
-        """Features are counted from each weight op, through what keeps its shape."""
-        if op.kind in WEIGHTED and output.dim():
-            return Chain(op.index, tuple(output.shape), op.axis)
-        if call is None or not call.data:
-            return None
-        if op.kind == OpKind.ADD:
-            return self._chain_of_sum(call)
-        if op.kind not in FOLLOWED:
-            return None
-        source = self._sources.get(call.data[0])
-        return source.chain if source is not None and call.data[0].shape == output.shape else None
 
-    def _chain_of_sum(self, call: Call) -> Chain | None:
-        """Two maps added feature by feature, as the gates of a recurrent cell written by hand."""
-        sources = [self._sources.get(tensor) for tensor in call.data]
-        chains = [source.chain for source in sources if source is not None and source.chain is not None]
-        if len(chains) != 2 or any(chain.steps or chain.peers for chain in chains):
-            return None
-        first, second = chains
-        maps = all(self._ops[chain.root].kind != OpKind.EMBEDDING for chain in chains)
-        same = (first.shape, first.axis) == (second.shape, second.axis)
-        return replace(first, peers=(second.root,)) if maps and same else None
-
-    def _halves(self, tensor: Tensor, axis: int) -> Halves | None:
-        """What of a weight op's features a gated linear unit multiplies, and what gates it."""
-        source = self._sources.get(tensor)
-        if source is None or source.chain is None:
-            return None
-        args = (tensor, 2, axis)
-        halves = [source.chain.then(torch.chunk, (tensor, args, {}), place) for place in (0, 1)]
-        return Halves(source.chain.root, tuple(runs_of_features(half) for half in halves))
-
-    def _replaced(self, call: Call, laws: Mapping[str, Initializer], given: tuple[Any, Any]) -> tuple[Any, Any]:
-        """The arguments, with values drawn from the visitor's laws in place of parameters."""
-        new = self._in_place_of(call, laws)
-        new |= {id(tensor): self._values[tensor] for tensor in call.data if tensor in self._values}
-        return (swapped(list(given[0]), new), swapped(given[1], new)) if new else given
-
-    def _in_place_of(self, call: Call, laws: Mapping[str, Initializer]) -> dict[int, Tensor]:
-        """Values for the tensors of a call that stand for parameters, by their identity."""
-        new: dict[int, Tensor] = {}
-        for part in call.parts:
-            held = self.holdings.find(part.tensor)
-            if held is not None and held.paths[0] in laws:
-                path = held.paths[0]
-                target = self._parameters[path].shape, self._layout(part, held, 0), not held.steps
-                new[id(part.tensor)] = drawn(path, laws[path], part.tensor, target)
-        return new
-
-
-def _seen(made: Tensor, held: Held) -> tuple[float, float] | None:
-    """Mean and std of a tensor that is made of parameters; None where it is one, or has no values."""
-    if not held.steps or is_abstract(made) or made.is_complex() or not made.numel():
-        return None
-    values = made.detach().to(torch.promote_types(made.dtype, torch.float32))
-    mean = float(values.mean())
-    return mean, math.sqrt(max(second_moment(values) - mean**2, 0.0))
-
-
-def _again(func: Callable[..., Any], given: tuple[Any, Any], new: Mapping[int, Tensor]) -> Any:
-    args, named = given
-    if not set(new) <= {id(tensor) for tensor in tensors_in([args, named])}:
-        return None
-    return func(*swapped(list(args), new), **swapped(named, new))
+def _is_inexact(tensor: Tensor) -> bool:
+    """Whether a tensor holds floating-point or complex numbers."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _acts_alone(name: str, call: Call | None) -> bool:

@@ -1,7 +1,7 @@
 """Puts back what a run could change: parameters, buffers, attributes, training flags, inputs and random states."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import is_
@@ -50,21 +50,9 @@ def seeded(seed: int) -> Iterator[tuple[()]]:
             torch.cuda.set_rng_state_all(states[3])
 
 
-class Writes:
-    """Parameters are not copied before a run, for there may be many: one is when a function is about to write to it."""
-
-    def __init__(self) -> None:
-        self._saved: dict[int, _Values] = {}
-
-    def before(self, tensor: Tensor) -> None:
-        """Keeps the values of a tensor, the first time that it is written to."""
-        if id(tensor) not in self._saved:
-            self._saved[id(tensor)] = _Values.of(tensor)
-
-    def restore(self) -> None:
-        """Undoes the writes."""
-        for values in reversed(self._saved.values()):
-            values.restore()
+def saved(tensor: Tensor) -> Callable[[], None]:
+    """Copies the values of a tensor, and returns the function that puts them back."""
+    return _Values.of(tensor).restore
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ from dataclasses import replace
 from torch import Tensor
 
 from fanwise.laws.layout import Fused, Layout
-from fanwise.torch.trace.provenance import Axes, Held
+from fanwise.torch.trace.provenance import Axes, Provenance
 
 
-def layout_in_storage(layout: Layout, held: Held, which: int, shapes: tuple[Sequence[int], Tensor]) -> Layout | None:
+def layout_in_storage(
+    layout: Layout, held: Provenance, which: int, shapes: tuple[Sequence[int], Tensor]
+) -> Layout | None:
     """A layout in a view's axes, told in the axes of one of the parameters that the view holds.
 
     Args:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from fanwise.graph.op import Parameter
+from fanwise.graph.tracking.tracker import Measured, drawn_values, stand_in_seed
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
-from fanwise.stream.box import Shape
 from fanwise.stream.key import Key
 from fanwise.torch.trace.function_names import NONLINEARITIES, tensors_in, writes_in_place
 from fanwise.torch.trace.storage import is_abstract
@@ -37,25 +38,24 @@ def swapped(values: Any, new: Mapping[int, Any]) -> Any:
     return values
 
 
-def drawn(path: str, law: Initializer, tensor: Tensor, target: tuple[Shape, Layout | None, bool]) -> Tensor:
+def drawn(parameter: Parameter, law: Initializer, tensor: Tensor, *, layout: Layout | None, itself: bool) -> Tensor:
     """Values for a tensor that stands for a parameter.
 
     Args:
-        path: of the parameter; key 0 gives its stream.
+        parameter: which it is.
         law: what is drawn.
         tensor: whose shape, dtype and device are wanted.
-        target: the parameter's shape, its layout, and whether the tensor is the parameter itself. A view or a function
-            of it gets normal numbers of the law's moments.
+        layout: of the parameter.
+        itself: whether the tensor is the parameter or a view of it. A part of it, or a function of it, gets normal
+            numbers of the law's moments.
     """
-    shape, layout, itself = target
     if is_abstract(tensor):
         return torch.empty_like(tensor)
-    key = Key(0).child(path)
-    if itself and tuple(tensor.shape) == shape and not tensor.is_complex():
-        values = torch.from_numpy(law(shape, key=key, layout=layout))
+    if itself and tuple(tensor.shape) == parameter.shape and not tensor.is_complex():
+        values = torch.from_numpy(drawn_values(parameter, law, layout))
     else:
-        moments = law.moments(shape, layout=layout)
-        generator = torch.Generator("cpu").manual_seed(key.philox().key[0])
+        moments = law.moments(parameter.shape, layout=layout)
+        generator = torch.Generator("cpu").manual_seed(stand_in_seed(parameter.path))
         normal = torch.randn(tuple(tensor.shape), generator=generator, device="cpu")
         values = normal * moments.std + moments.mean
     return values.to(device=tensor.device, dtype=tensor.dtype)
@@ -160,19 +160,9 @@ def _filled(value: Any, tensors: Sequence[Tensor]) -> Any:
     return value
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Second moments of what an op reads: first its inputs in their order, then constants."""
-
-    data: tuple[Tensor, ...]
-
-    def __call__(self, place: int, /) -> float:
-        """E x^2 of the input at this place; NaN where there are no numbers."""
-        return second_moment(self.data[place])
-
-    def known(self, place: int, /) -> bool:
-        """Whether there are numbers to measure."""
-        return not is_abstract(self.data[place])
+def moments_of(read: Sequence[Tensor]) -> Measured[Tensor]:
+    """Second moments of what an op reads."""
+    return Measured(tuple(read), second_moment, lambda tensor: not is_abstract(tensor))
 
 
 def second_moment(tensor: Tensor) -> float:

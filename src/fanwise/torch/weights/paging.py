@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from fanwise.plan.plan import Plan
 from fanwise.stream.key import Key
 from fanwise.torch.trace.function_names import bare_name, is_attribute, tensors_in
-from fanwise.torch.trace.provenance import Holdings
+from fanwise.torch.trace.provenance import ParameterProvenance
 from fanwise.torch.trace.storage import is_abstract
 from fanwise.torch.trace.substitute import swapped
 from fanwise.torch.weights.draw_row import check_numbers, draw_row_
@@ -22,7 +22,7 @@ FEWEST = 8
 """Parameters that are held whatever they take: those of a call, and those of which the model has just made others."""
 
 
-class Lender(TorchFunctionMode):
+class ParameterPager(TorchFunctionMode):
     """Puts a plan's values in the place of parameters on the meta device, call by call.
 
     So a model runs that is larger than memory: a parameter is drawn when it is first read, and dropped when others need
@@ -33,39 +33,41 @@ class Lender(TorchFunctionMode):
         model: whose parameters on the meta device are lent.
         numbers: a plan for it, and the key of the plan's numbers.
         device: where they are computed with.
-        holdings: told what is lent for which parameter, and what is dropped.
+        provenance: told what is lent for which parameter, and what is dropped.
     """
 
-    def __init__(self, model: nn.Module, numbers: tuple[Plan, Key], device: torch.device, holdings: Holdings) -> None:
+    def __init__(
+        self, model: nn.Module, numbers: tuple[Plan, Key], device: torch.device, provenance: ParameterProvenance
+    ) -> None:
         super().__init__()
         plan, self._key = numbers
-        self._plan, self._device, self._holdings = plan, device, holdings
+        self._plan, self._device, self._provenance = plan, device, provenance
         self._tensors = {plan[path].path: tensor for path, tensor in _without_memory(model).items()}
         self._paths = {id(tensor): path for path, tensor in self._tensors.items()}
-        self._lent: OrderedDict[str, Tensor] = OrderedDict()
+        self._paged: OrderedDict[str, Tensor] = OrderedDict()
         self.largest = 0
         """The most bytes that were held at a time."""
 
-    def lent(self, path: str) -> Tensor:
+    def values(self, path: str) -> Tensor:
         """The values of a parameter."""
-        found = self._lent.get(path)
+        found = self._paged.get(path)
         if found is None:
             found = torch.empty_like(self._tensors[path], device=self._device, requires_grad=False)
             draw_row_(found, self._plan[path], self._key)
             self._keep(path, found)
-        self._lent.move_to_end(path)
+        self._paged.move_to_end(path)
         return found
 
     def _keep(self, path: str, tensor: Tensor) -> None:
-        self._lent[path] = tensor
-        self._holdings.lend(path, tensor)
-        while len(self._lent) > FEWEST and self._bytes() > MOST_BYTES:
-            oldest, _ = self._lent.popitem(last=False)
-            self._holdings.forget(oldest)
+        self._paged[path] = tensor
+        self._provenance.record(path, tensor)
+        while len(self._paged) > FEWEST and self._bytes() > MOST_BYTES:
+            oldest, _ = self._paged.popitem(last=False)
+            self._provenance.forget(oldest)
         self.largest = max(self.largest, self._bytes())
 
     def _bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self._lent.values())
+        return sum(tensor.nbytes for tensor in self._paged.values())
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -76,11 +78,11 @@ class Lender(TorchFunctionMode):
         wanted = {place: self._paths[place] for place in read if place in self._paths}
         if wanted and is_attribute(func, bare_name(func)):
             return self._device if bare_name(func) == "device" else func(*args, **named)
-        new = {place: self.lent(path) for place, path in wanted.items()}
+        new = {place: self.values(path) for place, path in wanted.items()}
         return func(*swapped(list(args), new), **swapped(named, new)) if new else func(*args, **named)
 
 
-def check_lendable(model: nn.Module, plan: Plan) -> None:
+def check_pageable(model: nn.Module, plan: Plan) -> None:
     """Raises where a model without memory has values that no plan gives.
 
     Raises:

@@ -1,0 +1,71 @@
+"""How an operation uses the parameters behind its inputs: in which role and layout, and made of them by what."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from fanwise.graph.op import Parameter, Use, UseRole
+from fanwise.graph.tracking.tracker import std_ratio
+from fanwise.jax.trace.axes import layout_in_storage, stacked_layout
+from fanwise.jax.trace.calls import Part
+from fanwise.jax.trace.op_roles import SUMMED
+from fanwise.jax.trace.provenance import FACTORS
+from fanwise.jax.trace.traced_value import Provenance, ShownParameter, Value, measured
+from fanwise.laws.layout import Layout
+
+
+@dataclass(frozen=True)
+class UseReader:
+    """Reads the uses of parameters off the values that show them.
+
+    Args:
+        parameters: of the model, by path.
+        leaves: their arrays.
+        measured: whether the arrays are measured: what is made of them is compared with them.
+    """
+
+    parameters: Mapping[str, Parameter]
+    leaves: Mapping[str, Any]
+    measured: bool
+
+    def uses(self, value: Value, part: Part) -> Iterator[Use]:
+        """One use for each parameter that an input shows.
+
+        Args:
+            value: the input.
+            part: what the input acts as.
+        """
+        if value.held is not None:
+            yield from (self._use(value.held, shown, part) for shown in value.held.shown)
+
+    def _use(self, held: Provenance, shown: ShownParameter, part: Part) -> Use:
+        steps = (*held.steps, "normalize") if self._is_normalised(held, shown.path) else held.steps
+        role, ratio = shown.side or part.role, self._ratio(held, shown.path)
+        return Use(shown.path, role, self._layout(shown, part), steps, ratio)
+
+    def _layout(self, shown: ShownParameter, part: Part) -> Layout | None:
+        shape = self.parameters[shown.path].shape
+        if part.layout is not None and not shown.side:
+            return layout_in_storage(part.layout, shown.axes, shape)
+        return stacked_layout(shown.axes, shape) if part.role in (UseRole.SHIFT, UseRole.SCALE) else None
+
+    def _is_normalised(self, held: Provenance, path: str) -> bool:
+        """Whether the size of a parameter has no effect on what is made of it: twice as large, it gives the same."""
+        leaf = _numbers_of(self.leaves[path])
+        if not self.measured or not set(held.steps) & set(SUMMED) or leaf is None:
+            return False
+        once, twice = (np.asarray(held.make({path: factor * leaf}), np.float64) for factor in (1, 2))
+        return bool(np.abs(once).max() > 0 and np.abs(twice - once).max() <= 0.01 * np.abs(once).max())
+
+    def _ratio(self, held: Provenance, path: str) -> float:
+        """By what the std of a weight exceeds that of the parameter which alone it is made of, by constant factors."""
+        if not self.measured or len(held.shown) > 1 or not set(held.steps) & FACTORS:
+            return 1.0
+        return std_ratio(measured(_numbers_of(self.leaves[path])), measured(held.make({})))
+
+
+def _numbers_of(leaf: Any) -> Any:
+    return None if isinstance(leaf, jax.ShapeDtypeStruct) else leaf

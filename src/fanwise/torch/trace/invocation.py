@@ -1,0 +1,55 @@
+"""One call of a function of torch, that can be carried out once more with other tensors."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from fanwise.torch.trace.function_names import tensors_in
+from fanwise.torch.trace.storage import is_abstract
+from fanwise.torch.trace.substitute import BATCH_NORM_ARGUMENTS, swapped, with_batch_statistics, without_values
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A function and its arguments.
+
+    Args:
+        function: torch's function.
+        name: its bare name.
+        args: positional arguments.
+        named: named ones.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    args: Sequence[Any]
+    named: Mapping[str, Any]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The tensors among its arguments, in order."""
+        return list(tensors_in([self.args, self.named]))
+
+    def __call__(self) -> Any:
+        """What the function gives."""
+        return self.function(*self.args, **self.named)
+
+    def without_state(self, data: Sequence[Tensor]) -> Any:
+        """The same for data with or without values; on values, batch norms take the batch's own statistics."""
+        if data and is_abstract(data[0]):
+            return without_values(self.function, self.name, self.args, self.named)
+        if self.name in BATCH_NORM_ARGUMENTS:
+            return with_batch_statistics(self.function, self.name, self.args, self.named)
+        return self()
+
+    def with_tensors(self, new: Mapping[int, Any]) -> "Invocation":
+        """The call with tensors replaced, by their `id`."""
+        return replace(self, args=swapped(list(self.args), new), named=swapped(dict(self.named), new)) if new else self
+
+    def again(self, new: Mapping[int, Tensor]) -> Any:
+        """What the function gives with other tensors in place of arguments; None where one of them is no argument."""
+        if not set(new) <= {id(tensor) for tensor in self.tensors}:
+            return None
+        return self.with_tensors(new)()

@@ -1,0 +1,75 @@
+"""How a call uses the parameters behind its tensors: in which role and layout, and made of them by what."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fanwise.graph.op import Parameter, Use
+from fanwise.graph.tracking.tracker import std_ratio
+from fanwise.laws.base import Initializer
+from fanwise.laws.layout import Layout
+from fanwise.torch.trace.calls import Call, Part
+from fanwise.torch.trace.function_names import FACTORS
+from fanwise.torch.trace.provenance import ParameterProvenance, Provenance
+from fanwise.torch.trace.storage import is_abstract
+from fanwise.torch.trace.stored_layout import layout_in_storage
+from fanwise.torch.trace.substitute import drawn, second_moment
+
+
+@dataclass(frozen=True)
+class UseReader:
+    """Reads the uses of parameters off the tensors that hold them.
+
+    Args:
+        parameters: of the model, by path.
+        tensors: themselves.
+        provenance: which parameters stand behind a tensor.
+    """
+
+    parameters: Mapping[str, Parameter]
+    tensors: Mapping[str, Tensor]
+    provenance: ParameterProvenance
+
+    def uses(self, part: Part, held: Provenance) -> Iterator[Use]:
+        """One use for each parameter that a part holds."""
+        return (self._use(part, held, which) for which in range(len(held.paths)))
+
+    def drawn(self, call: Call, laws: Mapping[str, Initializer]) -> dict[int, Tensor]:
+        """Values drawn from laws for the tensors of a call that stand for parameters, by their identity."""
+        return dict(self._drawn(call, laws)) if laws else {}
+
+    def _drawn(self, call: Call, laws: Mapping[str, Initializer]) -> Iterator[tuple[int, Tensor]]:
+        for part in call.parts:
+            held = self.provenance.find(part.input)
+            if held is not None and held.paths[0] in laws:
+                parameter, layout = self.parameters[held.paths[0]], self._layout(part, held, 0)
+                law, itself = laws[parameter.path], not held.steps
+                yield id(part.input), drawn(parameter, law, part.input, layout=layout, itself=itself)
+
+    def _use(self, part: Part, held: Provenance, which: int) -> Use:
+        path, role = held.paths[which], held.role(which, part.role)
+        layout = self._layout(part, held, which) if role == part.role else None
+        return Use(path, role, layout, held.steps, self._ratio(part.input, held, path), _seen(part.input, held))
+
+    def _layout(self, part: Part, held: Provenance, which: int) -> Layout | None:
+        if part.layout is None:
+            return None
+        return layout_in_storage(part.layout, held, which, (self.parameters[held.paths[which]].shape, part.input))
+
+    def _ratio(self, tensor: Tensor, held: Provenance, path: str) -> float:
+        """By what the std of a weight exceeds that of the parameter which alone it is made of, by constant factors."""
+        if len(held.paths) > 1 or not set(held.steps) & FACTORS or is_abstract(tensor):
+            return 1.0
+        return std_ratio(second_moment(self.tensors[path]), second_moment(tensor))
+
+
+def _seen(tensor: Tensor, held: Provenance) -> tuple[float, float] | None:
+    """Mean and std of a tensor that is made of parameters; None where it is one, or has no values."""
+    if not held.steps or is_abstract(tensor) or tensor.is_complex() or not tensor.numel():
+        return None
+    values = tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
+    mean = float(values.mean())
+    return mean, math.sqrt(max(second_moment(values) - mean**2, 0.0))
