@@ -336,8 +336,8 @@ class Recorder(TorchFunctionMode):
         return layout_in_storage(part.layout, held, which, shapes)
 
     def _open(self, call: Call, name: str, inputs: tuple[int, ...], uses: tuple[Use, ...] = ()) -> Op:
-        op = Op(len(self._ops), call.kind, name, *self._places.next(), inputs, uses, (), call.axis, call.detail)
-        return replace(op, blocks=call.blocks) if call.blocks else op
+        at, told = self._places.next(), call.detail
+        return Op(len(self._ops), call.kind, name, *at, inputs, uses, (), call.axis, told, blocks=call.blocks)
 
     def _add(self, op: Op, output: Tensor) -> Op:
         self._places.count(op.key)
