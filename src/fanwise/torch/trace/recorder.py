@@ -282,79 +282,9 @@ class Recorder(TorchFunctionMode):
                 if tensor.dtype != torch.bool:
                     self._sources[tensor] = sources[0]
 
-<<<<<<< HEAD
     def _closed(self, op: Op, output: Any, read: Sequence[Read]) -> None:
         """Records an op that was carried out, and scales what it gave in place."""
         tensors = [tensor for tensor in tensors_in(output) if _is_inexact(tensor)]
-=======
-    # Ops
-
-    def _inputs(self, call: Call) -> tuple[int, ...]:
-        found = []
-        for tensor in call.data:
-            source = self._sources.get(tensor)
-            if source is not None:
-                found.append(source.op)
-            elif self._is_held(tensor):
-                found.append(self._parameter_op(tensor))
-        return tuple(found)
-
-    def _reads(self, call: Call) -> tuple[Shape, ...]:
-        """Shapes of the tensors that `_inputs` names."""
-        return tuple(tuple(tensor.shape) for tensor in call.data if tensor in self._sources or self._is_held(tensor))
-
-    def _parameter_op(self, tensor: Tensor) -> int:
-        """A parameter that is read as data: a token, learned queries, an initial state."""
-        if tensor not in self._read:
-            call = Call(OpKind.PARAMETER, (), (Part(tensor, UseRole.OPERAND),))
-            op = self._open(call, "parameter", (), self._uses(call))
-            values = self._in_place_of(call, self._visitor.before(op, Measured(()))).get(id(tensor), tensor)
-            self._read[tensor] = self._add(op, tensor).index
-            self._values[tensor] = values
-            self._visitor.after(op, lambda: second_moment(values))
-            self._see(self._ops[-1], values)
-        return self._read[tensor]
-
-    def _uses(self, call: Call) -> tuple[Use, ...]:
-        uses: list[Use] = []
-        for part in call.parts:
-            held = self.holdings.find(part.tensor)
-            if held is not None and part.tensor not in self._sources:
-                uses.extend(self._use(part, held, which) for which in range(len(held.paths)))
-        return tuple(uses)
-
-    def _use(self, part: Part, held: Held, which: int) -> Use:
-        path, role = held.paths[which], held.role(which, part.role)
-        layout = self._layout(part, held, which) if role == part.role else None
-        if which == 0:
-            self._cuts.see(path, held.parts)
-        return Use(path, role, layout, held.steps, self._ratio(part.tensor, held, path), _seen(part.tensor, held))
-
-    def _ratio(self, made: Tensor, held: Held, path: str) -> float:
-        """By what the std of a weight exceeds that of the parameter which alone it is made of, by constant factors."""
-        if len(held.paths) > 1 or not set(held.steps) & names.FACTORS or is_abstract(made):
-            return 1.0
-        before, after = second_moment(self._tensors[path]), second_moment(made)
-        return math.sqrt(after / before) if before > 0 and after > 0 else 1.0
-
-    def _layout(self, part: Part, held: Held, which: int) -> Layout | None:
-        if part.layout is None:
-            return None
-        shapes = self._parameters[held.paths[which]].shape, part.tensor
-        return layout_in_storage(part.layout, held, which, shapes)
-
-    def _open(self, call: Call, name: str, inputs: tuple[int, ...], uses: tuple[Use, ...] = ()) -> Op:
-        at, told = self._places.next(), call.detail
-        return Op(len(self._ops), call.kind, name, *at, inputs, uses, (), call.axis, told, blocks=call.blocks)
-
-    def _add(self, op: Op, output: Tensor) -> Op:
-        self._places.count(op.key)
-        self._ops.append(replace(op, shape=tuple(output.shape)))
-        return self._ops[-1]
-
-    def _close(self, op: Op, output: Any, call: Call | None) -> None:
-        tensors = [tensor for tensor in tensors_in(output) if tensor.is_floating_point() or tensor.is_complex()]
->>>>>>> ops
         first = tensors[0]
         op = self._tracker.add(op, tuple(first.shape))
         views = self._tracker.views_after(op, read, is_sum=op.kind == OpKind.ADD)
