@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from bench.false_alarms import SEEN_AS
-from fanwise.check.rules import CAUSES
+from fanwise.check.rules.causes import CAUSES
 from zoo.model import FAMILIES, Framework, Model, Use
 from zoo.registry import models
 

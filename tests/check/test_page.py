@@ -76,8 +76,8 @@ def test_an_empty_report_is_a_page():
 
 def test_charts_show_what_was_measured_beside_what_was_expected(broken):
     forward, backward = blocks(broken, LineChart)
-    assert [series.name for series in forward.series] == ["measured", "expected", "theory"]
-    assert [series.name for series in backward.series] == ["gradient", "theory"]
+    assert [series.name for series in forward.series] == ["measured", "reference", "expected"]
+    assert [series.name for series in backward.series] == ["gradient", "expected"]
     assert forward.series[1].dashed
     assert forward.series[2].y == tuple(layer.predicted for layer in broken.layers)
     assert backward.series[1].y == tuple(layer.predicted_gradient for layer in broken.layers)
@@ -210,7 +210,7 @@ VERDICT, DEPTH, LAYER, FOUND, RMS = range(5)
 @pytest.mark.browser
 def test_a_click_on_a_heading_sorts_by_number(opened, broken):
     view = opened(broken)
-    button = view.locator("thead").get_by_role("button", name="rms out")
+    button = view.locator("thead").get_by_role("button", name="output size")
     heading = view.locator("thead th").nth(RMS)
     assert heading.get_attribute("aria-sort") is None
     button.click()
@@ -247,7 +247,7 @@ def test_the_verdicts_can_be_sorted_gravest_first(opened, broken):
 @pytest.mark.parametrize("order", ["ascending", "descending"])
 def test_what_was_not_measured_comes_last(opened, broken, order):
     view = opened(broken)
-    button = view.locator("thead").get_by_role("button", name="drift")
+    button = view.locator("thead").get_by_role("button", name="change")
     button.click(click_count=1 if order == "ascending" else 2)
     assert view.locator("[aria-sort]").get_attribute("aria-sort") == order
     assert column(view, LAYER)[-1] == "body.3.conv2"

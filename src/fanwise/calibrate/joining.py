@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fanwise.graph.inputs import Inputs
+
 
 @dataclass(frozen=True)
 class Joining:
@@ -43,6 +45,16 @@ class Joining:
         if any(value != first for value in values):
             raise ValueError(f"{place}: the batches hold {', '.join(map(repr, values))}: expected equal values")
         return first
+
+    def inputs(self, batches: Sequence[Inputs]) -> Inputs:
+        """Several batches of a model as one.
+
+        Raises:
+            ValueError: batches that differ in more than the number of their examples.
+        """
+        if len(batches) == 1:
+            return batches[0]
+        return Inputs(self([batch.args for batch in batches]), self([dict(batch.kwargs) for batch in batches]))
 
     def targets(self, values: Sequence[Any]) -> Any:
         """What a loss compares with, joined; None where a batch has none.

@@ -52,11 +52,11 @@ ORDER = (
     "depth",
     "layer",
     "findings",
-    "rms out",
-    "theory",
-    "drift",
-    "rms grad",
-    "theory grad",
+    "output size",
+    "expected",
+    "change",
+    "gradient",
+    "expected grad",
     "dead",
     "sat.",
     "law found",
@@ -65,9 +65,9 @@ ORDER = (
 """Columns of the layer table: what a narrow window cuts off stands last."""
 
 DEFINITIONS = (
-    "How large each layer's output is, and how large it should be: what the plan says, or, where there is none, the "
-    "size at which its stretch of layers began, between one normalisation or residual connection and the next. Theory: "
-    "what mean-field theory predicts from the inputs and the sizes of the weights alone."
+    "How large each layer's output is. Reference: how large it should be, by the plan, or, where there is none, the "
+    "output size of the first layer since the last normalisation or residual connection. Expected: what mean-field "
+    "theory predicts from the inputs and the sizes of the weights alone."
 )
 
 
@@ -110,8 +110,8 @@ def _findings(report: ReportData) -> Iterator[Block]:
 
 
 def _profile(report: ReportData) -> Iterator[Block]:
-    forward = _chart(report, "Forward: size of each layer's output", "rms out", _forward(report.layers))
-    backward = _chart(report, "Backward: size of the gradient at each layer's output", "rms grad", _backward(report))
+    forward = _chart(report, "Forward: size of each layer's output", "output size", _forward(report.layers))
+    backward = _chart(report, "Backward: size of the gradient at each layer's output", "gradient", _backward(report))
     if forward or backward:
         yield Text(DEFINITIONS)
     yield from (chart for chart in (forward, backward) if chart is not None)
@@ -119,13 +119,13 @@ def _profile(report: ReportData) -> Iterator[Block]:
 
 def _forward(layers: Sequence[Layer]) -> tuple[Series, ...]:
     measured = _series("measured", layers, lambda layer: layer.rms, emphasis=True)
-    expected = _series("expected", layers, lambda layer: layer.expected, dashed=True)
-    return measured + expected + _series("theory", layers, lambda layer: layer.predicted)
+    reference = _series("reference", layers, lambda layer: layer.expected, dashed=True)
+    return measured + reference + _series("expected", layers, lambda layer: layer.predicted)
 
 
 def _backward(report: ReportData) -> tuple[Series, ...]:
     measured = _series("gradient", report.layers, lambda layer: layer.gradient, emphasis=True)
-    return measured + (_series("theory", report.layers, lambda layer: layer.predicted_gradient) if measured else ())
+    return measured + (_series("expected", report.layers, lambda layer: layer.predicted_gradient) if measured else ())
 
 
 def _series(

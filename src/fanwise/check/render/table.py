@@ -34,11 +34,11 @@ ORDER = (
     "depth",
     "layer",
     "law found",
-    "rms out",
-    "theory",
-    "drift",
-    "rms grad",
-    "theory grad",
+    "output size",
+    "expected",
+    "change",
+    "gradient",
+    "expected grad",
     "dead",
     "sat.",
     "findings",
@@ -48,7 +48,7 @@ ORDER = (
 MOST_LAWS = 3
 """Laws that the caption names where they have no column."""
 
-LEAVING = ("theory grad", "law found", "theory", "sat.", "depth", "rms grad")
+LEAVING = ("expected grad", "law found", "expected", "sat.", "depth", "gradient")
 """The columns that a narrow terminal goes without, in this order."""
 
 WIDEST_LAYER = 28
@@ -166,7 +166,7 @@ def _gap(layers: Sequence[Layer]) -> str:
     designed = sum(bool(layer.design) for layer in layers)
     parts = (
         f"… {len(layers)} layers more",
-        _range("rms", layers, lambda layer: layer.rms),
+        _range("output size", layers, lambda layer: layer.rms),
         _range("gradient", layers, lambda layer: layer.gradient),
         f"{marked} with findings: {_codes(layers)}" if marked else "",
         f"{designed} by design" if designed else "",

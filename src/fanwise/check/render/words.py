@@ -70,8 +70,8 @@ def ratio(layer: Layer) -> float:
     return layer.rms / layer.expected if layer.expected else math.nan
 
 
-def theory(layer: Layer) -> str:
-    """The rms that theory gives, and its band."""
+def expected(layer: Layer) -> str:
+    """The output size by theory, and its band."""
     if math.isnan(layer.predicted):
         return UNKNOWN
     low, high = layer.band
@@ -88,27 +88,38 @@ def remark(layer: Layer) -> str:
 
 
 MEASURES: Mapping[str, Measure] = _by_label(
-    Measure(Column("depth", align="right", help="Place in the order of execution."), lambda layer: str(layer.number)),
+    Measure(
+        Column("depth", align="right", help="Position in the order of execution."), lambda layer: str(layer.number)
+    ),
     Measure(Column("layer", help="Path of its weight."), lambda layer: layer.name),
     Measure(Column("kind", help="What it does."), lambda layer: layer.kind),
     Measure(Column("law found", help="The law recognised in its weights."), lambda layer: layer.law or UNKNOWN),
-    Measure(Column("rms out", align="right", help="Root mean square of its output."), lambda layer: figure(layer.rms)),
     Measure(
-        Column("theory", align="right", help="What theory says of it, and between what it lies in 19 of 20 seeds."),
-        theory,
+        Column("output size", align="right", help="Root mean square of its output."), lambda layer: figure(layer.rms)
     ),
     Measure(
         Column(
-            "drift", align="right", help="That over what the plan says, or over that of the first layer of its stretch."
+            "expected",
+            align="right",
+            help="The output size by theory, and in brackets between what it lies in 19 of 20 initialisations.",
+        ),
+        expected,
+    ),
+    Measure(
+        Column(
+            "change",
+            align="right",
+            help="Output size over what the plan says; without a plan, over that of the first layer since the last "
+            "normalisation or residual connection.",
         ),
         lambda layer: times(ratio(layer)),
     ),
     Measure(
-        Column("rms grad", align="right", help="Root mean square of the gradient at its output."),
+        Column("gradient", align="right", help="Root mean square of the loss's gradient at its output."),
         lambda layer: figure(layer.gradient),
     ),
     Measure(
-        Column("theory grad", align="right", help="What theory says of it, from the gradient at the output."),
+        Column("expected grad", align="right", help="The same by theory, from the gradient at the model's output."),
         lambda layer: figure(layer.predicted_gradient),
     ),
     Measure(

@@ -70,9 +70,9 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
     session = CheckSession(
         BACKEND,
         loss,
-        optimizer,
-        plan,
-        seeds,
+        optimizer=optimizer,
+        plan=plan,
+        seeds=seeds,
         select=select,
         ignore=ignore,
         fail_on=fail_on,

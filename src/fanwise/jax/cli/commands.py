@@ -43,5 +43,13 @@ def write_weights(model: Any, path: Path) -> None:
 
 
 COMMANDS: Commands = TargetSession(
-    TargetAdapter(BACKEND, (".safetensors",), without_memory, calibrated, fix, write_weights, asks_inputs=True)
+    TargetAdapter(
+        BACKEND,
+        endings=(".safetensors",),
+        without_memory=without_memory,
+        calibrate=calibrated,
+        fix=fix,
+        write_weights=write_weights,
+        asks_inputs=True,
+    )
 )

@@ -17,12 +17,5 @@ JOINING = Joining(
 
 
 def joined(batches: Sequence[Inputs]) -> Inputs:
-    """The batches one after the other: arrays along their first axis, everything else must be equal.
-
-    Raises:
-        ValueError: batches that differ in more than the number of their examples.
-    """
-    if len(batches) == 1:
-        return batches[0]
-    args = JOINING([batch.args for batch in batches])
-    return Inputs(args, JOINING([dict(batch.kwargs) for batch in batches]))
+    """The batches one after the other; see `fanwise.calibrate.joining.Joining.inputs`."""
+    return JOINING.inputs(batches)

@@ -35,5 +35,12 @@ def write_weights(model: Any, path: Path) -> None:
 
 
 COMMANDS: Commands = TargetSession(
-    TargetAdapter(BACKEND, (".weights.h5", ".keras"), without_memory, calibrated, fix, write_weights)
+    TargetAdapter(
+        BACKEND,
+        endings=(".weights.h5", ".keras"),
+        without_memory=without_memory,
+        calibrate=calibrated,
+        fix=fix,
+        write_weights=write_weights,
+    )
 )

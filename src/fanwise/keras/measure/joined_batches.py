@@ -10,15 +10,8 @@ from fanwise.keras.trace.variables import shape_of
 
 
 def joined(batches: Sequence[Inputs]) -> Inputs:
-    """The batches one after the other, along their first axis.
-
-    Raises:
-        ValueError: batches that differ in more than the number of their examples.
-    """
-    if len(batches) == 1:
-        return batches[0]
-    args = joining()([batch.args for batch in batches])
-    return Inputs(args, joining()([dict(batch.kwargs) for batch in batches]))
+    """The batches one after the other; see `fanwise.calibrate.joining.Joining.inputs`."""
+    return joining().inputs(batches)
 
 
 def joining() -> Joining:

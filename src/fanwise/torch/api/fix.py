@@ -47,7 +47,7 @@ def fix(
         ModelError: the model could not be run on this batch.
     """
     check_model(model)
-    found = MendSession(BACKEND, batch, loss, recipe, _code).mending(model, report)
+    found = MendSession(BACKEND, batch, loss, recipe, code=_code).mending(model, report)
     if apply and found:
         BACKEND.apply(model, found.plan, key)
     return found

@@ -48,11 +48,11 @@ def configured(target: str) -> Callable[[], nn.Module]:
 SESSION = TargetSession(
     TargetAdapter(
         BACKEND,
-        (".safetensors",),
-        without_memory,
-        calibrated,
-        fix,
-        write_weights,
+        endings=(".safetensors",),
+        without_memory=without_memory,
+        calibrate=calibrated,
+        fix=fix,
+        write_weights=write_weights,
         configured=configured,
         check_weights=check_weights,
     )

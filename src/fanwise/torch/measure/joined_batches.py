@@ -10,15 +10,8 @@ from fanwise.torch.trace.run import Inputs
 
 
 def joined(batches: Sequence[Inputs]) -> Inputs:
-    """The batches one after the other: tensors along their first axis, everything else must be equal.
-
-    Raises:
-        ValueError: batches that differ in more than the number of their examples.
-    """
-    if len(batches) == 1:
-        return batches[0]
-    args = _JOINING([batch.args for batch in batches])
-    return Inputs(args, _JOINING([dict(batch.kwargs or {}) for batch in batches]))
+    """The batches one after the other; see `fanwise.calibrate.joining.Joining.inputs`."""
+    return _JOINING.inputs(batches)
 
 
 _JOINING = Joining(Tensor, lambda tensor: (tuple(tensor.shape), tensor.dtype), lambda tensors: torch.cat(list(tensors)))

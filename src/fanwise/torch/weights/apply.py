@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fanwise.plan.model_fit import chosen_rows
+from fanwise.plan.model_fit import check_fits, chosen_rows
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import Row
 from fanwise.stream.key import KeyLike, as_key
@@ -15,7 +15,6 @@ from fanwise.torch.trace.provenance import check_model, parameters
 from fanwise.torch.trace.storage import is_abstract
 from fanwise.torch.weights.draw_row import check_numbers, check_row, draw_row_
 from fanwise.torch.weights.overlap import check_apart
-from fanwise.torch.weights.plan_fit import check_fits
 from fanwise.torch.weights.weight_norm import refresh_
 
 
@@ -73,7 +72,7 @@ def apply(
     """
     check_model(model)
     stream = as_key(key)
-    check_fits(model, plan)
+    check_fits(parameters(model), plan)
     held = dict(model.named_parameters(remove_duplicate=False))
     targets = [(held[row.path], row) for row in chosen_rows(plan, only, skip_loaded)]
     for tensor, row in targets:
@@ -114,7 +113,7 @@ def materialize(model: nn.Module, plan: Plan, key: KeyLike, device: torch.device
     """
     check_model(model)
     stream, place = as_key(key), _checked_device(device)
-    check_fits(model, plan)
+    check_fits(parameters(model), plan)
     held = dict(model.named_parameters(remove_duplicate=False))
     targets = [(held[row.path], row) for row in plan.rows if row.law is not None and is_abstract(held[row.path])]
     for tensor, row in targets:
