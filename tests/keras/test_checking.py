@@ -245,7 +245,7 @@ def test_a_list_that_was_multiplied_is_told_from_a_layer_that_is_shared():
 
 def test_a_batch_may_be_given_in_words():
     model = deep()
-    assert fwk.check(model, "16,32").batch == "16,32:float32"
+    assert fwk.check(model, "16,32").batch == "16,32"
     assert fwk.plan(model, "16,32") == fwk.plan(model, "16,32")
     words, picture = keras.Input((8,), dtype="int32", name="words"), keras.Input((4, 4, 3), name="picture")
     left = layers.GlobalAveragePooling1D()(layers.Embedding(50, 16)(words))

@@ -206,7 +206,7 @@ def observation(
         tuple(signals),
         values,
         tuple(signal for signal in given if signal is not None),
-        loss,
+        loss if backward else None,
         tuple(None if signal is None else next(places) for signal in given),
         output or Signal(),
         backward=backward and loss is not None,

@@ -9,6 +9,8 @@ from fanwise.jax.trace.models import as_model
 from fanwise.measure.losses import LossLike
 from fanwise.plan.recipes.unit import Recipe
 
+__all__ = ["Mending", "fix"]
+
 
 def fix(model: Any, report: Report, batch: Any, *, loss: LossLike = None, recipe: str | Recipe = "unit") -> Mending:
     """What would mend the findings of a report by drawing parameters anew: those that its safe fixes name, no other.
