@@ -42,7 +42,7 @@ def plan_model(backend: Backend, model: Any, batch: Any, recipe: str | Recipe) -
 def constants_of(backend: Backend, model: Any) -> dict[str, float]:
     """The value of each small parameter whose values are all equal, by path."""
     read = backend.reader(model)
-    values = {one.path: read(one.path) for one in backend.parameters(model) if _is_small(one)}
+    values = {parameter.path: read(parameter.path) for parameter in backend.parameters(model) if _is_small(parameter)}
     return {path: float(array.flat[0]) for path, array in values.items() if bool(np.all(array == array.flat[0]))}
 
 

@@ -26,7 +26,7 @@ class AsFound:
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
         """The laws of the parameters that an op uses."""
         held = {use.path: (use, self.values[use.path]) for use in op.uses if use.path in self.values}
-        return {path: _law(*one) for path, one in held.items() if _is_finite(one[1])}
+        return {path: _law(*moments) for path, moments in held.items() if _is_finite(moments[1])}
 
     def after(self, op: Op, moment: Callable[[], float]) -> float | None:
         """Nothing is scaled."""
@@ -39,7 +39,7 @@ def predicted(run: Observation) -> Propagation:
     Weights count by their mean and variance alone. Signals start from the moments of the inputs that were measured;
     gradients from the one that was measured at the model's first output.
     """
-    given = {number: _given(run.inputs[place]) for number, place in enumerate(run.given) if place is not None}
+    given = {number: _given(run.inputs[position]) for number, position in enumerate(run.given) if position is not None}
     start = {op: run.signals[op].gradient for op in run.trace.outputs[:1]}
     known = {op: size for op, size in start.items() if size > 0 and math.isfinite(size)}
     return propagate(run.trace, AsFound(run.values), inputs=given, gradients=known)

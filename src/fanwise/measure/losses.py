@@ -219,9 +219,9 @@ def chance_of(target: Target, classes: int, square: Callable[[], float]) -> floa
     return math.log(number) if number > 1 else NAN
 
 
-def is_near(one: float, other: float) -> bool:
+def is_near(value: float, other: float) -> bool:
     """Whether a loss is another, but for what is small beside it."""
-    return math.isfinite(one) and abs(one - other) <= SAME * abs(other)
+    return math.isfinite(value) and abs(value - other) <= SAME * abs(other)
 
 
 def _own(outputs: Any, arrays: LossArrays) -> Loss | None:
@@ -229,13 +229,13 @@ def _own(outputs: Any, arrays: LossArrays) -> Loss | None:
     if _own_value(outputs, arrays) is not None:
         name = "the model's own"
         return Loss(name, lambda returned: _one(name, arrays.number(_own_value(returned, arrays)), arrays))
-    place = next((i for i, array in enumerate(arrays.floats(outputs)) if arrays.learns(array)), None)
-    if place is None:
+    position = next((i for i, array in enumerate(arrays.floats(outputs)) if arrays.learns(array)), None)
+    if position is None:
         return None
-    shape = arrays.shape(arrays.floats(outputs)[place]) or ()
+    shape = arrays.shape(arrays.floats(outputs)[position]) or ()
     signs = _generator("check.probe").integers(0, 2, shape, np.int8) * 2 - 1
     return Loss(
-        "random projection", lambda returned: arrays.projected(arrays.floats(returned)[place], signs), probe=True
+        "random projection", lambda returned: arrays.projected(arrays.floats(returned)[position], signs), probe=True
     )
 
 
@@ -293,6 +293,6 @@ def _one(name: str, array: Any, arrays: LossArrays) -> Any:
     """A loss that is one number, as an array without axes."""
     shape = arrays.shape(array)
     if shape is None or math.prod(shape) != 1:
-        told = type(array).__name__ if shape is None else shape
-        raise ModelError(f"loss {name!r} gave {told}: expected one number, such as a mean over the batch")
+        described = type(array).__name__ if shape is None else shape
+        raise ModelError(f"loss {name!r} gave {described}: expected one number, such as a mean over the batch")
     return array.reshape(()) if shape else array

@@ -48,10 +48,12 @@ class Asked:
         if name is None or ":" not in name:
             return name
         value = named(name, self.modules, what="--loss")
-        made = value() if isinstance(value, type) else value
-        if not callable(made):
-            raise ValueError(f"--loss {name!r} is {type(made).__name__}: expected a function of outputs and targets")
-        return made
+        function = value() if isinstance(value, type) else value
+        if not callable(function):
+            raise ValueError(
+                f"--loss {name!r} is {type(function).__name__}: expected a function of outputs and targets"
+            )
+        return function
 
     def batch(self, own: Callable[[], Any], is_array: Callable[[Any], bool]) -> Any:
         """The batch: data, a spec, or what comes with the model.

@@ -80,7 +80,7 @@ def of_maps(
         maps[0].op.index,
         cause,
         kind,
-        tuple(one.path for one in maps),
+        tuple(layer.path for layer in maps),
         {**(evidence or {}), "weights": len(maps)},
         fix or redraw(maps),
         severity=severity,
