@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fanwise.check.findings import SEVERITIES, Finding, Severity
 from fanwise.check.report_data import Layer
-from fanwise.check.scales import root
+from fanwise.check.scale_causes import root
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import TO_SIGNAL
 from fanwise.graph.op import OpKind

@@ -8,8 +8,8 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from fanwise.check.findings import label
-from fanwise.check.predicting import predicted
-from fanwise.check.recognise import FoundLaw, found_law
+from fanwise.check.law_recognition import FoundLaw, found_law
+from fanwise.check.prediction import predicted
 from fanwise.graph.kinds import MAIN_USES, STRETCH, STRETCH_MAPS, WEIGHTED
 from fanwise.graph.op import Op, OpKind, UseRole
 from fanwise.graph.residual import Join

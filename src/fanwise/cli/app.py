@@ -13,7 +13,7 @@ from fanwise.cli import output as console
 
 if TYPE_CHECKING:
     from fanwise.targets.commands import Commands
-    from fanwise.targets.resolved import Asked
+    from fanwise.targets.resolved import ResolvedTarget
 
 app = typer.Typer(
     cls=console.CommandGroup,
@@ -341,7 +341,7 @@ def calibrate(
 @contextmanager
 def _asked(
     doing: str, order: Mapping[str, Any], *, meta: bool = False
-) -> "Iterator[tuple[Asked, Commands, Callable[[str], None]]]":
+) -> "Iterator[tuple[ResolvedTarget, Commands, Callable[[str], None]]]":
     """An order with its files loaded, the commands of its framework, and what is told of their progress.
 
     What the target's code prints while it is loaded, built and run goes to stderr: stdout is for what was asked for.
@@ -349,9 +349,9 @@ def _asked(
     from fanwise.targets.commands import commands  # noqa: PLC0415
     from fanwise.targets.names import prints_on_stderr  # noqa: PLC0415
     from fanwise.targets.order import Order  # noqa: PLC0415
-    from fanwise.targets.resolved import asked  # noqa: PLC0415
+    from fanwise.targets.resolved import resolve  # noqa: PLC0415
 
     wanted = Order(**order)
     with prints_on_stderr(), console.while_it_takes(doing) as progress:
-        resolved = asked(wanted, meta=meta)
+        resolved = resolve(wanted, meta=meta)
         yield resolved, commands(resolved.framework), progress

@@ -46,7 +46,7 @@ class Stack:
     others: int = 0
 
 
-class Surroundings:
+class GraphContext:
     """Answers about a trace, each found once.
 
     Args:

@@ -21,7 +21,7 @@ FRAMEWORKS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class ResolvedTarget:
     """An order whose names can be looked up.
 
     Args:
@@ -70,7 +70,7 @@ class Asked:
         return _batch(self.order.data, named(self.order.data, self.modules, what="--data"), is_array)
 
 
-def asked(order: Order, *, meta: bool = False) -> Asked:
+def resolve(order: Order, *, meta: bool = False) -> ResolvedTarget:
     """Loads each file that an order names, once, and finds out which framework its model is of.
 
     That is the one that the target's file imports, or the only one that was loaded with it. Where several were, a
@@ -94,7 +94,7 @@ def asked(order: Order, *, meta: bool = False) -> Asked:
     except ModelError as error:
         _tell_missing(error)
         raise
-    return Asked(order, modules, _framework(order.target, modules, meta=meta) if is_named else "torch")
+    return ResolvedTarget(order, modules, _framework(order.target, modules, meta=meta) if is_named else "torch")
 
 
 def _tell_missing(error: ModelError) -> None:

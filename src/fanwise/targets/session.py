@@ -9,14 +9,14 @@ from typing import Any
 from fanwise.adapters.planning import plan_model
 from fanwise.adapters.protocol import Backend
 from fanwise.calibrate.result import Calibration
-from fanwise.check.mending import Mending
+from fanwise.check.fix import Mending
 from fanwise.check.report import Report
 from fanwise.check.session import CheckSession
 from fanwise.measure.losses import LossLike
 from fanwise.plan.plan import Plan
 from fanwise.plan.recipes.registry import recipe as as_recipe
 from fanwise.targets.names import guarded, is_configuration, without_arguments
-from fanwise.targets.resolved import Asked, takes_one
+from fanwise.targets.resolved import ResolvedTarget, takes_one
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class TargetSession:
         """How the names of files end to which it writes weights."""
         return self.adapter.endings
 
-    def planned(self, target: Asked, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
+    def planned(self, target: ResolvedTarget, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
         """Plans of a model, which is built once: one for each recipe."""
         chosen = [as_recipe(name) for name in recipes]  # refused before a model is built
         model, own = self.built(target, meta=meta)
@@ -95,7 +95,7 @@ class TargetSession:
         self._check_given(inputs, "--input")
         return tuple(plan_model(self.adapter.backend, model, inputs, recipe) for recipe in chosen)
 
-    def checked(self, target: Asked, progress: Callable[[str], None] | None = None) -> Report:
+    def checked(self, target: ResolvedTarget, progress: Callable[[str], None] | None = None) -> Report:
         """A report on a model, or on a file of weights."""
         order = target.order
         if order.of_weights and self.adapter.check_weights is not None:
@@ -104,7 +104,7 @@ class TargetSession:
             )
         return self._checked(target, self._prepared(target), progress)
 
-    def examined(self, target: Asked) -> Report:
+    def examined(self, target: ResolvedTarget) -> Report:
         """A report on what a factory makes, with the batch and the loss that come with the model."""
         maker, backend = self._maker(target), self.adapter.backend
         with backend.seeded(0) as key:
@@ -113,7 +113,7 @@ class TargetSession:
         return CheckSession(backend, loss, fail_on=target.order.fail_on).report(again, batch)
 
     def fixed(
-        self, target: Asked, recipe: str = "unit", progress: Callable[[str], None] | None = None
+        self, target: ResolvedTarget, recipe: str = "unit", progress: Callable[[str], None] | None = None
     ) -> tuple[Report, Mending]:
         """A report on a model, and what mends what it found."""
         if target.order.of_weights:
@@ -123,7 +123,7 @@ class TargetSession:
         model, _ = self._made(target, ready.maker)
         return report, self.adapter.fix(model, report, ready.batch, loss=ready.loss, recipe=chosen)
 
-    def calibrated(self, target: Asked, options: Mapping[str, Any]) -> tuple[Any, Calibration]:
+    def calibrated(self, target: ResolvedTarget, options: Mapping[str, Any]) -> tuple[Any, Calibration]:
         """A model built from seed 0 and calibrated with these options, and what was done."""
         if target.order.of_weights:
             raise ValueError(f"target {target.order.target!r}: a file of weights has no model that could be run")
@@ -135,7 +135,7 @@ class TargetSession:
         """Writes a model's weights to a file, by the end of its name."""
         self.adapter.write_weights(model, path)
 
-    def built(self, target: Asked, *, meta: bool = False) -> tuple[Any, Any]:
+    def built(self, target: ResolvedTarget, *, meta: bool = False) -> tuple[Any, Any]:
         """The model that a target names, from seed 0, and the inputs where its factory gives them.
 
         Args:
@@ -152,7 +152,7 @@ class TargetSession:
             return self._made(target, maker)
         return self.adapter.without_memory(lambda: self._made(target, maker))
 
-    def _maker(self, target: Asked) -> _Maker:
+    def _maker(self, target: ResolvedTarget) -> _Maker:
         """What makes the model of a target; nothing is made yet."""
         name, backend = target.order.target, self.adapter.backend
         if is_configuration(name) and self.adapter.configured is not None:
@@ -165,12 +165,12 @@ class TargetSession:
         make = without_arguments(f"target {name!r}", value)
         return _Maker(lambda *key: make(), value, is_ready=backend.takes_key)
 
-    def _made(self, target: Asked, maker: _Maker) -> tuple[Any, Any]:
+    def _made(self, target: ResolvedTarget, maker: _Maker) -> tuple[Any, Any]:
         """The model of seed 0, and its inputs or None."""
         with self.adapter.backend.seeded(0) as key:
             return self._parts(target, maker, *key)
 
-    def _parts(self, target: Asked, maker: _Maker, *key: Any) -> tuple[Any, Any]:
+    def _parts(self, target: ResolvedTarget, maker: _Maker, *key: Any) -> tuple[Any, Any]:
         """The model, and the inputs where they come with it.
 
         Raises:
@@ -193,7 +193,7 @@ class TargetSession:
         is_alone = is_model(product) and not (isinstance(product, tuple) and is_model(product[0]))
         return (product, None, None) if is_alone else three(product)
 
-    def _prepared(self, target: Asked) -> _Prepared:
+    def _prepared(self, target: ResolvedTarget) -> _Prepared:
         """What a check runs on; the model is made ahead where the batch could come with it."""
         maker = self._maker(target)
         batch = target.batch(
@@ -206,7 +206,7 @@ class TargetSession:
         if inputs is None and self.adapter.asks_inputs:
             raise ValueError(f"inputs = None: give {options}, or let the factory return (model, inputs)")
 
-    def _checked(self, target: Asked, ready: _Prepared, progress: Callable[[str], None] | None) -> Report:
+    def _checked(self, target: ResolvedTarget, ready: _Prepared, progress: Callable[[str], None] | None) -> Report:
         maker = ready.maker
         factory = _like(maker, lambda *key: self._parts(target, maker, *key)[0])
         session = CheckSession(self.adapter.backend, ready.loss, progress=progress, **target.order.judging)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
-from fanwise.check.scales import redraw, scale_cause
+from fanwise.check.scale_causes import redraw, scale_cause
 from fanwise.check.subject import SHARE, Stretch, Subject
 from fanwise.graph.op import OpKind
 from fanwise.graph.residual import Join

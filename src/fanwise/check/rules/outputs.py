@@ -8,7 +8,7 @@ from fanwise.check.rules.depth import chance_width
 from fanwise.check.rules.origins import map_before, name_of, path_of
 from fanwise.check.rules.rule import MEASURED, Page, rule
 from fanwise.check.rules.symptom import Symptom
-from fanwise.check.scales import redraw
+from fanwise.check.scale_causes import redraw
 from fanwise.check.subject import Map, Stretch, Subject
 from fanwise.graph.kinds import JUDGED
 from fanwise.graph.op import Op

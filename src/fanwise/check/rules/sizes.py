@@ -8,7 +8,7 @@ from fanwise.check.findings import counted
 from fanwise.check.rules.rule import MEASURED, Page, rule
 from fanwise.check.rules.symptom import Symptom, of_maps
 from fanwise.check.rules.weights import INNER
-from fanwise.check.scales import redraw, scale_cause
+from fanwise.check.scale_causes import redraw, scale_cause
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import AT_ONCE, INVARIANT
 from fanwise.graph.op import OpKind

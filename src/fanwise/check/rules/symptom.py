@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fanwise.check.findings import Finding, Fix, Severity
-from fanwise.check.scales import redraw
+from fanwise.check.scale_causes import redraw
 from fanwise.check.subject import Map
 
 

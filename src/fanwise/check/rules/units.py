@@ -7,7 +7,7 @@ from fanwise.check.findings import Fix, and_more
 from fanwise.check.rules.origins import map_before, name_of, path_of
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
-from fanwise.check.scales import redraw, root, scale_cause
+from fanwise.check.scale_causes import redraw, root, scale_cause
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.details import Attention
 from fanwise.graph.kinds import AT_ONCE, ATTENTION_OPERAND, GATE_STEPS, STRETCH_MAPS

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fanwise.check.findings import Fix, and_more, counted
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom, of_maps
-from fanwise.check.scales import reads_relu
+from fanwise.check.scale_causes import reads_relu
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.op import OpKind
 

@@ -155,7 +155,7 @@ def row_of(config: Any, heading: str) -> Row:
 
     Args:
         config: what stands in the file.
-        place: what an error calls it.
+        heading: what an error calls it.
     """
     if not isinstance(config, dict):
         raise TypeError(f"{heading}: {reprlib.repr(config)}, expected a table such as {{ path = ..., law = ... }}")

@@ -9,7 +9,7 @@ from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.measure.observation import Observation, Signal, Values
-from fanwise.theory.current_laws import Found
+from fanwise.theory.measured_law import MeasuredLaw
 from fanwise.theory.propagation import Given, Propagation, propagate
 
 
@@ -54,12 +54,12 @@ def _given(signal: Signal) -> Given:
 def _law(use: Use, values: Values) -> Initializer:
     """The mean and std of a parameter, of what is made of it, or of each of the maps or gates that it holds."""
     if use.seen is not None and all(map(math.isfinite, use.seen)):
-        return Found(use.seen[0] / use.ratio, use.seen[1] / use.ratio)
+        return MeasuredLaw(use.seen[0] / use.ratio, use.seen[1] / use.ratio)
     fused = None if use.layout is None else use.layout.fused
     if not values.blocks or (use.layout is not None and fused is None):
-        return Found(values.mean, values.std)
+        return MeasuredLaw(values.mean, values.std)
     pairs = zip(values.block_means, values.blocks, strict=True)
-    laws = tuple(Found(mean, math.sqrt(max(size - mean**2, 0.0))) for mean, size in pairs)
+    laws = tuple(MeasuredLaw(mean, math.sqrt(max(size - mean**2, 0.0))) for mean, size in pairs)
     return Blocks(laws, 0) if fused is None else Blocks(laws, fused.axis, fused.sizes or None)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fanwise.adapters.planning import plan_model
 from fanwise.adapters.protocol import Backend
 from fanwise.check.findings import Finding, Fix
-from fanwise.check.recognise import found_law
+from fanwise.check.law_recognition import found_law
 from fanwise.check.report import Report
 from fanwise.measure.losses import LossLike
 from fanwise.measure.weight_statistics import values_of
@@ -96,7 +96,7 @@ class Mending:
 
 
 @dataclass(frozen=True)
-class MendSession:
+class FixSession:
     """How the findings of a report are mended.
 
     Args:
