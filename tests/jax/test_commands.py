@@ -11,7 +11,7 @@ jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanw
 from fanwise.jax import check  # noqa: E402
 from fanwise.targets.commands import commands  # noqa: E402
 from fanwise.targets.order import Order  # noqa: E402
-from fanwise.targets.resolved import asked  # noqa: E402
+from fanwise.targets.resolved import resolve  # noqa: E402
 
 FILE = """
 import equinox as eqx
@@ -172,7 +172,7 @@ def test_fix_prints_code_that_mends_the_model(fanwise):
 def test_what_a_factory_makes_is_examined_as_pytest_does(fanwise, name, found):
     """`fanwise` is asked for as the fixture that writes the file."""
     order = Order(f"train.py:{name}", fail_on="warning")
-    report = commands("jax").examined(asked(order))
+    report = commands("jax").examined(resolve(order))
     del sys.modules["train"]
     assert [one.code for one in report.findings] == found
     assert report.ok == (not found)

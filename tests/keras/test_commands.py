@@ -11,7 +11,7 @@ keras = pytest.importorskip("keras", reason="keras is not installed: pip install
 from fanwise.keras import check  # noqa: E402
 from fanwise.targets.commands import commands  # noqa: E402
 from fanwise.targets.order import Order  # noqa: E402
-from fanwise.targets.resolved import asked  # noqa: E402
+from fanwise.targets.resolved import resolve  # noqa: E402
 
 FILE = """
 import keras
@@ -102,7 +102,7 @@ def test_fix_prints_code_that_mends_the_model(fanwise):
 @pytest.mark.parametrize(("name", "found"), [("with_everything", ["LOS001"]), ("healthy", [])])
 def test_what_a_factory_makes_is_examined_as_pytest_does(fanwise, name, found):
     """`fanwise` is asked for as the fixture that writes the file."""
-    report = commands("keras").examined(asked(Order(f"train.py:{name}", fail_on="warning")))
+    report = commands("keras").examined(resolve(Order(f"train.py:{name}", fail_on="warning")))
     del sys.modules["train"]
     assert [one.code for one in report.findings] == found
 

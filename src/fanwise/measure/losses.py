@@ -193,14 +193,14 @@ class KnownLosses:
             output: what the model returned first.
             arrays: of the framework.
         """
-        shapes = arrays.shape(output), arrays.shape(loss.target)
-        if loss.probe or shapes[0] is None or shapes[1] is None:
+        shape, target_shape = arrays.shape(output), arrays.shape(loss.target)
+        if loss.probe or shape is None or target_shape is None:
             return loss.observed(value)
         whole = self.is_integer(loss.target)
         for name, function in self.functions.items():
-            fits = _fits(NEUTRAL[name], *shapes, is_integer=whole)
+            fits = _fits(NEUTRAL[name], shape, target_shape, is_integer=whole)
             if fits and is_near(float(function(output, loss.target)), value):
-                return self.judged(loss, value, NEUTRAL[name], shapes[0][-1] if shapes[0] else 0)
+                return self.judged(loss, value, NEUTRAL[name], shape[-1] if shape else 0)
         return loss.observed(value)
 
     def judged(self, loss: Loss, value: float, target: Target, classes: int) -> ObservedLoss:
@@ -266,9 +266,9 @@ def chance_of(target: Target, classes: int, square: Callable[[], float]) -> floa
     return math.log(number) if number > 1 else NAN
 
 
-def is_near(one: float, other: float) -> bool:
+def is_near(value: float, other: float) -> bool:
     """Whether a loss is another, but for what is small beside it."""
-    return math.isfinite(one) and abs(one - other) <= SAME * abs(other)
+    return math.isfinite(value) and abs(value - other) <= SAME * abs(other)
 
 
 def _own(outputs: Any, arrays: LossArrays) -> Loss | None:
@@ -276,13 +276,13 @@ def _own(outputs: Any, arrays: LossArrays) -> Loss | None:
     if _own_value(outputs, arrays) is not None:
         name = "the model's own"
         return Loss(name, lambda returned: _one(name, arrays.number(_own_value(returned, arrays)), arrays))
-    place = next((i for i, array in enumerate(arrays.floats(outputs)) if arrays.learns(array)), None)
-    if place is None:
+    position = next((i for i, array in enumerate(arrays.floats(outputs)) if arrays.learns(array)), None)
+    if position is None:
         return None
-    shape = arrays.shape(arrays.floats(outputs)[place]) or ()
+    shape = arrays.shape(arrays.floats(outputs)[position]) or ()
     signs = np.sign(fill.uniform(Key(0, "check.probe"), shape, bound=1.0))
     return Loss(
-        "random projection", lambda returned: arrays.projected(arrays.floats(returned)[place], signs), probe=True
+        "random projection", lambda returned: arrays.projected(arrays.floats(returned)[position], signs), probe=True
     )
 
 
@@ -340,6 +340,6 @@ def _one(name: str, array: Any, arrays: LossArrays) -> Any:
     """A loss that is one number, as an array without axes."""
     shape = arrays.shape(array)
     if shape is None or math.prod(shape) != 1:
-        told = type(array).__name__ if shape is None else shape
-        raise ModelError(f"loss {name!r} gave {told}: expected one number, such as a mean over the batch")
+        described = type(array).__name__ if shape is None else shape
+        raise ModelError(f"loss {name!r} gave {described}: expected one number, such as a mean over the batch")
     return array.reshape(()) if shape else array

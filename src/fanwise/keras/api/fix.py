@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fanwise.check.mending import Mending, MendSession
+from fanwise.check.fix import FixSession, Mending
 from fanwise.check.report import Report
 from fanwise.keras.backend import BACKEND
 from fanwise.measure.losses import LossLike
@@ -41,7 +41,7 @@ def fix(
         ValueError: a report on another model, a model that was not built, or an unknown recipe.
         ModelError: the model could not be run on this batch.
     """
-    found = MendSession(BACKEND, batch, loss, recipe).mending(model, report)
-    if apply and found:
-        BACKEND.apply(model, found.plan, key)
-    return found
+    fixed = FixSession(BACKEND, batch, loss, recipe).mending(model, report)
+    if apply and fixed:
+        BACKEND.apply(model, fixed.plan, key)
+    return fixed
