@@ -116,8 +116,12 @@ import keras
 
 def build(scale):
     hidden = [keras.layers.Dense(32, "relu", name=name) for name in "ab"]
-    model = keras.Sequential([keras.Input((16,), name="x"), *hidden, keras.layers.Dense(10, name="head")])
-    for layer, value in zip(model.layers, drawn(scale)):
+    layers = [*hidden, keras.layers.Dense(10, name="head")]
+    end = start = keras.Input((16,), name="x")
+    for layer in layers:
+        end = layer(end)
+    model = keras.Model({"x": start}, end)
+    for layer, value in zip(layers, drawn(scale)):
         layer.set_weights([value, np.zeros(value.shape[1])])
     return model
 
@@ -216,15 +220,16 @@ def test_check_on_data_in_every_form(framework, fanwise, data):
     assert report["findings"][0]["code"] == "LOS001"
 
 
-def test_check_without_a_loss(fanwise):
-    code, report = checked(fanwise, "loud", "--input", "64,16")
+@pytest.mark.parametrize("given", [("--input", "64,16"), ("--data", "train.py:array")])
+def test_check_without_a_loss(fanwise, given):
+    code, report = checked(fanwise, "loud", *given)
     assert (code, report["findings"]) == (0, [])
 
 
 def test_check_builds_a_factory_once_a_seed(fanwise):
-    code, out, err = fanwise("check", "train.py:seeded", *DATA, "--json", "--seeds", "2")
+    code, out, err = fanwise("check", "train.py:seeded", *DATA, "--json")
     assert code == 0, err
-    assert json.loads(out)["seeds"] == [0, 1]
+    assert json.loads(out)["seeds"] == [0, 1, 2]
 
 
 def test_check_chooses_rules_and_severities(fanwise):

@@ -10,6 +10,7 @@ from keras.src import backend  # noqa: E402
 from keras.src import ops as inner_ops  # noqa: E402
 
 import fanwise.keras as fwk  # noqa: E402
+from fanwise.graph.details import Arithmetic  # noqa: E402
 
 X = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
 OPERATORS = (
@@ -89,7 +90,7 @@ def test_within_a_run_functions_and_operators_are_seen_as_ops():
     kinds = [str(op.kind) for op in trace.ops]
     assert kinds[:4] == ["linear", "activation", "elementwise", "elementwise"]
     assert kinds[-1] == "linear"
-    constants = [op.detail["constant"] for op in trace.ops if "constant" in op.detail]
+    constants = [op.detail.constant for op in trace.ops if isinstance(op.detail, Arithmetic)]
     assert constants == [2.0, 1.0, 3.0]
 
 
