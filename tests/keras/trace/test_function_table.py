@@ -121,9 +121,9 @@ def test_a_variable_in_a_product_is_its_weight(name):
     call = called("matmul", *args)
     (part,) = call.parts
     assert (str(call.kind), str(part.role), part.layout.axes) == ("linear", "weight", axes)
-    assert part.layout.fans(tuple(part.variable.shape)).fan_in == fan_in
+    assert part.layout.fans(tuple(part.input.shape)).fan_in == fan_in
     assert call.axis == axis
-    assert keras.ops.matmul(*args).shape[call.axis] == part.layout.fans(tuple(part.variable.shape)).fan_out
+    assert keras.ops.matmul(*args).shape[call.axis] == part.layout.fans(tuple(part.input.shape)).fan_out
 
 
 def test_a_product_of_two_variables_is_no_map():
@@ -211,5 +211,5 @@ def test_attention(scale, expected):
 def test_the_variables_of_a_norm():
     gamma, beta = variable(4, name="gamma"), variable(4, name="beta")
     call = called("layer_normalization", X, gamma=gamma, beta=beta)
-    assert {part.variable.name: str(part.role) for part in call.parts} == {"gamma": "scale", "beta": "shift"}
+    assert {part.input.name: str(part.role) for part in call.parts} == {"gamma": "scale", "beta": "shift"}
     assert (str(call.kind), call.detail.name) == ("norm", "layer_normalization")
