@@ -240,7 +240,7 @@ def test_a_batch_may_be_given_in_words():
     by_name = keras.Model({"words": words, "picture": picture}, head)
     assert fwk.check(by_name, "words=6,8:int32[0,50); picture=6,4,4,3").observations[0].backward
     in_order = keras.Model([words, picture], head)
-    assert fwk.plan(in_order, "6,8:int32[0,50); 6,4,4,3").inputs == "6,8:int32; 6,4,4,3:float32"
+    assert fwk.plan(in_order, "6,8:int32[0,50); 6,4,4,3").inputs == "6,8:int32[0,50); 6,4,4,3"
     for text, match in {"16,": "cannot be read", "4,8:int32[0,50); picture=4,4,4,3": "name all of them"}.items():
         with pytest.raises(ValueError, match=match):
             fwk.plan(in_order, text)
