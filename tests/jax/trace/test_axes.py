@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("jax", reason="jax is not installed: pip install 'fanwise[jax]'")
 
-from fanwise import Layout  # noqa: E402
-from fanwise.jax.trace.axes import Axes, layout_in_storage, stacked_layout  # noqa: E402
+from fanwise import Layout
+from fanwise.jax.trace.axes import Axes, layout_in_storage, stacked_layout
 
 VIEWS = {
     "transposed": ((4, 6), [("transpose", (1, 0))]),
@@ -57,7 +57,7 @@ def storage_axis(array, shape, axis):
     moved = [i for i, places in enumerate(np.unravel_index(lines, shape)) if (places != places[:1]).any()]
     if len(moved) != 1 or array.shape[axis] != shape[moved[0]]:
         return None
-    return moved[0] if (np.unravel_index(lines, shape)[moved[0]].T == np.arange(shape[moved[0]])).all() else None
+    return moved[0] if (np.arange(shape[moved[0]]) == np.unravel_index(lines, shape)[moved[0]].T).all() else None
 
 
 @pytest.mark.parametrize("name", VIEWS)
