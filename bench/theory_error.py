@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import fanwise.torch as fwt
-from fanwise.check.predicting import predicted
+from fanwise.check.prediction import predicted
 from fanwise.graph.kinds import WEIGHTED
 from fanwise.theory.propagation import Propagation
 from fanwise.torch.measure.observe import observe

@@ -50,9 +50,9 @@ class InitCheck(pytest.Item):
         """
         from fanwise.targets.commands import commands  # noqa: PLC0415
         from fanwise.targets.order import Order  # noqa: PLC0415
-        from fanwise.targets.resolved import asked  # noqa: PLC0415
+        from fanwise.targets.resolved import resolve  # noqa: PLC0415
 
-        found = asked(Order(self.name, fail_on=self.config.getoption("--init-check-fail-on")))
+        found = resolve(Order(self.name, fail_on=self.config.getoption("--init-check-fail-on")))
         report = commands(found.framework).examined(found)
         if not report.ok:
             raise UnhealthyError(str(report))

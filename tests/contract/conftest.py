@@ -1,4 +1,27 @@
-"""The fixture of frameworks: each case of the contract runs once in every one, strict where one is known to differ."""
+"""What PyTorch, JAX and Keras promise alike: each case runs once in every framework.
+
+`networks` holds the networks as data and computes them in NumPy, `frameworks` builds them from the same numbers,
+`differences` says what differs: faults, whose cases must fail until they are mended, and what is meant.
+Run alone with ``KERAS_BACKEND=tensorflow python -m pytest tests/contract``; `test_backends` runs the others.
+
+What these cases say once was said before in each framework, and is not said there again:
+
+===============  ==========================================  =====================================================
+here             said before in tests/jax                    said before in tests/keras
+===============  ==========================================  =====================================================
+test_apply       test_planning: values of the law and path,  test_applying: the stream of a path, a pattern and a
+                 only some, another model's plan, no key     checkpoint, canonical order, another model's plan
+test_manifest    test_planning: what a manifest says         test_applying: manifests name what differs
+test_check       test_checking: gradients of parameters, a   test_checking: built once a seed, without a backward
+                 check in a line, models made once a seed,   pass, assert_healthy
+                 compared with a plan, bad arguments
+test_calibrate   test_calibrating: only what is asked for
+test_commands    test_commands: fix prints code, losses and  test_commands: fix prints code, a loud head
+                 data without a target
+===============  ==========================================  =====================================================
+
+A framework's own forms, layers, dtypes and devices are tested beside it.
+"""
 
 import os
 from pathlib import Path

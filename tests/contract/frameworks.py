@@ -174,18 +174,18 @@ def _torch_model(network: Network) -> Any:
                 elif type(layer) in made:
                     self.add_module(layer.name, made[type(layer)](layer))
 
-        def forward(self, x: Any, y: Any = None) -> Any:
-            return self._through(network.layers, x, y)
+        def forward(self, x: Any, z: Any = None) -> Any:
+            return self._through(network.layers, x, z)
 
-        def _through(self, layers: tuple[Layer, ...], x: Any, y: Any = None) -> Any:
+        def _through(self, layers: tuple[Layer, ...], x: Any, z: Any = None) -> Any:
             for layer in layers:
-                x = self._one(layer, x, y)
+                x = self._one(layer, x, z)
             return x
 
-        def _one(self, layer: Layer, x: Any, y: Any) -> Any:
+        def _one(self, layer: Layer, x: Any, z: Any) -> Any:
             match layer:
                 case Join(left, right):
-                    return self.get_submodule(left.name)(x) + self.get_submodule(right.name)(y)
+                    return self.get_submodule(left.name)(x) + self.get_submodule(right.name)(z)
                 case Residual(layers):
                     return x + self._through(layers, x)
                 case Relu():
@@ -257,15 +257,15 @@ def _jax_function(network: Network) -> Any:
             return y + own["bias"]
         return jax.nn.standardize(x, epsilon=layer.epsilon) * own["scale"] + own["bias"]
 
-    def through(layers: tuple[Layer, ...], params: Any, x: Any, y: Any = None) -> Any:
+    def through(layers: tuple[Layer, ...], params: Any, x: Any, z: Any = None) -> Any:
         for layer in layers:
-            x = one(layer, params, x, y)
+            x = one(layer, params, x, z)
         return x
 
-    def one(layer: Layer, params: Any, x: Any, y: Any) -> Any:
+    def one(layer: Layer, params: Any, x: Any, z: Any) -> Any:
         match layer:
             case Join(left, right):
-                return mapped(left, params, x) + mapped(right, params, y)
+                return mapped(left, params, x) + mapped(right, params, z)
             case Residual(layers):
                 return x + through(layers, params, x)
             case Relu():
@@ -276,8 +276,8 @@ def _jax_function(network: Network) -> Any:
                 return jax.numpy.square(x).mean()
         return mapped(layer, params, x)
 
-    def network_function(params: Any, x: Any, y: Any = None) -> Any:
-        return through(network.layers, params, x, y)
+    def network_function(params: Any, x: Any, z: Any = None) -> Any:
+        return through(network.layers, params, x, z)
 
     return network_function
 
@@ -310,18 +310,18 @@ def _flax_module(network: Network) -> Any:
 
     class Net(linen.Module):
         @linen.compact
-        def __call__(self, x: Any, y: Any = None) -> Any:
-            return self._through(network.layers, x, y)
+        def __call__(self, x: Any, z: Any = None) -> Any:
+            return self._through(network.layers, x, z)
 
-        def _through(self, layers: tuple[Layer, ...], x: Any, y: Any = None) -> Any:
+        def _through(self, layers: tuple[Layer, ...], x: Any, z: Any = None) -> Any:
             for layer in layers:
-                x = self._one(layer, x, y)
+                x = self._one(layer, x, z)
             return x
 
-        def _one(self, layer: Layer, x: Any, y: Any) -> Any:
+        def _one(self, layer: Layer, x: Any, z: Any) -> Any:
             match layer:
                 case Join(left, right):
-                    return made[Dense](left)(x) + made[Dense](right)(y)
+                    return made[Dense](left)(x) + made[Dense](right)(z)
                 case Residual(layers):
                     return x + self._through(layers, x)
                 case Relu():
@@ -347,8 +347,8 @@ def _equinox() -> Framework:
         class Net(equinox.Module):
             layers: Any
 
-            def __call__(self, x: Any, y: Any = None) -> Any:
-                return _jax_function(network)({name: _opened(layer) for name, layer in self.layers.items()}, x, y)
+            def __call__(self, x: Any, z: Any = None) -> Any:
+                return _jax_function(network)({name: _opened(layer) for name, layer in self.layers.items()}, x, z)
 
         def _opened(layer: Any) -> dict[str, Any]:
             value = layer.weight.T if layer.weight.ndim == 2 and layer.bias is not None else layer.weight
@@ -430,7 +430,7 @@ def _keras_model(network: Network) -> tuple[Any, dict[str, Any]]:
     def one(layer: Layer, x: Any) -> Any:
         match layer:
             case Join(left, right):
-                return mapped(left, x["x"]) + mapped(right, x["y"])
+                return mapped(left, x["x"]) + mapped(right, x["z"])
             case Residual(layers):
                 return x + through(layers, x)
             case Relu():

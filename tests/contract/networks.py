@@ -121,7 +121,7 @@ CONV = Network(
 NORM = Network("norm", (Dense("a", 16, WIDTH), Norm("n", WIDTH), Relu(), _HEAD), _IN)
 RESIDUAL = Network("residual", (Dense("a", 16, WIDTH), _block(1), _block(2), Norm("n", WIDTH), _HEAD), _IN)
 PAIR = Network(
-    "pair", (Join(Dense("left", 16, WIDTH), Dense("right", 8, WIDTH)), Relu(), _HEAD), {"x": (16,), "y": (8,)}
+    "pair", (Join(Dense("left", 16, WIDTH), Dense("right", 8, WIDTH)), Relu(), _HEAD), {"x": (16,), "z": (8,)}
 )
 TOKENS = Network("tokens", (Table("table", 50, WIDTH), _HEAD), {"x": ()}, integers=50)
 OWN_LOSS = Network("own", (*MLP.layers, Mean()), _IN)
@@ -202,7 +202,7 @@ def _through(layers: tuple[Layer, ...], values: Weights, x: object, seen: dict[s
         if isinstance(layer, Residual):
             x = x + _through(layer.layers, values, x, seen)
         elif isinstance(layer, Join):
-            x = _one(layer.left, values, x["x"], seen) + _one(layer.right, values, x["y"], seen)
+            x = _one(layer.left, values, x["x"], seen) + _one(layer.right, values, x["z"], seen)
         else:
             x = _one(layer, values, x, seen)
     return x

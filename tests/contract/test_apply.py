@@ -106,7 +106,10 @@ def test_read_gives_a_copy(framework):
 BAD = {
     "no plan": (TypeError, "plan = int: expected a fanwise Plan", lambda f, plan: (3, 0, {})),
     "no key": (TypeError, "expected", lambda f, plan: (plan, "seed", {})),
-    "a fraction": (TypeError, "expected", lambda f, plan: (plan, 0.5, {})),
+    "a fraction": (TypeError, r"0\.5", lambda f, plan: (plan, 0.5, {})),
+    "a truth value": (TypeError, "True", lambda f, plan: (plan, True, {})),
+    "nothing": (TypeError, "expected", lambda f, plan: (plan, None, {})),
+    "a generator": (TypeError, "expected", lambda f, plan: (plan, np.random.default_rng(0), {})),
     "a negative seed": (ValueError, r"expected an integer in \[0, 2\*\*128\)", lambda f, plan: (plan, -1, {})),
     "nothing meant": (
         ValueError,
@@ -140,6 +143,6 @@ def test_a_plan_for_another_model_is_refused_with_all_that_differs(framework):
     before = bits(framework, model, MLP)
     with pytest.raises(ValueError, match="the plan is for another model, differences: 3") as caught:
         framework.api.apply(model, plan, 0)
-    for name in ("a", "b"):
-        assert framework.path(f"{name}.weight") in str(caught.value)
+    assert f"{framework.path('b.weight')}: shape (32, 32) in the model" in str(caught.value)
+    assert framework.path("a.weight") in str(caught.value)
     assert bits(framework, model, MLP) == before

@@ -50,14 +50,14 @@ def test_the_loss_and_the_gradients_are_those_of_a_backward_pass_by_hand(framewo
     values = weights(MLP)
     loss, signals, parameters = by_hand(values)
     seen = checked(framework, MLP, values).observations[0]
-    assert seen.loss.value == pytest.approx(loss, rel=1e-4)
+    assert seen.loss.value == pytest.approx(loss, rel=1e-5)
     assert (seen.loss.chance, seen.loss.classes, seen.loss.drawn, seen.loss.probe) == (math.log(10), 10, False, False)
     for label, gradient in parameters.items():
         found = seen.values[framework.path(label)]
         assert found.reached
-        assert found.gradient == pytest.approx(np.square(gradient).mean(), rel=1e-3), label
+        assert found.gradient == pytest.approx(np.square(gradient).mean(), rel=1e-4), label
     for name, gradient in signals.items():
-        assert signal_of(framework, seen, name).gradient == pytest.approx(np.square(gradient).mean(), rel=1e-3), name
+        assert signal_of(framework, seen, name).gradient == pytest.approx(np.square(gradient).mean(), rel=1e-4), name
 
 
 def signal_of(framework, seen, name):
@@ -74,9 +74,9 @@ def test_signals_are_those_of_the_maps(framework, name):
     seen = checked(framework, network, values, backward=False).observations[0]
     for layer in [label.split(".")[0] for label in values if label.endswith("weight")]:
         signal, array = signal_of(framework, seen, layer), expected[layer]
-        assert signal.second_moment == pytest.approx(np.square(array).mean(), rel=1e-4), layer
+        assert signal.second_moment == pytest.approx(np.square(array).mean(), rel=1e-5), layer
         assert signal.mean == pytest.approx(array.mean(), abs=1e-5), layer
-    assert seen.inputs[0].second_moment == pytest.approx(np.square(given["x"]).mean(), rel=1e-4)
+    assert seen.inputs[0].second_moment == pytest.approx(np.square(given["x"]).mean(), rel=1e-5)
     assert seen.outputs.second_moment == pytest.approx(np.square(expected["output"]).mean(), rel=1e-4)
 
 

@@ -7,7 +7,7 @@ from fanwise.adapters.input_specs import parse
 
 from .networks import MLP, PAIR, TOKENS, examples, weights
 
-FED = {"left.weight": "x", "right.weight": "y"}
+FED = {"left.weight": "x", "right.weight": "z"}
 
 
 def model_of(framework, network):
@@ -24,7 +24,7 @@ def check_fed(framework, plan, inputs):
 def unlike():
     """Two inputs of different sizes, so that they cannot be taken for each other."""
     inputs = examples(PAIR)
-    return {"x": inputs["x"], "y": 3 * inputs["y"]}
+    return {"x": inputs["x"], "z": 3 * inputs["z"]}
 
 
 @pytest.mark.parametrize("form", ["tuple", "list", "mapping", "reversed"])
@@ -38,7 +38,7 @@ def test_two_inputs_by_place_and_by_name(framework, form):
 def test_two_inputs_in_words(framework):
     model = model_of(framework, PAIR)
     first = framework.api.plan(model, "64,16; 64,8")
-    named = framework.api.plan(model, "x=64,16; y=64,8")
+    named = framework.api.plan(model, "x=64,16; z=64,8")
     assert [row.std for row in first] == [row.std for row in named]
     assert len({row.fed for row in first if row.path in map(framework.path, FED)}) == 2
 
@@ -93,7 +93,7 @@ def test_a_plan_and_a_report_tell_shapes_and_dtypes(framework):
 
 def test_a_plan_and_a_report_tell_names(framework):
     given = framework.given(examples(PAIR))
-    assert framework.api.plan(model_of(framework, PAIR), given).inputs == "x=64,16:float32; y=64,8:float32"
+    assert framework.api.plan(model_of(framework, PAIR), given).inputs == "x=64,16:float32; z=64,8:float32"
 
 
 BAD_WORDS = {

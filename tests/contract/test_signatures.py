@@ -14,7 +14,7 @@ VERBS = {
     "assert_healthy": "model batch loss * fail_on options",
     "calibrate": "model batch * more mode statistic target head branches gain_after only plan key balance loss",
     "fix": "model report batch * loss recipe",
-    "manifest": "model plan seed",
+    "manifest": "model plan key",
     "verify": "model expected",
     "parameters": "model",
     "read": "model path",

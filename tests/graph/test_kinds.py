@@ -3,7 +3,7 @@
 import pytest
 
 from fanwise.graph import kinds
-from fanwise.graph.context import Surroundings
+from fanwise.graph.context import GraphContext
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
@@ -43,7 +43,7 @@ def test_a_branch_ends_in_the_map_before_a_softmax():
         op(3, OpKind.ADD, 0, 2),
     )
     trace = Trace(ops, (Parameter("w", (6, 6), "float32"),), (3,))
-    assert Surroundings(trace).branch(ops[1]).ends == {1}
+    assert GraphContext(trace).branch(ops[1]).ends == {1}
     (join,) = trace.joins
     assert (join.stream, join.branch) == (0, 2)
 

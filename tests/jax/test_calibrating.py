@@ -670,12 +670,6 @@ def test_a_model_that_fails_says_where():
         calibrated(stack(2), normal(8, 63))
 
 
-def test_only_scales_what_is_asked_for():
-    _, result = calibrated(stack(2), normal(64, 64, seed=7), only=["w0"])
-    assert list(result.factors) == ["w0"]
-    assert set(result.left.values()) == {"not among those asked for"}
-
-
 # Balance
 
 

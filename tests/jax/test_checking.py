@@ -11,7 +11,7 @@ pytest.importorskip("equinox", reason="equinox is not installed")
 
 import jax.numpy as jnp  # noqa: E402
 
-from fanwise.jax import Inputs, ModelError, apply, assert_healthy, check, plan  # noqa: E402
+from fanwise.jax import Inputs, ModelError, apply, check, plan  # noqa: E402
 from fanwise.jax.measure.observe import observe  # noqa: E402
 from fanwise.measure.weight_statistics import values_of  # noqa: E402
 from zoo.jax.tiny import normal  # noqa: E402
@@ -51,19 +51,6 @@ def judged(params, **options):
 @pytest.fixture(scope="module")
 def seen():
     return observe((network, weights()), Inputs((normal(32, WIDTH, seed=7),)), LABELS, "cross_entropy")
-
-
-def test_the_loss_and_the_gradients_of_parameters_are_jaxs(seen):
-    def loss(params):
-        logs = jax.nn.log_softmax(network(params, normal(32, WIDTH, seed=7)))
-        return -logs[jnp.arange(32), LABELS].mean()
-
-    value, gradients = jax.value_and_grad(loss)(weights())
-    assert seen.loss.value == pytest.approx(float(value), rel=1e-5)
-    assert (seen.loss.classes, seen.loss.chance) == (CLASSES, pytest.approx(math.log(CLASSES)))
-    for path, gradient in gradients.items():
-        assert seen.values[path].gradient == pytest.approx(float(jnp.square(gradient).mean()), rel=1e-4), path
-        assert seen.values[path].reached
 
 
 def test_gradients_at_the_ops_are_those_of_their_outputs(seen):
@@ -244,13 +231,6 @@ def test_a_gradient_that_a_factor_makes_zero_is_not_cut_off():
     assert [cut.values[f"w{i}"].reached for i in range(6)] == [False] * 4 + [True] * 2
 
 
-def test_a_check_as_one_line_of_a_test():
-    batch = normal(32, WIDTH, seed=7), LABELS
-    assert assert_healthy((network, weights()), batch, "cross_entropy").ok
-    with pytest.raises(AssertionError, match=r"not healthy at step zero\n(.|\n)*LOS001"):
-        assert_healthy((network, weights(head=40.0)), batch, "cross_entropy")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["linen convolutions", "linen resnet", "linen transformer", "nnx net", "equinox net"])
 def test_planned_models_are_healthy(name):
@@ -265,25 +245,6 @@ def test_a_scanned_weight_is_not_used_twice():
 
 
 # Ways to ask.
-
-
-def test_a_function_that_makes_models_is_called_once_a_seed():
-    def make(key):
-        keys = jax.random.split(key, DEPTH + 1)
-        made = {f"w{i}": math.sqrt(2 / WIDTH) * jax.random.normal(keys[i], (WIDTH, WIDTH)) for i in range(DEPTH)}
-        made |= {f"b{i}": jnp.zeros(WIDTH) for i in range(DEPTH)}
-        return network, made | {"head": 0.05 * jax.random.normal(keys[-1], (WIDTH, CLASSES))}
-
-    report = check(make, (normal(32, WIDTH), LABELS), "cross_entropy", seeds=2)
-    assert [one.seed for one in report.observations] == [0, 1]
-    assert report.ok
-
-
-def test_weights_are_compared_with_a_plan():
-    params = weights()
-    planned = plan((network, params), (normal(32, WIDTH, seed=7),))
-    report = judged(params | {"w4": 20 * params["w4"]}, plan=planned, seeds=1)
-    assert not report.ok or report.findings
 
 
 @pytest.mark.slow
@@ -304,22 +265,6 @@ def test_losses():
     found = check((network, weights()), (x, y), mine).observations[0].loss
     assert (found.name, found.classes) == ("mine", CLASSES)
     assert not check((network, weights()), (x, y), mine, backward=False).observations[0].backward
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"loss": "hinge"}, ValueError, "cross_entropy"),
-        ({"loss": 3}, TypeError, "name of a loss"),
-        ({"seeds": 0}, ValueError, "seeds"),
-        ({"optimizer": "adam"}, ValueError, "learning rate"),
-        ({"fail_on": "never"}, ValueError, "fail_on"),
-        ({"select": ["XYZ"]}, ValueError, "XYZ"),
-    ],
-)
-def test_bad_arguments(options, error, message):
-    with pytest.raises(error, match=message):
-        check((network, weights()), (normal(32, WIDTH), LABELS), **{"loss": "cross_entropy", **options})
 
 
 def test_what_cannot_be_checked():

@@ -8,10 +8,9 @@ import pytest
 
 jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanwise[jax]'")
 
-from fanwise.jax import check  # noqa: E402
 from fanwise.targets.commands import commands  # noqa: E402
 from fanwise.targets.order import Order  # noqa: E402
-from fanwise.targets.resolved import asked  # noqa: E402
+from fanwise.targets.resolved import resolve  # noqa: E402
 
 FILE = """
 import equinox as eqx
@@ -149,30 +148,11 @@ def test_healthy_models(fanwise, target):
     assert "jax" in out
 
 
-def test_losses_and_data_without_a_target(fanwise):
-    assert fanwise("check", "train.py:linen", "--data", "train.py:batch", "--loss", "train.py:half")[0] == 0
-    assert fanwise("check", "train.py:linen", "--data", "train.py:array")[0] == 0
-    assert fanwise("check", "train.py:linen", "--input", "8,64")[0] == 0
-
-
-def test_fix_prints_code_that_mends_the_model(fanwise):
-    code, out, err = fanwise("fix", "train.py:fixed_build", *DATA)
-    assert code == 0
-    assert "no file was changed" in err
-    names = {}
-    exec(FILE, names)  # as a user would paste it
-    names |= {"model": names["fixed_build"](), "batch": names["batch"]()[0]}
-    exec(out[out.index("from fanwise.jax") :], names)
-    labels = jax.numpy.arange(32) % 10
-    assert check(names["model"], (names["batch"], labels), "cross_entropy").ok
-    assert not check(names["fixed_build"](), (names["batch"], labels), "cross_entropy").ok
-
-
 @pytest.mark.parametrize(("name", "found"), [("with_everything", ["LOS001"]), ("linen_with_everything", [])])
 def test_what_a_factory_makes_is_examined_as_pytest_does(fanwise, name, found):
     """`fanwise` is asked for as the fixture that writes the file."""
     order = Order(f"train.py:{name}", fail_on="warning")
-    report = commands("jax").examined(asked(order))
+    report = commands("jax").examined(resolve(order))
     del sys.modules["train"]
     assert [one.code for one in report.findings] == found
     assert report.ok == (not found)

@@ -13,10 +13,8 @@ import jax.numpy as jnp  # noqa: E402
 from flax import nnx  # noqa: E402
 
 import fanwise  # noqa: E402
-from fanwise import Key  # noqa: E402
 from fanwise.graph.visitor import Watcher  # noqa: E402
 from fanwise.jax import Inputs, apply, manifest, materialize, parameters, plan, read, run, verify  # noqa: E402
-from fanwise.plan.manifest import Manifest  # noqa: E402
 from zoo.jax.tiny import normal  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
@@ -99,14 +97,6 @@ def test_materialized_models_have_the_bits_of_applied_ones(name):
     assert verify(fresh, manifest(applied, made, 7)) == ()
 
 
-def test_values_are_those_of_the_law_and_the_path():
-    model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
-    made = plan(model, inputs)
-    row = next(row for row in made if row.path == "Dense_1.kernel")
-    expected = row.law(row.shape, key=Key(3).child("Dense_1.kernel"), layout=row.layout)
-    assert np.array_equal(read(apply(model, made, key=3), "Dense_1.kernel"), expected)
-
-
 def test_a_key_of_jax_is_a_key_of_the_model():
     model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
     made = plan(model, inputs)
@@ -135,16 +125,6 @@ def test_applied_models_run():
     assert made(*inputs).shape == (8, 10)
 
 
-def test_only_some_and_those_of_a_checkpoint():
-    model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
-    made = plan(model, inputs)
-    before = read(model, "Dense_0.kernel")
-    for options in ({"only": "Dense_2.*"}, {"skip_loaded": ["Dense_0.kernel"]}):
-        applied = apply(model, made, 0, **options)
-        assert np.array_equal(read(applied, "Dense_0.kernel"), before)
-        assert not np.array_equal(read(applied, "Dense_2.kernel"), read(model, "Dense_2.kernel"))
-
-
 def test_tied_parameters_are_drawn_once():
     table = normal(20, 8)
     params = {"table": table, "head": table}
@@ -161,32 +141,6 @@ def test_other_dtypes_hold_the_same_numbers_rounded():
     half = model[0], jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model[1])
     wide, narrow = apply(model, made, 0), apply(half, made, 0)
     assert np.array_equal(read(wide, "Dense_0.kernel").astype(jnp.bfloat16), read(narrow, "Dense_0.kernel"))
-
-
-def test_a_manifest_says_what_differs():
-    model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
-    made = plan(model, inputs)
-    module, variables = apply(model, made, 7)
-    kept = Manifest.from_toml(manifest((module, variables), made, 7).to_toml(full=True))
-    assert verify((module, variables), kept) == ()
-    variables["params"]["Dense_1"]["bias"] = variables["params"]["Dense_1"]["bias"].at[0].set(1.0)
-    assert [text.partition(":")[0] for text in verify((module, variables), kept)] == ["Dense_1.bias"]
-
-
-def test_a_plan_for_another_model_is_refused():
-    model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
-    other = ZOO["linen convolutions"].build()
-    with pytest.raises(ValueError, match="the plan is for another model"):
-        apply(other, plan(model, inputs), key=0)
-    with pytest.raises(TypeError, match="expected a fanwise Plan"):
-        apply(model, {"w": 1}, key=0)
-
-
-@pytest.mark.parametrize("key", [1.5, "0", True, None, np.random.default_rng(0)])
-def test_what_is_no_key_is_refused(key):
-    model, inputs = ZOO["linen mlp"].build(), ZOO["linen mlp"].batch().args
-    with pytest.raises(TypeError):
-        apply(model, plan(model, inputs), key=key)
 
 
 def test_numbers_that_a_dtype_cannot_hold_are_refused_before_any_is_drawn():

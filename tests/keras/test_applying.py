@@ -10,7 +10,6 @@ from keras import layers  # noqa: E402
 import fanwise  # noqa: E402
 import fanwise.keras as fwk  # noqa: E402
 from fanwise import Key  # noqa: E402
-from fanwise.plan.manifest import Manifest  # noqa: E402
 
 
 def network(width=40, dtype="float32", name="m"):
@@ -23,24 +22,6 @@ def planned(**options):
     return model, fwk.plan(model).edit("m/a/kernel", "he_normal")
 
 
-def test_each_parameter_has_the_stream_of_its_path():
-    model, plan = planned()
-    assert fwk.apply(model, plan, 7) is model
-    expected = fanwise.he_normal((30, 40), key=Key(7, "m/a/kernel"))
-    assert np.array_equal(fwk.read(model, "m/a/kernel"), expected)
-    assert (fwk.read(model, "m/a/bias") == 0).all()
-
-
-def test_a_pattern_and_a_checkpoint_leave_the_others_alone():
-    model, plan = planned()
-    before = {path: fwk.read(model, path) for path in ("m/a/kernel", "m/b/kernel")}
-    fwk.apply(model, plan, 1, only="m/b/*")
-    assert np.array_equal(fwk.read(model, "m/a/kernel"), before["m/a/kernel"])
-    assert not np.array_equal(fwk.read(model, "m/b/kernel"), before["m/b/kernel"])
-    fwk.apply(model, plan, 1, skip_loaded=["m/a/kernel"])
-    assert np.array_equal(fwk.read(model, "m/a/kernel"), before["m/a/kernel"])
-
-
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_the_dtype_only_rounds(dtype):
     model, plan = planned(dtype=dtype)
@@ -49,30 +30,6 @@ def test_the_dtype_only_rounds(dtype):
     assert drawn.dtype.name == dtype
     exact = fanwise.he_normal((30, 40), key=Key(7, "m/a/kernel"))
     assert np.array_equal(drawn, exact.astype(drawn.dtype))
-
-
-def test_canonical_order_counts_as_ports_do():
-    model, plan = planned()
-    from dataclasses import replace  # noqa: PLC0415
-
-    rows = tuple(replace(row, order="canonical") for row in plan)
-    fwk.apply(model, replace(plan, rows=rows), 7)
-    expected = fanwise.he_normal((30, 40), key=Key(7, "m/a/kernel"))  # (in, out) is canonical already
-    assert np.array_equal(fwk.read(model, "m/a/kernel"), expected)
-
-
-def test_a_plan_for_another_model_changes_nothing():
-    model, other = network(), network(width=50)
-    before = fwk.read(model, "m/a/kernel")
-    with pytest.raises(
-        ValueError, match=r"the plan is for another model, differences: 3\s+m/a/kernel: shape \(30, 40\) in the model"
-    ):
-        fwk.apply(model, fwk.plan(other), 0)
-    with pytest.raises(TypeError, match="expected a fanwise Plan"):
-        fwk.apply(model, "plan", 0)
-    with pytest.raises(TypeError, match=r"seed = 1\.5"):
-        fwk.apply(model, fwk.plan(model), 1.5)
-    assert np.array_equal(fwk.read(model, "m/a/kernel"), before)
 
 
 def test_numbers_that_a_dtype_cannot_hold_change_nothing():
@@ -100,17 +57,6 @@ def test_read_and_write():
     small = network(dtype="float16")
     with pytest.raises(ValueError, match="more than float16 can hold"):
         fwk.write(small, "m/a/bias", np.full(40, 1e6))
-
-
-def test_manifests_name_what_differs():
-    model, plan = planned()
-    kept = Manifest.from_toml(fwk.manifest(fwk.apply(model, plan, 7), plan, 7).to_toml(full=True))
-    assert fwk.verify(model, kept) == ()
-    fwk.write(model, "m/b/kernel", fwk.read(model, "m/b/kernel") * 2)
-    (sentence,) = fwk.verify(model, kept)
-    assert sentence.startswith("m/b/kernel: expected ")
-    with pytest.raises(TypeError, match="expected a fanwise Manifest"):
-        fwk.verify(model, plan)
 
 
 def test_the_manifest_is_the_same_on_every_backend():

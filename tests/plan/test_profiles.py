@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fanwise import Layout
-from fanwise.graph.context import Surroundings
+from fanwise.graph.context import GraphContext
 from fanwise.graph.details import Recurrence
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
 from fanwise.graph.trace import Trace
@@ -44,7 +44,7 @@ class Sample:
         use = Use("w", self.use, self.layout)
         op = Op(0, OpKind(self.kind), self.kind, "", 0, 0, (INPUT,), (use,), (2, 3), detail=detail)
         parameter = Parameter("w", self.shape, "float32")
-        return Case(parameter, self.role, op, use, around=Surroundings(Trace((op,), (parameter,), (0,))))
+        return Case(parameter, self.role, op, use, around=GraphContext(Trace((op,), (parameter,), (0,))))
 
     @property
     def size(self):

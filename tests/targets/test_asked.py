@@ -8,7 +8,7 @@ import pytest
 
 from fanwise.targets.commands import commands
 from fanwise.targets.order import Order
-from fanwise.targets.resolved import Asked, asked, framework_of, takes_one
+from fanwise.targets.resolved import ResolvedTarget, framework_of, resolve, takes_one
 
 FILE = """
 def batch():
@@ -77,7 +77,7 @@ def test_factories_that_take_a_key():
 
 
 def found(**names):
-    return asked(Order("asked_for.py:pair", **names))
+    return resolve(Order("asked_for.py:pair", **names))
 
 
 def test_batches_in_every_form(folder):
@@ -106,15 +106,15 @@ def test_a_file_is_executed_once(folder):
 
 
 def test_configurations_and_files_of_weights_are_of_torch():
-    assert asked(Order("hf:LlamaConfig()")) == Asked(Order("hf:LlamaConfig()"), {}, "torch")
-    assert asked(Order("a.safetensors")).framework == "torch"
+    assert resolve(Order("hf:LlamaConfig()")) == ResolvedTarget(Order("hf:LlamaConfig()"), {}, "torch")
+    assert resolve(Order("a.safetensors")).framework == "torch"
 
 
 def test_a_target_of_no_kind(folder, monkeypatch):
     for name in ("torch", "jax"):
         monkeypatch.setitem(sys.modules, name, sys)
     with pytest.raises(TypeError, match=r"made tuple: expected a torch.nn.Module, a Keras model or a model of JAX"):
-        asked(Order("asked_for.py:batch"))
+        resolve(Order("asked_for.py:batch"))
 
 
 @pytest.mark.parametrize("framework", ["torch", "jax", "keras"])
@@ -132,10 +132,10 @@ def test_what_the_file_imports_says_which_it_is_without_a_model_being_built(fold
     (folder / "asked_for.py").write_text("import here_is_jax as jax\ndef build():\n    raise RuntimeError('built')\n")
     module = type(sys)("jax.numpy")
     monkeypatch.setitem(sys.modules, "here_is_jax", module)
-    assert asked(Order("asked_for.py:build")).framework == "jax"
+    assert resolve(Order("asked_for.py:build")).framework == "jax"
     module.__name__ = "numpy"
     sys.modules.pop("asked_for")
     with pytest.raises(RuntimeError, match="cannot be built: RuntimeError: built"):
-        asked(Order("asked_for.py:build"))
+        resolve(Order("asked_for.py:build"))
     sys.modules.pop("asked_for")
-    assert asked(Order("asked_for.py:build"), meta=True).framework == "torch"
+    assert resolve(Order("asked_for.py:build"), meta=True).framework == "torch"

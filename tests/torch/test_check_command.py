@@ -428,13 +428,13 @@ def test_a_terminal_is_told_what_takes_more_than_a_second(folder):
 
 def test_progress_is_told_and_off_where_stderr_is_no_terminal(folder, monkeypatch):
     from fanwise.targets.order import Order  # noqa: PLC0415
-    from fanwise.targets.resolved import asked  # noqa: PLC0415
+    from fanwise.targets.resolved import resolve  # noqa: PLC0415
     from fanwise.torch.cli.commands import COMMANDS  # noqa: PLC0415
 
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(folder)
     told = []
-    COMMANDS.checked(asked(Order("train.py:healthy", "train.py:batch", loss="cross_entropy")), told.append)
+    COMMANDS.checked(resolve(Order("train.py:healthy", "train.py:batch", loss="cross_entropy")), told.append)
     del sys.modules["train"]
     assert len(told) >= 3
     assert all(told)

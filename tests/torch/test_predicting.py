@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 nn, F = torch.nn, torch.nn.functional
 
-from fanwise.check.predicting import predicted  # noqa: E402
+from fanwise.check.prediction import predicted  # noqa: E402
 from fanwise.graph.kinds import WEIGHTED  # noqa: E402
 from fanwise.torch.measure.observe import observe  # noqa: E402
 from fanwise.torch.trace.run import Inputs  # noqa: E402

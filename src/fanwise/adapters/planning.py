@@ -7,7 +7,7 @@ import numpy as np
 from fanwise.adapters.protocol import Backend
 from fanwise.graph.op import Parameter
 from fanwise.graph.visitor import Watcher
-from fanwise.plan.fixed_point import rows_of, settled
+from fanwise.plan.fixed_point import plan_until_stable, rows_of
 from fanwise.plan.plan import Plan
 from fanwise.plan.planner import Planner
 from fanwise.plan.recipes.registry import recipe as as_recipe
@@ -35,14 +35,14 @@ def plan_model(backend: Backend, model: Any, batch: Any, recipe: str | Recipe) -
             prepared.run(planner)
 
     constants = None if prepared.is_abstract else constants_of(backend, model)
-    planner = settled(trace, chosen, constants, execute)
+    planner = plan_until_stable(trace, chosen, constants, execute)
     return Plan(rows_of(planner), chosen.name, backend.version, backend.describe(batch, inputs))
 
 
 def constants_of(backend: Backend, model: Any) -> dict[str, float]:
     """The value of each small parameter whose values are all equal, by path."""
     read = backend.reader(model)
-    values = {one.path: read(one.path) for one in backend.parameters(model) if _is_small(one)}
+    values = {parameter.path: read(parameter.path) for parameter in backend.parameters(model) if _is_small(parameter)}
     return {path: float(array.flat[0]) for path, array in values.items() if bool(np.all(array == array.flat[0]))}
 
 

@@ -46,8 +46,8 @@ class Measured:
     def through(self, function: Callable[..., object], factor: float) -> Moments:
         """Of a function of the values times a factor."""
         values = self._output.astype(np.float32).reshape(-1) * np.float32(factor)
-        found = np.asarray(function(values), np.float64)
-        return Moments(float(found.mean()), float(found.var()))
+        outputs = np.asarray(function(values), np.float64)
+        return Moments(float(outputs.mean()), float(outputs.var()))
 
 
 def moments(array: NDArray[np.generic]) -> Moments:

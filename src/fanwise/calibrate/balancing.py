@@ -34,7 +34,7 @@ def balanced(trace: Trace, tasks: Mapping[tuple[str, int, int], Task], ratios: M
     References:
         Kraehenbuehl et al., "Data-dependent initializations of convolutional neural networks", 2015, section 3.2.
     """
-    found: dict[str, float] = {}
+    factors: dict[str, float] = {}
     for chain in chains(trace, tasks, ratios):
         own = [ratios[task.weights[0]] for task in chain]
         mean = math.exp(sum(map(math.log, own)) / len(own))
@@ -42,10 +42,10 @@ def balanced(trace: Trace, tasks: Mapping[tuple[str, int, int], Task], ratios: M
         for task, ratio in zip(chain, own, strict=True):
             alpha = math.sqrt(ratio / mean)
             product *= alpha
-            found[task.weights[0]] = alpha
+            factors[task.weights[0]] = alpha
             if task.bias:
-                found[task.bias] = product
-    return found
+                factors[task.bias] = product
+    return factors
 
 
 def chains(

@@ -180,12 +180,12 @@ class Calibrator:
         name, replay = follower.nonlinearity or follower.name, follower.replay
         if replay is None:
             return _Wish(plain, note=f"{name} cannot be replayed: held at its own output")
-        found = factor_for(
+        factor_after = factor_for(
             lambda factor: measured.through(replay, factor).statistic(self.options.statistic), line.target
         )
-        if found is None:
+        if factor_after is None:
             return _Wish(plain, note=f"no factor lets {name} give {line.target:.3g}: held at its own output")
-        return _Wish(np.asarray(found), note=f"held after {name}")
+        return _Wish(np.asarray(factor_after), note=f"held after {name}")
 
     def _of_units(self, task: Task, measured: Measurement, line: Line) -> _Wish:
         """Each unit's variance, and its mean where there is a bias; the number of units is the bias's too."""
@@ -195,10 +195,10 @@ class Calibrator:
         alive = variances > np.maximum((1e-6 * means) ** 2, (1e-6 * line.before) ** 2)
         scale = np.where(alive, line.target / np.sqrt(np.where(alive, variances, 1.0)), 1.0)
         dead = int((~alive).sum())
-        told = [f"{dead} of {len(alive)} units are constant and left"] if dead else []
+        remarks = [f"{dead} of {len(alive)} units are constant and left"] if dead else []
         if not task.bias:
-            return _Wish(scale, note="; ".join([*told, "no bias: the means stay"]))
-        return _Wish(scale, np.where(alive, -scale * means, 0.0), "; ".join(told))
+            return _Wish(scale, note="; ".join([*remarks, "no bias: the means stay"]))
+        return _Wish(scale, np.where(alive, -scale * means, 0.0), "; ".join(remarks))
 
 
 def _name(op: Op) -> tuple[Hashable, ...]:
@@ -217,8 +217,8 @@ def _fault(moments: Moments, before: float) -> str:
 
 def merged(changes: Mapping[str, Change], factors: Mapping[str, float]) -> dict[str, Change]:
     """Changes with further factors after them."""
-    made = dict(changes)
+    merged = dict(changes)
     for path, factor in factors.items():
-        change = made.get(path, Change(ONE, NOTHING))
-        made[path] = Change(change.scale * factor, change.shift * factor)
-    return made
+        change = merged.get(path, Change(ONE, NOTHING))
+        merged[path] = Change(change.scale * factor, change.shift * factor)
+    return merged

@@ -40,7 +40,7 @@ class Found:
         """How the units lie in each weight that is changed."""
         tasks = self.calibrator.tasks.values()
         lie = {task.weights[0]: spread(self.calibrator.trace, task) for task in tasks}
-        return MappingProxyType({path: one for path, one in lie.items() if one is not None and path in self.changes})
+        return MappingProxyType({path: own for path, own in lie.items() if own is not None and path in self.changes})
 
     def balanced(self, values: Mapping[str, "Weighed"]) -> "Found":
         """The same with equal ratios of gradient to weight.
@@ -49,7 +49,9 @@ class Found:
             values: of the parameters of the calibrated model, by path, from a run of it forward and backward.
         """
         ratios = {
-            path: math.sqrt(one.gradient / one.second_moment) for path, one in values.items() if one.second_moment
+            path: math.sqrt(value.gradient / value.second_moment)
+            for path, value in values.items()
+            if value.second_moment
         }
         factors = balanced(self.calibrator.trace, self.calibrator.tasks, ratios)
         lines = tuple(_with_ratio(line, ratios, factors) for line in self.lines)
@@ -93,15 +95,15 @@ def calibrated(
         None where the model does other things in each of two runs.
     """
     trace = structure()
-    made = None if trace is None else passed(trace)
+    calibrator = None if trace is None else passed(trace)
     forwards = 1
-    if made is None:
+    if calibrator is None:
         forwards = 2 if trace is None else 3
-        made = passed(seen())
-    if made is None:
+        calibrator = passed(seen())
+    if calibrator is None:
         return None
-    changes = {path: change for path, change in made.changes.items() if not change.identity}
-    return Found(made, changes, tuple(made.lines), forwards)
+    changes = {path: change for path, change in calibrator.changes.items() if not change.identity}
+    return Found(calibrator, changes, tuple(calibrator.lines), forwards)
 
 
 def fixed_by(plan: Plan | None) -> Mapping[str, str]:
@@ -154,4 +156,4 @@ def _with_ratio(line: Line, ratios: Mapping[str, float], factors: Mapping[str, f
     path = line.paths[0]
     if path not in factors or not line.factors:
         return line
-    return replace(line, factors=tuple(one * factors[path] for one in line.factors), ratio=ratios[path])
+    return replace(line, factors=tuple(factor * factors[path] for factor in line.factors), ratio=ratios[path])

@@ -84,7 +84,7 @@ class Calibration:
     def factors(self) -> Mapping[str, float | tuple[float, ...]]:
         """What each weight was multiplied by, by path: one number, or one for each unit."""
         scaled = ((path, line.factors) for line in self.lines if line.factors for path in line.paths)
-        return MappingProxyType({path: found[0] if len(found) == 1 else found for path, found in scaled})
+        return MappingProxyType({path: factors[0] if len(factors) == 1 else factors for path, factors in scaled})
 
     @property
     def left(self) -> Mapping[str, str]:
@@ -137,9 +137,9 @@ def _row(line: Line) -> Row:
         _factor(line.factors),
         _figure(line.ratio),
     )
-    told = f"Left: {line.left}." if line.left else ""
+    remark = f"Left: {line.left}." if line.left else ""
     note = f"{line.note[:1].upper()}{line.note[1:]}." if line.note else ""
-    return Row(cells, tone="warn" if line.left else "neutral", note=" ".join(filter(None, (told, note))))
+    return Row(cells, tone="warn" if line.left else "neutral", note=" ".join(filter(None, (remark, note))))
 
 
 def _factor(factors: tuple[float, ...]) -> str:

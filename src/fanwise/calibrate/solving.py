@@ -51,5 +51,5 @@ def factor_for(statistic: Callable[[float], float], target: float) -> float | No
     return math.exp(best[0]) if abs(best[1]) <= ENOUGH else None
 
 
-def _error(found: float, target: float) -> float:
-    return math.log(found / target) if math.isfinite(found) and found > 0 else math.nan
+def _error(measured: float, target: float) -> float:
+    return math.log(measured / target) if math.isfinite(measured) and measured > 0 else math.nan

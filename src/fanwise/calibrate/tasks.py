@@ -53,13 +53,13 @@ def tasks(
     Raises:
         ValueError: `only` names no weight of the model.
     """
-    found = cases(trace)
-    made = {op.key: _task(trace, op, found, options) for op in trace.ops if op.kind in WEIGHTED and op.uses}
-    made = {key: _fixed(task, fixed) for key, task in made.items()}
-    if options.only is not None and not any(_is_meant(trace, task, options) for task in made.values()):
-        names = ", ".join(repr(path) for task in list(made.values())[:3] for path in task.weights)
+    parameter_cases = cases(trace)
+    by_op = {op.key: _task(trace, op, parameter_cases, options) for op in trace.ops if op.kind in WEIGHTED and op.uses}
+    by_op = {key: _fixed(task, fixed) for key, task in by_op.items()}
+    if options.only is not None and not any(_is_meant(trace, task, options) for task in by_op.values()):
+        names = ", ".join(repr(path) for task in list(by_op.values())[:3] for path in task.weights)
         raise ValueError(f"only = {options.only!r} names no weight that an op uses: there are {names}, ...")
-    return MappingProxyType(made)
+    return MappingProxyType(by_op)
 
 
 def _fixed(task: Task, fixed: Mapping[str, str]) -> Task:
@@ -72,11 +72,11 @@ def _is_meant(trace: Trace, task: Task, options: Options) -> bool:
     return options.means(*names)
 
 
-def _task(trace: Trace, op: Op, found: Mapping[str, Case], options: Options) -> Task:
+def _task(trace: Trace, op: Op, parameter_cases: Mapping[str, Case], options: Options) -> Task:
     weights, bias = _scaled(op), _bias(op)
     shown = next((use for use in (*op.used(UseRole.OUTPUT), *op.uses) if use.role in SCALED_USES), op.uses[0])
     paths = tuple(use.path for use in weights) or (shown.path,)
-    task = Task(op, found[shown.path], paths, bias.path if bias else "", _activation(trace, op))
+    task = Task(op, parameter_cases[shown.path], paths, bias.path if bias else "", _activation(trace, op))
     return replace(task, left=next(_reasons(trace, task, (weights, bias), options), ""))
 
 
@@ -89,8 +89,8 @@ def _scaled(op: Op) -> tuple[Use, ...]:
 
 def _bias(op: Op) -> Use | None:
     """The use of what is added to the output; the first bias of an attention block is inside."""
-    place = max((i for i, use in enumerate(op.uses) if use.role == UseRole.OUTPUT), default=-1)
-    return next((use for use in op.uses[place + 1 :] if use.role == UseRole.BIAS), None)
+    position = max((i for i, use in enumerate(op.uses) if use.role == UseRole.OUTPUT), default=-1)
+    return next((use for use in op.uses[position + 1 :] if use.role == UseRole.BIAS), None)
 
 
 def _activation(trace: Trace, op: Op) -> int | None:
@@ -151,5 +151,5 @@ def _of_parameter(trace: Trace, use: Use) -> Iterator[str]:
             or op.kind not in WEIGHTED
             or op.kind == OpKind.RECURRENT
         ):
-            place = op.module or "the model itself"
-            yield f"{use.path} is also used in {place} ({op.name}), where a factor has other effects"
+            where = op.module or "the model itself"
+            yield f"{use.path} is also used in {where} ({op.name}), where a factor has other effects"

@@ -18,7 +18,7 @@ EXPECTED = 'expected {"fanwise-baseline": 1, "known": [{"code": "FWD001", "place
 
 def to_baseline(report: Report) -> str:
     """All findings of a report, those folded too, as a baseline file: sorted, so that its history can be read."""
-    pairs = sorted({(found.code, found.place) for cause in report.findings for found in cause.walk()})
+    pairs = sorted({(finding.code, finding.place) for cause in report.findings for finding in cause.walk()})
     known = [{"code": code, "place": place} for code, place in pairs]
     return json.dumps({"fanwise-baseline": VERSION, "known": known}, indent=1, ensure_ascii=False) + "\n"
 
@@ -70,11 +70,16 @@ def _count(findings: Sequence[Finding]) -> int:
 
 def gravest(findings: Sequence[Finding]) -> Severity | None:
     """The gravest severity; None without findings."""
-    return min((one.severity for one in findings), key=SEVERITIES.index, default=None)
+    return min((finding.severity for finding in findings), key=SEVERITIES.index, default=None)
 
 
 def _layer(layer: Layer, findings: Sequence[Finding]) -> Layer:
     """The line of a layer with the findings that are left."""
-    here = [one for cause in findings for one in cause.walk() if one.op == layer.op and one.code in layer.codes]
-    codes = tuple(code for code in layer.codes if any(one.code == code for one in here))
+    here = [
+        finding
+        for cause in findings
+        for finding in cause.walk()
+        if finding.op == layer.op and finding.code in layer.codes
+    ]
+    codes = tuple(code for code in layer.codes if any(finding.code == code for finding in here))
     return replace(layer, codes=codes, severity=gravest(here))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fanwise.check.findings import SEVERITIES, Finding, Severity
 from fanwise.check.report_data import Layer
-from fanwise.check.scales import root
+from fanwise.check.scale_causes import root
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import TO_SIGNAL
 from fanwise.graph.op import OpKind
@@ -24,32 +24,32 @@ def layers(subject: Subject, findings: Sequence[Finding]) -> tuple[Layer, ...]:
     """One line a weight op, in the order of execution."""
     marks, expected = _marks(findings), _expected(subject)
     return tuple(
-        replace(_layer(subject, one, number, marks), expected=expected.get(one.op.index, math.nan))
-        for number, one in enumerate(subject.maps, 1)
+        replace(_layer(subject, weight_map, number, marks), expected=expected.get(weight_map.op.index, math.nan))
+        for number, weight_map in enumerate(subject.maps, 1)
     )
 
 
-def _layer(subject: Subject, one: Map, number: int, marks: Mapping[int, list[Finding]]) -> Layer:
-    found = marks.get(one.op.index, [])
-    grave = [finding for finding in found if not finding.design]
+def _layer(subject: Subject, weight_map: Map, number: int, marks: Mapping[int, list[Finding]]) -> Layer:
+    findings_here = marks.get(weight_map.op.index, [])
+    grave = [finding for finding in findings_here if not finding.design]
     severity: Severity | None = min((finding.severity for finding in grave), key=SEVERITIES.index, default=None)
-    after = subject.trace.after(one.op, {OpKind.ACTIVATION}, TO_SIGNAL)
+    after = subject.trace.after(weight_map.op, {OpKind.ACTIVATION}, TO_SIGNAL)
     signal = None if after is None else subject.signals[after.index]
     return Layer(
         number,
-        one.op.index,
-        one.name,
-        str(one.op.kind),
-        one.law.text,
-        one.signal.rms,
-        root(one.signal.gradient),
+        weight_map.op.index,
+        weight_map.name,
+        str(weight_map.op.kind),
+        weight_map.law.text,
+        weight_map.signal.rms,
+        root(weight_map.signal.gradient),
         math.nan,
         math.nan if signal is None else signal.silent,
         math.nan if signal is None else signal.saturated,
         severity,
         tuple(dict.fromkeys(finding.code for finding in grave)),
-        _design(one, found),
-        *_predicted(subject, one.op.index),
+        _design(weight_map, findings_here),
+        *_predicted(subject, weight_map.op.index),
     )
 
 
@@ -75,13 +75,13 @@ def _expected(subject: Subject) -> dict[int, float]:
     """Rms that each map should give, by the index of its op."""
     if subject.plan is not None:
         rows = {row.path: row.gives for row in subject.plan.rows}
-        given = {one.op.index: rows.get(one.path) for one in subject.maps}
+        given = {weight_map.op.index: rows.get(weight_map.path) for weight_map in subject.maps}
         return {index: math.sqrt(gives) for index, gives in given.items() if gives is not None}
-    found: dict[int, float] = {}
+    sizes: dict[int, float] = {}
     for stretch in subject.stretches:
-        inner = [one for one in stretch.maps if one.case.role != "head"]
-        found.update({one.op.index: inner[0].signal.rms for one in inner if len(inner) > 1})
-    return found
+        inner = [weight_map for weight_map in stretch.maps if weight_map.case.role != "head"]
+        sizes.update({weight_map.op.index: inner[0].signal.rms for weight_map in inner if len(inner) > 1})
+    return sizes
 
 
 def _marks(findings: Sequence[Finding]) -> dict[int, list[Finding]]:
@@ -93,12 +93,12 @@ def _marks(findings: Sequence[Finding]) -> dict[int, list[Finding]]:
     return marks
 
 
-def _design(one: Map, found: Sequence[Finding]) -> str:
-    if one.law.kind == "zeros" and all(finding.design for finding in found):
+def _design(weight_map: Map, findings: Sequence[Finding]) -> str:
+    if weight_map.law.kind == "zeros" and all(finding.design for finding in findings):
         return "zero by design"
-    shown = [SHOWN[finding.code] for finding in found if finding.design and finding.code in SHOWN]
+    shown = [SHOWN[finding.code] for finding in findings if finding.design and finding.code in SHOWN]
     if shown:
         return shown[0]
-    if not one.case.parameter.trained:
+    if not weight_map.case.parameter.trained:
         return "frozen"
-    return DESIGNS.get(one.case.role, "")
+    return DESIGNS.get(weight_map.case.role, "")

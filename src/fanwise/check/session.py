@@ -6,7 +6,7 @@ from typing import Any
 
 from fanwise.adapters.protocol import Backend
 from fanwise.check.arguments import parse_optimizer
-from fanwise.check.assembling import assembled
+from fanwise.check.assembly import assembled
 from fanwise.check.findings import SEVERITIES, Severity
 from fanwise.check.report import Report
 from fanwise.check.rules.judgement import chosen_codes

@@ -8,8 +8,8 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from fanwise.check.findings import label
-from fanwise.check.predicting import predicted
-from fanwise.check.recognise import FoundLaw, found_law
+from fanwise.check.law_recognition import FoundLaw, found_law
+from fanwise.check.prediction import predicted
 from fanwise.graph.kinds import MAIN_USES, STRETCH, STRETCH_MAPS, WEIGHTED
 from fanwise.graph.op import Op, OpKind, UseRole
 from fanwise.graph.residual import Join
@@ -88,40 +88,40 @@ class Stretch:
 
         Biases are left out: a signal that fades behind a constant would look as if it did not.
         """
-        return tuple(_log_ratio(*_passed_on(before, one)) for before, one in self._steps())
+        return tuple(_log_ratio(*_passed_on(before, layer)) for before, layer in self._steps())
 
     def backward(self) -> tuple[float, ...]:
         """Log of the factor on the summed square of the gradient from each map to the next."""
-        return tuple(_log_ratio(_energy(one), _energy(before)) for before, one in self._steps())
+        return tuple(_log_ratio(_energy(layer), _energy(before)) for before, layer in self._steps())
 
     def finite(self) -> "Stretch":
         """Its beginning, as far as numbers are finite."""
-        bad = (i for i, one in enumerate(self.maps) if not math.isfinite(one.signal.second_moment))
+        bad = (i for i, layer in enumerate(self.maps) if not math.isfinite(layer.signal.second_moment))
         return Stretch(self.maps[: next(bad, len(self.maps))])
 
     def _steps(self) -> Iterator[tuple[Map, Map]]:
         return pairwise(self.maps)
 
 
-def _passed_on(before: Map, one: Map) -> tuple[float, float]:
+def _passed_on(before: Map, layer: Map) -> tuple[float, float]:
     """Second moments after and before a step, without the bias where that is a good part of them.
 
     By theory from the weight; where the model makes the weight from parameters, what differs between examples.
     """
-    second = one.signal.second_moment
-    if not one.bias > SHARE * second:
+    second = layer.signal.second_moment
+    if not layer.bias > SHARE * second:
         return second, before.signal.second_moment
-    if one.derived:
-        return one.signal.varying, before.signal.varying
-    return (one.predicted if one.predicted > 0 else second), before.signal.second_moment
+    if layer.derived:
+        return layer.signal.varying, before.signal.varying
+    return (layer.predicted if layer.predicted > 0 else second), before.signal.second_moment
 
 
 SHARE = 0.1
 """Share of a bias in a second moment from which it hides the signal."""
 
 
-def _energy(one: Map) -> float:
-    return one.signal.gradient * max(one.op.size, 1)
+def _energy(layer: Map) -> float:
+    return layer.signal.gradient * max(layer.op.size, 1)
 
 
 def _log_ratio(after: float, before: float) -> float:
@@ -169,17 +169,23 @@ class Subject:
     @cached_property
     def signals(self) -> tuple[Signal, ...]:
         """Of each op, over the seeds: moments averaged in the logarithm, shares as they are."""
-        alike = [one.signals for one in self.observations if len(one.signals) == len(self.first.signals)]
+        alike = [
+            observation.signals
+            for observation in self.observations
+            if len(observation.signals) == len(self.first.signals)
+        ]
         return tuple(mean_signal(several) for several in zip(*alike, strict=True))
 
     @cached_property
     def outputs(self) -> Signal:
         """What the model returned, over the seeds."""
-        return mean_signal([one.outputs for one in self.observations])
+        return mean_signal([observation.outputs for observation in self.observations])
 
-    def fed(self, op: Op, place: int = 0) -> Signal:
+    def fed(self, op: Op, operand: int = 0) -> Signal:
         """What an op reads, over the seeds."""
-        return mean_signal([one.fed(op, place) for one in self.observations if len(one.signals) > op.index])
+        return mean_signal(
+            [observation.fed(op, operand) for observation in self.observations if len(observation.signals) > op.index]
+        )
 
     @cached_property
     def predicted(self) -> Propagation:
@@ -199,25 +205,25 @@ class Subject:
     @cached_property
     def maps(self) -> tuple[Map, ...]:
         """Every weight op whose main parameter has values, in the order of execution."""
-        return tuple(found for op in self.trace.ops if op.kind in WEIGHTED for found in self._map(op))
+        return tuple(layer for op in self.trace.ops if op.kind in WEIGHTED for layer in self._map(op))
 
     @cached_property
     def distinct_maps(self) -> tuple[Map, ...]:
         """The maps, each weight once: by the first op that uses it, in the order of the last."""
-        return tuple({one.path: one for one in reversed(self.maps)}.values())[::-1]
+        return tuple({layer.path: layer for layer in reversed(self.maps)}.values())[::-1]
 
     def _map(self, op: Op) -> Iterator[Map]:
         use = next((use for use in op.uses if use.role in MAIN_USES and use.path in self.values), None)
         if use is not None:
             path = use.path
             biases = [self.values[use.path].second_moment for use in op.used(UseRole.BIAS) if use.path in self.values]
-            told = self.cases[path], self.values[path], self.laws[path]
-            yield Map(op, path, *told, self.signals[op.index], self.fed(op), sum(biases))
+            facts = self.cases[path], self.values[path], self.laws[path]
+            yield Map(op, path, *facts, self.signals[op.index], self.fed(op), sum(biases))
 
     @cached_property
     def hidden_maps(self) -> tuple[Map, ...]:
         """The maps from a hidden state to itself, inside ops of recurrent cells."""
-        found = [
+        hidden = [
             (op, use.path)
             for op in self.trace.ops
             for use in op.used(UseRole.RECURRENT)
@@ -225,22 +231,22 @@ class Subject:
         ]
         return tuple(
             Map(op, path, self.cases[path], self.values[path], self.laws[path], self.signals[op.index], Signal())
-            for op, path in found
+            for op, path in hidden
         )
 
     @cached_property
     def map_of(self) -> Mapping[int, Map]:
         """Maps by the index of their op."""
-        return MappingProxyType({one.op.index: one for one in self.maps})
+        return MappingProxyType({layer.op.index: layer for layer in self.maps})
 
     @cached_property
     def stretches(self) -> tuple[Stretch, ...]:
         """Every stretch of maps, the longest first; those of a tree share their beginnings."""
-        before = {one.op.index: self._map_before(one.op) for one in self.maps if one.op.kind in STRETCH_MAPS}
+        before = {layer.op.index: self._map_before(layer.op) for layer in self.maps if layer.op.kind in STRETCH_MAPS}
         inner = {source for source in before.values() if source is not None}
         ends = [index for index in before if index not in inner]
-        found = [Stretch(tuple(self.map_of[i] for i in self._back(end, before))) for end in ends]
-        return tuple(sorted(found, key=lambda stretch: -len(stretch.maps)))
+        stretches = [Stretch(tuple(self.map_of[i] for i in self._back(end, before))) for end in ends]
+        return tuple(sorted(stretches, key=lambda stretch: -len(stretch.maps)))
 
     def _back(self, end: int, before: Mapping[int, int | None]) -> list[int]:
         way: list[int] = []
@@ -252,38 +258,40 @@ class Subject:
 
     def _map_before(self, op: Op) -> int | None:
         """The map that an op reads, with nothing between that sets the scale anew."""
-        found = self.trace.before(op, STRETCH_MAPS, STRETCH)
-        return None if found is None or found.index not in self.map_of else found.index
+        earlier = self.trace.before(op, STRETCH_MAPS, STRETCH)
+        return None if earlier is None or earlier.index not in self.map_of else earlier.index
 
     @cached_property
     def streams(self) -> tuple[tuple[Join, ...], ...]:
         """The joins of each residual stream, in order; long ones only."""
-        found: dict[tuple[int, int], list[Join]] = {}
+        streams: dict[tuple[int, int], list[Join]] = {}
         for join in self.trace.joins:
-            found.setdefault((join.first, join.total), []).append(join)
-        return tuple(tuple(joins) for joins in found.values() if len(joins) > 1)
+            streams.setdefault((join.first, join.total), []).append(join)
+        return tuple(tuple(joins) for joins in streams.values() if len(joins) > 1)
 
     @cached_property
     def heads(self) -> tuple[Map, ...]:
         """The maps that make the outputs."""
         return tuple(
-            one for one in self.maps if one.case.role in ("head", "tied_embedding") and one.op.kind != OpKind.EMBEDDING
+            layer
+            for layer in self.maps
+            if layer.case.role in ("head", "tied_embedding") and layer.op.kind != OpKind.EMBEDDING
         )
 
     @cached_property
     def followed(self) -> frozenset[int]:
         """Ops whose output reaches a map."""
-        found: set[int] = set()
+        followed: set[int] = set()
         for op in reversed(self.trace.ops):
-            if any(i in self.map_of or i in found for i in self.trace.followers[op.index]):
-                found.add(op.index)
-        return frozenset(found)
+            if any(i in self.map_of or i in followed for i in self.trace.followers[op.index]):
+                followed.add(op.index)
+        return frozenset(followed)
 
     @property
     def last(self) -> tuple[Map, ...]:
         """The maps on the way to the first output that no other map follows."""
-        inner = [one for one in self.maps if one.op.index in self.lead_to_output]
-        return tuple(one for one in inner if one.op.index not in self.followed)
+        inner = [layer for layer in self.maps if layer.op.index in self.lead_to_output]
+        return tuple(layer for layer in inner if layer.op.index not in self.followed)
 
     @cached_property
     def lead_to_output(self) -> frozenset[int]:
@@ -293,8 +301,8 @@ class Subject:
     @cached_property
     def fresh(self) -> bool:
         """Whether the model looks as if nobody had trained it: most of its maps hold values of a generator."""
-        told = [one.law.fresh for one in self.maps if one.law.kind != "few"]
-        return not told or sum(told) > 0.5 * len(told)
+        fresh = [layer.law.fresh for layer in self.maps if layer.law.kind != "few"]
+        return not fresh or sum(fresh) > 0.5 * len(fresh)
 
 
 def mean_signal(signals: Sequence[Signal]) -> Signal:

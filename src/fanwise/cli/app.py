@@ -13,7 +13,7 @@ from fanwise.cli import output as console
 
 if TYPE_CHECKING:
     from fanwise.targets.commands import Commands
-    from fanwise.targets.resolved import Asked
+    from fanwise.targets.resolved import ResolvedTarget
 
 app = typer.Typer(
     cls=console.CommandGroup,
@@ -209,14 +209,14 @@ def plan(
             console.check_writable(toml, "--toml")
         from fanwise.plan.render.jsonable import plan_jsonable  # noqa: PLC0415
 
-        with _asked("planning", {"target": target, "inputs": inputs}, meta=meta) as (found, commands, _):
+        with _asked("planning", {"target": target, "inputs": inputs}, meta=meta) as (resolved, commands, _):
             recipes = [recipe] if against is None else [recipe, against]
-            made, *others = commands.planned(found, recipes, meta=meta)
-        change = others[0].diff(made) if others else None
+            plan_made, *others = commands.planned(resolved, recipes, meta=meta)
+        change = others[0].diff(plan_made) if others else None
         if toml is not None:
-            toml.write_text(made.to_toml(), encoding="utf-8")
-    item = made.table(full=full, width=console.width()) if change is None else change.table(full=full)
-    values = plan_jsonable(made.headings, made.rows, None if change is None else change.changes)
+            toml.write_text(plan_made.to_toml(), encoding="utf-8")
+    item = plan_made.table(full=full, width=console.width()) if change is None else change.table(full=full)
+    values = plan_jsonable(plan_made.headings, plan_made.rows, None if change is None else change.changes)
     console.show(item, values, json=json)
 
 
@@ -256,10 +256,10 @@ def check(  # noqa: PLR0913  (one parameter an option)
         chosen["fail_on"] = console.severity(fail_on.value)
         with _asked("checking", what | chosen) as (asked, commands, progress):
             report = commands.checked(asked, progress)
-        found = console.finished(report, known, baseline if write_baseline else None)
-        console.write_files(found, sarif, html)
-    console.show_report(found, json=json, full=full)
-    if not found.ok and fail_on is not FailOn.never and not write_baseline:
+        shown = console.finished(report, known, baseline if write_baseline else None)
+        console.write_files(shown, sarif, html)
+    console.show_report(shown, json=json, full=full)
+    if not shown.ok and fail_on is not FailOn.never and not write_baseline:
         raise typer.Exit(console.FINDINGS)
 
 
@@ -341,7 +341,7 @@ def calibrate(
 @contextmanager
 def _asked(
     doing: str, order: Mapping[str, Any], *, meta: bool = False
-) -> "Iterator[tuple[Asked, Commands, Callable[[str], None]]]":
+) -> "Iterator[tuple[ResolvedTarget, Commands, Callable[[str], None]]]":
     """An order with its files loaded, the commands of its framework, and what is told of their progress.
 
     What the target's code prints while it is loaded, built and run goes to stderr: stdout is for what was asked for.
@@ -349,9 +349,9 @@ def _asked(
     from fanwise.targets.commands import commands  # noqa: PLC0415
     from fanwise.targets.names import prints_on_stderr  # noqa: PLC0415
     from fanwise.targets.order import Order  # noqa: PLC0415
-    from fanwise.targets.resolved import asked  # noqa: PLC0415
+    from fanwise.targets.resolved import resolve  # noqa: PLC0415
 
     wanted = Order(**order)
     with prints_on_stderr(), console.while_it_takes(doing) as progress:
-        found = asked(wanted, meta=meta)
-        yield found, commands(found.framework), progress
+        resolved = resolve(wanted, meta=meta)
+        yield resolved, commands(resolved.framework), progress

@@ -78,8 +78,8 @@ def nonlinearities_page() -> tuple[Table, list[dict[str, Any]]]:
 
 def recipes_page() -> tuple[Table, list[dict[str, Any]]]:
     """Every recipe for whole models, as a table and as plain values."""
-    rows = tuple(Row((found.name, found.title), note=found.source) for found in RECIPES.values())
-    values = [{"name": found.name, "title": found.title, "source": found.source} for found in RECIPES.values()]
+    rows = tuple(Row((recipe.name, recipe.title), note=recipe.source) for recipe in RECIPES.values())
+    values = [{"name": recipe.name, "title": recipe.title, "source": recipe.source} for recipe in RECIPES.values()]
     return Table((Column("recipe"), Column("what it does")), rows), values
 
 

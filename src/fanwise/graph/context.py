@@ -46,7 +46,7 @@ class Stack:
     others: int = 0
 
 
-class Surroundings:
+class GraphContext:
     """Answers about a trace, each found once.
 
     Args:
@@ -91,15 +91,15 @@ class Surroundings:
     def map_of(self, op: Op | None) -> tuple[Use, Parameter] | None:
         """The first linear map of an op, None where it has none."""
         uses = () if op is None else op.uses
-        found = next((use for use in uses if use.role in (UseRole.WEIGHT, UseRole.QUERY, UseRole.OUTPUT)), None)
-        return None if found is None else (found, self.trace.by_path[found.path])
+        map_use = next((use for use in uses if use.role in (UseRole.WEIGHT, UseRole.QUERY, UseRole.OUTPUT)), None)
+        return None if map_use is None else (map_use, self.trace.by_path[map_use.path])
 
     @cached_property
     def _branch_of(self) -> Mapping[int, Branch]:
-        found: dict[int, Branch] = {}
+        branches: dict[int, Branch] = {}
         for branch in sorted(map(self._branch, self.trace.joins), key=lambda branch: branch.join.stream):
-            found.update(dict.fromkeys(branch.ops, branch))
-        return found
+            branches.update(dict.fromkeys(branch.ops, branch))
+        return branches
 
     def _branch(self, join: Join) -> Branch:
         ops = self._members(join)
@@ -109,14 +109,14 @@ class Surroundings:
 
     def _members(self, join: Join) -> frozenset[int]:
         """The ops that lead to the join, younger than the stream."""
-        found: set[int] = set()
+        members: set[int] = set()
         queue = [join.branch]
         while queue:
             here = queue.pop()
-            if here > join.stream and here not in found:
-                found.add(here)
+            if here > join.stream and here not in members:
+                members.add(here)
                 queue.extend(self.trace.ops[here].inputs)
-        return frozenset(found)
+        return frozenset(members)
 
     def _depth(self, ops: frozenset[int], join: Join) -> int:
         depths: dict[int, int] = {}
@@ -145,28 +145,28 @@ class Surroundings:
         streams = list(_streams(self.trace))
         encoders = {i: self._encoder(i, streams) for i in range(len(streams))}
         decoders = {encoder: i for i, encoder in encoders.items() if encoder is not None}
-        found: dict[int, Stack] = {}
+        stacks: dict[int, Stack] = {}
         for i, joins in enumerate(streams):
             stack = Stack("alone", len(joins))
             if encoders[i] is not None:
                 stack = Stack("decoder", len(joins), len(streams[encoders[i] or 0]))
             elif i in decoders:
                 stack = Stack("encoder", len(joins), len(streams[decoders[i]]))
-            found.update((join.op, stack) for join in joins)
-        return found
+            stacks.update((join.op, stack) for join in joins)
+        return stacks
 
     def _encoder(self, which: int, streams: list[list[Join]]) -> int | None:
         """The other stream whose end the branches of this one read, though this one does not start from it."""
         mine = streams[which]
         start, end = self.trace.ancestors(mine[0].stream), self.trace.ancestors(mine[-1].op)
-        found = [
+        encoders = [
             i
             for i, joins in enumerate(streams)
             if i != which
             and joins[-1].op in end - start
             and mine[0].stream not in (*self.trace.ancestors(joins[-1].op), INPUT)
         ]
-        return max(found, key=lambda i: streams[i][-1].op, default=None)
+        return max(encoders, key=lambda i: streams[i][-1].op, default=None)
 
 
 def _streams(trace: Trace) -> Iterator[list[Join]]:

@@ -29,20 +29,20 @@ def described(inputs: Inputs, dtype_of: Callable[[Any], str | None]) -> str:
         >>> described(Inputs((3,), {"fast": True}), lambda value: None)
         '3; fast=True'
     """
-    texts = [_text(value, dtype_of) for argument in inputs.args for value in _leaves(argument)]
-    named = [f"{name}={_text(value, dtype_of)}" for name, each in inputs.kwargs.items() for value in _leaves(each)]
-    return "; ".join([*texts, *named])
+    leaves = [*(leaf for argument in inputs.args for leaf in _leaves("", argument)), *_leaves("", inputs.kwargs)]
+    return "; ".join(f"{name}{_text(value, dtype_of)}" for name, value in leaves)
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    """The values in nested tuples, lists and mappings."""
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The values in nested tuples, lists and mappings, with the name that each has in the innermost mapping."""
     if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, tuple | list):
+        for key, item in value.items():
+            yield from _leaves(f"{key}=", item)
+    elif isinstance(value, tuple | list):
         for item in value:
-            yield from _leaves(item)
+            yield from _leaves(name, item)
     else:
-        yield value
+        yield name, value
 
 
 def _text(value: Any, dtype_of: Callable[[Any], str | None]) -> str:

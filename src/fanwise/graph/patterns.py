@@ -50,8 +50,8 @@ def _centred_from(trace: Trace, op: Op) -> int | None:
     if op.kind != OpKind.ADD or op.minus != 1 or len(op.inputs) != 2:
         return None
     values, mean = op.inputs
-    found = mean >= 0 and trace.ops[mean].kind == OpKind.REDUCE and trace.ops[mean].inputs == (values,)
-    return values if found else None
+    is_own_mean = mean >= 0 and trace.ops[mean].kind == OpKind.REDUCE and trace.ops[mean].inputs == (values,)
+    return values if is_own_mean else None
 
 
 def _is_statistic(trace: Trace, statistic: int, values: int) -> bool:
@@ -82,14 +82,14 @@ def _is_pointwise(trace: Trace, op: Op) -> bool:
 
 def _origins(trace: Trace, op: Op) -> set[int]:
     """The op, and what it was made of value by value."""
-    found: set[int] = set()
+    origins: set[int] = set()
     while True:
-        found.add(op.index)
+        origins.add(op.index)
         source = _centred_from(trace, op)
         if source is None and op.kind in (OpKind.ELEMENTWISE, OpKind.SCALE) and len(op.inputs) == 1:
             source = op.inputs[0]
         if source is None or source < 0:
-            return found if source is None else found | {source}
+            return origins if source is None else origins | {source}
         op = trace.ops[source]
 
 
@@ -131,11 +131,11 @@ def fused_blocks(trace: Trace) -> Mapping[int, Blocks]:
         if isinstance(op.detail, Slicing):
             for root in (op.detail.root, *op.detail.peers):
                 slices.setdefault(root, []).append(op)
-    found = {root: _blocks(trace, root, cuts) for root, cuts in slices.items()}
+    by_root = {root: _blocks(trace, root, cuts) for root, cuts in slices.items()}
     for op in trace.ops:
         if isinstance(op.detail, Activation) and op.detail.halves is not None:
-            found[op.detail.halves.root] = _halves(op, op.detail.halves)
-    return {root: blocks for root, blocks in found.items() if blocks is not None}
+            by_root[op.detail.halves.root] = _halves(op, op.detail.halves)
+    return {root: blocks for root, blocks in by_root.items() if blocks is not None}
 
 
 def _blocks(trace: Trace, root: int, cuts: Sequence[Op]) -> Blocks | None:
@@ -175,7 +175,7 @@ def _meet_again(trace: Trace, cuts: Sequence[Op]) -> bool:
 
 def _ends(trace: Trace, cut: Op) -> set[int]:
     """The first ops after a slice that combine places, through elementwise ones."""
-    found: set[int] = set()
+    ends: set[int] = set()
     queue, seen = [cut], {cut.index}
     while queue:
         for op in trace.follows(queue.pop()):
@@ -185,32 +185,32 @@ def _ends(trace: Trace, cut: Op) -> set[int]:
             if op.kind in ELEMENTWISE:
                 queue.append(op)
             else:
-                found.add(op.index)
-    return found
+                ends.add(op.index)
+    return ends
 
 
-def _with_blocks(trace: Trace, op: Op, found: Blocks | None) -> Op:
-    if found is None or len(found.blocks) < 2:
+def _with_blocks(trace: Trace, op: Op, blocks: Blocks | None) -> Op:
+    if blocks is None or len(blocks.blocks) < 2:
         return op
-    uses = tuple(_fused_use(trace, use, found) for use in op.uses)
-    names = tuple(block_name(trace, found, i) for i in range(len(found.blocks)))
+    uses = tuple(_fused_use(trace, use, blocks) for use in op.uses)
+    names = tuple(block_name(trace, blocks, i) for i in range(len(blocks.blocks)))
     return replace(op, uses=uses, blocks=names)
 
 
-def _fused_use(trace: Trace, use: Use, found: Blocks) -> Use:
+def _fused_use(trace: Trace, use: Use, blocks: Blocks) -> Use:
     if use.layout is None or use.layout.fused is not None or use.layout.groups != 1 or use.role != UseRole.WEIGHT:
         return use
     axes = [axis for axis, role in enumerate(use.layout.axes) if role == "out"]
-    sizes = tuple(block.count for block in found.blocks)
+    sizes = tuple(block.count for block in blocks.blocks)
     shape = trace.by_path[use.path].shape
     if len(axes) != 1 or shape[axes[0]] != sum(sizes):
         return use
     return replace(use, layout=Layout(use.layout.axes, fused=Fused(axes[0], sizes)))
 
 
-def block_name(trace: Trace, found: Blocks, which: int) -> str:
+def block_name(trace: Trace, blocks: Blocks, which: int) -> str:
     """What a block is: "query", "key", "value", "gate", "up", or "part"."""
-    cut = trace.ops[found.slices[found.blocks[which].piece]]
+    cut = trace.ops[blocks.slices[blocks.blocks[which].piece]]
     if cut.kind == OpKind.ACTIVATION:
         return ("up", "gate")[which]
     part = attention_part(trace, cut)
@@ -229,8 +229,8 @@ def attention_part(trace: Trace, op: Op) -> str | None:
         here = queue.pop(0)
         for reader in trace.follows(here):
             if reader.kind == OpKind.ATTENTION:
-                place = reader.inputs.index(here.index)
-                return ("query", "key", "value")[place] if place < 3 else None
+                operand = reader.inputs.index(here.index)
+                return ("query", "key", "value")[operand] if operand < 3 else None
             if reader.kind == OpKind.MATMUL and len(reader.inputs) == 2:
                 return _part_of_product(trace, reader, here.index)
             if reader.kind in ATTENTION_OPERAND and reader.index not in seen:

@@ -33,13 +33,13 @@ class Join:
 
 def joins_of(ops: Sequence[Op]) -> tuple[Join, ...]:
     """Adds one of whose operands depends on the other, which it meets again; streams are followed through them."""
-    found: dict[int, Join] = {}
+    joins: dict[int, Join] = {}
     for op in ops:
         if op.kind == OpKind.ADD and len(set(op.inputs)) == len(op.inputs) == 2:
-            pair = _met_again(ops, op) or _parallel(ops, op, found) or _projected(ops, op)
+            pair = _met_again(ops, op) or _parallel(ops, op, joins) or _projected(ops, op)
             if pair is not None:
-                found[op.index] = Join(op.index, *pair)
-    return tuple(_numbered(ops, list(found.values())))
+                joins[op.index] = Join(op.index, *pair)
+    return tuple(_numbered(ops, list(joins.values())))
 
 
 def _orders(op: Op) -> tuple[tuple[int, int], ...]:
@@ -81,16 +81,16 @@ def _left_at(ops: Sequence[Op], origin: int, branch: int) -> bool:
 
 def _past_of(ops: Sequence[Op], index: int, floor: int) -> set[int]:
     """Ancestors of an op that are not older than `floor`."""
-    found: set[int] = set()
+    past: set[int] = set()
     stack = [index]
     while stack:
         here = stack.pop()
-        if here in found or here < floor:
+        if here in past or here < floor:
             continue
-        found.add(here)
+        past.add(here)
         if here >= 0 and here != floor:
             stack.extend(ops[here].inputs)
-    return found
+    return past
 
 
 def _projected(ops: Sequence[Op], op: Op) -> tuple[int, int] | None:
@@ -105,8 +105,8 @@ def _projected(ops: Sequence[Op], op: Op) -> tuple[int, int] | None:
     maps, others = (_count(ops, ways[i], WEIGHTED) for i in (short, long))
     bent = _count(ops, ways[long], BENDING)
     straight = not _count(ops, ways[short], CROOKED)
-    found = maps <= 1 < others and bent and straight and _ends_in_map(ops, long)
-    return (short, long) if found and (short, long) in _orders(op) else None
+    is_projected = maps <= 1 < others and bent and straight and _ends_in_map(ops, long)
+    return (short, long) if is_projected and (short, long) in _orders(op) else None
 
 
 def _count(ops: Sequence[Op], way: set[int], kinds: AbstractSet[OpKind]) -> int:

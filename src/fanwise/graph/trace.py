@@ -39,11 +39,11 @@ class Trace:
     @cached_property
     def uses(self) -> Mapping[str, tuple[tuple[Op, Use], ...]]:
         """Every use of every parameter, in order."""
-        found: dict[str, list[tuple[Op, Use]]] = {parameter.path: [] for parameter in self.parameters}
+        uses_by_path: dict[str, list[tuple[Op, Use]]] = {parameter.path: [] for parameter in self.parameters}
         for op in self.ops:
             for use in op.uses:
-                found[use.path].append((op, use))
-        return MappingProxyType({path: tuple(uses) for path, uses in found.items()})
+                uses_by_path[use.path].append((op, use))
+        return MappingProxyType({path: tuple(uses) for path, uses in uses_by_path.items()})
 
     @cached_property
     def unused(self) -> tuple[str, ...]:
@@ -58,16 +58,16 @@ class Trace:
             for source in dict.fromkeys(op.inputs):
                 if source >= 0:
                     readers[source].append(op.index)
-        return tuple(tuple(found) for found in readers)
+        return tuple(tuple(indices) for indices in readers)
 
     @cached_property
     def axes(self) -> tuple[int, ...]:
         """For each op, the axis of its features: after a convolution that of its channels, until a map comes."""
-        found: list[tuple[Shape, int]] = []
+        forms: list[tuple[Shape, int]] = []
         for op in self.ops:
-            before = found[op.inputs[0]] if op.inputs and op.inputs[0] >= 0 else None
-            found.append((op.shape, feature_axis(op, op.shape, before)))
-        return tuple(axis for _, axis in found)
+            before = forms[op.inputs[0]] if op.inputs and op.inputs[0] >= 0 else None
+            forms.append((op.shape, feature_axis(op, op.shape, before)))
+        return tuple(axis for _, axis in forms)
 
     @cached_property
     def joins(self) -> tuple[Join, ...]:
@@ -92,13 +92,13 @@ class Trace:
 
     def nonlinearity_before(self, op: Op) -> str | None:
         """Name of the nonlinearity that feeds an op, None where there is none."""
-        found = self.before(op, {OpKind.ACTIVATION}, TRANSPARENT)
-        return None if found is None else str(found.nonlinearity)
+        activation = self.before(op, {OpKind.ACTIVATION}, TRANSPARENT)
+        return None if activation is None else str(activation.nonlinearity)
 
     def nonlinearity_after(self, op: Op) -> str | None:
         """Name of the nonlinearity that an op feeds, None where there is none."""
-        found = self.after(op, {OpKind.ACTIVATION}, TO_NONLINEARITY)
-        return None if found is None else str(found.nonlinearity)
+        activation = self.after(op, {OpKind.ACTIVATION}, TO_NONLINEARITY)
+        return None if activation is None else str(activation.nonlinearity)
 
     def norm_after(self, op: Op) -> Op | None:
         """The normalisation that an op feeds before anything else mixes or adds to it, None where there is none."""

@@ -14,11 +14,11 @@ class ModelError(RuntimeError):
 class Moment(Protocol):
     """Second moments of what an op reads, computed when they are asked for."""
 
-    def __call__(self, place: int, /) -> float:
+    def __call__(self, operand: int, /) -> float:
         """E x^2 of the op's input at this place; NaN where there are no numbers."""
         ...
 
-    def known(self, place: int, /) -> bool:
+    def known(self, operand: int, /) -> bool:
         """Whether it was measured or derived; otherwise it stands on an assumption."""
         ...
 

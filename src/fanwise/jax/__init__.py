@@ -14,18 +14,20 @@ from fanwise.jax import initializers
 from fanwise.jax.api.assert_healthy import assert_healthy
 from fanwise.jax.api.calibrate import calibrate
 from fanwise.jax.api.check import check
-from fanwise.jax.api.fix import fix
+from fanwise.jax.api.fix import Mending, fix
 from fanwise.jax.api.plan import plan
 from fanwise.jax.stream.draw import draw
 from fanwise.jax.stream.keys import fanwise_key
 from fanwise.jax.trace.models import parameters
-from fanwise.jax.trace.run import Inputs, ModelError, run
+from fanwise.jax.trace.run import Inputs, ModelError, Visitor, run
 from fanwise.jax.weights.apply import apply, materialize, read
 from fanwise.jax.weights.manifest import manifest, verify
 
 __all__ = [
     "Inputs",
+    "Mending",
     "ModelError",
+    "Visitor",
     "apply",
     "assert_healthy",
     "calibrate",

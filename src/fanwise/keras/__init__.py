@@ -14,7 +14,7 @@ from fanwise.keras import initializers
 from fanwise.keras.api.assert_healthy import assert_healthy
 from fanwise.keras.api.calibrate import calibrate
 from fanwise.keras.api.check import check
-from fanwise.keras.api.fix import fix
+from fanwise.keras.api.fix import Mending, fix
 from fanwise.keras.api.plan import plan
 from fanwise.keras.trace.run import Inputs, ModelError, Visitor, run
 from fanwise.keras.trace.variables import parameters
@@ -24,6 +24,7 @@ from fanwise.keras.weights.read_write import read, write
 
 __all__ = [
     "Inputs",
+    "Mending",
     "ModelError",
     "Visitor",
     "apply",

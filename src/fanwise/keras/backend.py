@@ -80,7 +80,7 @@ class KerasBackend:
         return isinstance(value, np.ndarray) or is_tensor(value)
 
     def split(self, batch: Any, loss: LossLike) -> tuple[Any, Any]:
-        """A tuple is (inputs, target), as `keras.Model.fit` takes it; a list is one argument of several inputs."""
+        """A tuple is (inputs, target), as `keras.Model.fit` takes it."""
         return split(batch, loss)
 
     def inputs(self, model: Any, batch: Any, *, valued: bool = False, labels: bool = False) -> Inputs:
@@ -89,8 +89,8 @@ class KerasBackend:
         return as_inputs(model, batch)
 
     def describe(self, batch: Any, inputs: Inputs) -> str:
-        """Shapes and dtypes."""
-        return inputs_text(inputs)
+        """The words, or shapes and dtypes."""
+        return inputs_text(batch, inputs)
 
     def join(self, batches: Sequence[Inputs]) -> Inputs:
         """Tensors along their first axis."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanwise.check.arguments import parse_optimizer
-from fanwise.check.assembling import assembled
+from fanwise.check.assembly import assembled
 from fanwise.check.findings import SEVERITIES, Severity
 from fanwise.check.report import Report
 from fanwise.check.rules.judgement import chosen_codes

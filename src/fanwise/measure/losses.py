@@ -15,6 +15,7 @@ import numpy as np
 
 from fanwise.graph.visitor import ModelError
 from fanwise.measure.observation import NAN, ObservedLoss
+from fanwise.stream import fill
 from fanwise.stream.formats import Array
 from fanwise.stream.key import Key
 
@@ -169,6 +170,52 @@ def check_kind(loss: LossLike, order: str = "output and target") -> None:
         raise TypeError(f"loss = {loss!r}: expected the name of a loss, a function of {order}, or None")
 
 
+@dataclass(frozen=True)
+class KnownLosses:
+    """The losses of `NEUTRAL` in a framework, by which one of another name is recognised.
+
+    Args:
+        functions: of an output and a target, by name.
+        is_integer: whether a target holds integers.
+        square: E t^2 of a target.
+    """
+
+    functions: Mapping[str, Callable[[Any, Any], Any]]
+    is_integer: Callable[[Any], bool]
+    square: Callable[[Any], float]
+
+    def observed(self, loss: Loss, value: float, output: Any, arrays: LossArrays) -> ObservedLoss:
+        """The loss with its value, and with what a guess gives where a known loss of its target has the same value.
+
+        Args:
+            loss: that was computed.
+            value: what it was.
+            output: what the model returned first.
+            arrays: of the framework.
+        """
+        shape, target_shape = arrays.shape(output), arrays.shape(loss.target)
+        if loss.probe or shape is None or target_shape is None:
+            return loss.observed(value)
+        whole = self.is_integer(loss.target)
+        for name, function in self.functions.items():
+            fits = _fits(NEUTRAL[name], shape, target_shape, is_integer=whole)
+            if fits and is_near(float(function(output, loss.target)), value):
+                return self.judged(loss, value, NEUTRAL[name], shape[-1] if shape else 0)
+        return loss.observed(value)
+
+    def judged(self, loss: Loss, value: float, target: Target, classes: int) -> ObservedLoss:
+        """The loss with its value, and with what a guess gives of a target of this kind."""
+        count = {Target.TRUTH: 2, Target.NUMBER: 0}.get(target, classes)
+        return loss.observed(value, chance_of(target, count, lambda: self.square(loss.target)), count)
+
+
+def _fits(target: Target, output: tuple[int, ...], given: tuple[int, ...], *, is_integer: bool) -> bool:
+    """Whether a known loss is one of an output and a target of these shapes."""
+    if target is Target.CLASS:
+        return bool(output) and given == (output[:-1] if is_integer else output)
+    return given == output and (target is Target.NUMBER or not is_integer)
+
+
 def unknown_name(loss: str, choices: str) -> ValueError:
     """The error that a loss of an unknown name gets."""
     return ValueError(f"loss = {loss!r}: expected one of {choices}, or a function of output and target")
@@ -219,9 +266,9 @@ def chance_of(target: Target, classes: int, square: Callable[[], float]) -> floa
     return math.log(number) if number > 1 else NAN
 
 
-def is_near(one: float, other: float) -> bool:
+def is_near(value: float, other: float) -> bool:
     """Whether a loss is another, but for what is small beside it."""
-    return math.isfinite(one) and abs(one - other) <= SAME * abs(other)
+    return math.isfinite(value) and abs(value - other) <= SAME * abs(other)
 
 
 def _own(outputs: Any, arrays: LossArrays) -> Loss | None:
@@ -229,13 +276,13 @@ def _own(outputs: Any, arrays: LossArrays) -> Loss | None:
     if _own_value(outputs, arrays) is not None:
         name = "the model's own"
         return Loss(name, lambda returned: _one(name, arrays.number(_own_value(returned, arrays)), arrays))
-    place = next((i for i, array in enumerate(arrays.floats(outputs)) if arrays.learns(array)), None)
-    if place is None:
+    position = next((i for i, array in enumerate(arrays.floats(outputs)) if arrays.learns(array)), None)
+    if position is None:
         return None
-    shape = arrays.shape(arrays.floats(outputs)[place]) or ()
-    signs = _generator("check.probe").integers(0, 2, shape, np.int8) * 2 - 1
+    shape = arrays.shape(arrays.floats(outputs)[position]) or ()
+    signs = np.sign(fill.uniform(Key(0, "check.probe"), shape, bound=1.0))
     return Loss(
-        "random projection", lambda returned: arrays.projected(arrays.floats(returned)[place], signs), probe=True
+        "random projection", lambda returned: arrays.projected(arrays.floats(returned)[position], signs), probe=True
     )
 
 
@@ -293,6 +340,6 @@ def _one(name: str, array: Any, arrays: LossArrays) -> Any:
     """A loss that is one number, as an array without axes."""
     shape = arrays.shape(array)
     if shape is None or math.prod(shape) != 1:
-        told = type(array).__name__ if shape is None else shape
-        raise ModelError(f"loss {name!r} gave {told}: expected one number, such as a mean over the batch")
+        described = type(array).__name__ if shape is None else shape
+        raise ModelError(f"loss {name!r} gave {described}: expected one number, such as a mean over the batch")
     return array.reshape(()) if shape else array

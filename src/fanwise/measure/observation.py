@@ -166,14 +166,14 @@ class Observation:
     backward: bool = True
     training: bool = False
 
-    def fed(self, op: Op, place: int = 0) -> Signal:
+    def fed(self, op: Op, operand: int = 0) -> Signal:
         """What an op reads at a place; a signal of NaN for a tensor of integers."""
-        if place >= len(op.inputs):
+        if operand >= len(op.inputs):
             return Signal()
-        source = op.inputs[place]
+        source = op.inputs[operand]
         if source != INPUT:
             return self.signals[source]
-        rank = sum(1 for earlier in op.inputs[:place] if earlier == INPUT)
+        rank = sum(1 for earlier in op.inputs[:operand] if earlier == INPUT)
         numbers = op.given
         which = self.given[numbers[rank]] if rank < len(numbers) and numbers[rank] < len(self.given) else None
         return Signal() if which is None else self.inputs[which]
@@ -206,7 +206,7 @@ def observation(
         tuple(signals),
         values,
         tuple(signal for signal in given if signal is not None),
-        loss,
+        loss if backward else None,
         tuple(None if signal is None else next(places) for signal in given),
         output or Signal(),
         backward=backward and loss is not None,

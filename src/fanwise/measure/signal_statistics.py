@@ -48,10 +48,10 @@ class Signals:
         """The numbers of a `Signal`, its gradient left out, by name."""
         axis = feature_axis(op, array.shape, self._axes.get(op.inputs[0] if op.inputs else INPUT))
         self._axes[op.index] = array.shape, axis
-        found = numbers_of(array, compared=op.kind in COMPARED)
+        numbers = numbers_of(array, compared=op.kind in COMPARED)
         if op.kind in NONLINEAR and array.size:
-            found |= _activation(op, array, axis)
-        return found
+            numbers |= _activation(op, array, axis)
+        return numbers
 
 
 def numbers_of(array: Array, *, compared: bool) -> dict[str, float]:
@@ -59,10 +59,10 @@ def numbers_of(array: Array, *, compared: bool) -> dict[str, float]:
     if not array.size:
         return {}
     values = sampled(array)
-    found = {"mean": float(values.mean(dtype=np.float64)), "second_moment": moment_of(values)}
+    numbers = {"mean": float(values.mean(dtype=np.float64)), "second_moment": moment_of(values)}
     if compared and array.ndim > 1 and len(array) > 1:
-        found["likeness"] = likeness(array)
-    return found
+        numbers["likeness"] = likeness(array)
+    return numbers
 
 
 def signal_of(array: Array, axis: int = -1) -> Signal:
@@ -83,8 +83,8 @@ def alike(array: Array, axis: int) -> float:
 
 def moment_of(values: Array) -> float:
     """E x^2, in double precision; infinite where it is beyond the dtype."""
-    found = float(np.square(values, dtype=np.float64).mean())
-    return found if found <= float(np.finfo(values.dtype).max) or math.isnan(found) else math.inf
+    moment = float(np.square(values, dtype=np.float64).mean())
+    return moment if moment <= float(np.finfo(values.dtype).max) or math.isnan(moment) else math.inf
 
 
 def sampled(array: Array, most: int = MOST) -> Array:
@@ -124,11 +124,11 @@ def silent(array: Array, axis: int) -> float:
 
 def _activation(op: Op, array: Array, axis: int) -> dict[str, Any]:
     values = sampled(array)
-    found = {"zeros": float((values == 0).mean())}
+    shares = {"zeros": float((values == 0).mean())}
     name = str(CELLS.get(op.cell or "", op.nonlinearity or ""))
     if name in LIMITS:
         low, high = LIMITS[name]
-        found["saturated"] = float(((values <= low) | (values >= high)).mean())
+        shares["saturated"] = float(((values <= low) | (values >= high)).mean())
     if array.size > array.shape[axis] and name not in (*BOUNDED, "sin", "cos"):
-        found["silent"] = silent(array, axis)
-    return found
+        shares["silent"] = silent(array, axis)
+    return shares

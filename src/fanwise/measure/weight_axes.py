@@ -9,11 +9,11 @@ from fanwise.laws.layout import Fused, Layout
 
 def unit_layout(trace: Trace, path: str) -> Layout | None:
     """The layout of a parameter's axes as a map, or of the gates of a bias; None where it has neither."""
-    found = next((use.layout for _, use in trace.uses[path] if use.layout is not None), None)
+    layout = next((use.layout for _, use in trace.uses[path] if use.layout is not None), None)
     gated = (op.gates for op, use in trace.uses[path] if use.role in (UseRole.BIAS, UseRole.STATE_BIAS))
     gates = next((count for count in gated if count > 1), 1)
-    if found is not None or gates == 1:
-        return found
+    if layout is not None or gates == 1:
+        return layout
     rest = len(trace.by_path[path].shape) - 1  # Keras' GRU has two biases in one
     return Layout((*("stack",) * rest, "out"), fused=Fused(rest, (), gates))
 

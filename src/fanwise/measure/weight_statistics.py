@@ -37,8 +37,8 @@ def weigh(arrays: Mapping[str, Array], trace: Trace, gradients: Mapping[str, flo
     marked = {path: array for path, array in arrays.items() if array.size >= MARKS and not values[path].constant}
     twins = twins_of({path: _bytes(array) for path, array in marked.items()})
     return {
-        path: replace(one, twin=twins.get(path, ""), reached=path in gradients, gradient=gradients.get(path, NAN))
-        for path, one in values.items()
+        path: replace(value, twin=twins.get(path, ""), reached=path in gradients, gradient=gradients.get(path, NAN))
+        for path, value in values.items()
     }
 
 
@@ -116,8 +116,8 @@ def _least_overlap(values: Array, layout: Layout | None) -> float:
     views = [_units(values, layout), _units(_first_map(values, layout), layout)]
     if layout is not None and layout.transposed:
         views.append(_units(values, None))
-    found = [_overlap(view) for view in views if view is not None]
-    known = [value for value in found if not math.isnan(value)]
+    overlaps = [_overlap(view) for view in views if view is not None]
+    known = [value for value in overlaps if not math.isnan(value)]
     return min(known, default=NAN)
 
 

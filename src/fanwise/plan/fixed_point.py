@@ -11,7 +11,7 @@ PASSES = 3
 """At most so many runs until the tables that are heads too have settled."""
 
 
-def settled(
+def plan_until_stable(
     trace: Trace, recipe: Recipe, constants: Mapping[str, float] | None, execute: Callable[[Planner], None]
 ) -> Planner:
     """The planner after as many runs as it takes.

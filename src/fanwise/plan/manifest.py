@@ -188,7 +188,7 @@ def manifest_of(held: Sequence[Parameter], read: Callable[[str], Array], plan: P
         TypeError, ValueError: a plan for another model, a seed out of range, or parameters without values.
     """
     check_fits(held, plan)
-    dtypes = {name: one.dtype for one in held for name in (one.path, *one.aliases)}
+    dtypes = {name: parameter.dtype for parameter in held for name in (parameter.path, *parameter.aliases)}
     rows = tuple(replace(row, dtype=dtypes[row.path]) for row in plan.rows)
     return Manifest(replace(plan, rows=rows), seed, _digests(read, plan))
 
@@ -312,7 +312,7 @@ def _folded_config(manifest: Manifest, item: Fold) -> dict[str, Any]:
 
 def _manifest(config: dict[str, Any]) -> Manifest:
     known = ("format", "fanwise", "stream", "seed", "digest", *HEADINGS, "parameter")
-    checked_keys(config, known, place="heading")
+    checked_keys(config, known, where="heading")
     if "seed" not in config:
         raise ValueError("seed is missing: expected a manifest, this may be a plan (Plan.from_toml)")
     lines = [_lines(item, f"parameter {i}") for i, item in enumerate(parameters(config), 1)]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from fanwise.graph.context import Surroundings
+from fanwise.graph.context import GraphContext
 from fanwise.graph.kinds import (
     ATTENTION_OPERAND,
     BRANCH_STEPS,
@@ -102,7 +102,7 @@ class Case:
     blocks: tuple[str, ...] = ()
     partner: str | None = None
     offset: float = 0.0
-    around: Surroundings | None = field(default=None, repr=False, compare=False)
+    around: GraphContext | None = field(default=None, repr=False, compare=False)
 
     @property
     def layout(self) -> Layout | None:
@@ -136,7 +136,7 @@ class _Reader:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._heads = _heads(trace)
-        self._around = Surroundings(trace, frozenset(self._heads))
+        self._around = GraphContext(trace, frozenset(self._heads))
         self._ends: dict[int, tuple[Join, int]] = {}
         for join in trace.joins:
             ends = tuple(_branch_ends(trace, join))

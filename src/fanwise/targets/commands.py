@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fanwise.calibrate.result import Calibration
-from fanwise.check.mending import Mending
+from fanwise.check.fix import Mending
 from fanwise.check.report import Report
 from fanwise.plan.plan import Plan
-from fanwise.targets.resolved import Asked
+from fanwise.targets.resolved import ResolvedTarget
 
 
 class Commands(Protocol):
@@ -20,31 +20,31 @@ class Commands(Protocol):
         """How the names of files end to which it writes weights."""
         ...
 
-    def planned(self, found: Asked, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
+    def planned(self, target: ResolvedTarget, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
         """Plans of a model, which is built once: one for each recipe.
 
         Args:
-            found: the target, and its inputs.
+            target: it, and its inputs.
             recipes: their names.
             meta: build the model without memory.
         """
         ...
 
-    def checked(self, found: Asked, progress: Callable[[str], None] | None = None) -> Report:
+    def checked(self, target: ResolvedTarget, progress: Callable[[str], None] | None = None) -> Report:
         """A report on a model; `progress` is told what is being done."""
         ...
 
-    def examined(self, found: Asked) -> Report:
+    def examined(self, target: ResolvedTarget) -> Report:
         """A report on what a factory makes: a model, (model, batch) or (model, batch, loss); what it raises goes on."""
         ...
 
     def fixed(
-        self, found: Asked, recipe: str = "unit", progress: Callable[[str], None] | None = None
+        self, target: ResolvedTarget, recipe: str = "unit", progress: Callable[[str], None] | None = None
     ) -> tuple[Report, Mending]:
         """A report on a model, and what mends what it found."""
         ...
 
-    def calibrated(self, found: Asked, options: Mapping[str, Any]) -> tuple[Any, Calibration]:
+    def calibrated(self, target: ResolvedTarget, options: Mapping[str, Any]) -> tuple[Any, Calibration]:
         """A model built from seed 0 and calibrated with these options, and what was done."""
         ...
 
@@ -62,5 +62,5 @@ def commands(framework: str) -> Commands:
     Raises:
         ImportError: the framework is missing; the message names the extra.
     """
-    found: Commands = importlib.import_module(f"fanwise.{framework}.cli.commands").COMMANDS
-    return found
+    module_commands: Commands = importlib.import_module(f"fanwise.{framework}.cli.commands").COMMANDS
+    return module_commands

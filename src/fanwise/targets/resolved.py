@@ -21,7 +21,7 @@ FRAMEWORKS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class ResolvedTarget:
     """An order whose names can be looked up.
 
     Args:
@@ -48,10 +48,12 @@ class Asked:
         if name is None or ":" not in name:
             return name
         value = named(name, self.modules, what="--loss")
-        made = value() if isinstance(value, type) else value
-        if not callable(made):
-            raise ValueError(f"--loss {name!r} is {type(made).__name__}: expected a function of outputs and targets")
-        return made
+        function = value() if isinstance(value, type) else value
+        if not callable(function):
+            raise ValueError(
+                f"--loss {name!r} is {type(function).__name__}: expected a function of outputs and targets"
+            )
+        return function
 
     def batch(self, own: Callable[[], Any], is_array: Callable[[Any], bool]) -> Any:
         """The batch: data, a spec, or what comes with the model.
@@ -68,7 +70,7 @@ class Asked:
         return _batch(self.order.data, named(self.order.data, self.modules, what="--data"), is_array)
 
 
-def asked(order: Order, *, meta: bool = False) -> Asked:
+def resolve(order: Order, *, meta: bool = False) -> ResolvedTarget:
     """Loads each file that an order names, once, and finds out which framework its model is of.
 
     That is the one that the target's file imports, or the only one that was loaded with it. Where several were, a
@@ -92,7 +94,7 @@ def asked(order: Order, *, meta: bool = False) -> Asked:
     except ModelError as error:
         _tell_missing(error)
         raise
-    return Asked(order, modules, _framework(order.target, modules, meta=meta) if is_named else "torch")
+    return ResolvedTarget(order, modules, _framework(order.target, modules, meta=meta) if is_named else "torch")
 
 
 def _tell_missing(error: ModelError) -> None:

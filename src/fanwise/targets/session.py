@@ -9,14 +9,14 @@ from typing import Any
 from fanwise.adapters.planning import plan_model
 from fanwise.adapters.protocol import Backend
 from fanwise.calibrate.result import Calibration
-from fanwise.check.mending import Mending
+from fanwise.check.fix import Mending
 from fanwise.check.report import Report
 from fanwise.check.session import CheckSession
 from fanwise.measure.losses import LossLike
 from fanwise.plan.plan import Plan
 from fanwise.plan.recipes.registry import recipe as as_recipe
 from fanwise.targets.names import guarded, is_configuration, without_arguments
-from fanwise.targets.resolved import Asked, takes_one
+from fanwise.targets.resolved import ResolvedTarget, takes_one
 
 
 @dataclass(frozen=True)
@@ -87,59 +87,59 @@ class TargetSession:
         """How the names of files end to which it writes weights."""
         return self.adapter.endings
 
-    def planned(self, found: Asked, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
+    def planned(self, target: ResolvedTarget, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
         """Plans of a model, which is built once: one for each recipe."""
         chosen = [as_recipe(name) for name in recipes]  # refused before a model is built
-        model, own = self.built(found, meta=meta)
-        inputs = own if found.order.inputs is None else found.order.inputs
+        model, own = self.built(target, meta=meta)
+        inputs = own if target.order.inputs is None else target.order.inputs
         self._check_given(inputs, "--input")
         return tuple(plan_model(self.adapter.backend, model, inputs, recipe) for recipe in chosen)
 
-    def checked(self, found: Asked, progress: Callable[[str], None] | None = None) -> Report:
+    def checked(self, target: ResolvedTarget, progress: Callable[[str], None] | None = None) -> Report:
         """A report on a model, or on a file of weights."""
-        order = found.order
+        order = target.order
         if order.of_weights and self.adapter.check_weights is not None:
             return self.adapter.check_weights(
                 order.target, select=order.select, ignore=order.ignore, fail_on=order.fail_on
             )
-        return self._checked(found, self._prepared(found), progress)
+        return self._checked(target, self._prepared(target), progress)
 
-    def examined(self, found: Asked) -> Report:
+    def examined(self, target: ResolvedTarget) -> Report:
         """A report on what a factory makes, with the batch and the loss that come with the model."""
-        maker, backend = self._maker(found), self.adapter.backend
+        maker, backend = self._maker(target), self.adapter.backend
         with backend.seeded(0) as key:
             model, batch, loss = self._three(maker.make(*key))
         again = model if maker.is_ready else _like(maker, lambda *key: self._three(maker.make(*key))[0])
-        return CheckSession(backend, loss, fail_on=found.order.fail_on).report(again, batch)
+        return CheckSession(backend, loss, fail_on=target.order.fail_on).report(again, batch)
 
     def fixed(
-        self, found: Asked, recipe: str = "unit", progress: Callable[[str], None] | None = None
+        self, target: ResolvedTarget, recipe: str = "unit", progress: Callable[[str], None] | None = None
     ) -> tuple[Report, Mending]:
         """A report on a model, and what mends what it found."""
-        if found.order.of_weights:
-            raise ValueError(f"target {found.order.target!r}: a file of weights has no model that could be planned")
-        chosen, ready = as_recipe(recipe), self._prepared(found)
-        report = self._checked(found, ready, progress)
-        model, _ = self._made(found, ready.maker)
+        if target.order.of_weights:
+            raise ValueError(f"target {target.order.target!r}: a file of weights has no model that could be planned")
+        chosen, ready = as_recipe(recipe), self._prepared(target)
+        report = self._checked(target, ready, progress)
+        model, _ = self._made(target, ready.maker)
         return report, self.adapter.fix(model, report, ready.batch, loss=ready.loss, recipe=chosen)
 
-    def calibrated(self, found: Asked, options: Mapping[str, Any]) -> tuple[Any, Calibration]:
+    def calibrated(self, target: ResolvedTarget, options: Mapping[str, Any]) -> tuple[Any, Calibration]:
         """A model built from seed 0 and calibrated with these options, and what was done."""
-        if found.order.of_weights:
-            raise ValueError(f"target {found.order.target!r}: a file of weights has no model that could be run")
-        ready = self._prepared(found)
-        model, _ = self._made(found, ready.maker)
+        if target.order.of_weights:
+            raise ValueError(f"target {target.order.target!r}: a file of weights has no model that could be run")
+        ready = self._prepared(target)
+        model, _ = self._made(target, ready.maker)
         return self.adapter.calibrate(model, ready.batch, {"loss": ready.loss, **options})
 
     def write_weights(self, model: Any, path: Path) -> None:
         """Writes a model's weights to a file, by the end of its name."""
         self.adapter.write_weights(model, path)
 
-    def built(self, found: Asked, *, meta: bool = False) -> tuple[Any, Any]:
+    def built(self, target: ResolvedTarget, *, meta: bool = False) -> tuple[Any, Any]:
         """The model that a target names, from seed 0, and the inputs where its factory gives them.
 
         Args:
-            found: the target.
+            target: what is named.
             meta: build it without memory.
 
         Raises:
@@ -147,17 +147,17 @@ class TargetSession:
             TypeError: it makes no model.
             ValueError: `meta`, where the framework has no models without memory.
         """
-        maker = self._maker(found)
+        maker = self._maker(target)
         if not meta:
-            return self._made(found, maker)
-        return self.adapter.without_memory(lambda: self._made(found, maker))
+            return self._made(target, maker)
+        return self.adapter.without_memory(lambda: self._made(target, maker))
 
-    def _maker(self, found: Asked) -> _Maker:
+    def _maker(self, target: ResolvedTarget) -> _Maker:
         """What makes the model of a target; nothing is made yet."""
-        name, backend = found.order.target, self.adapter.backend
+        name, backend = target.order.target, self.adapter.backend
         if is_configuration(name) and self.adapter.configured is not None:
             return _Maker(self.adapter.configured(name), is_paired=False)
-        value = found.target()
+        value = target.target()
         if backend.is_model(value) or isinstance(value, tuple) or not callable(value):
             return _Maker(lambda *key: value, is_ready=True)
         if backend.takes_key and takes_one(value):
@@ -165,52 +165,52 @@ class TargetSession:
         make = without_arguments(f"target {name!r}", value)
         return _Maker(lambda *key: make(), value, is_ready=backend.takes_key)
 
-    def _made(self, found: Asked, maker: _Maker) -> tuple[Any, Any]:
+    def _made(self, target: ResolvedTarget, maker: _Maker) -> tuple[Any, Any]:
         """The model of seed 0, and its inputs or None."""
         with self.adapter.backend.seeded(0) as key:
-            return self._parts(found, maker, *key)
+            return self._parts(target, maker, *key)
 
-    def _parts(self, found: Asked, maker: _Maker, *key: Any) -> tuple[Any, Any]:
+    def _parts(self, target: ResolvedTarget, maker: _Maker, *key: Any) -> tuple[Any, Any]:
         """The model, and the inputs where they come with it.
 
         Raises:
             ModelError: what makes it raised an error of its own.
             TypeError: there is no model.
         """
-        name, is_model = f"target {found.order.target!r}", self.adapter.backend.is_model
-        made = guarded(name, lambda: maker.make(*key))
-        is_pair = isinstance(made, tuple) and len(made) == 2
-        if is_pair and is_model(made[0]):
-            return made[0], made[1]
-        if is_model(made):
-            return made, None
-        what = f"({', '.join(type(part).__name__ for part in made)})" if is_pair else type(made).__name__
+        name, is_model = f"target {target.order.target!r}", self.adapter.backend.is_model
+        product = guarded(name, lambda: maker.make(*key))
+        is_pair = isinstance(product, tuple) and len(product) == 2
+        if is_pair and is_model(product[0]):
+            return product[0], product[1]
+        if is_model(product):
+            return product, None
+        what = f"({', '.join(type(part).__name__ for part in product)})" if is_pair else type(product).__name__
         raise TypeError(f"{name} made {what}: {self.adapter.backend.forms}, or one and its inputs")
 
-    def _three(self, made: Any) -> tuple[Any, Any, Any]:
+    def _three(self, product: Any) -> tuple[Any, Any, Any]:
         """The model, and the batch and the loss where they come with it; a model may be a pair itself."""
         is_model = self.adapter.backend.is_model
-        is_alone = is_model(made) and not (isinstance(made, tuple) and is_model(made[0]))
-        return (made, None, None) if is_alone else three(made)
+        is_alone = is_model(product) and not (isinstance(product, tuple) and is_model(product[0]))
+        return (product, None, None) if is_alone else three(product)
 
-    def _prepared(self, found: Asked) -> _Prepared:
+    def _prepared(self, target: ResolvedTarget) -> _Prepared:
         """What a check runs on; the model is made ahead where the batch could come with it."""
-        maker = self._maker(found)
-        batch = found.batch(
-            lambda: self._made(found, maker)[1] if maker.is_paired else None, self.adapter.backend.is_array
+        maker = self._maker(target)
+        batch = target.batch(
+            lambda: self._made(target, maker)[1] if maker.is_paired else None, self.adapter.backend.is_array
         )
         self._check_given(batch, "--data or --input")
-        return _Prepared(maker, batch, found.loss())
+        return _Prepared(maker, batch, target.loss())
 
     def _check_given(self, inputs: Any, options: str) -> None:
         if inputs is None and self.adapter.asks_inputs:
             raise ValueError(f"inputs = None: give {options}, or let the factory return (model, inputs)")
 
-    def _checked(self, found: Asked, ready: _Prepared, progress: Callable[[str], None] | None) -> Report:
+    def _checked(self, target: ResolvedTarget, ready: _Prepared, progress: Callable[[str], None] | None) -> Report:
         maker = ready.maker
-        factory = _like(maker, lambda *key: self._parts(found, maker, *key)[0])
-        session = CheckSession(self.adapter.backend, ready.loss, progress=progress, **found.order.judging)
-        return session.report(self._made(found, maker)[0] if maker.is_ready else factory, ready.batch)
+        factory = _like(maker, lambda *key: self._parts(target, maker, *key)[0])
+        session = CheckSession(self.adapter.backend, ready.loss, progress=progress, **target.order.judging)
+        return session.report(self._made(target, maker)[0] if maker.is_ready else factory, ready.batch)
 
 
 def _like(maker: _Maker, factory: Callable[..., Any]) -> Callable[..., Any]:
@@ -218,14 +218,14 @@ def _like(maker: _Maker, factory: Callable[..., Any]) -> Callable[..., Any]:
     return factory if maker.factory is None else wraps(maker.factory, updated=())(factory)
 
 
-def three(made: Any) -> tuple[Any, Any, Any]:
+def three(product: Any) -> tuple[Any, Any, Any]:
     """What a factory made: the model, and the batch and the loss where it gives them.
 
     Raises:
         ValueError: more, or fewer.
     """
-    if not isinstance(made, tuple):
-        return made, None, None
-    if len(made) not in (2, 3):
-        raise ValueError(f"the factory returned {len(made)} things: expected a model, (model, batch) or (.., loss)")
-    return made[0], made[1], made[2] if len(made) == 3 else None
+    if not isinstance(product, tuple):
+        return product, None, None
+    if len(product) not in (2, 3):
+        raise ValueError(f"the factory returned {len(product)} things: expected a model, (model, batch) or (.., loss)")
+    return product[0], product[1], product[2] if len(product) == 3 else None

@@ -23,7 +23,7 @@ from fanwise.torch.measure.observe import observe
 from fanwise.torch.trace.abstract_run import structure
 from fanwise.torch.trace.hf_inputs import labelled
 from fanwise.torch.trace.inputs import as_inputs, inputs_text
-from fanwise.torch.trace.provenance import parameters
+from fanwise.torch.trace.provenance import check_model, parameters
 from fanwise.torch.trace.restore import seeded
 from fanwise.torch.trace.run import Inputs, run
 from fanwise.torch.trace.sources import constructed, function_place
@@ -82,6 +82,7 @@ class TorchBackend:
 
     def inputs(self, model: nn.Module, batch: Any, *, valued: bool = False, labels: bool = False) -> Inputs:
         """Tensors on the model's device; a transformers model says what it takes, and what its labels are."""
+        check_model(model)
         given = as_inputs(model, batch, valued=valued)
         return as_inputs(model, labelled(model, given), valued=valued) if labels else given
 

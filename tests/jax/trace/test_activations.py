@@ -10,6 +10,7 @@ jax = pytest.importorskip("jax", reason="jax is not installed: pip install 'fanw
 import jax.numpy as jnp  # noqa: E402
 
 import fanwise.jax as fwj  # noqa: E402
+from fanwise.graph.details import Activation  # noqa: E402
 
 PARAMS = {"w": jnp.eye(4)}
 X = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
@@ -55,14 +56,14 @@ NAMED = {
 def test_the_functions_of_jax(name):
     function, formula = NAMED[name]
     op = only(function)
-    assert (op.kind, op.detail["nonlinearity"]) == ("activation", name)
+    assert (op.kind, op.nonlinearity) == ("activation", name)
     np.testing.assert_allclose(op.replay(POINTS), formula(POINTS), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(("approximate", "told"), [(False, "none"), (True, "tanh")])
 def test_both_forms_of_gelu(approximate, told):
     op = only(lambda x: jax.nn.gelu(x, approximate=approximate))
-    assert (op.detail["nonlinearity"], op.detail["approximate"]) == ("gelu", told)
+    assert op.detail == Activation("gelu", approximate=told)
     inner = math.sqrt(2 / math.pi) * (POINTS + 0.044715 * POINTS**3)
     formula = POINTS * (1 + (np.tanh(inner) if approximate else erf(POINTS / math.sqrt(2)))) / 2
     np.testing.assert_allclose(op.replay(POINTS), formula, rtol=1e-6, atol=1e-7)
@@ -82,14 +83,14 @@ WRITTEN = {
 @pytest.mark.parametrize("name", WRITTEN)
 def test_functions_that_are_written_out(name):
     function, expected = WRITTEN[name]
-    assert traced(function)[-1].detail["nonlinearity"] == expected
+    assert traced(function)[-1].nonlinearity == expected
 
 
 @pytest.mark.parametrize("slope", [0.01, 0.1, 0.3])
 def test_the_slope_of_a_leaky_relu_is_read(slope):
     op = traced(lambda x: jnp.where(x > 0, x, slope * x))[-1]
-    assert op.detail["nonlinearity"] == "leaky_relu"
-    assert op.detail["negative_slope"] == pytest.approx(slope, rel=1e-6)
+    assert op.nonlinearity == "leaky_relu"
+    assert op.detail.negative_slope == pytest.approx(slope, rel=1e-6)
     np.testing.assert_allclose(op.replay(POINTS), np.where(POINTS > 0, POINTS, slope * POINTS), rtol=1e-6)
 
 
@@ -104,7 +105,7 @@ NEAR = {
 
 @pytest.mark.parametrize("name", NEAR)
 def test_what_is_near_one_is_not_taken_for_it(name):
-    assert traced(NEAR[name])[-1].detail.get("nonlinearity") is None
+    assert traced(NEAR[name])[-1].nonlinearity is None
 
 
 def test_a_gate_is_no_nonlinearity_of_one_array():

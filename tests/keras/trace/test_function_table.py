@@ -5,6 +5,7 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="keras is not installed: pip install 'fanwise[keras]'")
 
+from fanwise.graph.details import Activation, Arithmetic, Attention, Normalisation, Product  # noqa: E402
 from fanwise.graph.op import UseRole  # noqa: E402
 from fanwise.keras.trace.calls import Part  # noqa: E402
 from fanwise.keras.trace.function_table import Arguments, describe  # noqa: E402
@@ -60,14 +61,14 @@ def test_what_makes_constants_is_none(name):
 
 
 def test_which_side_of_a_difference_is_subtracted():
-    assert called("subtract", X, Y).detail == {"minus": 1}
-    assert called("add", X, Y).detail == {}
+    assert called("subtract", X, Y).detail == Arithmetic(minus=1)
+    assert called("add", X, Y).detail is None
 
 
 @pytest.mark.parametrize(("args", "position"), [((X, 3), 0), ((3, X), 0)])
 def test_a_number_is_a_constant(args, position):
     call = called("multiply", *args)
-    assert (str(call.kind), call.detail) == ("elementwise", {"constant": 3.0})
+    assert (str(call.kind), call.detail) == ("elementwise", Arithmetic(3.0))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ SLOPES = [((X,), {}, 0.2), ((X, 0.3), {}, 0.3), ((X,), {"negative_slope": 0.1}, 
 @pytest.mark.parametrize(("args", "named", "slope"), SLOPES)
 def test_the_slope_of_a_leaky_relu(args, named, slope):
     detail = called("leaky_relu", *args, **named).detail
-    assert detail == {"nonlinearity": "leaky_relu", "negative_slope": slope}
+    assert detail == Activation("leaky_relu", slope)
     negative = keras.ops.convert_to_tensor(np.array([-1.0], "float32"))
     computed = keras.ops.leaky_relu(negative, *args[1:], **named)
     assert float(keras.ops.convert_to_numpy(computed)[0]) == pytest.approx(-slope)
@@ -97,7 +98,7 @@ def test_the_slope_of_a_leaky_relu(args, named, slope):
     ("named", "told"), [({}, "tanh"), ({"approximate": True}, "tanh"), ({"approximate": False}, "none")]
 )
 def test_the_form_of_a_gelu(named, told):
-    assert called("gelu", X, **named).detail == {"nonlinearity": "gelu", "approximate": told}
+    assert called("gelu", X, **named).detail == Activation("gelu", approximate=told)
     one = keras.ops.convert_to_numpy(keras.ops.gelu(keras.ops.convert_to_tensor(np.float32(1)), **named))
     assert float(one) == pytest.approx({"tanh": 0.841192, "none": 0.841345}[told], abs=2e-6)
 
@@ -105,7 +106,7 @@ def test_the_form_of_a_gelu(named, told):
 @pytest.mark.parametrize("name", ["swish", "hard_silu", "soft_sign"])
 def test_other_names_of_one_nonlinearity(name):
     expected = {"swish": "silu", "hard_silu": "hardswish", "soft_sign": "softsign"}
-    assert called(name, X).detail["nonlinearity"] == expected[name]
+    assert called(name, X).detail == Activation(expected[name])
 
 
 MATMULS = {
@@ -120,9 +121,9 @@ def test_a_variable_in_a_product_is_its_weight(name):
     call = called("matmul", *args)
     (part,) = call.parts
     assert (str(call.kind), str(part.role), part.layout.axes) == ("linear", "weight", axes)
-    assert part.layout.fans(tuple(part.variable.shape)).fan_in == fan_in
+    assert part.layout.fans(tuple(part.input.shape)).fan_in == fan_in
     assert call.axis == axis
-    assert keras.ops.matmul(*args).shape[call.axis] == part.layout.fans(tuple(part.variable.shape)).fan_out
+    assert keras.ops.matmul(*args).shape[call.axis] == part.layout.fans(tuple(part.input.shape)).fan_out
 
 
 def test_a_product_of_two_variables_is_no_map():
@@ -158,7 +159,7 @@ def _one_of(shape):
 
 def test_an_einsum_of_data_tells_its_width():
     call = called("einsum", "bqd,bkd->bqk", tensor(2, 3, 8), tensor(2, 5, 8))
-    assert (str(call.kind), call.detail) == ("matmul", {"width": 8})
+    assert (str(call.kind), call.detail) == ("matmul", Product(8))
 
 
 def test_an_einsum_without_a_sum_scales():
@@ -203,12 +204,11 @@ def test_channels_first():
 def test_attention(scale, expected):
     q, k, v = (tensor(2, 5, 3, 8, seed=i) for i in range(3))
     call = called("dot_product_attention", q, k, v, scale=scale, is_causal=True)
-    assert (str(call.kind), call.detail["width"], call.detail["causal"]) == ("attention", 8, True)
-    assert call.detail["scale"] == pytest.approx(expected)
+    assert (str(call.kind), call.detail) == ("attention", Attention(8, pytest.approx(expected), causal=True))
 
 
 def test_the_variables_of_a_norm():
     gamma, beta = variable(4, name="gamma"), variable(4, name="beta")
     call = called("layer_normalization", X, gamma=gamma, beta=beta)
-    assert {part.variable.name: str(part.role) for part in call.parts} == {"gamma": "scale", "beta": "shift"}
-    assert (str(call.kind), call.detail) == ("norm", {"norm": "layer_normalization"})
+    assert {part.input.name: str(part.role) for part in call.parts} == {"gamma": "scale", "beta": "shift"}
+    assert (str(call.kind), call.detail) == ("norm", Normalisation("layer_normalization"))

@@ -89,7 +89,7 @@ def test_within_a_run_functions_and_operators_are_seen_as_ops():
     kinds = [str(op.kind) for op in trace.ops]
     assert kinds[:4] == ["linear", "activation", "elementwise", "elementwise"]
     assert kinds[-1] == "linear"
-    constants = [op.detail["constant"] for op in trace.ops if "constant" in op.detail]
+    constants = [op.constant for op in trace.ops if op.constant is not None]
     assert constants == [2.0, 1.0, 3.0]
 
 

@@ -45,7 +45,7 @@ def test_each_has_the_fans_of_its_own_map(name):
     layer, _ = built(name)
     first, second = (call for call, _ in separated(layer))
     depthwise, pointwise = (call.parts[0] for call in (first, second))
-    fans = [part.layout.fans(tuple(part.variable.shape)).fan_in for part in (depthwise, pointwise)]
+    fans = [part.layout.fans(tuple(part.input.shape)).fan_in for part in (depthwise, pointwise)]
     assert fans == list(LAYERS[name][2])
     assert [str(part.role) for part in second.parts] == ["weight", "bias"][: 2 if layer.use_bias else 1]
     assert (first.axis, second.axis) == (-1, -1)

@@ -101,8 +101,8 @@ def _related(report: ReportData, finding: Finding, root: str | PurePath) -> Iter
     """Where what follows from a finding shows, each with its message."""
     following = (other for child in finding.follows for other in child.walk())
     for number, other in enumerate(following, 1):
-        told: dict[str, Json] = {"id": number, "message": {"text": f"{other.code}: {other.message}"}}
-        yield told | _location(report, other, root)
+        location: dict[str, Json] = {"id": number, "message": {"text": f"{other.code}: {other.message}"}}
+        yield location | _location(report, other, root)
 
 
 def _location(report: ReportData, finding: Finding, root: str | PurePath) -> dict[str, Json]:

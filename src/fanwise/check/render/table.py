@@ -64,11 +64,11 @@ def document(report: ReportData, *, full: bool = False, width: int | None = None
         width: letters in a line; columns for which there is no room are left out. None shows all.
     """
     cards = tuple(card(report, finding, full=full, follows=full) for finding in report.findings)
-    told = notes(report)
+    sentences = notes(report)
     sections = (
         Section("Layers", (layer_table(report.layers, full=full, width=width),)) if report.layers else None,
         Section("Findings", cards) if cards else None,
-        Section("Notes", (Text(" ".join(told)),)) if told else None,
+        Section("Notes", (Text(" ".join(sentences)),)) if sentences else None,
         Section("", (verdict(report),)),
     )
     return Document(title(report), about(report), tuple(section for section in sections if section is not None))
@@ -124,8 +124,8 @@ def _caption(layers: Sequence[Layer], leaving: Sequence[str]) -> str:
 def _laws(layers: Sequence[Layer]) -> str:
     """The commonest laws, each with how many layers it is found in."""
     counts = Counter(layer.law or UNKNOWN for layer in layers).most_common()
-    told = [f"{law} in {counted(count, 'layer')}" for law, count in counts[:MOST_LAWS]]
-    return "; ".join([*told, "…"] if len(counts) > MOST_LAWS else told)
+    laws = [f"{law} in {counted(count, 'layer')}" for law, count in counts[:MOST_LAWS]]
+    return "; ".join([*laws, "…"] if len(counts) > MOST_LAWS else laws)
 
 
 def _name_column(columns: Sequence[Measure]) -> int:

@@ -161,12 +161,12 @@ def tally(report: ReportData) -> Mapping[Severity, int]:
 def verdict(report: ReportData) -> Verdict:
     """The sentence that sums the report up."""
     counts = tally(report)
-    told = ", ".join(counted(count, severity) for severity, count in counts.items() if count)
+    tally_text = ", ".join(counted(count, severity) for severity, count in counts.items() if count)
     if counts["error"] or counts["warning"]:
         start = _start(report)
         tone: Tone = "bad" if counts["error"] else "warn"
-        return Verdict(f"{told}: starts at {start}" if start else told, tone=tone)
-    return Verdict("healthy: nothing found" + (f" but {told}" if told else ""), tone="good")
+        return Verdict(f"{tally_text}: starts at {start}" if start else tally_text, tone=tone)
+    return Verdict("healthy: nothing found" + (f" but {tally_text}" if tally_text else ""), tone="good")
 
 
 def about(report: ReportData) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
-from fanwise.check.scales import redraw, scale_cause
+from fanwise.check.scale_causes import redraw, scale_cause
 from fanwise.check.subject import SHARE, Stretch, Subject
 from fanwise.graph.op import OpKind
 from fanwise.graph.residual import Join
@@ -166,7 +166,9 @@ def chance_width(stretch: Stretch, seeds: int) -> float:
         Hanin and Nica, "Products of many large random matrices and gradients in deep neural networks", 2020,
         theorem 1: the log of a ReLU network's squared length varies by 5 / width a layer.
     """
-    widths = [one.op.shape[one.op.axis] for one in stretch.maps if one.op.kind == OpKind.LINEAR and one.op.shape]
+    widths = [
+        layer.op.shape[layer.op.axis] for layer in stretch.maps if layer.op.kind == OpKind.LINEAR and layer.op.shape
+    ]
     return 3 * math.sqrt(sum(5 / max(width, 1) for width in widths) / seeds)
 
 
@@ -190,8 +192,8 @@ def _on_branch(stretch: Stretch) -> bool:
 
 def _inner(stretch: Stretch) -> Stretch:
     """As far as numbers are finite and weights are not zero, and without the maps that make the outputs."""
-    inner = [one for one in stretch.maps if one.case.role != "head"]
-    zero = next((i for i, one in enumerate(inner) if one.law.kind == "zeros"), len(inner))
+    inner = [layer for layer in stretch.maps if layer.case.role != "head"]
+    zero = next((i for i, layer in enumerate(inner) if layer.law.kind == "zeros"), len(inner))
     return Stretch(tuple(inner[:zero])).finite()
 
 
@@ -223,14 +225,14 @@ def _forward(stretch: Stretch, total: float) -> Symptom:
     wrong, first = stretch.maps[max(start - 1, 0) :], stretch.maps[start]
     kind, cause = scale_cause(wrong, grows=total > 0)
     verb = "grows" if total > 0 else "shrinks"
-    behind = " behind the biases" if any(one.bias > SHARE * one.signal.second_moment for one in wrong) else ""
+    behind = " behind the biases" if any(layer.bias > SHARE * layer.signal.second_moment for layer in wrong) else ""
     return Symptom(
         f"the signal {verb} {rate:.3g}x a layer over {len(changes)} layers{behind}, {whole:.2g}x in all",
         first.path,
         first.op.index,
         cause,
         kind,
-        tuple(one.path for one in wrong),
+        tuple(layer.path for layer in wrong),
         {"rate": rate, "layers": len(changes), "factor": whole},
         redraw(wrong),
     )
@@ -263,7 +265,7 @@ def _backward(stretch: Stretch, total: float) -> Symptom:
         last.op.index,
         cause,
         kind,
-        tuple(one.path for one in stretch.maps),
+        tuple(layer.path for layer in stretch.maps),
         {"rate": rate, "layers": len(stretch.maps)},
         redraw(stretch.maps),
     )
@@ -278,7 +280,7 @@ def _runs_away(moments: Sequence[float]) -> bool:
 
 def _stream(subject: Subject, joins: Sequence[Join], moments: Sequence[float]) -> Symptom:
     ends = {join.op for join in joins}
-    closing = [one for one in subject.maps if one.case.join is not None and one.case.join.op in ends]
+    closing = [layer for layer in subject.maps if layer.case.join is not None and layer.case.join.op in ends]
     rate = math.sqrt(moments[-1] / moments[0]) ** (1 / (len(moments) - 1))
     ends_rms = math.sqrt(moments[0]), math.sqrt(moments[-1])
     return Symptom(
@@ -288,7 +290,7 @@ def _stream(subject: Subject, joins: Sequence[Join], moments: Sequence[float]) -
         joins[0].op,
         f"each of {len(joins)} branches is as loud as the stream that it joins",
         "no_residual_scale",
-        tuple(one.path for one in closing),
+        tuple(layer.path for layer in closing),
         {"rate": rate, "joins": len(joins)},
         redraw(closing, f"let each branch give 1/{len(joins)} of the stream (fanwise fix)"),
     )

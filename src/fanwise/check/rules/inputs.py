@@ -58,25 +58,25 @@ def broken_batch(subject: Subject) -> Iterator[Symptom]:
 )
 def not_normalised(subject: Subject) -> Iterator[Symptom]:
     """The first map that reads an input far from size 1."""
-    for one in subject.maps:
-        fed = one.fed
-        direct = INPUT in one.op.inputs and one.op.kind in LINEAR_MAPS
+    for layer in subject.maps:
+        fed = layer.fed
+        direct = INPUT in layer.op.inputs and layer.op.kind in LINEAR_MAPS
         if direct and fed.rms > LOUD:
-            yield _symptom(one, f"inputs of rms {fed.rms:.3g} and mean {fed.mean:.3g}")
+            yield _symptom(layer, f"inputs of rms {fed.rms:.3g} and mean {fed.mean:.3g}")
             return
         if direct and 0 < fed.rms < FAINT:
-            yield _symptom(one, f"inputs of rms {fed.rms:.2g}")
+            yield _symptom(layer, f"inputs of rms {fed.rms:.2g}")
             return
 
 
-def _symptom(one: Map, words: str) -> Symptom:
+def _symptom(layer: Map, words: str) -> Symptom:
     return Symptom(
-        f"{words} enter {one.name} as they are",
-        one.path,
-        one.op.index,
+        f"{words} enter {layer.name} as they are",
+        layer.path,
+        layer.op.index,
         "weights are sized for inputs of mean 0 and rms 1",
         "input",
         (),
-        {"rms": one.fed.rms, "mean": one.fed.mean},
+        {"rms": layer.fed.rms, "mean": layer.fed.mean},
         Fix("normalise the inputs: subtract their mean, divide by their std"),
     )

@@ -50,7 +50,7 @@ def judge_weights(
         parameters: their names and shapes.
         layouts: roles of their axes, where they are known or guessed: without them scales are not compared.
     """
-    ops = tuple(_alone(i, one, layouts.get(one.path)) for i, one in enumerate(parameters))
+    ops = tuple(_alone(i, parameter, layouts.get(parameter.path)) for i, parameter in enumerate(parameters))
     subject = Subject((Observation(Trace(ops, tuple(parameters)), (Signal(),) * len(ops), values),))
     return _judged(subject, [code for code, rule in RULES.items() if rule.weights_alone])
 

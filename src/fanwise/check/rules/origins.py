@@ -9,7 +9,7 @@ def map_before(subject: Subject, op: Op) -> Map | None:
     """The map that makes what an op gives: the op's own, or the nearest before it."""
     if op.index in subject.map_of:
         return subject.map_of[op.index]
-    source = subject.trace.before(op, {one.op.kind for one in subject.maps}, TO_SIGNAL)
+    source = subject.trace.before(op, {layer.op.kind for layer in subject.maps}, TO_SIGNAL)
     return None if source is None else subject.map_of.get(source.index)
 
 

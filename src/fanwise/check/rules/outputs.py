@@ -8,7 +8,7 @@ from fanwise.check.rules.depth import chance_width
 from fanwise.check.rules.origins import map_before, name_of, path_of
 from fanwise.check.rules.rule import MEASURED, Page, rule
 from fanwise.check.rules.symptom import Symptom
-from fanwise.check.scales import redraw
+from fanwise.check.scale_causes import redraw
 from fanwise.check.subject import Map, Stretch, Subject
 from fanwise.graph.kinds import JUDGED
 from fanwise.graph.op import Op
@@ -87,7 +87,7 @@ def overflow(subject: Subject) -> Iterator[Symptom]:
 )
 def independent_of_input(subject: Subject) -> Iterator[Symptom]:
     """Outputs that are alike for different examples."""
-    features = min((_likeness_before(subject, one.op) for one in subject.last), default=math.nan)
+    features = min((_likeness_before(subject, layer.op) for layer in subject.last), default=math.nan)
     inputs = [signal.likeness for signal in subject.first.inputs if not math.isnan(signal.likeness)]
     different = not any(likeness > INPUTS_ALIKE for likeness in inputs)
     if subject.outputs.likeness > ALIKE and features > FEATURES_ALIKE and different:
@@ -100,7 +100,7 @@ def independent_of_input(subject: Subject) -> Iterator[Symptom]:
             "what tells the examples apart is lost on the way, from here on",
             "alike",
             evidence={"cosine": subject.outputs.likeness},
-            fix=redraw([one for one in subject.maps if one.case.role == "weight"]),
+            fix=redraw([layer for layer in subject.maps if layer.case.role == "weight"]),
         )
 
 
@@ -125,14 +125,20 @@ def independent_of_input(subject: Subject) -> Iterator[Symptom]:
 )
 def loud_loss(subject: Subject) -> Iterator[Symptom]:
     """A first loss far above that of a guess."""
-    losses = [one.loss for one in subject.observations if one.loss is not None and not one.loss.probe]
+    losses = [
+        observation.loss
+        for observation in subject.observations
+        if observation.loss is not None and not observation.loss.probe
+    ]
     usable = [loss for loss in losses if math.isfinite(loss.value) and loss.chance > 0]
     if not usable:
         return
     loss = _mean(usable)
     squared = loss.classes == 0
     heads = _heads(subject)
-    loud = any(one.law.gain > (SWAPPED_HEAD if _is_swapped(one) else LOUD_HEAD) for one in heads)
+    loud = any(
+        observation.law.gain > (SWAPPED_HEAD if _is_swapped(observation) else LOUD_HEAD) for observation in heads
+    )
     if loss.value > (SQUARED_TIMES if squared else TWICE * _by_width(subject, heads)) * loss.chance:
         yield _loss(heads, loss)
     elif loud and loss.value > (LOUD_SQUARED if squared else LOUD_TIMES) * loss.chance:
@@ -169,7 +175,7 @@ def _mean(losses: Sequence[ObservedLoss]) -> ObservedLoss:
 
 def _heads(subject: Subject) -> list[Map]:
     """The heads on the way to the first output."""
-    return [one for one in subject.heads if one.op.index in subject.lead_to_output]
+    return [layer for layer in subject.heads if layer.op.index in subject.lead_to_output]
 
 
 def _by_width(subject: Subject, heads: Sequence[Map]) -> float:

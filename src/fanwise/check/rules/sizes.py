@@ -8,7 +8,7 @@ from fanwise.check.findings import counted
 from fanwise.check.rules.rule import MEASURED, Page, rule
 from fanwise.check.rules.symptom import Symptom, of_maps
 from fanwise.check.rules.weights import INNER
-from fanwise.check.scales import redraw, scale_cause
+from fanwise.check.scale_causes import redraw, scale_cause
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import AT_ONCE, INVARIANT
 from fanwise.graph.op import OpKind
@@ -122,7 +122,7 @@ def mostly_tiny(subject: Subject) -> Iterator[Symptom]:
 def mostly_huge(subject: Subject) -> Iterator[Symptom]:
     """Many inner maps far too large."""
     inner = [*_inner(subject), *subject.hidden_maps]
-    wrong = [one for one in inner if one.law.gain > LOUD_GAIN]
+    wrong = [layer for layer in inner if layer.law.gain > LOUD_GAIN]
     alone = len(wrong) == 1 and wrong[0].op.kind == OpKind.RECURRENT
     if (len(wrong) > 1 or alone) and len(wrong) > LOUD_SHARE * len(inner):
         yield _sized(wrong, len(inner))
@@ -144,84 +144,84 @@ class Departure:
 
 
 def _departures(subject: Subject) -> Iterator[Departure]:
-    sized = [one for one in subject.distinct_maps if one.law.gain > 0]
-    inner = [one for one in sized if one.case.role in INNER and min(one.case.parameter.shape) > 1]
-    heads = [one for one in sized if one.case.role == "head"]
-    for one in inner:
-        factor = _departure(one, [other for other in inner if other is not one], heads)
-        if factor is not None and (factor >= 1 or one.op.index in subject.followed):
-            yield Departure(one, factor, _is_hidden(subject, one))
+    sized = [layer for layer in subject.distinct_maps if layer.law.gain > 0]
+    inner = [layer for layer in sized if layer.case.role in INNER and min(layer.case.parameter.shape) > 1]
+    heads = [layer for layer in sized if layer.case.role == "head"]
+    for layer in inner:
+        factor = _departure(layer, [other for other in inner if other is not layer], heads)
+        if factor is not None and (factor >= 1 or layer.op.index in subject.followed):
+            yield Departure(layer, factor, _is_hidden(subject, layer))
 
 
 def _departed(departure: Departure) -> Symptom:
-    one, factor = departure.map, departure.factor
+    layer, factor = departure.map, departure.factor
     size = f"{factor:.3g} times" if factor > 1 else f"1/{1 / factor:.3g} of"
     hides = ", which the normalisation after it hides" if departure.hidden else ""
     return Symptom(
-        f"the weights of {one.name} are {size} what those of its peers are{hides}",
-        one.path,
-        one.op.index,
-        f"std {one.values.std:.3g} at fan_in {_fan_in(one):.0f}: {one.law.text}",
+        f"the weights of {layer.name} are {size} what those of its peers are{hides}",
+        layer.path,
+        layer.op.index,
+        f"std {layer.values.std:.3g} at fan_in {_fan_in(layer):.0f}: {layer.law.text}",
         "one_layer_up" if factor > 1 else "one_layer_down",
-        (one.path,),
+        (layer.path,),
         {"factor": factor},
-        redraw([one]),
+        redraw([layer]),
     )
 
 
-def _fan_in(one: Map) -> float:
-    return (one.law.gain / one.values.std) ** 2 if one.values.std else math.nan
+def _fan_in(layer: Map) -> float:
+    return (layer.law.gain / layer.values.std) ** 2 if layer.values.std else math.nan
 
 
-def _is_hidden(subject: Subject, one: Map) -> bool:
-    return one.case.normalized or subject.trace.after(one.op, {OpKind.NORM}, INVARIANT) is not None
+def _is_hidden(subject: Subject, layer: Map) -> bool:
+    return layer.case.normalized or subject.trace.after(layer.op, {OpKind.NORM}, INVARIANT) is not None
 
 
-def _departure(one: Map, others: Sequence[Map], heads: Sequence[Map]) -> float | None:
+def _departure(layer: Map, others: Sequence[Map], heads: Sequence[Map]) -> float | None:
     """The factor by which its std differs from that of nearly all its peers, however fans enter; None for none."""
-    peers = [other for other in others if (other.case.role, other.op.kind) == (one.case.role, one.op.kind)]
+    peers = [other for other in others if (other.case.role, other.op.kind) == (layer.case.role, layer.op.kind)]
     if len(peers) < PEERS - 1:
-        peers = [other for other in others if other.case.role == one.case.role]
+        peers = [other for other in others if other.case.role == layer.case.role]
     if len(peers) < PEERS - 2:
         peers = [*others, *heads]
     if len(peers) < PEERS - 2:
         return None
     spared = max(len(peers) // SPARED, 1 if len(peers) > PEERS else 0)
-    factors = [sorted(_size(one, power) / _size(other, power) for other in peers) for power in (0.0, 0.5, 1.0)]
+    factors = [sorted(_size(layer, power) / _size(other, power) for other in peers) for power in (0.0, 0.5, 1.0)]
     low, high = (min(each[spared] for each in factors), max(each[-1 - spared] for each in factors))
     if low > OUTLIER:
         return min(each[len(each) // 2] for each in factors)
     return max(each[len(each) // 2] for each in factors) if high < 1 / OUTLIER else None
 
 
-def _size(one: Map, power: float) -> float:
-    return float(one.values.std * _fan_in(one) ** power)
+def _size(layer: Map, power: float) -> float:
+    return float(layer.values.std * _fan_in(layer) ** power)
 
 
 def _inner(subject: Subject) -> list[Map]:
-    inner = [one for one in subject.maps if one.case.role in ("weight", "branch_end") and one.law.gain > 0]
-    return [one for one in inner if not one.case.normalized and not one.derived]
+    inner = [layer for layer in subject.maps if layer.case.role in ("weight", "branch_end") and layer.law.gain > 0]
+    return [layer for layer in inner if not layer.case.normalized and not layer.derived]
 
 
 def _tiny(subject: Subject) -> tuple[list[Map], int]:
     """The inner maps that are far too small, where they are most; and how many inner maps there are."""
-    inner = [one for one in _inner(subject) if one.op.kind != OpKind.RECURRENT]
-    wrong = [one for one in inner if one.law.gain < FAINT_GAIN]
+    inner = [layer for layer in _inner(subject) if layer.op.kind != OpKind.RECURRENT]
+    wrong = [layer for layer in inner if layer.law.gain < FAINT_GAIN]
     return (wrong if len(wrong) > 1 and len(wrong) > FAINT_SHARE * len(inner) else []), len(inner)
 
 
 def _mostly_repaired(subject: Subject, wrong: Sequence[Map]) -> bool:
-    return 2 * sum(_repaired(subject, one) for one in wrong) > len(wrong)
+    return 2 * sum(_repaired(subject, layer) for layer in wrong) > len(wrong)
 
 
-def _repaired(subject: Subject, one: Map) -> bool:
+def _repaired(subject: Subject, layer: Map) -> bool:
     """Whether a normalisation that follows at once brings its size to 1, as it cannot where its epsilon is larger."""
-    norm = subject.trace.after(one.op, {OpKind.NORM}, AT_ONCE)
+    norm = subject.trace.after(layer.op, {OpKind.NORM}, AT_ONCE)
     return norm is not None and subject.signals[norm.index].second_moment > REPAIRED
 
 
 def _sized(wrong: Sequence[Map], total: int, hides: str = "") -> Symptom:
-    middle = sorted(one.law.gain for one in wrong)[len(wrong) // 2]
+    middle = sorted(layer.law.gain for layer in wrong)[len(wrong) // 2]
     grows, first = middle > 1, wrong[0]
     does = f"multiply the rms of what they read by {middle:.3g}"
     does = does if grows else f"divide the rms of what they read by {1 / middle:.3g}"

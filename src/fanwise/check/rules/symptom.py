@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fanwise.check.findings import Finding, Fix, Severity
-from fanwise.check.scales import redraw
+from fanwise.check.scale_causes import redraw
 from fanwise.check.subject import Map
 
 
@@ -80,7 +80,7 @@ def of_maps(
         maps[0].op.index,
         cause,
         kind,
-        tuple(one.path for one in maps),
+        tuple(layer.path for layer in maps),
         {**(evidence or {}), "weights": len(maps)},
         fix or redraw(maps),
         severity=severity,

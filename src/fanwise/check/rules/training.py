@@ -41,10 +41,14 @@ TRAINED_ROLES = ("weight", "branch_end", "recurrent", "embedding", "tied_embeddi
 )
 def frozen(subject: Subject) -> Iterator[Symptom]:
     """Frozen maps of random values, or else what is frozen by design."""
-    maps = [one for one in subject.maps if one.op.index in subject.lead_to_output and len(one.case.parameter.shape) > 1]
-    still = [one for one in maps if not one.case.parameter.trained]
+    maps = [
+        layer
+        for layer in subject.maps
+        if layer.op.index in subject.lead_to_output and len(layer.case.parameter.shape) > 1
+    ]
+    still = [layer for layer in maps if not layer.case.parameter.trained]
     copied = _copied(subject)
-    accidents = [one for one in still if one.path not in copied and _is_accident(subject, one)]
+    accidents = [layer for layer in still if layer.path not in copied and _is_accident(subject, layer)]
     if accidents and len(still) < MINORITY * len(maps):
         first, more = accidents[0], and_more(len(accidents) - 1, "weight")
         yield of_maps(
@@ -59,7 +63,7 @@ def frozen(subject: Subject) -> Iterator[Symptom]:
             f"{len(still)} of {len(maps)} weights are frozen",
             still[0].path,
             still[0].op.index,
-            paths=tuple(one.path for one in still),
+            paths=tuple(layer.path for layer in still),
             evidence={"weights": len(still)},
             design=True,
             severity="info",
@@ -85,9 +89,9 @@ def cut_graph(subject: Subject) -> Iterator[Symptom]:
     if not subject.first.backward or subject.first.loss is None:
         return
     cut = [
-        one
-        for one in subject.maps
-        if one.op.index in subject.lead_to_output and one.case.parameter.trained and not one.values.reached
+        layer
+        for layer in subject.maps
+        if layer.op.index in subject.lead_to_output and layer.case.parameter.trained and not layer.values.reached
     ]
     if cut:
         last = cut[-1]
@@ -97,7 +101,7 @@ def cut_graph(subject: Subject) -> Iterator[Symptom]:
             last.op.index,
             "the graph is cut after it: detach(), .data, no_grad() or a function without a derivative",
             "detached",
-            tuple(one.path for one in cut),
+            tuple(layer.path for layer in cut),
             {"weights": len(cut)},
             Fix("let the gradient through, or freeze these weights on purpose"),
         )
@@ -249,7 +253,7 @@ def shared(subject: Subject) -> Iterator[Symptom]:
     calls = {
         path: len({op.index for op, use in uses if not _is_of_stack(use)}) for path, uses in subject.trace.uses.items()
     }
-    several = list({one.path: one for one in subject.maps if calls.get(one.path, 0) > 1}.values())
+    several = list({layer.path: layer for layer in subject.maps if calls.get(layer.path, 0) > 1}.values())
     if several:
         first = several[0]
         yield Symptom(
@@ -257,13 +261,13 @@ def shared(subject: Subject) -> Iterator[Symptom]:
             f"({calls[first.path]} times): their gradients add up",
             first.path,
             first.op.index,
-            paths=tuple(one.path for one in several),
+            paths=tuple(layer.path for layer in several),
             evidence={"weights": len(several)},
             design=True,
         )
 
 
-def first_step(one: Map, optimizer: Optimizer) -> float:
+def first_step(layer: Map, optimizer: Optimizer) -> float:
     """Rms of the first update of a weight over the rms of the weight; NaN where either is not known.
 
     SGD moves by the learning rate times the gradient, with momentum too in the first step; Adam by the learning rate
@@ -273,8 +277,8 @@ def first_step(one: Map, optimizer: Optimizer) -> float:
         Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1: at t = 1 the update is
         learning_rate g / (|g| + epsilon).
     """
-    size = math.sqrt(one.values.second_moment) if one.values.second_moment > 0 else math.nan
-    gradient = one.values.gradient
+    size = math.sqrt(layer.values.second_moment) if layer.values.second_moment > 0 else math.nan
+    gradient = layer.values.gradient
     if not gradient > 0:
         return math.nan
     if optimizer.name in ("adam", "adamw"):
@@ -287,8 +291,8 @@ def _steps(subject: Subject) -> dict[str, float]:
     loss = subject.first.loss
     if subject.optimizer is None or loss is None or loss.probe:
         return {}
-    maps = [one for one in subject.maps if one.case.parameter.trained and one.op.kind != OpKind.EMBEDDING]
-    steps = {one.path: first_step(one, subject.optimizer) for one in maps}
+    maps = [layer for layer in subject.maps if layer.case.parameter.trained and layer.op.kind != OpKind.EMBEDDING]
+    steps = {layer.path: first_step(layer, subject.optimizer) for layer in maps}
     return {path: step for path, step in steps.items() if step > 0 and math.isfinite(step)}
 
 
@@ -307,33 +311,33 @@ def _copied(subject: Subject) -> set[str]:
     return {*twins, *twins.values()}
 
 
-def _is_accident(subject: Subject, one: Map) -> bool:
+def _is_accident(subject: Subject, layer: Map) -> bool:
     """Whether a frozen map looks as if it should learn: random, no projection, fed by what learns."""
-    meant = _is_projection(subject, one) or _is_adapted(subject, one)
-    return _is_random(one) and not meant and _after_trained(subject, one)
+    meant = _is_projection(subject, layer) or _is_adapted(subject, layer)
+    return _is_random(layer) and not meant and _after_trained(subject, layer)
 
 
-def _is_random(one: Map) -> bool:
-    return one.law.fresh and one.law.kind not in ("zeros", "constant", "few") and one.case.role in TRAINED_ROLES
+def _is_random(layer: Map) -> bool:
+    return layer.law.fresh and layer.law.kind not in ("zeros", "constant", "few") and layer.case.role in TRAINED_ROLES
 
 
-def _is_projection(subject: Subject, one: Map) -> bool:
+def _is_projection(subject: Subject, layer: Map) -> bool:
     """Random features, whose sines and cosines are taken, stay as they are drawn."""
-    after = subject.trace.after(one.op, {OpKind.ACTIVATION}, RANDOM_FEATURES)
+    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, RANDOM_FEATURES)
     return after is not None and after.nonlinearity in ("sin", "cos")
 
 
-def _after_trained(subject: Subject, one: Map) -> bool:
+def _after_trained(subject: Subject, layer: Map) -> bool:
     """Whether something trained feeds it: the first layers of a model may be a frozen trunk."""
-    past = subject.trace.ancestors(one.op.index) - {one.op.index}
+    past = subject.trace.ancestors(layer.op.index) - {layer.op.index}
     return any(subject.map_of[i].case.parameter.trained for i in past if i in subject.map_of)
 
 
-def _is_adapted(subject: Subject, one: Map) -> bool:
+def _is_adapted(subject: Subject, layer: Map) -> bool:
     """Whether a trained map of the same input is added to what it gives, as an adapter is."""
-    add = subject.trace.after(one.op, {OpKind.ADD}, AFFINE)
+    add = subject.trace.after(layer.op, {OpKind.ADD}, AFFINE)
     sides = [] if add is None else [subject.trace.ops[i] for i in add.inputs if i >= 0]
-    return any(_starts_with(subject, side, one.op.inputs[:1]) for side in sides)
+    return any(_starts_with(subject, side, layer.op.inputs[:1]) for side in sides)
 
 
 def _starts_with(subject: Subject, op: Op, inputs: tuple[int, ...]) -> bool:

@@ -7,7 +7,7 @@ from fanwise.check.findings import Fix, and_more
 from fanwise.check.rules.origins import map_before, name_of, path_of
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
-from fanwise.check.scales import redraw, root, scale_cause
+from fanwise.check.scale_causes import redraw, root, scale_cause
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.details import Attention
 from fanwise.graph.kinds import AT_ONCE, ATTENTION_OPERAND, GATE_STEPS, STRETCH_MAPS
@@ -42,15 +42,15 @@ UNIT_ROWS = 16
 )
 def drowning_biases(subject: Subject) -> Iterator[Symptom]:
     """Biases that decide what a nonlinearity sees."""
-    wrong = [(one, path, shift) for one in subject.maps for path, shift in _shifts(subject, one)]
+    wrong = [(layer, path, shift) for layer in subject.maps for path, shift in _shifts(subject, layer)]
     if wrong:
-        one, path, shift = wrong[0]
+        layer, path, shift = wrong[0]
         value, paths = subject.values[path].mean, tuple(path for _, path, _ in wrong)
         more = and_more(len(wrong) - 1, "bias")
         yield Symptom(
             f"{path} shifts all units by {value:.3g}, {shift:.3g} times the signal's rms{more}",
             path,
-            one.op.index,
+            layer.op.index,
             "the bias decides what the nonlinearity sees, not the input",
             "bias",
             paths,
@@ -90,7 +90,7 @@ def sharp_attention(subject: Subject) -> Iterator[Symptom]:
             op.index,
             cause,
             kind,
-            tuple(one.path for one in makers),
+            tuple(maker.path for maker in makers),
             {"std": std, "attentions": len(sharp)},
             redraw(makers) if makers else None,
         )
@@ -121,7 +121,7 @@ def saturated(subject: Subject) -> Iterator[Symptom]:
     if ops:
         first, source = ops[0], map_before(subject, ops[0])
         share, more = subject.signals[first.index].saturated, and_more(len(ops) - 1, "map", link="and after")
-        maps = [one for one in (map_before(subject, op) for op in ops) if one is not None]
+        maps = [layer for layer in (map_before(subject, op) for op in ops) if layer is not None]
         kind, cause = _saturated_cause(maps)
         nonlinearity = first.nonlinearity or first.name
         yield Symptom(
@@ -130,7 +130,7 @@ def saturated(subject: Subject) -> Iterator[Symptom]:
             first.index,
             cause,
             kind,
-            tuple(one.path for one in maps),
+            tuple(layer.path for layer in maps),
             {"share": share, "layers": len(ops)},
             redraw(maps) if maps else None,
         )
@@ -171,13 +171,13 @@ def dead(subject: Subject) -> Iterator[Symptom]:
         )
 
 
-def _shifts(subject: Subject, one: Map) -> Iterator[tuple[str, float]]:
+def _shifts(subject: Subject, layer: Map) -> Iterator[tuple[str, float]]:
     """Biases of an op whose mean drowns what its weight gives, where a nonlinearity that is no gate follows."""
-    after = subject.trace.after(one.op, {OpKind.ACTIVATION}, AT_ONCE)
-    size = root(one.predicted)
-    if after is None or one.op.kind == OpKind.RECURRENT or _is_gate(subject, after) or not size > 0:
+    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, AT_ONCE)
+    size = root(layer.predicted)
+    if after is None or layer.op.kind == OpKind.RECURRENT or _is_gate(subject, after) or not size > 0:
         return
-    for use in one.op.used(UseRole.BIAS):
+    for use in layer.op.used(UseRole.BIAS):
         values = subject.values.get(use.path)
         if values is not None and abs(values.mean) > SHIFT * size and abs(values.mean) > SHIFT * values.std:
             yield use.path, abs(values.mean) / size

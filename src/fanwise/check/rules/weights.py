@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fanwise.check.findings import Fix, and_more, counted
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom, of_maps
-from fanwise.check.scales import reads_relu
+from fanwise.check.scale_causes import reads_relu
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.op import OpKind
 
@@ -81,7 +81,11 @@ def not_finite(subject: Subject) -> Iterator[Symptom]:
 )
 def constant_maps(subject: Subject) -> Iterator[Symptom]:
     """Maps of several channels whose values are all one number."""
-    wrong = [one for one in subject.maps if one.law.kind == "constant" and _mixes(one) and one.case.parameter.trained]
+    wrong = [
+        layer
+        for layer in subject.maps
+        if layer.law.kind == "constant" and _mixes(layer) and layer.case.parameter.trained
+    ]
     if wrong:
         value = wrong[0].values.mean
         written = WRITTEN[0] < abs(value) < WRITTEN[1]
@@ -114,9 +118,9 @@ def constant_maps(subject: Subject) -> Iterator[Symptom]:
 )
 def equal_units(subject: Subject) -> Iterator[Symptom]:
     """Maps in which units repeat others bit for bit."""
-    wrong = [one for one in subject.maps if one.values.repeated >= SOME and _is_random(one) and _mixes(one)]
+    wrong = [layer for layer in subject.maps if layer.values.repeated >= SOME and _is_random(layer) and _mixes(layer)]
     if wrong:
-        worst = max(one.values.repeated for one in wrong)
+        worst = max(layer.values.repeated for layer in wrong)
         share = wrong[0].values.repeated
         others = and_more(len(wrong) - 1, "weight", link="and in")
         yield of_maps(
@@ -150,9 +154,9 @@ def copies(subject: Subject) -> Iterator[Symptom]:
     """Trained maps that hold the same numbers as others in other memory."""
     trained = {path for path, case in subject.cases.items() if case.parameter.trained}
     twins = [
-        one
-        for one in subject.distinct_maps
-        if one.values.twin and one.path in trained and one.values.twin in trained and _alike(subject, one)
+        layer
+        for layer in subject.distinct_maps
+        if layer.values.twin and layer.path in trained and layer.values.twin in trained and _alike(subject, layer)
     ]
     if twins:
         first, others = twins[0], and_more(len(twins) - 1, "weight")
@@ -182,7 +186,7 @@ def copies(subject: Subject) -> Iterator[Symptom]:
 )
 def tied(subject: Subject) -> Iterator[Symptom]:
     """Parameters with several names that differ in an index alone."""
-    wrong = [one for one in subject.distinct_maps if _siblings(one.path, one.case.parameter.aliases)]
+    wrong = [layer for layer in subject.distinct_maps if _siblings(layer.path, layer.case.parameter.aliases)]
     if wrong:
         alias = _siblings(wrong[0].path, wrong[0].case.parameter.aliases)[0]
         yield of_maps(
@@ -254,9 +258,9 @@ def off_plan(subject: Subject) -> Iterator[Symptom]:
 )
 def slip(subject: Subject) -> Iterator[Symptom]:
     """Inner maps of std 2/sqrt(fan_in) around ReLU."""
-    inner = [one for one in subject.distinct_maps if one.case.role in INNER]
-    slips = [one for one in inner if one.law.kind == "slip"]
-    if len(slips) > 1 and len(slips) >= HALF * len(inner) and any(reads_relu(one) for one in slips):
+    inner = [layer for layer in subject.distinct_maps if layer.case.role in INNER]
+    slips = [layer for layer in inner if layer.law.kind == "slip"]
+    if len(slips) > 1 and len(slips) >= HALF * len(inner) and any(reads_relu(layer) for layer in slips):
         yield of_maps(
             slips,
             f"{counted(len(slips), 'weight')} have std 2/sqrt(fan_in), beginning with {slips[0].path}",
@@ -283,16 +287,16 @@ def slip(subject: Subject) -> Iterator[Symptom]:
 )
 def fused(subject: Subject) -> Iterator[Symptom]:
     """Weights of several maps that were drawn as one."""
-    wrong = [one for one in subject.distinct_maps if one.law.kind == "fused"]
+    wrong = [layer for layer in subject.distinct_maps if layer.law.kind == "fused"]
     if wrong:
         others = and_more(len(wrong) - 1, "weight")
         message = f"{wrong[0].path} holds several maps and was drawn as one{others}"
         yield of_maps(wrong, message, cause=wrong[0].law.text, kind="fused")
 
 
-def _mixes(one: Map) -> bool:
+def _mixes(layer: Map) -> bool:
     """Whether several channels meet in each of its units; a depthwise kernel may be a plain average."""
-    layout, shape = one.case.layout, one.case.parameter.shape
+    layout, shape = layer.case.layout, layer.case.parameter.shape
     if layout is None:
         return len(shape) > 1 and min(shape) > 1
     if "lookup" in layout.axes:
@@ -303,14 +307,14 @@ def _mixes(one: Map) -> bool:
     return inputs > 1 and counts["out"] > 1
 
 
-def _is_random(one: Map) -> bool:
-    return not one.values.constant and one.op.kind != OpKind.EMBEDDING and one.values.zeros < HALF
+def _is_random(layer: Map) -> bool:
+    return not layer.values.constant and layer.op.kind != OpKind.EMBEDDING and layer.values.zeros < HALF
 
 
-def _alike(subject: Subject, one: Map) -> bool:
+def _alike(subject: Subject, layer: Map) -> bool:
     """Whether it has the shape of its twin: a decoder may begin as its encoder turned over."""
-    shape = one.case.parameter.shape
-    return len(shape) > 1 and shape == subject.cases[one.values.twin].parameter.shape
+    shape = layer.case.parameter.shape
+    return len(shape) > 1 and shape == subject.cases[layer.values.twin].parameter.shape
 
 
 def _siblings(path: str, aliases: Sequence[str]) -> list[str]:

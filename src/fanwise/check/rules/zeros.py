@@ -37,8 +37,8 @@ MAY_BE_ZERO = ("head", "branch_end", "relative", "token", "gate", "branch_gate")
 )
 def zero_maps(subject: Subject) -> Iterator[Symptom]:
     """Trained maps of zeros: those that block the signal, or else those that are so by design."""
-    zero = [one for one in subject.maps if one.law.kind == "zeros" and one.case.parameter.trained]
-    wrong = [one for one in zero if not _zero_by_design(subject, one)]
+    zero = [layer for layer in subject.maps if layer.law.kind == "zeros" and layer.case.parameter.trained]
+    wrong = [layer for layer in zero if not _zero_by_design(subject, layer)]
     if wrong:
         kind, cause = _cause(subject)
         message = f"{wrong[0].path} is all zeros{and_more(len(wrong) - 1, 'weight')}"
@@ -49,41 +49,41 @@ def zero_maps(subject: Subject) -> Iterator[Symptom]:
             f"{and_more(len(zero) - 1, 'weight')}",
             zero[0].path,
             zero[0].op.index,
-            paths=tuple(one.path for one in zero),
+            paths=tuple(layer.path for layer in zero),
             design=True,
             severity="info",
         )
 
 
-def _zero_by_design(subject: Subject, one: Map) -> bool:
+def _zero_by_design(subject: Subject, layer: Map) -> bool:
     """A head, a table of biases, or the end of a branch whose sum carries another signal."""
-    if one.op.kind == OpKind.EMBEDDING:
-        added = one.case.role in ADDED_TABLES or one.case.parameter.shape[-1] == 1
-        return added or _meets_another(subject, one)
-    if one.case.part in ("query", "key"):
-        return not _all_zero(subject, "key" if one.case.part == "query" else "query")
-    if _never_learns(subject, one):
+    if layer.op.kind == OpKind.EMBEDDING:
+        added = layer.case.role in ADDED_TABLES or layer.case.parameter.shape[-1] == 1
+        return added or _meets_another(subject, layer)
+    if layer.case.part in ("query", "key"):
+        return not _all_zero(subject, "key" if layer.case.part == "query" else "query")
+    if _never_learns(subject, layer):
         return False
-    linear = subject.trace.after(one.op, {OpKind.ACTIVATION, OpKind.NORM, OpKind.SOFTMAX}, LINEAR_HEAD) is None
-    return one.case.role in MAY_BE_ZERO or linear or _meets_another(subject, one)
+    linear = subject.trace.after(layer.op, {OpKind.ACTIVATION, OpKind.NORM, OpKind.SOFTMAX}, LINEAR_HEAD) is None
+    return layer.case.role in MAY_BE_ZERO or linear or _meets_another(subject, layer)
 
 
-def _never_learns(subject: Subject, one: Map) -> bool:
+def _never_learns(subject: Subject, layer: Map) -> bool:
     """Whether a nonlinearity follows whose slope at 0 counts as 0."""
-    after = subject.trace.after(one.op, {OpKind.ACTIVATION, OpKind.ADD, OpKind.MUL}, UP_TO_A_SUM)
+    after = subject.trace.after(layer.op, {OpKind.ACTIVATION, OpKind.ADD, OpKind.MUL}, UP_TO_A_SUM)
     if after is None or after.kind != OpKind.ACTIVATION:
         return False
     return after.nonlinearity in FLAT_AT_ZERO
 
 
-def _meets_another(subject: Subject, one: Map) -> bool:
+def _meets_another(subject: Subject, layer: Map) -> bool:
     """Whether what it gives is used, before the next map, beside something of the inputs that goes another way."""
-    seen, queue = {one.op.index}, list(subject.trace.follows(one.op))
+    seen, queue = {layer.op.index}, list(subject.trace.follows(layer.op))
     while queue:
         op = queue.pop()
         if op.index in seen or op.kind in MAPS_AND_PRODUCTS:
             continue
-        if len(set(op.inputs)) > 1 and any(_passes_by(subject.trace, source, one.op) for source in op.inputs):
+        if len(set(op.inputs)) > 1 and any(_passes_by(subject.trace, source, layer.op) for source in op.inputs):
             return True
         seen.add(op.index)
         queue.extend(subject.trace.follows(op))
@@ -92,8 +92,8 @@ def _meets_another(subject: Subject, one: Map) -> bool:
 
 def _all_zero(subject: Subject, part: str) -> bool:
     """Whether every map that makes this part of an attention is zero too."""
-    others = [one for one in subject.maps if one.case.part == part]
-    return bool(others) and all(one.law.kind == "zeros" for one in others)
+    others = [layer for layer in subject.maps if layer.case.part == part]
+    return bool(others) and all(layer.law.kind == "zeros" for layer in others)
 
 
 def _passes_by(trace: Trace, source: int, avoided: Op) -> bool:

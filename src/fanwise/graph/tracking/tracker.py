@@ -63,13 +63,13 @@ class Measured(Generic[Tensor]):
     moment: Callable[[Tensor], float]
     has_numbers: Callable[[Tensor], bool]
 
-    def __call__(self, place: int, /) -> float:
+    def __call__(self, operand: int, /) -> float:
         """E x^2 of the input at this place; NaN where there are no numbers."""
-        return self.moment(self.read[place])
+        return self.moment(self.read[operand])
 
-    def known(self, place: int, /) -> bool:
+    def known(self, operand: int, /) -> bool:
         """Whether there are numbers to measure."""
-        return self.has_numbers(self.read[place])
+        return self.has_numbers(self.read[operand])
 
 
 class Tracker:
@@ -117,12 +117,12 @@ class Tracker:
             module=module,
             call=number,
             ordinal=self._ordinals.get(caller, 0),
-            inputs=tuple(one.source.op for one in read),
+            inputs=tuple(tensor_read.source.op for tensor_read in read),
             uses=uses,
             axis=call.axis,
             detail=call.detail,
-            reads=tuple(one.shape for one in read),
-            given=tuple(one.source.given for one in read if one.source.op == INPUT),
+            reads=tuple(tensor_read.shape for tensor_read in read),
+            given=tuple(tensor_read.source.given for tensor_read in read if tensor_read.source.op == INPUT),
             blocks=call.blocks,
         )
 
@@ -154,7 +154,9 @@ class Tracker:
         if op.kind in WEIGHTED and op.shape:
             return ViewChain(op.index, op.shape, op.axis)
         if is_sum:
-            return self._views_of_sum([one.source.views for one in read if one.source.views is not None])
+            return self._views_of_sum(
+                [tensor_read.source.views for tensor_read in read if tensor_read.source.views is not None]
+            )
         return read[0].source.views if op.kind in FOLLOWED and read and read[0].shape == op.shape else None
 
     def _views_of_sum(self, chains: Sequence[ViewChain]) -> ViewChain | None:

@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from fanwise.check.mending import Mending, MendSession
+from fanwise.check.fix import FixSession, Mending
 from fanwise.check.report import Report
 from fanwise.jax.backend import BACKEND
 from fanwise.jax.trace.models import as_model
 from fanwise.measure.losses import LossLike
 from fanwise.plan.recipes.unit import Recipe
+
+__all__ = ["Mending", "fix"]
 
 
 def fix(model: Any, report: Report, batch: Any, *, loss: LossLike = None, recipe: str | Recipe = "unit") -> Mending:
@@ -39,4 +41,4 @@ def fix(model: Any, report: Report, batch: Any, *, loss: LossLike = None, recipe
         >>> [row.path for row in found.rows], check(apply(model, found.plan, key=0), batch, "cross_entropy").ok
         (['head'], True)
     """
-    return MendSession(BACKEND, batch, loss, recipe).mending(as_model(model), report)
+    return FixSession(BACKEND, batch, loss, recipe).mending(as_model(model), report)

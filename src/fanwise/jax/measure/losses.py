@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from fanwise.measure import losses
-from fanwise.measure.losses import NEUTRAL, Loss, LossLike, NamedLoss, Target, check_kind, is_near, split
+from fanwise.measure.losses import NEUTRAL, KnownLosses, Loss, LossLike, NamedLoss, check_kind, split
 from fanwise.measure.observation import ObservedLoss
 
 __all__ = ["LossLike", "loss_of", "named_loss", "numbers", "observed", "split"]
@@ -84,6 +84,11 @@ class JaxArrays:
 
 
 ARRAYS = JaxArrays()
+KNOWN = KnownLosses(
+    LOSSES,
+    lambda target: bool(jnp.issubdtype(target.dtype, jnp.integer)),
+    lambda target: float(jnp.square(target).mean()),
+)
 
 
 def named_loss(loss: LossLike) -> NamedLoss | None:
@@ -114,27 +119,7 @@ def loss_of(outputs: Any, target: Any, loss: LossLike) -> Loss | None:
 
 def observed(loss: Loss, outputs: Any, value: float) -> ObservedLoss:
     """The loss with its value, and with what a guess gives where one of the known losses has the same value."""
-    output = losses.main_output(outputs, ARRAYS)
-    if loss.probe or not isinstance(output, jax.Array) or not isinstance(loss.target, jax.Array):
-        return loss.observed(value)
-    for name, function in LOSSES.items():
-        if _fits(name, output, loss.target) and is_near(float(function(output, loss.target)), value):
-            return _judged(loss, value, NEUTRAL[name], output)
-    return loss.observed(value)
-
-
-def _judged(loss: Loss, value: float, target: Target, output: Array) -> ObservedLoss:
-    classes = {Target.CLASS: output.shape[-1], Target.TRUTH: 2}.get(target, 0)
-    chance = losses.chance_of(target, classes, lambda: float(jnp.square(loss.target).mean()))
-    return loss.observed(value, chance, classes)
-
-
-def _fits(name: str, output: Array, target: Array) -> bool:
-    """Whether a known loss is one of an output and a target of these shapes and dtypes."""
-    integers = bool(jnp.issubdtype(target.dtype, jnp.integer))
-    if name == "cross_entropy":
-        return output.ndim > 0 and target.shape == (output.shape[:-1] if integers else output.shape)
-    return target.shape == output.shape and (name == "mse_loss" or not integers)
+    return KNOWN.observed(loss, value, losses.main_output(outputs, ARRAYS), ARRAYS)
 
 
 def numbers(arrays: Sequence[Any]) -> list[Any]:

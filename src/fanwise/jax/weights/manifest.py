@@ -8,13 +8,13 @@ from fanwise.plan.manifest import Manifest, manifest_of, verified
 from fanwise.plan.plan import Plan
 
 
-def manifest(model: Any, plan: Plan, seed: int) -> Manifest:
+def manifest(model: Any, plan: Plan, key: int) -> Manifest:
     """The plan, the seed and a digest of every parameter of a model to which they were applied.
 
     Args:
-        model: what ``apply(model, plan, seed)`` returned.
+        model: what ``apply(model, plan, key)`` returned.
         plan: the plan; the manifest has the model's dtypes in it.
-        seed: the seed.
+        key: the seed that `apply` had for its key.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -28,7 +28,7 @@ def manifest(model: Any, plan: Plan, seed: int) -> Manifest:
         >>> verify(apply(model, made, 7), manifest(apply(model, made, 7), made, 7))
         ()
     """
-    return manifest_of(parameters(model), reader(model), plan, seed)
+    return manifest_of(parameters(model), reader(model), plan, key)
 
 
 def verify(model: Any, expected: Manifest) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
         if balance:
             found = source.balanced(found, inputs, (_target(batches), loss))
         made = found.settled(source.put(found))
-    return replace(made, model=type(model).__name__, batch=inputs_text(inputs))
+    return replace(made, model=type(model).__name__, batch=inputs_text(None if more else batch, inputs))
 
 
 @dataclass(frozen=True)

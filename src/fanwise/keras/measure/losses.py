@@ -78,19 +78,19 @@ def split(batch: Any, loss: LossLike) -> tuple[Any, Any]:
     """The inputs and the target of a batch.
 
     Args:
-        batch: where a loss is given, a tuple (inputs, target), as `keras.Model.fit` takes them, or a mapping with a
-            target (`fanwise.measure.losses.split`); anything else holds inputs alone, a list several of them.
+        batch: where a loss is given, a tuple (inputs, target), as `keras.Model.fit` takes them; a list whose last is
+            the target; or a mapping with a target (`fanwise.measure.losses.split`).
         loss: None: the whole batch goes to the model.
 
     Raises:
         ValueError: a tuple of more than two.
     """
-    if loss is None or isinstance(batch, list):
-        return batch, None
-    if isinstance(batch, tuple) and len(batch) != 2:
+    if loss is not None and isinstance(batch, tuple) and len(batch) != 2:
         raise ValueError(f"batch = a tuple of {len(batch)} with a loss: expected a tuple (inputs, target)")
     inputs, target = losses.split(batch, loss)
-    return (inputs[0] if isinstance(batch, tuple) else inputs), target
+    if target is None or isinstance(batch, Mapping):
+        return inputs, target
+    return (inputs[0] if len(inputs) == 1 else list(inputs)), target
 
 
 def named_loss(loss: LossLike, target: Any = None) -> NamedLoss | None:
@@ -126,12 +126,11 @@ def loss_of(outputs: Any, target: Any, loss: LossLike) -> Loss | None:
 
 def observed(loss: Loss, outputs: Any, value: float) -> ObservedLoss:
     """The loss with its value, and with what a guess gives where that is known."""
-    kind, shape = JUDGED.get(loss.name), ARRAYS.shape(losses.main_output(outputs, ARRAYS))
+    output, kind = losses.main_output(outputs, ARRAYS), JUDGED.get(loss.name)
+    shape = ARRAYS.shape(output)
     if kind is None or not shape or not is_tensor(loss.target):
-        return loss.observed(value)
-    classes = {Target.TRUTH: 2, Target.NUMBER: 0}.get(kind, shape[-1])
-    square = float(np.square(as_array(loss.target), dtype=np.float64).mean()) if kind is Target.NUMBER else 0.0
-    return loss.observed(value, losses.chance_of(kind, classes, lambda: square), classes)
+        return _KNOWN.observed(loss, value, output, ARRAYS)
+    return _KNOWN.judged(loss, value, kind, shape[-1])
 
 
 def _function(loss: Any) -> Callable[[Any, Any], Any]:
@@ -160,12 +159,24 @@ def _binary_cross_entropy(target: Any, logits: Any) -> Any:
     return keras.losses.binary_crossentropy(target, logits, from_logits=True)
 
 
+def _output_first(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], float]:
+    """A loss of Keras as a number, of an output and a target."""
+    return lambda output, target: float(as_array(ARRAYS.number(function(target, output))))
+
+
 _NEUTRAL: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
     {
         "cross_entropy": _cross_entropy,
         "binary_cross_entropy_with_logits": _binary_cross_entropy,
         "mse_loss": keras.losses.mean_squared_error,
     }
+)
+
+
+_KNOWN = losses.KnownLosses(
+    {name: _output_first(function) for name, function in _NEUTRAL.items()},
+    lambda target: not is_float(target),
+    lambda target: float(np.square(as_array(target), dtype=np.float64).mean()),
 )
 
 

@@ -21,7 +21,8 @@ def as_inputs(model: Any, inputs: Any = None) -> Inputs:
 
     Args:
         model: a built Keras model or layer.
-        inputs: an array or tensor, or a list or mapping of them, which the model takes as its one argument; words such
+        inputs: an array or tensor, or a list or mapping of them, which the model takes as its one argument; a mapping
+            of one serves a model of one input; words such
             as ``"32,784"`` or ``"8,128:int32[0,50257)"``, several without names for a list, with
             names for a mapping; `Inputs` for more arguments; None for a functional model whose inputs are all of
             floating point: 32 examples of normal numbers, with 16 for an unknown length.
@@ -34,10 +35,26 @@ def as_inputs(model: Any, inputs: Any = None) -> Inputs:
         return on_backend(inputs)
     if isinstance(inputs, str):
         inputs = _in_words(inputs)
-    found = on_backend(Inputs((_drawn(model) if inputs is None else inputs,)))
+    found = on_backend(Inputs((_drawn(model) if inputs is None else _alone(model, inputs),)))
     if not given_tensors(found):
         raise TypeError(f"inputs = {type(inputs).__name__}: expected arrays, lists or mappings of them, or a text")
     return found
+
+
+def _alone(model: Any, inputs: Any) -> Any:
+    """The one array of a mapping, where a model has one input and it is no mapping; else the inputs as they are."""
+    if not isinstance(inputs, Mapping) or len(inputs) != 1 or not _symbols(model) or _takes_mapping(model):
+        return inputs
+    return next(iter(inputs.values())) if len(_symbols(model)) == 1 else inputs
+
+
+def _symbols(model: Any) -> Any:
+    """What a functional model says of its inputs; nothing for others."""
+    return (model.inputs if isinstance(model, keras.Model) else None) or ()
+
+
+def _takes_mapping(model: Any) -> bool:
+    return not isinstance(model, keras.Sequential) and isinstance(model.input, Mapping)
 
 
 def _in_words(text: str) -> Any:
@@ -52,12 +69,12 @@ def _in_words(text: str) -> Any:
 
 
 def _drawn(model: Any) -> Any:
-    symbols = model.inputs if isinstance(model, keras.Model) and model.inputs is not None else None
+    symbols = _symbols(model)
     if not symbols:
         raise ValueError(f"inputs = None: {model.name!r} does not say what it takes: give a batch")
     if not all(keras.backend.is_float_dtype(symbol.dtype) for symbol in symbols):
         raise ValueError(f"inputs = None: {model.name!r} takes integers, whose range no model says: give a batch")
-    if not isinstance(model, keras.Sequential) and isinstance(model.input, Mapping):
+    if _takes_mapping(model):
         return {name: _batch(symbol) for name, symbol in model.input.items()}
     batches = [_batch(symbol) for symbol in symbols]
     return batches[0] if len(batches) == 1 else batches
@@ -68,6 +85,8 @@ def _batch(symbol: Any) -> Any:
     return fill.normal(Key(0, f"inputs/{symbol.name}"), shape)
 
 
-def inputs_text(inputs: Inputs) -> str:
-    """The inputs in words: their shapes and dtypes."""
+def inputs_text(asked: Any, inputs: Inputs) -> str:
+    """The inputs in words: the words that were given, or the shapes."""
+    if isinstance(asked, str):
+        return asked
     return described(inputs, lambda value: keras.backend.standardize_dtype(value.dtype) if is_tensor(value) else None)

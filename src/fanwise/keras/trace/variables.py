@@ -59,6 +59,9 @@ def variables(model: Any) -> dict[str, Any]:
 def parameters(model: Any) -> tuple[Parameter, ...]:
     """Every parameter: its path, shape, dtype, and whether Keras trains it.
 
+    Args:
+        model: any built Keras model or layer.
+
     Raises:
         TypeError: not a Keras model or layer.
         ValueError: a model that was not built.

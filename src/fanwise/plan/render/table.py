@@ -55,9 +55,9 @@ def plan_document(
     folds = folded_rows(rows, full=full)
     reasons = _reasons([rows[item.members[0]] for item in folds])
     table = fitted(Table(COLUMNS, tuple(_line(item, rows, reasons) for item in folds)), width)
-    told = tuple(Text(f"{number} {reason}") for reason, number in reasons.items())
+    reasons_text = tuple(Text(f"{number} {reason}") for reason, number in reasons.items())
     parameters = Section("Parameters", (table, Text(totals(rows))))
-    return Document(title, subtitle, (parameters, Section("Why", told)) if told else (parameters,))
+    return Document(title, subtitle, (parameters, Section("Why", reasons_text)) if reasons_text else (parameters,))
 
 
 def fitted(table: Table, width: int | None) -> Table:
@@ -101,8 +101,8 @@ def totals(rows: Sequence[Row]) -> str:
         "unused": sum(row.role == UNUSED for row in rows),
     }
     numbers = count_text(sum(row.size for row in rows))
-    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "derived")
-    return f"{numbers} numbers in {len(rows)} parameters: {told}."
+    totals = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "derived")
+    return f"{numbers} numbers in {len(rows)} parameters: {totals}."
 
 
 def count_text(count: int) -> str:

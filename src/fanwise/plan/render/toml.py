@@ -124,11 +124,11 @@ def checked_format(config: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} = {_cut(value)}: this fanwise ({__version__}) knows {known}, update it")
 
 
-def checked_keys(config: Mapping[str, Any], known: Sequence[str], *, place: str) -> None:
+def checked_keys(config: Mapping[str, Any], known: Sequence[str], *, where: str) -> None:
     """Refuses keys that do not exist."""
     for key in config:
         if key not in known:
-            raise ValueError(f"{place}: unknown key {_cut(repr(key))}{nearest(key[:100], dict.fromkeys(known))}")
+            raise ValueError(f"{where}: unknown key {_cut(repr(key))}{nearest(key[:100], dict.fromkeys(known))}")
 
 
 def filled(headings: Mapping[str, str]) -> dict[str, str]:
@@ -138,10 +138,10 @@ def filled(headings: Mapping[str, str]) -> dict[str, str]:
 
 def parameters(config: Mapping[str, Any]) -> list[Any]:
     """The list of parameters of a file."""
-    found = config.get("parameter", [])
-    if not isinstance(found, list):
-        raise TypeError(f"parameter = {reprlib.repr(found)}: expected a list of tables, one a parameter")
-    return found
+    tables_found = config.get("parameter", [])
+    if not isinstance(tables_found, list):
+        raise TypeError(f"parameter = {reprlib.repr(tables_found)}: expected a list of tables, one a parameter")
+    return tables_found
 
 
 def row_config(row: Row) -> dict[str, Any]:
@@ -150,21 +150,21 @@ def row_config(row: Row) -> dict[str, Any]:
     return {key: plain(values[key]) for key in KEYS if key in _NEEDED or values[key] != _DEFAULTS[key]}
 
 
-def row_of(config: Any, place: str) -> Row:
+def row_of(config: Any, heading: str) -> Row:
     """The row that `row_config` described.
 
     Args:
         config: what stands in the file.
-        place: what an error calls it.
+        heading: what an error calls it.
     """
     if not isinstance(config, dict):
-        raise TypeError(f"{place}: {reprlib.repr(config)}, expected a table such as {{ path = ..., law = ... }}")
-    where = f"{place} ({_cut(repr(config.get('path', '')))})"
-    checked_keys(config, KEYS, place=where)
+        raise TypeError(f"{heading}: {reprlib.repr(config)}, expected a table such as {{ path = ..., law = ... }}")
+    where = f"{heading} ({_cut(repr(config.get('path', '')))})"
+    checked_keys(config, KEYS, where=where)
     missing = [key for key in _NEEDED if key not in config]
     if missing:
         raise ValueError(f"{where}: key {missing[0]!r} is missing")
-    return _row({key: _read(key, value, where) for key, value in config.items()}, place)
+    return _row({key: _read(key, value, where) for key, value in config.items()}, heading)
 
 
 def law_config(law: Initializer | None) -> str | dict[str, Any]:
@@ -213,16 +213,16 @@ def _one_line(toml: str) -> str:
 
 
 def _parts(config: dict[str, Any]) -> tuple[tuple[Row, ...], dict[str, str]]:
-    checked_keys(config, ("format", "fanwise", "stream", *HEADINGS, "parameter"), place="heading")
+    checked_keys(config, ("format", "fanwise", "stream", *HEADINGS, "parameter"), where="heading")
     rows = (row_of(item, f"parameter {i}") for i, item in enumerate(parameters(config), 1))
     return tuple(rows), {name: config[name] for name in HEADINGS if name in config}
 
 
-def _row(values: dict[str, Any], place: str) -> Row:
+def _row(values: dict[str, Any], where: str) -> Row:
     try:
         return Row(**{"layout": None, "role": "", "op": "", "reason": "", **values})
     except (TypeError, ValueError) as error:
-        raise placed(_cut_error(error), place) from error
+        raise placed(_cut_error(error), where) from error
 
 
 def _read(key: str, value: Any, where: str) -> Any:
@@ -253,7 +253,7 @@ def layout_of(value: Any) -> Layout:
         value = {"axes": value}
     if not isinstance(value, dict) or not isinstance(value.get("axes"), str):
         raise TypeError(f"{reprlib.repr(value)}: expected roles such as 'out in', or a table with 'axes'")
-    checked_keys(value, _LAYOUT_KEYS, place="layout")
+    checked_keys(value, _LAYOUT_KEYS, where="layout")
     _check_small(value, 3)
     axes = tuple(_sized(value["axes"].split(), MOST_AXES))
     stride = tuple(checked_count(step, name="stride") for step in _listed(value.get("stride", []), MOST_AXES))

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from fanwise.check.mending import Mending, MendSession
+from fanwise.check.fix import FixSession, Mending
 from fanwise.check.report import Report
 from fanwise.measure.losses import LossLike
 from fanwise.plan.codegen import pasted
@@ -47,7 +47,7 @@ def fix(
         ModelError: the model could not be run on this batch.
     """
     check_model(model)
-    found = MendSession(BACKEND, batch, loss, recipe, code=_code).mending(model, report)
+    found = FixSession(BACKEND, batch, loss, recipe, code=_code).mending(model, report)
     if apply and found:
         BACKEND.apply(model, found.plan, key)
     return found

@@ -6,7 +6,7 @@ from torch import nn
 
 from fanwise.targets.names import FORMS, is_configuration, loaded
 from fanwise.targets.order import Order
-from fanwise.targets.resolved import Asked
+from fanwise.targets.resolved import ResolvedTarget
 from fanwise.torch.cli.commands import SESSION
 
 
@@ -35,5 +35,5 @@ def build(target: str, *, meta: bool = False) -> tuple[nn.Module, Any]:
     if not isinstance(target, str):
         raise TypeError(f"target = {target!r}: {FORMS}")
     modules = {} if is_configuration(target) else loaded({"target": target})
-    model: tuple[nn.Module, Any] = SESSION.built(Asked(Order(target), modules, "torch"), meta=meta)
+    model: tuple[nn.Module, Any] = SESSION.built(ResolvedTarget(Order(target), modules, "torch"), meta=meta)
     return model

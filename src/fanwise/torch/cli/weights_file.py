@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fanwise.check.baseline import gravest, without
 from fanwise.check.findings import Finding, Severity
-from fanwise.check.recognise import found_law
+from fanwise.check.law_recognition import found_law
 from fanwise.check.report import Report
 from fanwise.check.report_data import Layer
 from fanwise.check.rules.judgement import chosen_codes, judge_weights

@@ -8,13 +8,13 @@ from fanwise.torch.trace.provenance import parameters
 from fanwise.torch.weights.read_write import reader
 
 
-def manifest(model: nn.Module, plan: Plan, seed: int) -> Manifest:
+def manifest(model: nn.Module, plan: Plan, key: int) -> Manifest:
     """The plan, the seed and a digest of every tensor of a model to which they were applied.
 
     Args:
-        model: after ``apply(model, plan, seed)``.
+        model: after ``apply(model, plan, key)``.
         plan: the plan; the manifest has the model's dtypes in it.
-        seed: the seed.
+        key: the seed that `apply` had for its key.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -28,7 +28,7 @@ def manifest(model: nn.Module, plan: Plan, seed: int) -> Manifest:
         >>> verify(model, Manifest.from_toml(kept))
         ()
     """
-    return manifest_of(parameters(model), reader(model), plan, seed)
+    return manifest_of(parameters(model), reader(model), plan, key)
 
 
 def verify(model: nn.Module, expected: Manifest) -> tuple[str, ...]:

@@ -24,29 +24,29 @@ WORDS: Mapping[str, tuple[str, str]] = MappingProxyType(
 """The kind of a cause and its words, by the kind of the law that was found."""
 
 
-def needed_gain(before: Map, one: Map) -> float:
+def needed_gain(before: Map, layer: Map) -> float:
     """The factor on 1/sqrt(fan_in) that would have kept the second moment from the map before to this one."""
-    return root(before.signal.second_moment / one.fed.second_moment) if one.fed.second_moment > 0 else math.nan
+    return root(before.signal.second_moment / layer.fed.second_moment) if layer.fed.second_moment > 0 else math.nan
 
 
 def scale_cause(maps: Sequence[Map], *, grows: bool) -> tuple[str, str]:
     """A word for why a signal grows or shrinks along these maps, each of which reads the one before, and the reason."""
-    kind, count = Counter(kind for one in maps for kind in one.law.kinds or (one.law.kind,)).most_common(1)[0]
-    if kind == "default" and any(one.derived for one in maps):
+    kind, count = Counter(kind for layer in maps for kind in layer.law.kinds or (layer.law.kind,)).most_common(1)[0]
+    if kind == "default" and any(layer.derived for layer in maps):
         return "skipped_init", f"torch's default was left in {count} parametrized weights: their init had no effect"
-    if kind in WORDS and (kind != "slip" or any(reads_relu(one) for one in maps)):
+    if kind in WORDS and (kind != "slip" or any(reads_relu(layer) for layer in maps)):
         word, text = WORDS[kind]
         return word, f"{text} ({count} of {len(maps)} weights)"
     if kind == "fixed":
-        text = Counter(one.law.text for one in maps if one.law.kind == kind).most_common(1)[0][0]
+        text = Counter(layer.law.text for layer in maps if layer.law.kind == kind).most_common(1)[0][0]
         return ("huge" if grows else "tiny"), f"{text} on {count} of {len(maps)} weights, whatever their fan_in"
     return _by_gain(maps)
 
 
-def reads_relu(one: Map) -> bool:
+def reads_relu(layer: Map) -> bool:
     """Whether a nonlinearity feeds it that takes half the second moment: a slip is one of He's formula."""
-    found = one.case.around.activation(one.op) if one.case.around is not None else None
-    return found is not None and str(found.nonlinearity).startswith(HALVING)
+    activation = layer.case.around.activation(layer.op) if layer.case.around is not None else None
+    return activation is not None and str(activation.nonlinearity).startswith(HALVING)
 
 
 HALVING = ("relu", "leaky_relu", "prelu")
@@ -54,21 +54,21 @@ HALVING = ("relu", "leaky_relu", "prelu")
 
 def _by_gain(maps: Sequence[Map]) -> tuple[str, str]:
     """In the words of the gain that the nonlinearity needs."""
-    pairs = [(one.law.gain, needed_gain(before, one)) for before, one in pairwise(maps)]
-    pairs = [(found, needed) for found, needed in pairs if found > 0 and needed > 0]
+    pairs = [(layer.law.gain, needed_gain(before, layer)) for before, layer in pairwise(maps)]
+    pairs = [(measured, needed) for measured, needed in pairs if measured > 0 and needed > 0]
     if not pairs:
         return "wrong_gain", "the size of the weights does not fit what feeds them"
-    found, needed = (_middle([pair[i] for pair in pairs]) for i in (0, 1))
-    if abs(found / needed - 1) < SAME:
-        return "wrong_gain", f"gain {found:.3g}, as the nonlinearity needs: something else changes the scale"
-    word = size_word(maps[len(maps) // 2], found / needed)
-    names = Counter(one.law.text for one in maps).most_common(1)[0][0]
-    return word, f"gain {found:.3g} where {needed:.3g} keeps the scale ({names})"
+    measured, needed = (_middle([pair[i] for pair in pairs]) for i in (0, 1))
+    if abs(measured / needed - 1) < SAME:
+        return "wrong_gain", f"gain {measured:.3g}, as the nonlinearity needs: something else changes the scale"
+    word = size_word(maps[len(maps) // 2], measured / needed)
+    names = Counter(layer.law.text for layer in maps).most_common(1)[0][0]
+    return word, f"gain {measured:.3g} where {needed:.3g} keeps the scale ({names})"
 
 
-def size_word(one: Map, factor: float) -> str:
+def size_word(layer: Map, factor: float) -> str:
     """Whether a weight has a wrong gain, or a size that no gain explains."""
-    if one.law.kind != "fixed" and 1 / EXTREME < factor < EXTREME:
+    if layer.law.kind != "fixed" and 1 / EXTREME < factor < EXTREME:
         return "wrong_gain"
     return "huge" if factor > 1 else "tiny"
 
@@ -83,8 +83,8 @@ def _middle(numbers: Sequence[float]) -> float:
 
 def redraw(maps: Sequence[Map], text: str = "") -> Fix:
     """Draws these weights anew; safe where none of them looks trained."""
-    paths = tuple(dict.fromkeys(one.path for one in maps))
-    safe = all(one.law.fresh for one in maps)
+    paths = tuple(dict.fromkeys(layer.path for layer in maps))
+    safe = all(layer.law.fresh for layer in maps)
     return Fix(text or f"draw {counted(len(paths), 'weight')} anew at unit second moment (fanwise fix)", safe, paths)
 
 

@@ -39,7 +39,7 @@ def assembled(
 
 
 def _notes(subject: Subject) -> Iterator[str]:
-    first, lengths = subject.first, {len(one.signals) for one in subject.observations}
+    first, lengths = subject.first, {len(observation.signals) for observation in subject.observations}
     if len(lengths) > 1:
         yield "The runs took different ways through the model: moments are those of the first seed alone."
     if not first.backward:
@@ -55,7 +55,7 @@ def _notes(subject: Subject) -> Iterator[str]:
     unseen = [path for path in subject.cases if path not in subject.values]
     if unseen:
         yield f"{len(unseen)} parameters could not be measured (sparse or quantised), such as {unseen[0]}."
-    blind = [one for one in first.trace.ops if one.kind == OpKind.OTHER and one.uses]
+    blind = [observation for observation in first.trace.ops if observation.kind == OpKind.OTHER and observation.uses]
     if blind:
         yield f"{len(blind)} ops that use parameters are not known to fanwise, such as {blind[0].name}."
     yield from (f"Not looked into: {text}." for text in first.trace.unseen)

@@ -128,10 +128,10 @@ def _as_others_count(shape: Shape, layout: Layout | None) -> list[Fans]:
     if layout is None or not (layout.stride or layout.groups != 1):
         return []
     plain = replace(layout, stride=())
-    found = [_fans(shape, plain)]
+    readings = [_fans(shape, plain)]
     if layout.groups != 1 and layout.grouped == "out":
-        found.append(_fans(shape, replace(plain, groups=1)))
-    return [fans for fans in found if fans is not None]
+        readings.append(_fans(shape, replace(plain, groups=1)))
+    return [fans for fans in readings if fans is not None]
 
 
 def _named(values: Values, fans: list[Fans], distribution: str) -> "list[tuple[_Candidate, float]]":
@@ -247,10 +247,10 @@ def _lengths(shape: Shape, layout: Layout) -> list[float]:
     box = max((box.shape for box, _ in layout.blocks(shape)), key=math.prod)
     inputs, outputs, window, stack = (layout.extent(box, role) for role in ("in", "out", "kernel", "stack"))
     groups = max(layout.group_count(box), 1)
-    one = (inputs, outputs // groups) if layout.grouped == "out" else (inputs // groups, outputs)
+    lengths = (inputs, outputs // groups) if layout.grouped == "out" else (inputs // groups, outputs)
     whole = math.prod(shape) // stack
     return [
-        max(one[1], one[0] * window),
+        max(lengths[1], lengths[0] * window),
         max(outputs, inputs * window),
         max(shape[0], whole // max(shape[0], 1)),
         max(fans.fan_in for fans in layout.block_fans(shape)),

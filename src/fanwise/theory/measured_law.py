@@ -12,7 +12,7 @@ from fanwise.stream.law import NORMAL_REACH, Law, normal_law
 
 
 @dataclass(frozen=True)
-class Found(ElementwiseLaw):
+class MeasuredLaw(ElementwiseLaw):
     """Normal values of a mean and a std.
 
     Args:

@@ -9,7 +9,7 @@ from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.measure.observation import Observation, Signal, Values
-from fanwise.theory.current_laws import Found
+from fanwise.theory.measured_law import MeasuredLaw
 from fanwise.theory.propagation import Given, Propagation, propagate
 
 
@@ -26,7 +26,7 @@ class AsFound:
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
         """The laws of the parameters that an op uses."""
         held = {use.path: (use, self.values[use.path]) for use in op.uses if use.path in self.values}
-        return {path: _law(*one) for path, one in held.items() if _is_finite(one[1])}
+        return {path: _law(*moments) for path, moments in held.items() if _is_finite(moments[1])}
 
     def after(self, op: Op, moment: Callable[[], float]) -> float | None:
         """Nothing is scaled."""
@@ -39,7 +39,7 @@ def predicted(run: Observation) -> Propagation:
     Weights count by their mean and variance alone. Signals start from the moments of the inputs that were measured;
     gradients from the one that was measured at the model's first output.
     """
-    given = {number: _given(run.inputs[place]) for number, place in enumerate(run.given) if place is not None}
+    given = {number: _given(run.inputs[position]) for number, position in enumerate(run.given) if position is not None}
     start = {op: run.signals[op].gradient for op in run.trace.outputs[:1]}
     known = {op: size for op, size in start.items() if size > 0 and math.isfinite(size)}
     return propagate(run.trace, AsFound(run.values), inputs=given, gradients=known)
@@ -54,12 +54,12 @@ def _given(signal: Signal) -> Given:
 def _law(use: Use, values: Values) -> Initializer:
     """The mean and std of a parameter, of what is made of it, or of each of the maps or gates that it holds."""
     if use.seen is not None and all(map(math.isfinite, use.seen)):
-        return Found(use.seen[0] / use.ratio, use.seen[1] / use.ratio)
+        return MeasuredLaw(use.seen[0] / use.ratio, use.seen[1] / use.ratio)
     fused = None if use.layout is None else use.layout.fused
     if not values.blocks or (use.layout is not None and fused is None):
-        return Found(values.mean, values.std)
+        return MeasuredLaw(values.mean, values.std)
     pairs = zip(values.block_means, values.blocks, strict=True)
-    laws = tuple(Found(mean, math.sqrt(max(size - mean**2, 0.0))) for mean, size in pairs)
+    laws = tuple(MeasuredLaw(mean, math.sqrt(max(size - mean**2, 0.0))) for mean, size in pairs)
     return Blocks(laws, 0) if fused is None else Blocks(laws, fused.axis, fused.sizes or None)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fanwise.adapters.planning import plan_model
 from fanwise.adapters.protocol import Backend
 from fanwise.check.findings import Finding, Fix
-from fanwise.check.recognise import found_law
+from fanwise.check.law_recognition import found_law
 from fanwise.check.report import Report
 from fanwise.measure.losses import LossLike
 from fanwise.measure.weight_statistics import values_of
@@ -96,7 +96,7 @@ class Mending:
 
 
 @dataclass(frozen=True)
-class MendSession:
+class FixSession:
     """How the findings of a report are mended.
 
     Args:
@@ -127,8 +127,8 @@ class MendSession:
         """
         if not isinstance(report, Report):
             raise TypeError(f"report = {type(report).__name__}: expected what check returns")
-        fixes = [one.fix for one in _found(report.findings) if one.fix is not None]
-        paths = {path for one in fixes if one.safe for path in one.paths}
+        fixes = [finding.fix for finding in _found(report.findings) if finding.fix is not None]
+        paths = {path for finding in fixes if finding.safe for path in finding.paths}
         if not paths:
             return Mending(Plan(()), (), _unsafe(fixes))
         inputs, _ = self.backend.split(self.batch, self.loss)
@@ -153,28 +153,28 @@ def _law_found(row: Row, read: Callable[[str], Array]) -> tuple[str, float]:
     return found_law(measured, row.shape, row.layout).text, measured.std
 
 
-def drawn_again(made: Plan, package: str) -> str:
+def drawn_again(plan: Plan, package: str) -> str:
     """Code that draws the rows of a plan that have a law again, with an adapter: it needs ``model`` and ``batch``.
 
     Args:
-        made: the plan; its laws are those of its recipe.
+        plan: its laws are those of its recipe.
         package: the adapter, such as "fanwise.jax".
 
     Returns:
         Lines of Python; "" without rows.
     """
-    paths = [row.path for row in made if row.law is not None]
+    paths = [row.path for row in plan if row.law is not None]
     if not paths:
         return ""
     count = f"{len(paths)} parameter" + "s" * (len(paths) > 1)
     lines = (
         f"from {package} import apply, plan",
         "",
-        f"# Draws {count} of `model` again by recipe {made.recipe!r}; `batch` is what it is called with.",
+        f"# Draws {count} of `model` again by recipe {plan.recipe!r}; `batch` is what it is called with.",
         "again = [",
         *(f"    {json.dumps(path)}," for path in paths),
         "]",
-        f"model = apply(model, plan(model, batch, {json.dumps(made.recipe)}).only(again), key=0)",
+        f"model = apply(model, plan(model, batch, {json.dumps(plan.recipe)}).only(again), key=0)",
         "",
     )
     return "\n".join(lines)
@@ -182,11 +182,11 @@ def drawn_again(made: Plan, package: str) -> str:
 
 def _found(findings: Iterable[Finding]) -> Iterator[Finding]:
     """The findings and what follows from them, without what is by design."""
-    return (one for finding in findings for one in finding.walk() if not one.design)
+    return (nested for finding in findings for nested in finding.walk() if not nested.design)
 
 
 def _unsafe(fixes: Sequence[Fix]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one.text for one in fixes if not (one.safe and one.paths)))
+    return tuple(dict.fromkeys(fix.text for fix in fixes if not (fix.safe and fix.paths)))
 
 
 def _restricted(whole: Plan, paths: Iterable[str]) -> Plan:
@@ -199,10 +199,10 @@ def _restricted(whole: Plan, paths: Iterable[str]) -> Plan:
     return whole.only(wanted)
 
 
-def _change(row: Row, found: str, before: float) -> Change:
+def _change(row: Row, law_text: str, before: float) -> Change:
     reason = " ".join(filter(None, (row.reason, f"({row.source})" if row.source else "")))
     after = math.nan if row.std is None else row.std
-    return Change(row.path, found, formula(row), before, after, reason)
+    return Change(row.path, law_text, formula(row), before, after, reason)
 
 
 def _document(mending: Mending, width: int | None) -> Document:
@@ -245,9 +245,9 @@ def _line(name: str, rows: Sequence[Change], reasons: Mapping[str, int]) -> Line
     """One line for changes that differ in their numbers alone."""
     first = rows[0]
     law = first.law if len({row.law for row in rows}) == 1 else _NUMBER.sub("…", first.law)
-    found = first.found.partition("), ")  # "U(±sqrt(1/fan_in)), torch default"
+    law_parts = first.found.partition("), ")  # "U(±sqrt(1/fan_in)), torch default"
     stds = (_span([row.before for row in rows]), _span([row.after for row in rows]))
-    return Line((name, found[0] + found[1][:1], law, *stds, str(reasons[first.reason])))
+    return Line((name, law_parts[0] + law_parts[1][:1], law, *stds, str(reasons[first.reason])))
 
 
 def _span(numbers: Sequence[float]) -> str:
