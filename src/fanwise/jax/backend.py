@@ -95,8 +95,8 @@ class JaxBackend:
 
     def structure(self, model: Any, inputs: Inputs) -> Trace | None:
         """The program interpreted on shapes."""
-        found = structure_of(program_of(model, inputs))
-        return None if found is None else found.trace
+        read = structure_of(program_of(model, inputs))
+        return None if read is None else read.trace
 
     def check_loss(self, loss: LossLike) -> None:
         """Names are those of `fanwise.jax.measure.losses.LOSSES`."""

@@ -92,8 +92,8 @@ class Drawn:
         kind = as_kind(COMPLEX[jnp.dtype(target[0]).name])
         part, named = _half_of(law, self.name), stream_key(key)
         parts = (named, named.derive("imaginary"))
-        made = [draw_checked(part, own, (sizes, self.layout), kind, target[1]) for own in parts]
-        return jax.lax.complex(*made)
+        numbers = [draw_checked(part, own, (sizes, self.layout), kind, target[1]) for own in parts]
+        return jax.lax.complex(*numbers)
 
 
 def is_complex(dtype: Any) -> bool:
@@ -201,8 +201,8 @@ class OrthonormalCentre:
             raise ValueError(f"shape = {sizes}: {sizes[-2]} inputs into {sizes[-1]} outputs (expected no more inputs)")
         tap = OrthonormalColumns(self.scale, self.column_axis, self.dtype)(key, sizes[-2:], dtype)
         ends = [((size - 1) // 2, size - 1 - (size - 1) // 2) for size in sizes[:-2]]
-        one = tap.reshape((1,) * len(ends) + sizes[-2:])
-        kernel = jnp.pad(one, [*ends, (0, 0), (0, 0)]) if math.prod(sizes[:-2]) else jnp.zeros(sizes, tap.dtype)
+        centre = tap.reshape((1,) * len(ends) + sizes[-2:])
+        kernel = jnp.pad(centre, [*ends, (0, 0), (0, 0)]) if math.prod(sizes[:-2]) else jnp.zeros(sizes, tap.dtype)
         return placed(lambda: kernel, sizes, kernel.dtype, out_sharding)
 
 

@@ -45,13 +45,13 @@ def observe(
     if program.is_abstract:
         raise ModelError("the model or its inputs are shapes alone and have no values to check: materialize it first")
     recorder = _recorder(program, None, None)
-    made = interpreted(program, recorder, program.values())
-    outputs = _outputs(program, [recorder.numbers(value) for value in made])
+    returned = interpreted(program, recorder, program.values())
+    outputs = _outputs(program, [recorder.numbers(value) for value in returned])
     ready = loss_of(outputs, target, loss) if backward else None
     if ready is None:
-        return _observation(program, (recorder, made), _Learned(), None)
+        return _observation(program, (recorder, returned), _Learned(), None)
     learned = _gradients(program, recorder, ready)
-    return _observation(program, (recorder, made), learned, observed(ready, outputs, learned.value))
+    return _observation(program, (recorder, returned), learned, observed(ready, outputs, learned.value))
 
 
 class _Learned:
@@ -63,7 +63,7 @@ class _Learned:
 
 def _recorder(program: Program, leaves: Mapping[str, Any] | None, taps: Sequence[Any] | None) -> Recorder:
     arrays = program.model.leaves if leaves is None else leaves
-    return Recorder({one.path: one for one in program.found}, arrays, Watcher(), taps)
+    return Recorder({parameter.path: parameter for parameter in program.found}, arrays, Watcher(), taps)
 
 
 def _outputs(program: Program, arrays: Sequence[Any]) -> Any:
@@ -76,8 +76,8 @@ def _gradients(program: Program, seen: Recorder, loss: Loss) -> _Learned:
 
     def value_of(leaves: dict[str, Any], taps: list[Any]) -> Any:
         recorder = _recorder(program, leaves, taps)
-        made = interpreted(program, recorder, program.values(leaves))
-        arrays = [recorder.numbers(value) for value in made]
+        returned = interpreted(program, recorder, program.values(leaves))
+        arrays = [recorder.numbers(value) for value in returned]
         return loss(tree_unflatten(program.structure, arrays)).astype(jnp.float32)
 
     try:
@@ -96,15 +96,15 @@ def _without_cut(
     sizes: Mapping[str, float], function: Callable[[dict[str, Any]], Any], leaves: dict[str, Any]
 ) -> dict[str, float]:
     """The sizes of the gradients that come to their parameters, zeros among them."""
-    found = reached(function, leaves)
-    return {path: size for path, size in sizes.items() if size != 0 or path in found}
+    connected = reached(function, leaves)
+    return {path: size for path, size in sizes.items() if size != 0 or path in connected}
 
 
 def _observation(
     program: Program, seen: tuple[Recorder, Sequence[Value]], learned: _Learned, loss: ObservedLoss | None
 ) -> Observation:
-    recorder, made = seen
-    outputs = [made[place] for place in program.outputs]
+    recorder, returned = seen
+    outputs = [returned[index] for index in program.outputs]
     joined = with_biases(recognised(recorder.trace(outputs)), recorder.outputs, recorder.kept)
     trace = joined.trace
     arrays = dict(zip(program.model.leaves, numbers(list(program.model.leaves.values())), strict=True))
@@ -129,10 +129,10 @@ def _moment(gradient: Any) -> float:
 
 def _signals(recorder: Recorder, joined: Joined, taps: Sequence[Any]) -> tuple[Signal, ...]:
     """What stood at each op that is kept, in the trace's order."""
-    measured, found = Signals(), []
+    measured, signals = Signals(), []
     for op, raw in zip(joined.trace.ops, joined.numbers, strict=True):
         output = numbers([recorder.outputs[raw].data])[0]
         gradient = numbers([taps[raw]])[0] * recorder.shares.get(raw, 1.0) if taps else None
         size = moment_of(sampled(gradient)) if gradient is not None and gradient.size else NAN
-        found.append(Signal(**measured.of(op, output), gradient=size))
-    return tuple(found)
+        signals.append(Signal(**measured.of(op, output), gradient=size))
+    return tuple(signals)

@@ -131,8 +131,8 @@ def _checked_data(key: Any) -> Array:
 def _seed_bytes(data: Array) -> Array:
     """The sixteen bytes of the seed, little-endian, one in a uint32 each."""
     shifts = jnp.arange(0, 32, 8, dtype=jnp.uint32)
-    told = ((data[::-1, None] >> shifts) & 0xFF).reshape(-1)
-    return jnp.concatenate([told, jnp.zeros(16 - told.shape[0], jnp.uint32)])
+    seed = ((data[::-1, None] >> shifts) & 0xFF).reshape(-1)
+    return jnp.concatenate([seed, jnp.zeros(16 - seed.shape[0], jnp.uint32)])
 
 
 # BLAKE2b

@@ -88,15 +88,15 @@ def structure_seen(program: Program) -> Structure:
 
 
 def _traced(program: Program, values: Sequence[Value]) -> tuple[Recorder, Structure]:
-    recorder = Recorder({one.path: one for one in program.found}, program.model.leaves, Watcher())
-    made = interpreted(program, recorder, values)
-    return recorder, _structure(recorder, [made[place] for place in program.outputs])
+    recorder = Recorder({parameter.path: parameter for parameter in program.found}, program.model.leaves, Watcher())
+    returned = interpreted(program, recorder, values)
+    return recorder, _structure(recorder, [returned[index] for index in program.outputs])
 
 
 def _structure(recorder: Recorder, outputs: Sequence[Value]) -> Structure:
     trace = recognised(recorder.trace(outputs))
     raw = recorder.kept
-    parts = {(place, path): recorder.parts[raw[place], path] for place, path in _uses(trace)}
+    parts = {(index, path): recorder.parts[raw[index], path] for index, path in _uses(trace)}
     unstacked, slices = _unstacked(trace, parts)
     joined = with_biases(unstacked, recorder.outputs, raw)
     return Structure(
@@ -127,16 +127,16 @@ def _unstacked(
         return trace, {}
     ops = tuple(replace(op, uses=tuple(_one(use, op.index, stacked, parts) for use in op.uses)) for op in trace.ops)
     slices = [Slice(path, axis, i) for path, axis in stacked.items() for i in range(trace.by_path[path].shape[axis])]
-    parameters = tuple(found for one in trace.parameters for found in _sliced(one, stacked))
-    return replace(trace, ops=ops, parameters=parameters), {one.name: one for one in slices}
+    parameters = tuple(part for whole in trace.parameters for part in _sliced(whole, stacked))
+    return replace(trace, ops=ops, parameters=parameters), {whole.name: whole for whole in slices}
 
 
 def _stacking(
     uses: Sequence[tuple[Op, Use]], parts: Mapping[tuple[int, str], tuple[tuple[int, int, int], ...]]
 ) -> int | None:
     """The axis along which every use of a parameter takes one index of a stack."""
-    found = {_axis_of(use, parts[op.index, use.path]) for op, use in uses}
-    return found.pop() if len(found) == 1 else None
+    axes = {_axis_of(use, parts[op.index, use.path]) for op, use in uses}
+    return axes.pop() if len(axes) == 1 else None
 
 
 def _axis_of(use: Use, parts: tuple[tuple[int, int, int], ...]) -> int | None:

@@ -61,13 +61,13 @@ def sampled(step: Step, inputs: Sequence[Any]) -> dict[int, Sample]:
     each = [_samples(value) for value in inputs if value.number is None]
     if not each:
         return {}
-    shared = [root for root in each[0] if all(root in one for one in each)]
-    made: dict[int, Sample] = {}
+    shared = [root for root in each[0] if all(root in roots for roots in each)]
+    samples: dict[int, Sample] = {}
     for root in shared[-ROOTS:]:
         own = [_arguments(value, root) for value in inputs]
-        ops = tuple(dict.fromkeys(op for one in each for op in one[root].ops))
-        made[root] = Sample(each[0][root].root, _carried_out(step, own), ops)
-    return made
+        ops = tuple(dict.fromkeys(op for roots in each for op in roots[root].ops))
+        samples[root] = Sample(each[0][root].root, _carried_out(step, own), ops)
+    return samples
 
 
 def _samples(value: Any) -> Mapping[int, Sample]:
@@ -95,9 +95,9 @@ def recognised(step: Step, samples: Mapping[int, Sample]) -> tuple[Sample, Activ
     if step.name not in ENDS:
         return None
     for sample in reversed(list(samples.values())):
-        found = _named(sample)
-        if found is not None:
-            return sample, found
+        activation = _named(sample)
+        if activation is not None:
+            return sample, activation
     return None
 
 

@@ -53,8 +53,8 @@ def step_of(equation: JaxprEqn) -> Step:
     primitive = equation.primitive
 
     def function(*arrays: Any) -> Sequence[Any]:
-        made = primitive.bind(*arrays, **primitive.get_bind_params(equation.params))
-        return list(made) if primitive.multiple_results else [made]
+        outputs = primitive.bind(*arrays, **primitive.get_bind_params(equation.params))
+        return list(outputs) if primitive.multiple_results else [outputs]
 
     return Step(primitive.name, function, forms_of(equation.outvars), equation.params)
 

@@ -57,8 +57,8 @@ def _dtype_of(value: Any) -> str | None:
 
 
 def _parsed(text: str, *, abstract: bool) -> Inputs:
-    made = [(spec.name, _array(spec, number, abstract=abstract)) for number, spec in enumerate(parse(text))]
-    return Inputs(tuple(value for name, value in made if not name), {name: value for name, value in made if name})
+    arrays = [(spec.name, _array(spec, number, abstract=abstract)) for number, spec in enumerate(parse(text))]
+    return Inputs(tuple(value for name, value in arrays if not name), {name: value for name, value in arrays if name})
 
 
 def _array(spec: Spec, number: int, *, abstract: bool) -> Any:

@@ -84,11 +84,11 @@ class Interpreter:
         """A step none of whose inputs is a product that was postponed."""
         outputs = range(len(step.outs))
         if not any(value.is_data for value in values) and not _acts_alone(step, values):
-            return [derived(step, values, place) for place in outputs]
+            return [derived(step, values, output) for output in outputs]
         if values[0].is_data and step.name in VIEWS:
             return [self._view(step, values, 0)]
         if values[0].is_data and step.name in SELECTIONS:
-            return [self._selected(step, values, place) for place in outputs]
+            return [self._selected(step, values, output) for output in outputs]
         if step.name == "gather" and values[0].held is not None and not _is_lookup(step, values):
             return [derived(step, values, 0)]
         if not any(is_float(dtype) for _, dtype in step.outs):
@@ -132,37 +132,37 @@ class Interpreter:
 
     # Views of data
 
-    def _view(self, step: Step, values: Sequence[Value], place: int) -> Value:
+    def _view(self, step: Step, values: Sequence[Value], output: int) -> Value:
         value, rest = values[0], [self.recorder.numbers(other) for other in values[1:]]
-        shape, dtype = step.outs[place]
+        shape, dtype = step.outs[output]
 
         def again(numbers: Any) -> Any:
-            return step(jnp.asarray(numbers), *(_like(array, numbers) for array in rest))[place]
+            return step(jnp.asarray(numbers), *(_like(array, numbers) for array in rest))[output]
 
         is_cast = step.name in CASTS
         return replace(
             value,
             shape=shape,
             dtype=dtype,
-            data=step(self.recorder.numbers(value), *rest)[place],
+            data=step(self.recorder.numbers(value), *rest)[output],
             views=value.views if is_cast else value.viewed(again),
             sides=op_roles.moved_sides(value.sides, step, shape),
             samples=activations.sampled(step, values) if is_cast else {},
             pending=None,
         )
 
-    def _selected(self, step: Step, values: Sequence[Value], place: int) -> Value:
+    def _selected(self, step: Step, values: Sequence[Value], output: int) -> Value:
         """A view that may leave features out: if it does, it is an op."""
         if any(value.is_data and value.is_float for value in values[1:]) or not values[0].is_float:
-            return self._answers(step, values)[place]
-        view = self._view(step, values, place)
+            return self._answers(step, values)[output]
+        view = self._view(step, values, output)
         views = view.views
         if views is None or any(value.data is None for value in values[1:]):
             return view
         call = selection_of(views, runs_of_features(views))
         if call is None:
             return view
-        passed = Step(step.name, lambda array: [array], (step.outs[place],))
+        passed = Step(step.name, lambda array: [array], (step.outs[output],))
         selected = self.recorder.operation(passed, [view], replace(call, data=(0,)), reads=(values[0].shape,))
         return replace(selected[0], views=views)
 

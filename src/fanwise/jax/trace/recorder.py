@@ -131,14 +131,14 @@ class Recorder:
         """
         self._look_inside(step, values)
         call = self._in_context(call, step, values)
-        order = sorted(call.data, key=lambda place: values[place].is_constant)
-        data = {place: self._as_data(values[place]) for place in order}
+        order = sorted(call.data, key=lambda operand: values[operand].is_constant)
+        data = {operand: self._as_data(values[operand]) for operand in order}
         inputs = _Inputs(values, tuple(data.values()))
         op = replace(self._opened(call, inputs), replay=op_roles.replay_of_call(step, call, values))
         op = op if reads is None else replace(op, reads=reads)
         numbered = [replace(value, data=self.numbers(value)) for value in inputs.read]
         laws = self.tracker.before(op, moments_of(numbered))
-        arrays = [self.numbers(data.get(place, value)) for place, value in enumerate(values)]
+        arrays = [self.numbers(data.get(operand, value)) for operand, value in enumerate(values)]
         return self._closed(op, step, inputs, step(*self._stand_ins.replaced(laws, op, values, arrays)))
 
     def merge_mean(self, source: Value, number: float, output: Value) -> None:
@@ -203,15 +203,15 @@ class Recorder:
     # After it
 
     def _closed(self, op: Op, step: Step, inputs: _Inputs, arrays: Sequence[Any]) -> list[Value]:
-        first = next(place for place, form in enumerate(step.outs) if is_float(form[1]))
+        first = next(position for position, form in enumerate(step.outs) if is_float(form[1]))
         samples = activations.sampled(step, inputs.values)
         op, absorbed = op_roles.named(self.ops, replace(op, shape=step.outs[first][0]), step, samples)
         op = self.tracker.add(op, op.shape)
         data = list(arrays)
         data[first] = self._gone_on(op, step, inputs.values, (first, data[first]))
         outputs = [
-            self._output(op, form, array, inputs if place == first else _Inputs((), ()))
-            for place, (form, array) in enumerate(zip(step.outs, data, strict=True))
+            self._output(op, form, array, inputs if position == first else _Inputs((), ()))
+            for position, (form, array) in enumerate(zip(step.outs, data, strict=True))
         ]
         followed = {root: replace(sample, ops=(*sample.ops, op.index)) for root, sample in samples.items()}
         outputs[first] = replace(outputs[first], samples=followed)
@@ -221,12 +221,12 @@ class Recorder:
 
     def _gone_on(self, op: Op, step: Step, values: Sequence[Value], output: tuple[int, Any]) -> Any:
         """The output with which the model goes on: scaled by the visitor, looked at, and with a tap."""
-        place, array = output
-        dtype = step.outs[place][1]
+        position, array = output
+        dtype = step.outs[position][1]
         factor = self.tracker.factor_after(op, lambda: measured(array))
         scaled = array if factor is None else array * np.asarray(factor, dtype)
         if self._see is not None:
-            scaled = self._see(ExecutedOp(op, step, tuple(values), place, scaled))
+            scaled = self._see(ExecutedOp(op, step, tuple(values), position, scaled))
         return scaled if self._taps is None else scaled + self._taps[op.index].astype(dtype)
 
     def _output(self, op: Op, form: Form, data: Any, inputs: _Inputs) -> Value:

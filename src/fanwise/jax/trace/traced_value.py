@@ -57,7 +57,7 @@ class Provenance:
     @property
     def paths(self) -> tuple[str, ...]:
         """Of the parameters."""
-        return tuple(one.path for one in self.shown)
+        return tuple(parameter.path for parameter in self.shown)
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,13 +60,13 @@ def apply(
         >>> params["w"].shape, bool(params["w"].any())
         ((784, 10), True)
     """
-    made, stream = as_model(model), as_stream(key)
-    check_fits(parameters(made), plan)
+    read, stream = as_model(model), as_stream(key)
+    check_fits(parameters(read), plan)
     rows = chosen_rows(plan, only, skip_loaded)
     for row in rows:
-        _check_numbers(made.leaves[row.path], row)
-    drawn = {row.path: _drawn(made.leaves[row.path], row, stream, None) for row in rows}
-    return formed(model, made.rebuild({**made.leaves, **drawn}))
+        _check_numbers(read.leaves[row.path], row)
+    drawn = {row.path: _drawn(read.leaves[row.path], row, stream, None) for row in rows}
+    return formed(model, read.rebuild({**read.leaves, **drawn}))
 
 
 def materialize(model: Any, plan: Plan, key: JaxKey | int, shardings: Shardings | None = None) -> Any:
@@ -95,14 +95,14 @@ def materialize(model: Any, plan: Plan, key: JaxKey | int, shardings: Shardings 
         >>> params["w"].shape
         (784, 10)
     """
-    made, stream = as_model(model), as_stream(key)
-    check_fits(parameters(made), plan)
-    place = _placing(shardings, made.leaves)
-    rows = [row for row in plan.rows if row.law is not None and _is_shape(made.leaves[row.path])]
+    read, stream = as_model(model), as_stream(key)
+    check_fits(parameters(read), plan)
+    sharding_of = _placing(shardings, read.leaves)
+    rows = [row for row in plan.rows if row.law is not None and _is_shape(read.leaves[row.path])]
     for row in rows:
-        _check_numbers(made.leaves[row.path], row)
-    drawn = {row.path: _drawn(made.leaves[row.path], row, stream, place(row.path, row.shape)) for row in rows}
-    return formed(model, made.rebuild({**made.leaves, **drawn}))
+        _check_numbers(read.leaves[row.path], row)
+    drawn = {row.path: _drawn(read.leaves[row.path], row, stream, sharding_of(row.path, row.shape)) for row in rows}
+    return formed(model, read.rebuild({**read.leaves, **drawn}))
 
 
 def read(model: Any, path: str) -> NDArray[Any]:
@@ -194,10 +194,10 @@ def _drawn(leaf: Any, row: Row, stream: Key, sharding: jax.sharding.Sharding | N
     if where is None:
         check_memory(row.shape, kind.dtype.itemsize)
         return jnp.asarray(_piece(row, key, kind, Box.whole(row.shape)))
-    made: Array = jax.make_array_from_callback(
+    array: Array = jax.make_array_from_callback(
         row.shape, where, lambda index: _piece(row, key, kind, box_of(index or (), row.shape)), dtype=kind.dtype
     )
-    return made
+    return array
 
 
 def _piece(row: Row, key: Key, kind: Kind, box: Box) -> NDArray[Any]:

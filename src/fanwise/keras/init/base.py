@@ -68,11 +68,11 @@ class Drawn(keras.initializers.Initializer):
             MemoryError: more bytes than this machine has.
         """
         sizes, name = static_shape(shape), float_dtype(dtype)
-        place = Place(sizes, name, self._key())
-        return placed(partial(self._draw, place), sizes, name, layout)
+        target = Place(sizes, name, self._key())
+        return placed(partial(self._draw, target), sizes, name, layout)
 
     @abstractmethod
-    def _draw(self, place: Place, box: Box) -> Array:
+    def _draw(self, target: Place, box: Box) -> Array:
         """The numbers of a box."""
 
     @abstractmethod

@@ -41,8 +41,8 @@ class Law(Drawn):
         self.law = _as_law(law)
         self.layout = _as_layout(layout)
 
-    def _draw(self, place: Place, box: Box) -> Array:
-        return self.law(place.shape, key=place.key, layout=self.layout, dtype=place.dtype, box=box)
+    def _draw(self, target: Place, box: Box) -> Array:
+        return self.law(target.shape, key=target.key, layout=self.layout, dtype=target.dtype, box=box)
 
     def _parameters(self) -> dict[str, Any]:
         return {"law": plain(to_config(self.law)), "layout": plain(layout_config(self.layout))}

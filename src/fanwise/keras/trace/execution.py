@@ -37,7 +37,7 @@ class Execution:
 
     def replay(self, data: Sequence[Any]) -> Callable[..., Any] | None:
         """The function on NumPy arrays in place of `data`; None where other arrays or variables have a say."""
-        slots = {id(tensor): _Slot(place) for place, tensor in enumerate(data)}
+        slots = {id(tensor): _Slot(position) for position, tensor in enumerate(data)}
         args, named = _put(self.args, slots), _put(dict(self.named), slots)
         if any(_has_a_say(value) for value in _leaves([args, named])):
             return None

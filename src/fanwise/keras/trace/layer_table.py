@@ -74,8 +74,8 @@ def _einsum_dense(layer: Any, own: Mapping[str, Any]) -> Described:
     layout = Layout.einsum(equation, operand=1)
     result = equation.replace(" ", "").partition("->")[2]
     weight = equation.replace(" ", "").partition("->")[0].split(",")[1]
-    made = [label for label, role in zip(weight, layout.axes, strict=True) if role == "out"]
-    places = [result.replace("...", ".").index(label) for label in made]
+    labels = [label for label, role in zip(weight, layout.axes, strict=True) if role == "out"]
+    places = [result.replace("...", ".").index(label) for label in labels]
     axis = max(places) - len(result.replace("...", ".")) if places else -1
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
     return Described(OpKind.LINEAR, parts, axis, fused=True)
@@ -161,15 +161,15 @@ def _cell_name(cell: Any) -> str:
 
 def _recurrent(layer: Any, own: Mapping[str, Any]) -> Described | None:
     cells = layer.cell.cells if isinstance(layer.cell, layers.StackedRNNCells) else [layer.cell]
-    found = [cell_parts(cell) for cell in cells]
-    if any(parts is None for parts in found):
+    cell_lists = [cell_parts(cell) for cell in cells]
+    if any(parts is None for parts in cell_lists):
         return Described(
             OpKind.RECURRENT, tuple(Part(v, UseRole.OPERAND) for v in layer.trainable_variables), -1, Recurrence("own")
         )
     names = {_cell_name(cell) for cell in cells}
     known = len(names) == 1
     detail = Recurrence(names.pop(), GATES[_kind(cells[0], GATES)]) if known else Recurrence("several")
-    return Described(OpKind.RECURRENT, tuple(part for parts in found for part in parts or ()), -1, detail)
+    return Described(OpKind.RECURRENT, tuple(part for parts in cell_lists for part in parts or ()), -1, detail)
 
 
 def _kind(layer: Any, kinds: Mapping[Any, Any]) -> Any:
@@ -255,7 +255,7 @@ def _concat(layer: Any, own: Mapping[str, Any]) -> Described:
 
 def _entries() -> dict[type, tuple[Reader, frozenset[str]]]:
     kernel, none = frozenset({"kernel", "bias"}), frozenset[str]()
-    found: dict[type, tuple[Reader, frozenset[str]]] = {
+    entries: dict[type, tuple[Reader, frozenset[str]]] = {
         layers.Dense: (_dense, kernel),
         layers.EinsumDense: (_einsum_dense, kernel),
         layers.Embedding: (_embedding, frozenset({"embeddings"})),
@@ -268,19 +268,19 @@ def _entries() -> dict[type, tuple[Reader, frozenset[str]]]:
         layers.Multiply: (_of_kind(OpKind.MUL), none),
         layers.UnitNormalization: (_of_kind(OpKind.NORM, Normalisation("unit_norm")), none),
     }
-    found |= dict.fromkeys((layers.Conv1D, layers.Conv2D, layers.Conv3D), (_conv, kernel))
-    found |= dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), (_depthwise, kernel))
+    entries |= dict.fromkeys((layers.Conv1D, layers.Conv2D, layers.Conv3D), (_conv, kernel))
+    entries |= dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), (_depthwise, kernel))
     transposed = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
-    found |= dict.fromkeys(transposed, (_conv_transpose, kernel))
-    found |= dict.fromkeys((layers.LSTM, layers.GRU, layers.SimpleRNN, layers.RNN), (_recurrent, none))
-    found |= dict.fromkeys(GATES, (_cell, frozenset({"kernel", "recurrent_kernel", "bias"})))
-    found |= dict.fromkeys((layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D), (_conv_lstm, none))
-    found |= dict.fromkeys(_NORMS, (_norm, frozenset({"gamma", "beta", "scale"})))
+    entries |= dict.fromkeys(transposed, (_conv_transpose, kernel))
+    entries |= dict.fromkeys((layers.LSTM, layers.GRU, layers.SimpleRNN, layers.RNN), (_recurrent, none))
+    entries |= dict.fromkeys(GATES, (_cell, frozenset({"kernel", "recurrent_kernel", "bias"})))
+    entries |= dict.fromkeys((layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D), (_conv_lstm, none))
+    entries |= dict.fromkeys(_NORMS, (_norm, frozenset({"gamma", "beta", "scale"})))
     views = (layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector, layers.Identity)
     moved = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D, layers.Cropping1D, layers.Cropping2D)
-    found |= dict.fromkeys((*views, *moved, layers.Cropping3D), (_view, none))
-    found |= dict.fromkeys(_POOLS, (_of_kind(OpKind.POOL), none))
-    return found
+    entries |= dict.fromkeys((*views, *moved, layers.Cropping3D), (_view, none))
+    entries |= dict.fromkeys(_POOLS, (_of_kind(OpKind.POOL), none))
+    return entries
 
 
 _POOLS = (

@@ -177,17 +177,17 @@ class Recorder:
         output = execution()
         if self._origins.source(first) is None:
             return self._held_view(a, first, output)
-        for place, tensor in enumerate(tensors_in(output)):
+        for position, tensor in enumerate(tensors_in(output)):
             if self._origins.source(tensor) is None:
-                self._origins.follow(tensor, self._seen_through(a, first, (place, tensor)))
+                self._origins.follow(tensor, self._seen_through(a, first, (position, tensor)))
         return output
 
     def _seen_through(self, a: Arguments, first: Any, output: tuple[int, Any]) -> Source:
         """Where an output of a view comes from; a view that leaves features of a weight op out is an op of its own."""
-        source, (place, tensor) = self._origins.source(first) or Source(INPUT), output
+        source, (position, tensor) = self._origins.source(first) or Source(INPUT), output
         if source.views is None:
             return source
-        chain = source.views.then(ViewStep(a.name, a.args, a.named, place, shape_of(tensor)))
+        chain = source.views.then(ViewStep(a.name, a.args, a.named, position, shape_of(tensor)))
         source = replace(source, views=chain)
         call = selection_of(chain, runs_of_features(chain)) if a.name in SELECTIONS else None
         if call is None:

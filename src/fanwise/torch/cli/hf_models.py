@@ -41,7 +41,7 @@ def factory(target: str) -> Callable[[], nn.Module]:
     except ModuleNotFoundError:
         raise ImportError(f"target {target!r} needs transformers: python -m pip install transformers") from None
     config, named = _from_file(target, library) if target.endswith(".json") else _from_call(target, library)
-    model = next((found for name in named if (found := _class(library, name, "PreTrainedModel"))), None)
+    model = next((kind for name in named if (kind := _class(library, name, "PreTrainedModel"))), None)
     return (lambda: _auto(library, config)) if model is None else (lambda: model(config))
 
 
@@ -110,8 +110,8 @@ def _class(library: ModuleType, name: str, base: str) -> Any:
 
     The library loads its classes lazily, through ``__getattr__`` of the module.
     """
-    found = getattr(library, name) if name in dir(library) else None
-    return found if isinstance(found, type) and issubclass(found, getattr(library, base)) else None
+    kind = getattr(library, name) if name in dir(library) else None
+    return kind if isinstance(kind, type) and issubclass(kind, getattr(library, base)) else None
 
 
 def _auto(library: ModuleType, config: Any) -> nn.Module:

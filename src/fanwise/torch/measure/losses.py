@@ -67,7 +67,7 @@ class TorchArrays:
 
     def floats(self, outputs: Any) -> list[Tensor]:
         """Complex ones too."""
-        return [one for one in tensors_in(opened(outputs)) if one.is_floating_point() or one.is_complex()]
+        return [tensor for tensor in tensors_in(opened(outputs)) if tensor.is_floating_point() or tensor.is_complex()]
 
     def shape(self, value: Any) -> tuple[int, ...] | None:
         """Of a tensor."""

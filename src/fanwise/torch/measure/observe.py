@@ -95,20 +95,20 @@ def _check_values(model: nn.Module) -> None:
         )
 
 
-def _apart(value: Any, made: dict[int, Tensor]) -> Any:
+def _apart(value: Any, aliases: dict[int, Tensor]) -> Any:
     """The same values in tensors of their own: what a forward writes into them hangs no graph on the caller's."""
     if isinstance(value, Tensor):
-        if id(value) not in made:
-            made[id(value)] = _alias(value)
-        return made[id(value)]
+        if id(value) not in aliases:
+            aliases[id(value)] = _alias(value)
+        return aliases[id(value)]
     if isinstance(value, Inputs):
-        return Inputs(_apart(value.args, made), _apart(value.kwargs, made))
+        return Inputs(_apart(value.args, aliases), _apart(value.kwargs, aliases))
     if isinstance(value, tuple) and type(value) is not tuple:  # a named tuple
-        return type(value)(*(_apart(item, made) for item in value))
+        return type(value)(*(_apart(item, aliases) for item in value))
     if type(value) in (tuple, list):
-        return type(value)(_apart(item, made) for item in value)
+        return type(value)(_apart(item, aliases) for item in value)
     if type(value) is dict:
-        return {name: _apart(item, made) for name, item in value.items()}
+        return {name: _apart(item, aliases) for name, item in value.items()}
     return value
 
 
@@ -124,10 +124,10 @@ def _alias(tensor: Tensor) -> Tensor:
 @contextmanager
 def _apart_buffers(model: nn.Module) -> Iterator[None]:
     """Other tensors over the memory of the buffers while a run lasts; `prepared` puts the model's own back."""
-    made: dict[int, Tensor] = {}
+    aliases: dict[int, Tensor] = {}
     for module in model.modules():
         for name, buffer in module._buffers.items():
-            module._buffers[name] = _apart(buffer, made)
+            module._buffers[name] = _apart(buffer, aliases)
     yield
 
 
@@ -168,10 +168,10 @@ def _gradients(model: nn.Module, loss: Tensor | None) -> dict[str, Tensor | None
     if loss is None or not held or not loss.requires_grad:
         return {}
     try:
-        found = torch.autograd.grad(loss, list(held.values()), allow_unused=True)
+        gradients = torch.autograd.grad(loss, list(held.values()), allow_unused=True)
     except Exception as error:
         raise _BackwardError(f"the backward pass failed: {type(error).__name__}: {error}") from error
-    return dict(zip(held, found, strict=True))
+    return dict(zip(held, gradients, strict=True))
 
 
 def _observation(
@@ -183,9 +183,9 @@ def _observation(
     taps, given, outputs = seen
     count = len(trace.ops)
     floats = [tensor for tensor in given if tensor.is_floating_point()]
-    for place, tensor in enumerate(floats):
-        taps.measure(count + 1 + place, tensor, compared=True)
-        taps.compare_places(count + 1 + place, tensor, _channels(trace, tensor))
+    for number, tensor in enumerate(floats):
+        taps.measure(count + 1 + number, tensor, compared=True)
+        taps.compare_places(count + 1 + number, tensor, _channels(trace, tensor))
     output = next((tensor for tensor in outputs if tensor.is_floating_point() and tensor.numel() > 1), None)
     if output is not None:
         taps.measure(count, output, compared=True)

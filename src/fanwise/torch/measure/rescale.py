@@ -59,8 +59,8 @@ class Measured:
     def through(self, function: Callable[..., Any], factor: float) -> Moments:
         """Of a function of the values times a factor, computed on the host."""
         values = self._output.to(torch.promote_types(self._output.dtype, torch.float32))
-        found = np.asarray(function((values * factor).flatten().cpu().numpy()), np.float64)
-        return Moments(float(found.mean()), float(found.var()))
+        results = np.asarray(function((values * factor).flatten().cpu().numpy()), np.float64)
+        return Moments(float(results.mean()), float(results.var()))
 
 
 def _rows(output: Tensor, axis: int) -> Tensor:
@@ -157,9 +157,9 @@ def change_(model: nn.Module, changes: Mapping[str, Change], spreads: Mapping[st
 
 def changed(tensor: Tensor, change: Change, lies: Spread | None) -> Tensor:
     """A copy of a parameter with its change."""
-    made = tensor.detach().clone()
-    _change(made, change, lies)
-    return made
+    copy = tensor.detach().clone()
+    _change(copy, change, lies)
+    return copy
 
 
 def _change(tensor: Tensor, change: Change, lies: Spread | None) -> None:
@@ -173,13 +173,13 @@ def _change(tensor: Tensor, change: Change, lies: Spread | None) -> None:
 
 
 def _shaped(numbers: Float64, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    made = torch.from_numpy(np.array(numbers, np.float64)).to(device)
-    return made if made.dim() == 0 else made.reshape(shape)
+    factors = torch.from_numpy(np.array(numbers, np.float64)).to(device)
+    return factors if factors.dim() == 0 else factors.reshape(shape)
 
 
 def _along(numbers: Float64, output: Tensor, axis: int) -> Tensor:
-    made = torch.from_numpy(np.array(numbers, np.float64)).to(output.device)
-    return made if made.dim() == 0 else _spread(made, output.dim(), axis)
+    factors = torch.from_numpy(np.array(numbers, np.float64)).to(output.device)
+    return factors if factors.dim() == 0 else _spread(factors, output.dim(), axis)
 
 
 def _spread(units: Tensor, dims: int, axis: int) -> Tensor:

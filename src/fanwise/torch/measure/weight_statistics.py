@@ -57,28 +57,31 @@ def weigh(tensors: Mapping[str, Tensor], trace: Trace, gradients: Mapping[str, T
     values = _weighed([taken(path, tensor, layouts[path]) for path, tensor in held.items()], held)
     moments = _gradient_moments(gradients)
     return {
-        path: replace(one, reached=path in moments, gradient=moments.get(path, NAN)) for path, one in values.items()
+        path: replace(statistics, reached=path in moments, gradient=moments.get(path, NAN))
+        for path, statistics in values.items()
     }
 
 
-def _weighed(found: Sequence[Taken], tensors: Mapping[str, Tensor]) -> dict[str, Values]:
+def _weighed(measured_rows: Sequence[Taken], tensors: Mapping[str, Tensor]) -> dict[str, Values]:
     """Statistics on the host of what was taken: one copy a device for the numbers and one for the vectors."""
-    numbers = [dict(zip(one.numbers, [NAN] * len(one.numbers), strict=True)) for one in found]
-    places = [(i, name) for i, one in enumerate(found) for name in one.numbers]
-    for (i, name), value in zip(places, fetched([found[i].numbers[name] for i, name in places]), strict=True):
+    numbers = [dict(zip(row.numbers, [NAN] * len(row.numbers), strict=True)) for row in measured_rows]
+    places = [(i, name) for i, row in enumerate(measured_rows) for name in row.numbers]
+    for (i, name), value in zip(places, fetched([measured_rows[i].numbers[name] for i, name in places]), strict=True):
         numbers[i][name] = value
-    longer: list[dict[str, tuple[float, ...]]] = [{} for _ in found]
-    places = [(i, name) for i, one in enumerate(found) for name in one.vectors]
+    longer: list[dict[str, tuple[float, ...]]] = [{} for _ in measured_rows]
+    places = [(i, name) for i, row in enumerate(measured_rows) for name in row.vectors]
     for (i, name), several in zip(
-        places, _fetched_vectors([found[i].vectors[name] for i, name in places]), strict=True
+        places, _fetched_vectors([measured_rows[i].vectors[name] for i, name in places]), strict=True
     ):
         longer[i][name] = several
     values = [
-        _exact(_values(one, *measured), tensors[one.path])
-        for one, measured in zip(found, zip(numbers, longer, strict=True), strict=True)
+        _exact(_values(row, *measured), tensors[row.path])
+        for row, measured in zip(measured_rows, zip(numbers, longer, strict=True), strict=True)
     ]
-    twins = _twins(found, values, [several.get("marks", ()) for several in longer])
-    return {one.path: replace(value, twin=twins.get(one.path, "")) for one, value in zip(found, values, strict=True)}
+    twins = _twins(measured_rows, values, [several.get("marks", ()) for several in longer])
+    return {
+        row.path: replace(value, twin=twins.get(row.path, "")) for row, value in zip(measured_rows, values, strict=True)
+    }
 
 
 def taken(path: str, tensor: Tensor, layout: Layout | None) -> Taken:
@@ -160,8 +163,8 @@ def _second_moment(values: Tensor) -> Tensor:
     rows = len(flat) // CHUNK
     lengths = torch.linalg.vector_norm(flat[: rows * CHUNK].view(rows, CHUNK), dim=1, dtype=wide).double()
     rest = torch.linalg.vector_norm(flat[rows * CHUNK :], dtype=torch.float64)
-    found: Tensor = (lengths.square().sum() + rest.square()) / max(len(flat), 1)
-    return found
+    moment: Tensor = (lengths.square().sum() + rest.square()) / max(len(flat), 1)
+    return moment
 
 
 def _units(values: Tensor, layout: Layout | None) -> Tensor | None:
@@ -191,8 +194,8 @@ def _least_overlap(values: Tensor, layout: Layout | None) -> Tensor:
     views = [_units(values, layout), _units(_first_map(values, layout), layout)]
     if layout is not None and layout.transposed:
         views.append(_units(values, None))
-    found = torch.stack([_overlap(view) for view in views if view is not None])
-    return torch.where(found.isnan(), math.inf, found).amin().where(~found.isnan().all(), NAN)
+    overlaps = torch.stack([_overlap(view) for view in views if view is not None])
+    return torch.where(overlaps.isnan(), math.inf, overlaps).amin().where(~overlaps.isnan().all(), NAN)
 
 
 def _first_map(values: Tensor, layout: Layout | None) -> Tensor:
@@ -210,8 +213,8 @@ def _overlap(units: Tensor) -> Tensor:
         return rows.new_full((), NAN)
     rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     cosines = (rows @ rows.T).fill_diagonal_(0.0)
-    found: Tensor = (cosines.square().sum() * (width / (count * (count - 1)))).sqrt()
-    return found
+    overlap: Tensor = (cosines.square().sum() * (width / (count * (count - 1)))).sqrt()
+    return overlap
 
 
 def _of_blocks(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
@@ -226,15 +229,15 @@ def _of_blocks(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
 
 def _fetched_vectors(vectors: Sequence[Tensor]) -> list[tuple[float, ...]]:
     """The values of several vectors; one copy a device."""
-    found: list[tuple[float, ...]] = [()] * len(vectors)
+    rows: list[tuple[float, ...]] = [()] * len(vectors)
     groups: dict[torch.device, list[int]] = {}
     for i, vector in enumerate(vectors):
         groups.setdefault(vector.device, []).append(i)
     for places in groups.values():
         flat = torch.cat([vectors[i].double() for i in places]).tolist()
         for i in places:
-            found[i], flat = tuple(flat[: vectors[i].numel()]), flat[vectors[i].numel() :]
-    return found
+            rows[i], flat = tuple(flat[: vectors[i].numel()]), flat[vectors[i].numel() :]
+    return rows
 
 
 def _gradient_moments(gradients: Mapping[str, Tensor | None]) -> dict[str, float]:
@@ -250,14 +253,14 @@ def _moment(gradient: Tensor) -> Tensor:
     return _second_moment(values) * (values.numel() / max(gradient.numel(), 1))
 
 
-def _values(one: Taken, numbers: Mapping[str, float], longer: Mapping[str, tuple[float, ...]]) -> Values:
+def _values(row: Taken, numbers: Mapping[str, float], longer: Mapping[str, tuple[float, ...]]) -> Values:
     if not numbers:
-        return Values(one.count, NAN, NAN)
+        return Values(row.count, NAN, NAN)
     low, high, mean, second = numbers["low"], numbers["high"], numbers["mean"], numbers["second_moment"]
     if low == high:  # equal values, without the rounding of their sums
         mean, second = low, low * low
     return Values(
-        one.count,
+        row.count,
         mean,
         second,
         kurtosis=numbers["kurtosis"],
@@ -291,13 +294,13 @@ def _exact(values: Values, tensor: Tensor) -> Values:
         )
 
 
-def _twins(found: Sequence[Taken], values: Sequence[Values], marks: Sequence[tuple[float, ...]]) -> dict[str, str]:
+def _twins(rows: Sequence[Taken], values: Sequence[Values], marks: Sequence[tuple[float, ...]]) -> dict[str, str]:
     """Parameters that hold the same numbers as an earlier one, by path; equal values do not count."""
-    compared = zip(found, values, marks, strict=True)
+    compared = zip(rows, values, marks, strict=True)
     return twins_of(
         {
-            one.path: (value.count, value.mean, value.second_moment, mark)
-            for one, value, mark in compared
+            row.path: (value.count, value.mean, value.second_moment, mark)
+            for row, value, mark in compared
             if not value.constant and len(mark) >= MARKS
         }
     )

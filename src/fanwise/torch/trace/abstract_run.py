@@ -57,7 +57,7 @@ def _abstract(inputs: Inputs, mode: FakeTensorMode) -> Inputs:
 
 def _empty(model: nn.Module, mode: FakeTensorMode) -> None:
     """Gives a model parameters and buffers without values, that share storages as its own do."""
-    made: dict[int, Tensor] = {}
+    stand_ins: dict[int, Tensor] = {}
     storages: dict[object, Tensor] = {}
     for module in model.modules():
         for name, tensor in module._buffers.items():
@@ -65,12 +65,12 @@ def _empty(model: nn.Module, mode: FakeTensorMode) -> None:
         for name, parameter in module._parameters.items():
             if parameter is None:
                 continue
-            if id(parameter) not in made:
-                made[id(parameter)] = _without_values(parameter, mode, storages)
+            if id(parameter) not in stand_ins:
+                stand_ins[id(parameter)] = _without_values(parameter, mode, storages)
             if isinstance(module, nn.RNNBase):
-                setattr(module, name, made[id(parameter)])  # it keeps a list beside them
+                setattr(module, name, stand_ins[id(parameter)])  # it keeps a list beside them
             else:
-                vars(module)["_parameters"][name] = made[id(parameter)]
+                vars(module)["_parameters"][name] = stand_ins[id(parameter)]
 
 
 def _without_values(parameter: nn.Parameter, mode: FakeTensorMode, storages: dict[object, Tensor]) -> Tensor:

@@ -36,9 +36,9 @@ def as_inputs(model: nn.Module, inputs: Any = None, *, valued: bool = False) -> 
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     if valued and device.type == "meta":
         return _given(model, inputs, torch.device("cpu"))
-    found = _given(model, inputs, device)
-    args = tuple(_moved(value, device) for value in found.args)
-    return Inputs(args, {name: _moved(value, device) for name, value in (found.kwargs or {}).items()})
+    read = _given(model, inputs, device)
+    args = tuple(_moved(value, device) for value in read.args)
+    return Inputs(args, {name: _moved(value, device) for name, value in (read.kwargs or {}).items()})
 
 
 def _given(model: nn.Module, inputs: Any, device: torch.device) -> Inputs:

@@ -313,13 +313,13 @@ def _looked_up(a: Arguments, table: Tensor) -> tuple[set[int], tuple[Tensor, ...
         return ({axis % table.dim()}, (index,)) if index is not None else (set(), ())
     items = a.args[1] if isinstance(a.args[1], tuple) else (a.args[1],)
     hidden = table.dim() - sum(item is not None and item is not Ellipsis for item in items)
-    axes, found, axis = set(), [], 0
+    axes, indices, axis = set(), [], 0
     for item in items:
         if _is_index(item):
             axes.add(axis)
-            found.append(item)
+            indices.append(item)
         axis += hidden if item is Ellipsis else item is not None
-    return axes, tuple(found)
+    return axes, tuple(indices)
 
 
 def _is_index(value: Any) -> bool:

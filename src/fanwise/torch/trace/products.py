@@ -105,15 +105,15 @@ def einsum_layouts(
     terms, result = _labels(equation, [operand.dim() for operand in operands])
     read = [label for i, term in enumerate(terms) if i not in which for label in set(term)]
     known, kept = set(read), {*result, *(label for label in read if read.count(label) > 1)}
-    found: dict[int, Layout | None] = {}
+    layouts: dict[int, Layout | None] = {}
     last = -1
     for i in sorted(which, key=lambda i: -len(known & set(terms[i]))):
         roles = tuple(_role(label, known, kept) for label in terms[i])
-        made = [result.index(label) for label in terms[i] if label not in known and label in result]
-        last = made[-1] - len(result) if made else last
-        found[i] = Layout(roles) if roles else None
+        outputs = [result.index(label) for label in terms[i] if label not in known and label in result]
+        last = outputs[-1] - len(result) if outputs else last
+        layouts[i] = Layout(roles) if roles else None
         known |= set(terms[i])
-    return tuple(found[i] for i in which), last
+    return tuple(layouts[i] for i in which), last
 
 
 def _role(label: str, known: set[str], kept: set[str]) -> str:
@@ -153,7 +153,7 @@ def _product(left: Tensor | None, right: Tensor | None, more: tuple[Part, ...], 
 
 def _second(a: Arguments) -> Tensor | None:
     named = ("other", "mat2", "vec2", "vec", "tensor")
-    return next((found for name in named if (found := a.tensor(1, name)) is not None), None)
+    return next((operand for name in named if (operand := a.tensor(1, name)) is not None), None)
 
 
 def _stacked(weight: Tensor, roles: tuple[str, str]) -> Layout:

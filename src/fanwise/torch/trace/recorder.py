@@ -163,16 +163,16 @@ class Recorder(TorchFunctionMode):
         if source is None:
             return self._derived(function)
         output = function()
-        for place, tensor in enumerate(tensors_in(output)):
-            self._sources[tensor] = self._seen_through(function, first, (place, tensor))
+        for position, tensor in enumerate(tensors_in(output)):
+            self._sources[tensor] = self._seen_through(function, first, (position, tensor))
         return output
 
     def _seen_through(self, function: Invocation, first: Tensor, output: tuple[int, Tensor]) -> Source:
         """Where an output of a view comes from; a view that leaves features of a weight op out is an op of its own."""
-        source, (place, tensor) = self._sources[first], output
+        source, (position, tensor) = self._sources[first], output
         if source.views is None:
             return source
-        source = Source(source.op, viewed(source.views, function, first, place))
+        source = Source(source.op, viewed(source.views, function, first, position))
         chain = source.views
         call = selection_of(chain, runs_of_features(chain)) if chain and function.name in names.SELECTIONS else None
         if call is None:

@@ -72,10 +72,10 @@ def constructed(model: nn.Module, fallback: Place | None = None) -> Mapping[str,
 def function_place(function: object) -> Place | None:
     """The line of a function's or class' definition in the user's sources; None where it has none."""
     try:
-        found = inspect.unwrap(function) if callable(function) else function
-        if isinstance(found, type):
-            return _class_place(found)
-        return _code_place(found.__code__) if isinstance(found, FunctionType) else None
+        unwrapped = inspect.unwrap(function) if callable(function) else function
+        if isinstance(unwrapped, type):
+            return _class_place(unwrapped)
+        return _code_place(unwrapped.__code__) if isinstance(unwrapped, FunctionType) else None
     except Exception:  # as above
         return None
 
@@ -91,7 +91,7 @@ def _places(model: nn.Module, fallback: Place | None) -> dict[str, Place]:
         else:
             held = _held_place(modules, path, constructor)
             places[path] = held or places.get(above) or _class_place(type(module))
-    return {path: place for path, place in places.items() if place is not None}
+    return {path: line for path, line in places.items() if line is not None}
 
 
 def _held_place(
@@ -102,11 +102,11 @@ def _held_place(
     parent = modules.get(above)
     if isinstance(parent, nn.Sequential | nn.ModuleList) and above:
         return _element_place(modules, path, constructor)
-    found = None if parent is None else constructor(type(parent))
-    if found is None:
+    init = None if parent is None else constructor(type(parent))
+    if init is None:
         return None
-    assigned = _chosen(found.assigned.get(name, ()), modules[path])
-    return found.place if assigned is None else assigned.place
+    assigned = _chosen(init.assigned.get(name, ()), modules[path])
+    return init.place if assigned is None else assigned.place
 
 
 def _element_place(
@@ -115,10 +115,10 @@ def _element_place(
     """The line of an element that is written out in the assignment of its container."""
     container, _, index = path.rpartition(".")
     above, _, name = container.rpartition(".")
-    found = constructor(type(modules[above])) if above in modules else None
-    if found is None:
+    init = constructor(type(modules[above])) if above in modules else None
+    if init is None:
         return None
-    assigned = _chosen(found.assigned.get(name, ()), modules[container])
+    assigned = _chosen(init.assigned.get(name, ()), modules[container])
     if assigned is None or assigned.value is None or not index.isdecimal():
         return None
     elements = _elements(assigned.value)
@@ -135,7 +135,7 @@ def _elements(value: ast.expr) -> Sequence[ast.expr]:
 
 def _chosen(several: Sequence[_Assigned], module: nn.Module) -> _Assigned | None:
     """Of several assignments to one name, the one that calls the module's class; else the first."""
-    called = (found for found in several if _called(found.value) == type(module).__name__)
+    called = (assignment for assignment in several if _called(assignment.value) == type(module).__name__)
     return next(called, several[0] if several else None)
 
 
@@ -155,9 +155,9 @@ def _constructors() -> Callable[[type], _Constructor | None]:
     @cache
     def find(kind: type) -> _Constructor | None:
         owners = [base for base in kind.__mro__ if "__init__" in vars(base)]
-        found = [made for owner in owners if (made := _constructor(vars(owner)["__init__"], functions)) is not None]
-        assigned = {name: several for made in reversed(found) for name, several in made.assigned.items()}
-        return _Constructor(found[0].place, assigned) if found else None
+        inits = [init for owner in owners if (init := _constructor(vars(owner)["__init__"], functions)) is not None]
+        assigned = {name: several for init in reversed(inits) for name, several in init.assigned.items()}
+        return _Constructor(inits[0].place, assigned) if inits else None
 
     return find
 
@@ -165,11 +165,11 @@ def _constructors() -> Callable[[type], _Constructor | None]:
 def _constructor(init: Any, functions: Callable[[str], _Functions]) -> _Constructor | None:
     """What one `__init__` assigns, where it is the user's."""
     function = inspect.unwrap(init)
-    place = _code_place(function.__code__) if isinstance(function, FunctionType) else None
-    if place is None:
+    line = _code_place(function.__code__) if isinstance(function, FunctionType) else None
+    if line is None:
         return None
-    node = functions(function.__code__.co_filename).get(place.line)
-    return _Constructor(place, {} if node is None else _assignments(node, place.file))
+    node = functions(function.__code__.co_filename).get(line.line)
+    return _Constructor(line, {} if node is None else _assignments(node, line.file))
 
 
 def _functions_of(file: str) -> _Functions:
@@ -177,20 +177,20 @@ def _functions_of(file: str) -> _Functions:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError, RecursionError):
         return {}
-    found = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-    return {min([node.lineno, *(item.lineno for item in node.decorator_list)]): node for node in found}
+    definitions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return {min([node.lineno, *(item.lineno for item in node.decorator_list)]): node for node in definitions}
 
 
 def _assignments(init: ast.FunctionDef, file: str) -> dict[str, list[_Assigned]]:
     """The attributes of its first argument that a function assigns."""
     arguments = [*init.args.posonlyargs, *init.args.args]
     own = arguments[0].arg if arguments else ""
-    found: dict[str, list[_Assigned]] = {}
+    assigned: dict[str, list[_Assigned]] = {}
     for node in ast.walk(init):
         for target, value in _targets(node):
             if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == own:
-                found.setdefault(target.attr, []).append(_Assigned(Place(file, target.lineno), value))
-    return {name: sorted(several, key=lambda item: item.place.line) for name, several in found.items()}
+                assigned.setdefault(target.attr, []).append(_Assigned(Place(file, target.lineno), value))
+    return {name: sorted(several, key=lambda item: item.place.line) for name, several in assigned.items()}
 
 
 def _targets(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr | None]]:
