@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from torch import nn  # noqa: E402
 
 from fanwise.measure.observation import Place  # noqa: E402
-from fanwise.torch.trace.sources import constructed, function_place  # noqa: E402
+from fanwise.torch.trace.sources import construction_lines, function_line  # noqa: E402
 
 FILE = """\
 import functools
@@ -120,31 +120,31 @@ EXPECTED = {
 @pytest.mark.parametrize("kind", ["Net", "Inherits"])
 def test_each_module_stands_where_it_is_made(users, kind, path, mark):
     mark = "class Inherits" if (kind, path) == ("Inherits", "") else mark
-    assert constructed(vars(users)[kind]())[path] == Place(users.__file__, line(mark))
+    assert construction_lines(vars(users)[kind]())[path] == Place(users.__file__, line(mark))
 
 
 @pytest.mark.parametrize("kind", ["Base", "Net"])
 def test_what_a_base_class_makes_is_there(users, kind):
-    assert constructed(vars(users)[kind]())["first"].line == line("first")
+    assert construction_lines(vars(users)[kind]())["first"].line == line("first")
 
 
 def test_what_no_assignment_names_is_at_the_constructor(users):
-    places = constructed(users.Net())
+    places = construction_lines(users.Net())
     assert places["added"].line == places["set"].line == line("init of Net") - 1  # its decorator
-    assert constructed(users.Base())["added"].line == line("init of Base")
+    assert construction_lines(users.Base())["added"].line == line("init of Base")
 
 
 def test_every_module_of_a_user_has_a_place(users):
     model = users.Net()
-    assert set(constructed(model)) == {path for path, _ in model.named_modules()}
+    assert set(construction_lines(model)) == {path for path, _ in model.named_modules()}
 
 
 def test_a_library_s_model_has_the_fallback_and_what_is_the_user_s_in_it_its_own(users):
     fallback = Place("train.py", 7)
-    places = constructed(users.factory(), fallback)
+    places = construction_lines(users.factory(), fallback)
     assert places["1.out"].line == line("narrow out")
     assert all(places[path] == fallback for path in ("", "0", "1"))
-    without = constructed(users.factory())
+    without = construction_lines(users.factory())
     assert without["1"] == Place(users.__file__, line("class Block"))
     assert "0" not in without
     assert "" not in without
@@ -156,18 +156,18 @@ def test_models_of_transformers_have_no_place_of_their_own():
         vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
     )
     model = transformers.BertModel(config)
-    assert constructed(model) == {}
+    assert construction_lines(model) == {}
     here = Place("here.py", 1)
-    assert set(constructed(model, here).values()) == {here}
+    assert set(construction_lines(model, here).values()) == {here}
 
 
 def test_the_line_of_a_factory(users):
-    assert function_place(users.factory) == Place(users.__file__, line("factory"))
-    assert function_place(users.logged(users.factory)) == Place(users.__file__, line("factory"))
-    assert function_place(users.Net) == Place(users.__file__, line("class Net"))
-    assert function_place(nn.Linear) is None
-    assert function_place(len) is None
-    assert function_place(3) is None
+    assert function_line(users.factory) == Place(users.__file__, line("factory"))
+    assert function_line(users.logged(users.factory)) == Place(users.__file__, line("factory"))
+    assert function_line(users.Net) == Place(users.__file__, line("class Net"))
+    assert function_line(nn.Linear) is None
+    assert function_line(len) is None
+    assert function_line(3) is None
 
 
 class Hostile(type):
@@ -180,15 +180,15 @@ def test_it_never_raises(users):
     made = {}
     exec("from torch import nn\nclass Typed(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
          "        self.fc = nn.Linear(3, 3)\n", made)  # fmt: skip
-    assert constructed(made["Typed"]()) == {}
+    assert construction_lines(made["Typed"]()) == {}
 
     class Odd(nn.Module, metaclass=Hostile):
         def __init__(self):
             super().__init__()
             self.fc = nn.Linear(3, 3)
 
-    assert "fc" not in constructed(Odd())
+    assert "fc" not in construction_lines(Odd())
     Path(users.__file__).write_text("def (")  # the file changed under the module
-    assert set(constructed(users.Base())) >= {"first", "first.out"}
+    assert set(construction_lines(users.Base())) >= {"first", "first.out"}
     Path(users.__file__).unlink()
-    assert constructed(users.Base()) == {}
+    assert construction_lines(users.Base()) == {}

@@ -26,7 +26,7 @@ from fanwise.torch.trace.inputs import as_inputs, inputs_text
 from fanwise.torch.trace.provenance import check_model, parameters
 from fanwise.torch.trace.restore import seeded
 from fanwise.torch.trace.run import Inputs, run
-from fanwise.torch.trace.sources import constructed, function_place
+from fanwise.torch.trace.sources import construction_lines, function_line
 from fanwise.torch.weights.apply import apply
 from fanwise.torch.weights.read_write import reader
 
@@ -54,7 +54,7 @@ class TorchBackend:
 
     def places(self, model: nn.Module, factory: Any) -> Mapping[str, Place]:
         """Lines of the classes that construct its modules, and of the factory."""
-        return constructed(model, None if factory is None else function_place(factory))
+        return construction_lines(model, None if factory is None else function_line(factory))
 
     def parameters(self, model: nn.Module) -> tuple[Parameter, ...]:
         """Those of `named_parameters`."""

@@ -11,7 +11,7 @@ from fanwise.jax.stream.integers import is_traced
 from fanwise.stream.box import ShapeLike, check_memory, checked_shape
 
 
-def filled(value: Any, shape: ShapeLike, dtype: Any, out_sharding: Sharding | None) -> Array:
+def fill_array(value: Any, shape: ShapeLike, dtype: Any, out_sharding: Sharding | None) -> Array:
     """The value everywhere, or an array broadcast to the shape.
 
     Raises:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fanwise.jax.init.constants import filled
+from fanwise.jax.init.constants import fill_array
 from fanwise.jax.stream.draw import Sharding, draw_checked, placed
 from fanwise.jax.stream.dtypes import as_kind
 from fanwise.jax.stream.integers import is_traced
@@ -45,7 +45,7 @@ class Constant:
 
     def __call__(self, key: Any, shape: ShapeLike, dtype: Any = None, out_sharding: Sharding | None = None) -> Array:
         """The value everywhere; the key is not read."""
-        return filled(self.value, shape, self.dtype if dtype is None else dtype, out_sharding)
+        return fill_array(self.value, shape, self.dtype if dtype is None else dtype, out_sharding)
 
 
 @dataclass(frozen=True)

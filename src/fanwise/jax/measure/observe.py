@@ -49,12 +49,12 @@ def observe(
     outputs = _outputs(program, [recorder.numbers(value) for value in returned])
     ready = loss_of(outputs, target, loss) if backward else None
     if ready is None:
-        return _observation(program, (recorder, returned), _Learned(), None)
-    learned = _gradients(program, recorder, ready)
-    return _observation(program, (recorder, returned), learned, observed(ready, outputs, learned.value))
+        return _observation(program, (recorder, returned), _BackwardPass(), None)
+    backward_pass = _gradients(program, recorder, ready)
+    return _observation(program, (recorder, returned), backward_pass, observed(ready, outputs, backward_pass.value))
 
 
-class _Learned:
+class _BackwardPass:
     """What a backward pass gave: the loss, gradients at the ops, E g^2 of parameters that it reached; or nothing."""
 
     def __init__(self, value: float = NAN, taps: Sequence[Any] = (), sizes: Mapping[str, float] | None = None) -> None:
@@ -63,14 +63,14 @@ class _Learned:
 
 def _recorder(program: Program, leaves: Mapping[str, Any] | None, taps: Sequence[Any] | None) -> Recorder:
     arrays = program.model.leaves if leaves is None else leaves
-    return Recorder({parameter.path: parameter for parameter in program.found}, arrays, Watcher(), taps)
+    return Recorder({parameter.path: parameter for parameter in program.parameters}, arrays, Watcher(), taps)
 
 
 def _outputs(program: Program, arrays: Sequence[Any]) -> Any:
     return tree_unflatten(program.structure, [jnp.asarray(array) for array in arrays])
 
 
-def _gradients(program: Program, seen: Recorder, loss: Loss) -> _Learned:
+def _gradients(program: Program, seen: Recorder, loss: Loss) -> _BackwardPass:
     """The loss, and its gradients with respect to zeros added at every op and to every parameter."""
     zeros = [jnp.zeros(op.shape, value.dtype) for op, value in zip(seen.ops, seen.outputs, strict=True)]
 
@@ -89,7 +89,7 @@ def _gradients(program: Program, seen: Recorder, loss: Loss) -> _Learned:
     sizes = {path: _moment(gradient) for path, gradient in leaves.items()}
     if 0 in sizes.values():
         sizes = _without_cut(sizes, lambda given: value_of(given, zeros), dict(program.model.leaves))
-    return _Learned(float(value), taps, sizes)
+    return _BackwardPass(float(value), taps, sizes)
 
 
 def _without_cut(
@@ -101,7 +101,7 @@ def _without_cut(
 
 
 def _observation(
-    program: Program, seen: tuple[Recorder, Sequence[Value]], learned: _Learned, loss: ObservedLoss | None
+    program: Program, seen: tuple[Recorder, Sequence[Value]], backward_pass: _BackwardPass, loss: ObservedLoss | None
 ) -> Observation:
     recorder, returned = seen
     outputs = [returned[index] for index in program.outputs]
@@ -112,8 +112,8 @@ def _observation(
     first = next((value for value in outputs if value.size > 1), None)
     return observation(
         trace,
-        _signals(recorder, joined, learned.taps),
-        weigh(arrays, trace, learned.sizes),
+        _signals(recorder, joined, backward_pass.taps),
+        weigh(arrays, trace, backward_pass.sizes),
         given=[signal_of(array) if np.issubdtype(array.dtype, np.inexact) else None for array in given],
         output=None if first is None else signal_of(numbers([recorder.numbers(first)])[0]),
         loss=loss,

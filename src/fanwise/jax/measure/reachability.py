@@ -33,7 +33,9 @@ def reached(function: Callable[[dict[str, Any]], Any], leaves: dict[str, Any]) -
 def _inputs(jaxpr: Jaxpr, wanted: Sequence[bool]) -> list[bool]:
     """Which inputs of a program those of its outputs depend on that are wanted."""
     needed = {
-        atom for atom, pairs in zip(jaxpr.outvars, wanted, strict=True) if pairs and not isinstance(atom, Literal)
+        atom
+        for atom, is_wanted in zip(jaxpr.outvars, wanted, strict=True)
+        if is_wanted and not isinstance(atom, Literal)
     }
     for equation in reversed(jaxpr.eqns):
         asked = [variable in needed for variable in equation.outvars]

@@ -78,17 +78,19 @@ def structure_of(program: Program) -> Structure | None:
     given = tuple(jax.ShapeDtypeStruct(array.shape, array.dtype) for array in program.given)
     values = program.values()[: len(program.model.leaves)]
     inputs = replace(program, given=given).values()[len(values) :]
-    recorder, structure = _traced(program, [*values, *inputs])
+    recorder, structure = _trace(program, [*values, *inputs])
     return None if recorder.loop.guessed else structure
 
 
-def structure_seen(program: Program) -> Structure:
+def structure_of_run(program: Program) -> Structure:
     """The structure, from a run."""
-    return _traced(program, program.values())[1]
+    return _trace(program, program.values())[1]
 
 
-def _traced(program: Program, values: Sequence[Value]) -> tuple[Recorder, Structure]:
-    recorder = Recorder({parameter.path: parameter for parameter in program.found}, program.model.leaves, Watcher())
+def _trace(program: Program, values: Sequence[Value]) -> tuple[Recorder, Structure]:
+    recorder = Recorder(
+        {parameter.path: parameter for parameter in program.parameters}, program.model.leaves, Watcher()
+    )
     returned = interpreted(program, recorder, values)
     return recorder, _structure(recorder, [returned[index] for index in program.outputs])
 
@@ -97,7 +99,7 @@ def _structure(recorder: Recorder, outputs: Sequence[Value]) -> Structure:
     trace = recognised(recorder.trace(outputs))
     raw = recorder.kept
     parts = {(index, path): recorder.parts[raw[index], path] for index, path in _uses(trace)}
-    unstacked, slices = _unstacked(trace, parts)
+    unstacked, slices = _unstack(trace, parts)
     joined = with_biases(unstacked, recorder.outputs, raw)
     return Structure(
         joined.trace,
@@ -117,7 +119,7 @@ def _uses(trace: Trace) -> Iterator[tuple[int, str]]:
 # Stacks
 
 
-def _unstacked(
+def _unstack(
     trace: Trace, parts: Mapping[tuple[int, str], tuple[tuple[int, int, int], ...]]
 ) -> tuple[Trace, Mapping[str, Slice]]:
     """The trace in which each slice of a parameter is one of its own, where every use is of one slice."""
@@ -125,10 +127,12 @@ def _unstacked(
     stacked = {path: axis for path, axis in axes.items() if axis is not None}
     if not stacked:
         return trace, {}
-    ops = tuple(replace(op, uses=tuple(_one(use, op.index, stacked, parts) for use in op.uses)) for op in trace.ops)
+    ops = tuple(
+        replace(op, uses=tuple(_unstack_use(use, op.index, stacked, parts) for use in op.uses)) for op in trace.ops
+    )
     slices = [Slice(path, axis, i) for path, axis in stacked.items() for i in range(trace.by_path[path].shape[axis])]
-    parameters = tuple(part for whole in trace.parameters for part in _sliced(whole, stacked))
-    return replace(trace, ops=ops, parameters=parameters), {whole.name: whole for whole in slices}
+    parameters = tuple(part for whole in trace.parameters for part in _slices_of(whole, stacked))
+    return replace(trace, ops=ops, parameters=parameters), {part.name: part for part in slices}
 
 
 def _stacking(
@@ -146,7 +150,7 @@ def _axis_of(use: Use, parts: tuple[tuple[int, int, int], ...]) -> int | None:
     return axis if use.layout is None or use.layout.axes[axis] == "stack" else None
 
 
-def _one(use: Use, op: int, stacked: Mapping[str, int], parts: Mapping[tuple[int, str], Any]) -> Use:
+def _unstack_use(use: Use, op: int, stacked: Mapping[str, int], parts: Mapping[tuple[int, str], Any]) -> Use:
     if use.path not in stacked:
         return use
     axis, index = stacked[use.path], parts[op, use.path][0][1]
@@ -164,7 +168,7 @@ def _without(layout: Layout | None, axis: int) -> Layout | None:
     return replace(layout, axes=layout.axes[:axis] + layout.axes[axis + 1 :], fused=moved)
 
 
-def _sliced(parameter: Parameter, stacked: Mapping[str, int]) -> Iterator[Parameter]:
+def _slices_of(parameter: Parameter, stacked: Mapping[str, int]) -> Iterator[Parameter]:
     axis = stacked.get(parameter.path)
     if axis is None:
         yield parameter

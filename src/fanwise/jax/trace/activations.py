@@ -66,7 +66,7 @@ def sampled(step: Step, inputs: Sequence[Any]) -> dict[int, Sample]:
     for root in shared[-ROOTS:]:
         own = [_arguments(value, root) for value in inputs]
         ops = tuple(dict.fromkeys(op for roots in each for op in roots[root].ops))
-        samples[root] = Sample(each[0][root].root, _carried_out(step, own), ops)
+        samples[root] = Sample(each[0][root].root, _execute(step, own), ops)
     return samples
 
 
@@ -82,7 +82,7 @@ def _arguments(value: Any, root: int) -> Any:
     return jnp.asarray(_samples(value)[root].values)
 
 
-def _carried_out(step: Step, arguments: Sequence[Any]) -> NDArray[Any]:
+def _execute(step: Step, arguments: Sequence[Any]) -> NDArray[Any]:
     floats = [a.astype(jnp.float32) if jnp.issubdtype(a.dtype, jnp.floating) else a for a in arguments]
     if step.name == "convert_element_type":
         wide = jnp.issubdtype(step.outs[0][1], jnp.floating)

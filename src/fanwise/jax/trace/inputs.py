@@ -31,7 +31,7 @@ def as_inputs(inputs: Any, *, abstract: bool = False) -> Inputs:
     if isinstance(inputs, Inputs):
         return inputs
     if isinstance(inputs, str):
-        return _parsed(inputs, abstract=abstract)
+        return _parse(inputs, abstract=abstract)
     if isinstance(inputs, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
         return Inputs((inputs,))
     if isinstance(inputs, tuple | list):
@@ -56,7 +56,7 @@ def _dtype_of(value: Any) -> str | None:
     return jnp.dtype(value.dtype).name if is_array else None
 
 
-def _parsed(text: str, *, abstract: bool) -> Inputs:
+def _parse(text: str, *, abstract: bool) -> Inputs:
     arrays = [(spec.name, _array(spec, number, abstract=abstract)) for number, spec in enumerate(parse(text))]
     return Inputs(tuple(value for name, value in arrays if not name), {name: value for name, value in arrays if name})
 

@@ -66,7 +66,7 @@ def parameters(model: Any) -> tuple[Parameter, ...]:
         ValueError: two parameters of one path, or arrays that were donated or deleted.
 
     Example:
-        >>> [found.path for found in parameters((lambda p, x: x @ p["w"], {"w": jnp.ones((3, 4))}))]
+        >>> [parameter.path for parameter in parameters((lambda p, x: x @ p["w"], {"w": jnp.ones((3, 4))}))]
         ['w']
     """
     read = as_model(model)

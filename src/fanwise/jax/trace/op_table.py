@@ -206,7 +206,7 @@ def _of_one_size(values: Sequence[Value]) -> bool:
     return values[0].reduced and values[1].reduced and values[0].extent == values[1].extent
 
 
-def _extreme(step: Step, values: Sequence[Value]) -> Call | None:
+def _maximum(step: Step, values: Sequence[Value]) -> Call | None:
     """max(x, 0) is a rectifier, unless x is a statistic."""
     data = [place for place in (0, 1) if values[place].is_data]
     if step.name != "max" or len(data) != 1 or values[data[0]].reduced:
@@ -252,7 +252,7 @@ _DESCRIPTIONS: Mapping[str, Callable[[Step, Sequence[Value]], Call | None]] = Ma
         "sub": _sum,
         "mul": _multiplication,
         "div": _multiplication,
-        "max": _extreme,
+        "max": _maximum,
         "concatenate": _concatenated,
         "gather": _gather,
     }

@@ -35,13 +35,13 @@ def parameter_value(path: str, data: Any, like: Any) -> Value:
     return Value(shape, like.dtype, held=Provenance((ShownParameter(path, Axes.of(shape)),), (), make))
 
 
-def derived(step: Step, values: Sequence[Value], output: int) -> Value:
+def derive(step: Step, values: Sequence[Value], output: int) -> Value:
     """What a step of parameters and constants makes, as something that shows them.
 
     Args:
         step: the step.
         values: its inputs.
-        place: which of its outputs.
+        output: which of its outputs.
     """
     shape, dtype = step.outs[output]
     sources = [(value, value.held) for value in values if value.held is not None]
@@ -53,14 +53,14 @@ def derived(step: Step, values: Sequence[Value], output: int) -> Value:
     first = sources[0][1]
     is_view = step.name in VIEWS or step.name in SELECTIONS or (step.name == "concatenate" and len(sources) == 1)
     if is_view and values[0].held is not None:
-        shown = tuple(_viewed(parameter, step, values, (shape, output)) for parameter in first.shown)
+        shown = tuple(_view(parameter, step, values, (shape, output)) for parameter in first.shown)
         return Value(shape, dtype, held=Provenance(shown, first.steps, make))
     earlier = dict.fromkeys(name for _, held in sources for name in held.steps)
     steps = (*earlier, STEPS.get(step.name, step.name))
-    return Value(shape, dtype, held=Provenance(_merged(step, sources, shape), steps, make))
+    return Value(shape, dtype, held=Provenance(_merge(step, sources, shape), steps, make))
 
 
-def _merged(step: Step, sources: Sequence[tuple[Value, Provenance]], shape: Shape) -> tuple[ShownParameter, ...]:
+def _merge(step: Step, sources: Sequence[tuple[Value, Provenance]], shape: Shape) -> tuple[ShownParameter, ...]:
     """The parameters behind several arrays; those that only scale or shift others come last."""
     merged: dict[str, ShownParameter] = {}
     for value, held in sources:
@@ -79,9 +79,7 @@ def _side(shape: Shape, whole: Shape, step: str) -> UseRole | None:
     return UseRole.OPERAND if step in SUMS else UseRole.SCALE
 
 
-def _viewed(
-    parameter: ShownParameter, step: Step, values: Sequence[Value], target: tuple[Shape, int]
-) -> ShownParameter:
+def _view(parameter: ShownParameter, step: Step, values: Sequence[Value], target: tuple[Shape, int]) -> ShownParameter:
     """A parameter seen through one view more."""
     if parameter.axes is None:
         return parameter
@@ -92,16 +90,16 @@ def _viewed(
 Reader = Callable[[ShownParameter, Axes, Step, tuple[Sequence[Value], Shape, int]], ShownParameter]
 
 
-def _transposed(parameter: ShownParameter, axes: Axes, step: Step, _: Any) -> ShownParameter:
+def _transpose(parameter: ShownParameter, axes: Axes, step: Step, _: Any) -> ShownParameter:
     return replace(parameter, axes=axes.permuted(step.params["permutation"]))
 
 
-def _squeezed(parameter: ShownParameter, axes: Axes, step: Step, _: Any) -> ShownParameter:
+def _squeeze(parameter: ShownParameter, axes: Axes, step: Step, _: Any) -> ShownParameter:
     rank = len(axes.array)
     return replace(parameter, axes=axes.without(axis % rank for axis in step.params["dimensions"]))
 
 
-def _reshaped(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
+def _reshape(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
     return replace(parameter, axes=axes.reshaped(target[1]))
 
 
@@ -109,15 +107,15 @@ def _broadcast(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -
     return replace(parameter, axes=axes.broadcast(target[1], step.params["broadcast_dimensions"]))
 
 
-def _sliced(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
-    return _parted(parameter, axes, step.params["start_indices"], target[1])
+def _slice(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
+    return _cut(parameter, axes, step.params["start_indices"], target[1])
 
 
-def _dynamically_sliced(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
+def _dynamic_slice(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
     values, shape, _ = target
     starts = [value.number for value in values[1:]]
     known = [int(start) if start is not None else 0 for start in starts]
-    return _parted(parameter, axes, known, shape)
+    return _cut(parameter, axes, known, shape)
 
 
 def _split(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
@@ -125,10 +123,10 @@ def _split(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> Sh
     axis, sizes = int(step.params["axis"]), [int(size) for size in step.params["sizes"]]
     starts = [0] * len(shape)
     starts[axis] = sum(sizes[:output])
-    return _parted(parameter, axes, starts, shape)
+    return _cut(parameter, axes, starts, shape)
 
 
-def _parted(parameter: ShownParameter, axes: Axes, starts: Sequence[int], shape: Shape) -> ShownParameter:
+def _cut(parameter: ShownParameter, axes: Axes, starts: Sequence[int], shape: Shape) -> ShownParameter:
     parts = list(parameter.parts)
     for axis, (first, count) in enumerate(zip(starts, shape, strict=True)):
         if count == axes.extent(axis):
@@ -140,7 +138,7 @@ def _parted(parameter: ShownParameter, axes: Axes, starts: Sequence[int], shape:
     return replace(parameter, axes=axes, parts=tuple(parts))
 
 
-def _gathered(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
+def _gather(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
     """Some of a stack, chosen by indices: the indices' axes come where the program puts them."""
     numbers, (_, shape, _) = step.params["dimension_numbers"], target
     sizes = step.params["slice_sizes"]
@@ -158,7 +156,7 @@ def _gathered(parameter: ShownParameter, axes: Axes, step: Step, target: Any) ->
     return replace(parameter, axes=replace(result, array=tuple(array)))
 
 
-def _padded(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
+def _pad(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
     return (
         parameter
         if target[1] == tuple(axes.extent(axis) for axis in range(len(axes.array)))
@@ -167,29 +165,29 @@ def _padded(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> S
 
 
 _READERS: dict[str, Reader] = {
-    "transpose": _transposed,
-    "squeeze": _squeezed,
-    "reshape": _reshaped,
+    "transpose": _transpose,
+    "squeeze": _squeeze,
+    "reshape": _reshape,
     "broadcast_in_dim": _broadcast,
-    "slice": _sliced,
-    "dynamic_slice": _dynamically_sliced,
+    "slice": _slice,
+    "dynamic_slice": _dynamic_slice,
     "split": _split,
-    "gather": _gathered,
-    "pad": _padded,
+    "gather": _gather,
+    "pad": _pad,
 }
 
 
-def taken(value: Value, index: int, step: Step) -> Value:
+def slice_at(value: Value, index: int, step: Step) -> Value:
     """One index of a parameter's first axis, as a loop over stacked layers takes it."""
     held = value.held
     if held is None:
         raise ValueError("expected a value that shows parameters")
-    shown = tuple(_taken(parameter, index) for parameter in held.shown)
+    shown = tuple(_slice_at(parameter, index) for parameter in held.shown)
     shape, dtype = step.outs[0]
     return Value(shape, dtype, held=Provenance(shown, held.steps, lambda drawn: step.first(held.make(drawn))))
 
 
-def _taken(parameter: ShownParameter, index: int) -> ShownParameter:
+def _slice_at(parameter: ShownParameter, index: int) -> ShownParameter:
     if parameter.axes is None:
         return parameter
     own = parameter.axes.storage_axis(0)

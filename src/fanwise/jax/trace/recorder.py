@@ -134,12 +134,12 @@ class Recorder:
         order = sorted(call.data, key=lambda operand: values[operand].is_constant)
         data = {operand: self._as_data(values[operand]) for operand in order}
         inputs = _Inputs(values, tuple(data.values()))
-        op = replace(self._opened(call, inputs), replay=op_roles.replay_of_call(step, call, values))
+        op = replace(self._open(call, inputs), replay=op_roles.replay_of_call(step, call, values))
         op = op if reads is None else replace(op, reads=reads)
         numbered = [replace(value, data=self.numbers(value)) for value in inputs.read]
         laws = self.tracker.before(op, moments_of(numbered))
         arrays = [self.numbers(data.get(operand, value)) for operand, value in enumerate(values)]
-        return self._closed(op, step, inputs, step(*self._stand_ins.replaced(laws, op, values, arrays)))
+        return self._close(op, step, inputs, step(*self._stand_ins.replaced(laws, op, values, arrays)))
 
     def merge_mean(self, source: Value, number: float, output: Value) -> None:
         """Makes a sum that was divided by a number one op, a mean.
@@ -183,7 +183,7 @@ class Recorder:
             )[0]
         return self._parameter_ops[name]
 
-    def _opened(self, call: Call, inputs: _Inputs) -> Op:
+    def _open(self, call: Call, inputs: _Inputs) -> Op:
         used = [(inputs.values[part.input], part) for part in call.parts]
         uses = tuple(use for value, part in used for use in self._use_reader.uses(value, part))
         for value, _ in used:
@@ -202,13 +202,13 @@ class Recorder:
 
     # After it
 
-    def _closed(self, op: Op, step: Step, inputs: _Inputs, arrays: Sequence[Any]) -> list[Value]:
+    def _close(self, op: Op, step: Step, inputs: _Inputs, arrays: Sequence[Any]) -> list[Value]:
         first = next(position for position, form in enumerate(step.outs) if is_float(form[1]))
         samples = activations.sampled(step, inputs.values)
         op, absorbed = op_roles.named(self.ops, replace(op, shape=step.outs[first][0]), step, samples)
         op = self.tracker.add(op, op.shape)
         data = list(arrays)
-        data[first] = self._gone_on(op, step, inputs.values, (first, data[first]))
+        data[first] = self._pass_on(op, step, inputs.values, (first, data[first]))
         outputs = [
             self._output(op, form, array, inputs if position == first else _Inputs((), ()))
             for position, (form, array) in enumerate(zip(step.outs, data, strict=True))
@@ -219,7 +219,7 @@ class Recorder:
         self._absorbed.update(absorbed)
         return outputs
 
-    def _gone_on(self, op: Op, step: Step, values: Sequence[Value], output: tuple[int, Any]) -> Any:
+    def _pass_on(self, op: Op, step: Step, values: Sequence[Value], output: tuple[int, Any]) -> Any:
         """The output with which the model goes on: scaled by the visitor, looked at, and with a tap."""
         position, array = output
         dtype = step.outs[position][1]

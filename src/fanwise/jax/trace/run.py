@@ -30,7 +30,7 @@ class Program:
 
     Args:
         model: the model.
-        found: its parameters.
+        parameters: its parameters, tied ones once.
         jaxpr: its inputs are the parameters in their order, then the arrays of `given`.
         given: the arrays of the inputs, or shapes.
         outputs: positions of what the model returns, its logits first where it names them.
@@ -38,7 +38,7 @@ class Program:
     """
 
     model: Model
-    found: tuple[Parameter, ...]
+    parameters: tuple[Parameter, ...]
     jaxpr: ClosedJaxpr
     given: tuple[Any, ...]
     outputs: tuple[int, ...]
@@ -97,7 +97,7 @@ def run(model: Any, inputs: Inputs, visitor: Visitor | None = None) -> Trace:
 
 def traced(program: Program, visitor: Visitor) -> Trace:
     """The trace of a program, shown to a visitor."""
-    recorder = Recorder({parameter.path: parameter for parameter in program.found}, program.model.leaves, visitor)
+    recorder = Recorder({parameter.path: parameter for parameter in program.parameters}, program.model.leaves, visitor)
     returned = interpreted(program, recorder, program.values())
     return recognised(recorder.trace([returned[index] for index in program.outputs]))
 
@@ -110,7 +110,7 @@ def interpreted(program: Program, recorder: Recorder, values: Sequence[Value]) -
     """
     interpreter = Interpreter(recorder)
     try:
-        return [interpreter.settled(value) for value in interpreter.closed(program.jaxpr, values)]
+        return [interpreter.resolve(value) for value in interpreter.interpret(program.jaxpr, values)]
     except Exception as error:
         raise ModelError(
             f"{program.model.name} could not be run: {type(error).__name__} at operation {interpreter.last!r}: {error}"
@@ -130,7 +130,7 @@ def program_of(model: Any, inputs: Inputs) -> Program:
 
     def function(leaves: Sequence[Any], given: Sequence[Any]) -> Any:
         args, named = rebuild(given)
-        return _opened(read.call(dict(zip(paths, leaves, strict=True)), args, named))
+        return _as_mapping(read.call(dict(zip(paths, leaves, strict=True)), args, named))
 
     try:
         jaxpr, shape = jax.make_jaxpr(function, return_shape=True)(list(read.leaves.values()), arrays)
@@ -165,7 +165,7 @@ def _checked_input(array: Any) -> Any:
     return jnp.asarray(array) if isinstance(array, np.ndarray) else array
 
 
-def _opened(outputs: Any) -> Any:
+def _as_mapping(outputs: Any) -> Any:
     """What is no array is left out of what a model returns."""
     leaves, structure = tree_flatten(outputs)
     return tree_unflatten(structure, [leaf if isinstance(leaf, jax.Array) else None for leaf in leaves])

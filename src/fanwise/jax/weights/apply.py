@@ -65,7 +65,7 @@ def apply(
     rows = chosen_rows(plan, only, skip_loaded)
     for row in rows:
         _check_numbers(read.leaves[row.path], row)
-    drawn = {row.path: _drawn(read.leaves[row.path], row, stream, None) for row in rows}
+    drawn = {row.path: _draw(read.leaves[row.path], row, stream, None) for row in rows}
     return formed(model, read.rebuild({**read.leaves, **drawn}))
 
 
@@ -97,11 +97,11 @@ def materialize(model: Any, plan: Plan, key: JaxKey | int, shardings: Shardings 
     """
     read, stream = as_model(model), as_stream(key)
     check_fits(parameters(read), plan)
-    sharding_of = _placing(shardings, read.leaves)
+    sharding_of = _sharding_of(shardings, read.leaves)
     rows = [row for row in plan.rows if row.law is not None and _is_shape(read.leaves[row.path])]
     for row in rows:
         _check_numbers(read.leaves[row.path], row)
-    drawn = {row.path: _drawn(read.leaves[row.path], row, stream, sharding_of(row.path, row.shape)) for row in rows}
+    drawn = {row.path: _draw(read.leaves[row.path], row, stream, sharding_of(row.path, row.shape)) for row in rows}
     return formed(model, read.rebuild({**read.leaves, **drawn}))
 
 
@@ -159,7 +159,7 @@ def _is_shape(leaf: Any) -> bool:
     return isinstance(leaf, jax.ShapeDtypeStruct)
 
 
-def _placing(shardings: Shardings | None, leaves: Mapping[str, Any]) -> Callable[[str, tuple[int, ...]], Any]:
+def _sharding_of(shardings: Shardings | None, leaves: Mapping[str, Any]) -> Callable[[str, tuple[int, ...]], Any]:
     if shardings is None:
         return lambda path, shape: None
     if not isinstance(shardings, Mapping):
@@ -188,7 +188,7 @@ def _check_numbers(leaf: Any, row: Row) -> None:
         raise placed(error, f"parameter {row.path!r}") from error
 
 
-def _drawn(leaf: Any, row: Row, stream: Key, sharding: jax.sharding.Sharding | None) -> Array:
+def _draw(leaf: Any, row: Row, stream: Key, sharding: jax.sharding.Sharding | None) -> Array:
     kind, key = as_kind(leaf.dtype), stream.child(row.stream or row.path)
     where = leaf.sharding if sharding is None and isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) else sharding
     if where is None:

@@ -21,7 +21,7 @@ STREAM = 1
 
 
 @dataclass(frozen=True)
-class Place:
+class DrawTarget:
     """What one call wants.
 
     Args:
@@ -68,11 +68,11 @@ class Drawn(keras.initializers.Initializer):
             MemoryError: more bytes than this machine has.
         """
         sizes, name = static_shape(shape), float_dtype(dtype)
-        target = Place(sizes, name, self._key())
+        target = DrawTarget(sizes, name, self._key())
         return placed(partial(self._draw, target), sizes, name, layout)
 
     @abstractmethod
-    def _draw(self, target: Place, box: Box) -> Array:
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
         """The numbers of a box."""
 
     @abstractmethod

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from fanwise.keras.init.base import Drawn, Place
+from fanwise.keras.init.base import Drawn, DrawTarget
 from fanwise.keras.init.constants import STFT, Constant, Identity, Ones, Zeros
 from fanwise.keras.init.law import Law
 from fanwise.keras.weights.tensors import plain_number
@@ -59,7 +59,7 @@ class RandomNormal(Drawn, keras.initializers.RandomNormal):
         self.mean = checked_number(plain_number(mean), name="mean")
         self.stddev = checked_number(plain_number(stddev), name="stddev", low=0.0)
 
-    def _draw(self, target: Place, box: Box) -> Array:
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
         return fill.normal(target.key, target.shape, std=self.stddev, mean=self.mean, dtype=target.dtype, box=box)
 
     def _parameters(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class TruncatedNormal(Drawn, keras.initializers.TruncatedNormal):
         self.mean = checked_number(plain_number(mean), name="mean")
         self.stddev = checked_number(plain_number(stddev), name="stddev", low=0.0)
 
-    def _draw(self, target: Place, box: Box) -> Array:
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
         std = self.stddev * TWO_SIGMA.moments()[1]
         return fill.truncated_normal(target.key, target.shape, std=std, mean=self.mean, dtype=target.dtype, box=box)
 
@@ -114,7 +114,7 @@ class RandomUniform(Drawn, keras.initializers.RandomUniform):
         if self.minval > self.maxval:
             raise ValueError(f"minval = {self.minval}, maxval = {self.maxval}: expected minval <= maxval")
 
-    def _draw(self, target: Place, box: Box) -> Array:
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
         return fill.uniform_between(
             target.key, target.shape, low=self.minval, high=self.maxval, dtype=target.dtype, box=box
         )
@@ -167,7 +167,7 @@ class VarianceScaling(Drawn, keras.initializers.VarianceScaling):
         self.distribution = "truncated_normal" if name == "normal" else name
         self.input_axes, self.output_axes = _checked_axes(input_axes, output_axes)
 
-    def _draw(self, target: Place, box: Box) -> Array:
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
         law = Scaling(self.scale, self.mode, DISTRIBUTIONS[self.distribution])
         layout = self._layout(target.shape)
         return law(target.shape, key=target.key, layout=layout, dtype=target.dtype, box=box)
@@ -261,7 +261,7 @@ class Orthogonal(Drawn, keras.initializers.Orthogonal):
         Drawn.__init__(self, seed)
         self.gain = checked_number(plain_number(gain), name="gain", low=0.0)
 
-    def _draw(self, target: Place, box: Box) -> Array:
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
         if len(target.shape) < 2:
             raise ValueError(f"shape = {target.shape}: expected two or more axes for an orthogonal matrix")
         return OrthogonalLaw(self.gain, "norm")(target.shape, key=target.key, dtype=target.dtype, box=box)

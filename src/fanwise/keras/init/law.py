@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fanwise.keras.init.base import Drawn, Place
+from fanwise.keras.init.base import Drawn, DrawTarget
 from fanwise.laws.base import Initializer
 from fanwise.laws.initializers import from_config, initializer, to_config
 from fanwise.laws.layout import Layout
@@ -41,7 +41,7 @@ class Law(Drawn):
         self.law = _as_law(law)
         self.layout = _as_layout(layout)
 
-    def _draw(self, target: Place, box: Box) -> Array:
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
         return self.law(target.shape, key=target.key, layout=self.layout, dtype=target.dtype, box=box)
 
     def _parameters(self) -> dict[str, Any]:

@@ -57,10 +57,10 @@ def observe(
     check_backend()
     inputs = on_backend(inputs)
     taped = backward and keras.config.backend() != "jax"
-    seen = _Seen(model, inputs, lambda outputs: loss_of(outputs, target, loss), taped=taped)
+    seen = _ForwardPass(model, inputs, lambda outputs: loss_of(outputs, target, loss), taped=taped)
     gradients, reached = seen.gradients, seen.reached
     if backward and not taped and seen.loss is not None:
-        gradients, reached = _differentiated(model, inputs, seen.loss, seen)
+        gradients, reached = _differentiate_again(model, inputs, seen.loss, seen)
     output = main_output(seen.outputs, ARRAYS)
     return observation(
         seen.trace,
@@ -73,7 +73,7 @@ def observe(
     )
 
 
-class _Seen:
+class _ForwardPass:
     """What the forward pass showed, with its gradients where the backend keeps a tape."""
 
     def __init__(self, model: Any, inputs: Inputs, loss_for: Callable[[Any], Loss | None], *, taped: bool) -> None:
@@ -113,7 +113,9 @@ class _Seen:
         self.reached = {p: m for p, m in zip(trained, rest, strict=True) if m is not None}
 
 
-def _differentiated(model: Any, inputs: Inputs, loss: Loss, seen: _Seen) -> tuple[dict[int, float], dict[str, float]]:
+def _differentiate_again(
+    model: Any, inputs: Inputs, loss: Loss, seen: _ForwardPass
+) -> tuple[dict[int, float], dict[str, float]]:
     """Gradients on JAX, of another run."""
     shapes = {
         index: (shape_of(tensor), keras.backend.standardize_dtype(tensor.dtype))

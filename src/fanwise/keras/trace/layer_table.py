@@ -17,11 +17,11 @@ from fanwise.keras.trace.calls import Call, Part, parts_of
 from fanwise.keras.trace.variables import own_variables
 from fanwise.laws.layout import Layout
 
-Reader = Callable[[Any, Mapping[str, Any]], "Described | None"]
+Reader = Callable[[Any, Mapping[str, Any]], "LayerOp | None"]
 
 
 @dataclass(frozen=True)
-class Described:
+class LayerOp:
     """An entry's answer.
 
     Args:
@@ -45,7 +45,7 @@ class Described:
         return Call(self.kind, tuple(data), self.parts, self.axis, self.detail, type(layer).__name__)
 
 
-def described(layer: Any, named: Mapping[str, Any]) -> Described | None:
+def describe_layer(layer: Any, named: Mapping[str, Any]) -> LayerOp | None:
     """What a layer is, None where it is followed through its functions.
 
     Args:
@@ -64,12 +64,12 @@ def described(layer: Any, named: Mapping[str, Any]) -> Described | None:
     return None
 
 
-def _dense(layer: Any, own: Mapping[str, Any]) -> Described:
+def _dense(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, Layout.dense("in out")), (own.get("bias"), UseRole.BIAS, None))
-    return Described(OpKind.LINEAR, parts, fused=True)
+    return LayerOp(OpKind.LINEAR, parts, fused=True)
 
 
-def _einsum_dense(layer: Any, own: Mapping[str, Any]) -> Described:
+def _einsum_dense(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     equation = layer.equation
     layout = Layout.einsum(equation, operand=1)
     result = equation.replace(" ", "").partition("->")[2]
@@ -78,7 +78,7 @@ def _einsum_dense(layer: Any, own: Mapping[str, Any]) -> Described:
     places = [result.replace("...", ".").index(label) for label in labels]
     axis = max(places) - len(result.replace("...", ".")) if places else -1
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
-    return Described(OpKind.LINEAR, parts, axis, fused=True)
+    return LayerOp(OpKind.LINEAR, parts, axis, fused=True)
 
 
 def _dims(layer: Any) -> int:
@@ -93,11 +93,11 @@ def _window(dims: int, roles: str) -> str:
     return "kernel " * dims + roles
 
 
-def _conv(layer: Any, own: Mapping[str, Any]) -> Described:
+def _conv(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     dims = _dims(layer)
     layout = Layout.conv(_window(dims, "in out"), groups=layer.groups, stride=_strides(layer))
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
-    return Described(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
+    return LayerOp(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
 
 
 def _strides(layer: Any) -> tuple[int, ...]:
@@ -109,30 +109,30 @@ def _conv_detail(layer: Any) -> Convolution:
     return Convolution(_strides(layer), layer.padding, layer.dilation_rate)
 
 
-def _depthwise(layer: Any, own: Mapping[str, Any]) -> Described:
+def _depthwise(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     dims = _dims(layer)
     layout = Layout.depthwise(_window(dims, "in out"), stride=_strides(layer))
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
-    return Described(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
+    return LayerOp(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
 
 
-def _conv_transpose(layer: Any, own: Mapping[str, Any]) -> Described:
+def _conv_transpose(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     dims = _dims(layer)
     layout = Layout.conv_transpose(_window(dims, "out in"), stride=_strides(layer))
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
-    return Described(OpKind.CONV_TRANSPOSE, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
+    return LayerOp(OpKind.CONV_TRANSPOSE, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
 
 
-def _embedding(layer: Any, own: Mapping[str, Any]) -> Described:
+def _embedding(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     detail = Lookup(padding=0 if layer.mask_zero else None)
-    return Described(OpKind.EMBEDDING, parts_of((own.get("embeddings"), UseRole.TABLE, Layout.embedding())), -1, detail)
+    return LayerOp(OpKind.EMBEDDING, parts_of((own.get("embeddings"), UseRole.TABLE, Layout.embedding())), -1, detail)
 
 
-def _reversed(layer: Any, own: Mapping[str, Any]) -> Described:
+def _reversed(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     """The table as the map that makes the logits."""
     if own.get("reverse_embeddings") is not None:
-        return Described(OpKind.LINEAR, parts_of((own["reverse_embeddings"], UseRole.WEIGHT, Layout.dense("in out"))))
-    return Described(OpKind.LINEAR, parts_of((own.get("embeddings"), UseRole.WEIGHT, Layout.dense("out in"))))
+        return LayerOp(OpKind.LINEAR, parts_of((own["reverse_embeddings"], UseRole.WEIGHT, Layout.dense("in out"))))
+    return LayerOp(OpKind.LINEAR, parts_of((own.get("embeddings"), UseRole.WEIGHT, Layout.dense("out in"))))
 
 
 GATES = {layers.LSTMCell: 4, layers.GRUCell: 3, layers.SimpleRNNCell: 1}
@@ -159,29 +159,29 @@ def _cell_name(cell: Any) -> str:
     return named or ("rnn_relu" if cell.activation is keras.activations.relu else "rnn_tanh")
 
 
-def _recurrent(layer: Any, own: Mapping[str, Any]) -> Described | None:
+def _recurrent(layer: Any, own: Mapping[str, Any]) -> LayerOp | None:
     cells = layer.cell.cells if isinstance(layer.cell, layers.StackedRNNCells) else [layer.cell]
     cell_lists = [cell_parts(cell) for cell in cells]
     if any(parts is None for parts in cell_lists):
-        return Described(
+        return LayerOp(
             OpKind.RECURRENT, tuple(Part(v, UseRole.OPERAND) for v in layer.trainable_variables), -1, Recurrence("own")
         )
     names = {_cell_name(cell) for cell in cells}
     known = len(names) == 1
     detail = Recurrence(names.pop(), GATES[_kind(cells[0], GATES)]) if known else Recurrence("several")
-    return Described(OpKind.RECURRENT, tuple(part for parts in cell_lists for part in parts or ()), -1, detail)
+    return LayerOp(OpKind.RECURRENT, tuple(part for parts in cell_lists for part in parts or ()), -1, detail)
 
 
 def _kind(layer: Any, kinds: Mapping[Any, Any]) -> Any:
     return next(kind for kind in kinds if isinstance(layer, kind))
 
 
-def _cell(layer: Any, own: Mapping[str, Any]) -> Described | None:
+def _cell(layer: Any, own: Mapping[str, Any]) -> LayerOp | None:
     parts = cell_parts(layer)
-    return None if parts is None else Described(OpKind.RECURRENT, parts, -1, Recurrence(_cell_name(layer)))
+    return None if parts is None else LayerOp(OpKind.RECURRENT, parts, -1, Recurrence(_cell_name(layer)))
 
 
-def _conv_lstm(layer: Any, own: Mapping[str, Any]) -> Described:
+def _conv_lstm(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     cell = layer.cell
     held, dims = own_variables(cell), cell.rank
     strides = (cell.strides,) * dims if isinstance(cell.strides, int) else tuple(cell.strides)
@@ -194,12 +194,12 @@ def _conv_lstm(layer: Any, own: Mapping[str, Any]) -> Described:
         (held.get("bias"), UseRole.BIAS, None),
     )
     channels = -1 if cell.data_format == "channels_last" else -(dims + 1)
-    return Described(OpKind.RECURRENT, parts, channels, Recurrence("lstm", 4))
+    return LayerOp(OpKind.RECURRENT, parts, channels, Recurrence("lstm", 4))
 
 
-def _norm(layer: Any, own: Mapping[str, Any]) -> Described:
+def _norm(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     scale = own.get("gamma") if own.get("gamma") is not None else own.get("scale")
-    return Described(
+    return LayerOp(
         OpKind.NORM,
         parts_of((scale, UseRole.SCALE, None), (own.get("beta"), UseRole.SHIFT, None)),
         _norm_axis(layer),
@@ -220,37 +220,37 @@ def _norm_axis(layer: Any) -> int:
     return axis if axis < 0 else axis - layer.input_spec.ndim if layer.input_spec is not None else -1
 
 
-def _prelu(layer: Any, own: Mapping[str, Any]) -> Described:
-    return Described(OpKind.ACTIVATION, parts_of((own.get("alpha"), UseRole.SLOPE, None)), -1, Activation("prelu"))
+def _prelu(layer: Any, own: Mapping[str, Any]) -> LayerOp:
+    return LayerOp(OpKind.ACTIVATION, parts_of((own.get("alpha"), UseRole.SLOPE, None)), -1, Activation("prelu"))
 
 
-def _leaky(layer: Any, own: Mapping[str, Any]) -> Described:
+def _leaky(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     slope = float(layer.negative_slope)
-    return Described(OpKind.ACTIVATION, (), -1, Activation("leaky_relu", slope))
+    return LayerOp(OpKind.ACTIVATION, (), -1, Activation("leaky_relu", slope))
 
 
-def _relu(layer: Any, own: Mapping[str, Any]) -> Described | None:
+def _relu(layer: Any, own: Mapping[str, Any]) -> LayerOp | None:
     if layer.threshold or layer.max_value not in (None, 6):
         return None
     slope = float(layer.negative_slope)
     if slope:
         return _leaky(layer, own) if layer.max_value is None else None
-    return Described(OpKind.ACTIVATION, (), -1, Activation("relu" if layer.max_value is None else "relu6"))
+    return LayerOp(OpKind.ACTIVATION, (), -1, Activation("relu" if layer.max_value is None else "relu6"))
 
 
-def _view(layer: Any, own: Mapping[str, Any]) -> Described:
-    return Described(OpKind.OTHER, view=True)
+def _view(layer: Any, own: Mapping[str, Any]) -> LayerOp:
+    return LayerOp(OpKind.OTHER, view=True)
 
 
 def _of_kind(kind: OpKind, detail: Detail | None = None) -> Reader:
-    def reader(layer: Any, own: Mapping[str, Any]) -> Described:
-        return Described(kind, (), -1, detail)
+    def reader(layer: Any, own: Mapping[str, Any]) -> LayerOp:
+        return LayerOp(kind, (), -1, detail)
 
     return reader
 
 
-def _concat(layer: Any, own: Mapping[str, Any]) -> Described:
-    return Described(OpKind.CONCAT)
+def _concat(layer: Any, own: Mapping[str, Any]) -> LayerOp:
+    return LayerOp(OpKind.CONCAT)
 
 
 def _entries() -> dict[type, tuple[Reader, frozenset[str]]]:

@@ -51,7 +51,7 @@ def _from_call(target: str, library: ModuleType) -> tuple[Any, Sequence[str]]:
     config = _class(library, name, "PretrainedConfig")
     if config is None:
         raise ValueError(f"target {target!r}: transformers has no configuration {name!r}")
-    return _made(target, config, values), ()
+    return _make(target, config, values), ()
 
 
 def _from_file(target: str, library: ModuleType) -> tuple[Any, Sequence[str]]:
@@ -66,7 +66,7 @@ def _from_file(target: str, library: ModuleType) -> tuple[Any, Sequence[str]]:
         raise ValueError(f"target {target!r}: the file has no 'model_type'")
     named = values.get("architectures")
     names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
-    return _made(target, lambda **own: library.AutoConfig.for_model(kind, **own), values), names
+    return _make(target, lambda **own: library.AutoConfig.for_model(kind, **own), values), names
 
 
 def parse_call(target: str) -> tuple[str, Mapping[str, Any]]:
@@ -97,7 +97,7 @@ def _values(items: Sequence[ast.keyword]) -> dict[str, Any]:
     return values
 
 
-def _made(target: str, make: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+def _make(target: str, make: Callable[..., Any], values: Mapping[str, Any]) -> Any:
     """A configuration; what it refuses, in exceptions of many kinds, is the target's fault."""
     try:
         return make(**values)

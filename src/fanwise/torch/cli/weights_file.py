@@ -116,7 +116,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         opened = library.safe_open(str(path), framework="pt")
     except library.SafetensorError as error:
-        raise _damaged(path, error) from error
+        raise _damage_error(path, error) from error
     with opened as file:
         yield file
 
@@ -125,7 +125,7 @@ def _tensor(file: Any, name: str, path: str | Path) -> Tensor:
     try:
         tensor: Tensor = file.get_tensor(name)
     except Exception as error:  # the library raises its own kind, and torch others for dtypes it lacks
-        raise _damaged(path, error, f"tensor {name!r} of ") from error
+        raise _damage_error(path, error, f"tensor {name!r} of ") from error
     return tensor
 
 
@@ -136,7 +136,7 @@ def _is_weight(name: str, tensor: Tensor) -> bool:
     return readable and name.rpartition(".")[2] not in BUFFERS
 
 
-def _damaged(path: str | Path, error: Exception, part: str = "") -> ValueError:
+def _damage_error(path: str | Path, error: Exception, part: str = "") -> ValueError:
     return ValueError(f"{part}{str(path)!r} cannot be read as safetensors: {type(error).__name__}: {error}")
 
 
@@ -178,7 +178,7 @@ def check_weights(
     )
     everything = [finding for cause in findings for finding in cause.walk()]
     return without(
-        _marked(report, everything),
+        _with_marks(report, everything),
         {(finding.code, finding.place) for finding in everything if finding.code not in codes},
     )
 
@@ -191,7 +191,7 @@ def _layer(number: int, op: int, parameter: Parameter, values: Values) -> Layer:
     return Layer(number, op, name, "weight", law, NAN, NAN, NAN, NAN, NAN)
 
 
-def _marked(report: Report, findings: Sequence[Finding]) -> Report:
+def _with_marks(report: Report, findings: Sequence[Finding]) -> Report:
     """The report with the findings told at their weights."""
     here = {layer.op: [finding for finding in findings if finding.op == layer.op] for layer in report.layers}
     layers = (replace(layer, severity=gravest(here[layer.op]), codes=_codes(here[layer.op])) for layer in report.layers)

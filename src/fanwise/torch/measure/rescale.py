@@ -115,7 +115,7 @@ def adjust_(output: Tensor, answer: Answer, bias: Tensor | None, axis: int) -> N
     if answer.scale.ndim == 0 and not answer.more.any() and not answer.shift.any():
         output.mul_(float(answer.scale))
         return
-    wide = output.double() * _along(answer.scale, output, axis) + _along(answer.shift, output, axis)
+    wide = output.double() * _along_axis(answer.scale, output, axis) + _along_axis(answer.shift, output, axis)
     if bias is not None and answer.more.any():
         added = bias.detach().double().flatten() * torch.from_numpy(np.array(answer.more)).to(bias.device)
         wide += _spread(added, output.dim(), axis)
@@ -168,16 +168,16 @@ def _change(tensor: Tensor, change: Change, lies: Spread | None) -> None:
         return
     view = tensor.detach().view(lies.view) if lies is not None else tensor.detach()
     shape = lies.units if lies is not None else tuple(tensor.shape)
-    scale, shift = (_shaped(numbers, shape, tensor.device) for numbers in (change.scale, change.shift))
+    scale, shift = (_reshape(numbers, shape, tensor.device) for numbers in (change.scale, change.shift))
     view.copy_(view.double() * scale + shift)
 
 
-def _shaped(numbers: Float64, shape: tuple[int, ...], device: torch.device) -> Tensor:
+def _reshape(numbers: Float64, shape: tuple[int, ...], device: torch.device) -> Tensor:
     factors = torch.from_numpy(np.array(numbers, np.float64)).to(device)
     return factors if factors.dim() == 0 else factors.reshape(shape)
 
 
-def _along(numbers: Float64, output: Tensor, axis: int) -> Tensor:
+def _along_axis(numbers: Float64, output: Tensor, axis: int) -> Tensor:
     factors = torch.from_numpy(np.array(numbers, np.float64)).to(output.device)
     return factors if factors.dim() == 0 else _spread(factors, output.dim(), axis)
 

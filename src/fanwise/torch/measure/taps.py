@@ -70,7 +70,7 @@ class Taps:
     def signals(self, total: int) -> list[Signal]:
         """What was measured under the numbers from 0 on; one copy to the host a device."""
         statistics: list[dict[str, float]] = [{} for _ in range(total)]
-        for (slot, name), number in zip(self._slots, fetched(self._numbers), strict=True):
+        for (slot, name), number in zip(self._slots, fetch(self._numbers), strict=True):
             if 0 <= slot < total:
                 statistics[slot][name] = number
         return [Signal(**numbers) for numbers in statistics]
@@ -127,7 +127,7 @@ def _is_written_overlap(tensor: Tensor) -> bool:
     return False
 
 
-def fetched(numbers: Sequence[Tensor]) -> list[float]:
+def fetch(numbers: Sequence[Tensor]) -> list[float]:
     """The values of tensors of one number each; one copy a device."""
     values = [0.0] * len(numbers)
     groups: dict[torch.device, list[int]] = {}

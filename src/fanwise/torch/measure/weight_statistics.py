@@ -13,7 +13,7 @@ from fanwise.measure.observation import NAN, Values
 from fanwise.measure.signal_statistics import MOST, stride_prime_to
 from fanwise.measure.weight_axes import block_extents, first_map, twins_of, unit_layout, unit_order
 from fanwise.measure.weight_statistics import BINS, MARKS, PARTS, ROWS, WIDE
-from fanwise.torch.measure.taps import fetched, in_memory, sampled
+from fanwise.torch.measure.taps import fetch, in_memory, sampled
 from fanwise.torch.trace.storage import is_abstract, is_strided
 
 SMALL = 1e-30
@@ -23,7 +23,7 @@ CHUNK = 1 << 14
 
 
 @dataclass(frozen=True)
-class Taken:
+class DeviceStatistics:
     """What was measured of one parameter, still on its device, by name; `vectors` are longer than one number."""
 
     path: str
@@ -40,7 +40,7 @@ def values_of(path: str, tensor: Tensor, layout: Layout | None = None) -> Values
         tensor: its values.
         layout: roles of its axes; without it the units of a matrix lie along the first axis.
     """
-    return _weighed([taken(path, tensor, layout)], {path: tensor})[path]
+    return _fetch([measure_parameter(path, tensor, layout)], {path: tensor})[path]
 
 
 def weigh(tensors: Mapping[str, Tensor], trace: Trace, gradients: Mapping[str, Tensor | None]) -> dict[str, Values]:
@@ -54,7 +54,7 @@ def weigh(tensors: Mapping[str, Tensor], trace: Trace, gradients: Mapping[str, T
     held = {parameter.path: tensors[parameter.path] for parameter in trace.parameters}
     held = {path: tensor for path, tensor in held.items() if not is_abstract(tensor) and is_strided(tensor)}
     layouts = {path: unit_layout(trace, path) for path in held}
-    values = _weighed([taken(path, tensor, layouts[path]) for path, tensor in held.items()], held)
+    values = _fetch([measure_parameter(path, tensor, layouts[path]) for path, tensor in held.items()], held)
     moments = _gradient_moments(gradients)
     return {
         path: replace(statistics, reached=path in moments, gradient=moments.get(path, NAN))
@@ -62,16 +62,16 @@ def weigh(tensors: Mapping[str, Tensor], trace: Trace, gradients: Mapping[str, T
     }
 
 
-def _weighed(measured_rows: Sequence[Taken], tensors: Mapping[str, Tensor]) -> dict[str, Values]:
+def _fetch(measured_rows: Sequence[DeviceStatistics], tensors: Mapping[str, Tensor]) -> dict[str, Values]:
     """Statistics on the host of what was taken: one copy a device for the numbers and one for the vectors."""
     numbers = [dict(zip(row.numbers, [NAN] * len(row.numbers), strict=True)) for row in measured_rows]
     places = [(i, name) for i, row in enumerate(measured_rows) for name in row.numbers]
-    for (i, name), value in zip(places, fetched([measured_rows[i].numbers[name] for i, name in places]), strict=True):
+    for (i, name), value in zip(places, fetch([measured_rows[i].numbers[name] for i, name in places]), strict=True):
         numbers[i][name] = value
     longer: list[dict[str, tuple[float, ...]]] = [{} for _ in measured_rows]
     places = [(i, name) for i, row in enumerate(measured_rows) for name in row.vectors]
     for (i, name), several in zip(
-        places, _fetched_vectors([measured_rows[i].vectors[name] for i, name in places]), strict=True
+        places, _fetch_vectors([measured_rows[i].vectors[name] for i, name in places]), strict=True
     ):
         longer[i][name] = several
     values = [
@@ -84,14 +84,14 @@ def _weighed(measured_rows: Sequence[Taken], tensors: Mapping[str, Tensor]) -> d
     }
 
 
-def taken(path: str, tensor: Tensor, layout: Layout | None) -> Taken:
+def measure_parameter(path: str, tensor: Tensor, layout: Layout | None) -> DeviceStatistics:
     """Measures a parameter, without waiting for the numbers."""
     with torch.no_grad(), torch._C.DisableTorchFunction():
         values = tensor.detach()
         if values.is_complex() and values.numel():
-            return _taken_complex(path, values)
+            return _measure_complex(path, values)
         if not values.numel() or not values.dtype.is_floating_point:
-            return Taken(path, values.numel(), {}, {})
+            return DeviceStatistics(path, values.numel(), {}, {})
         whole = values if values.dtype.itemsize > 1 else values.float()
         some = sampled(whole)
         wide = torch.float64 if whole.numel() <= MOST else torch.promote_types(whole.dtype, torch.float32)
@@ -105,15 +105,15 @@ def taken(path: str, tensor: Tensor, layout: Layout | None) -> Taken:
             "kurtosis": _kurtosis(some),
         }
         vectors = {"marks": _marks(some), "histogram": _histogram(some, torch.maximum(high, -low))}
-        return Taken(
+        return DeviceStatistics(
             path,
             values.numel(),
-            numbers | _of_units(whole, layout),
-            vectors | _of_blocks(whole, layout) | _of_parts(whole, layout),
+            numbers | _unit_statistics(whole, layout),
+            vectors | _block_statistics(whole, layout) | _part_statistics(whole, layout),
         )
 
 
-def _taken_complex(path: str, values: Tensor) -> Taken:
+def _measure_complex(path: str, values: Tensor) -> DeviceStatistics:
     """Moments of complex numbers: |E w|, E |w|^2."""
     largest = values.abs().amax()
     numbers = {
@@ -124,7 +124,7 @@ def _taken_complex(path: str, values: Tensor) -> Taken:
         "zeros": (sampled(values) == 0).float().mean(),
         "kurtosis": largest.new_full((), NAN),
     }
-    return Taken(path, values.numel(), numbers, {})
+    return DeviceStatistics(path, values.numel(), numbers, {})
 
 
 def _kurtosis(some: Tensor) -> Tensor:
@@ -144,12 +144,12 @@ def _histogram(some: Tensor, largest: Tensor) -> Tensor:
     return torch.bincount(places.to(torch.int64), minlength=BINS).float()
 
 
-def _of_units(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
+def _unit_statistics(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     units = _units(values, layout)
     return {} if units is None else {"repeated": _repeated(units), "overlap": _least_overlap(values, layout)}
 
 
-def _of_parts(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
+def _part_statistics(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     """E w^2 of each eighth of a map's units, as they are stored."""
     units = _units(values, layout)
     if units is None or len(units) < PARTS:
@@ -217,7 +217,7 @@ def _overlap(units: Tensor) -> Tensor:
     return overlap
 
 
-def _of_blocks(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
+def _block_statistics(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     """E w^2 of each map of a fused weight."""
     sizes = block_extents(tuple(values.shape), layout)
     if layout is None or layout.fused is None or not sizes:
@@ -227,7 +227,7 @@ def _of_blocks(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     return {"blocks": torch.stack([_second_moment(part) for part in parts]), "block_means": means}
 
 
-def _fetched_vectors(vectors: Sequence[Tensor]) -> list[tuple[float, ...]]:
+def _fetch_vectors(vectors: Sequence[Tensor]) -> list[tuple[float, ...]]:
     """The values of several vectors; one copy a device."""
     rows: list[tuple[float, ...]] = [()] * len(vectors)
     groups: dict[torch.device, list[int]] = {}
@@ -244,7 +244,7 @@ def _gradient_moments(gradients: Mapping[str, Tensor | None]) -> dict[str, float
     reached = {path: gradient for path, gradient in gradients.items() if gradient is not None}
     with torch.no_grad():
         moments = [_moment(gradient) for gradient in reached.values()]
-    return dict(zip(reached, fetched(moments), strict=True))
+    return dict(zip(reached, fetch(moments), strict=True))
 
 
 def _moment(gradient: Tensor) -> Tensor:
@@ -253,7 +253,7 @@ def _moment(gradient: Tensor) -> Tensor:
     return _second_moment(values) * (values.numel() / max(gradient.numel(), 1))
 
 
-def _values(row: Taken, numbers: Mapping[str, float], longer: Mapping[str, tuple[float, ...]]) -> Values:
+def _values(row: DeviceStatistics, numbers: Mapping[str, float], longer: Mapping[str, tuple[float, ...]]) -> Values:
     if not numbers:
         return Values(row.count, NAN, NAN)
     low, high, mean, second = numbers["low"], numbers["high"], numbers["mean"], numbers["second_moment"]
@@ -294,7 +294,9 @@ def _exact(values: Values, tensor: Tensor) -> Values:
         )
 
 
-def _twins(rows: Sequence[Taken], values: Sequence[Values], marks: Sequence[tuple[float, ...]]) -> dict[str, str]:
+def _twins(
+    rows: Sequence[DeviceStatistics], values: Sequence[Values], marks: Sequence[tuple[float, ...]]
+) -> dict[str, str]:
     """Parameters that hold the same numbers as an earlier one, by path; equal values do not count."""
     compared = zip(rows, values, marks, strict=True)
     return twins_of(

@@ -42,7 +42,7 @@ def configured(model: nn.Module, dtype: torch.dtype = torch.float32) -> Inputs:
             "inputs = None, and the model has no transformers configuration that says what it takes: give a batch or a "
             f"spec ({GRAMMAR})"
         )
-    values = _made(main, config, inspect.signature(model.forward).parameters)
+    values = _draw(main, config, inspect.signature(model.forward).parameters)
     return Inputs((), {name: value.to(dtype) if _is_float(value) else value for name, value in values.items()})
 
 
@@ -73,7 +73,7 @@ _SPEAKING = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGenerat
 _CLASSIFYING = ("ForSequenceClassification", "ForImageClassification")
 
 
-def _made(main: str, config: Any, known: Collection[str]) -> dict[str, Any]:
+def _draw(main: str, config: Any, known: Collection[str]) -> dict[str, Any]:
     named: dict[str, Any] = {main: _MAKERS[main](config)}
     if "decoder_input_ids" in known and getattr(config, "is_encoder_decoder", False):
         named["decoder_input_ids"] = _ids(config)

@@ -262,7 +262,7 @@ def _plain(kind: OpKind) -> Callable[[Arguments], Call]:
     return read
 
 
-def _joined(a: Arguments) -> Call:
+def _concatenation(a: Arguments) -> Call:
     return Call(OpKind.CONCAT, tuple(tensors_in([*a.args[:1], a.named.get("tensors", ())])))
 
 
@@ -298,14 +298,14 @@ def lookup(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], weights: C
     table = a.tensor(0, "input")
     if table is None or not a.weights(table):
         return None
-    axes, indices = _looked_up(a, table)
+    axes, indices = _look_up(a, table)
     if not indices or table.dim() - len(axes) > 1:
         return None
     layout = Layout(tuple("lookup" if axis in axes else "out" for axis in range(table.dim())))
     return Call(OpKind.EMBEDDING, indices, (Part(table, UseRole.TABLE, layout),))
 
 
-def _looked_up(a: Arguments, table: Tensor) -> tuple[set[int], tuple[Tensor, ...]]:
+def _look_up(a: Arguments, table: Tensor) -> tuple[set[int], tuple[Tensor, ...]]:
     """The axes that index tensors run over, and the tensors."""
     if a.name != "getitem":
         index = next((value for value in tensors_in([a.args[1:], dict(a.named)]) if _is_index(value)), None)
@@ -348,7 +348,7 @@ def _table() -> dict[str, Callable[[Arguments], Call | None]]:
     table |= dict.fromkeys(names.ATTENTIONS, _attention) | dict.fromkeys(names.NORMS, _norm)
     table |= dict.fromkeys(names.NONLINEARITY_NAMES, _activation) | dict.fromkeys(names.DROPOUTS, _dropout)
     table |= dict.fromkeys(names.SUMS | names.PRODUCTS | names.DIVISIONS, _binary)
-    table |= dict.fromkeys(names.SOFTMAXES, _softmax) | dict.fromkeys(names.JOINS, _joined)
+    table |= dict.fromkeys(names.SOFTMAXES, _softmax) | dict.fromkeys(names.JOINS, _concatenation)
     table |= dict.fromkeys(names.ELEMENTWISE, _plain(OpKind.ELEMENTWISE))
     table |= dict.fromkeys(names.POOLS, _plain(OpKind.POOL)) | dict.fromkeys(names.REDUCTIONS, _plain(OpKind.REDUCE))
     return table

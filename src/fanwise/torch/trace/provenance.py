@@ -113,9 +113,9 @@ class ParameterProvenance:
         if storage is None:
             return self._opaque.get(id(tensor))
         covering = [base for base in self._bases.get(storage, ()) if base.covers(tensor)]
-        return self._settled(covering[-1].view(tensor), tensor) if covering else None
+        return self._with_own_axes(covering[-1].view(tensor), tensor) if covering else None
 
-    def _settled(self, held: Provenance, tensor: Tensor) -> Provenance:
+    def _with_own_axes(self, held: Provenance, tensor: Tensor) -> Provenance:
         """What was made of a parameter and has its shape again has its axes too, whatever shape it had between."""
         whole = tuple(range(tensor.dim()))
         if (

@@ -27,10 +27,10 @@ _Functions: TypeAlias = Mapping[int, ast.FunctionDef]
 
 
 @dataclass(frozen=True)
-class _Assigned:
+class _Assignment:
     """``self.name = value`` in a constructor."""
 
-    place: Place
+    source_line: Place
     value: ast.expr | None
 
 
@@ -39,15 +39,15 @@ class _Constructor:
     """What the user's `__init__` of a class, and of the classes that it extends, assign.
 
     Args:
-        place: the line of the first of them.
+        source_line: the line of the first of them.
         assigned: to each attribute, in order.
     """
 
-    place: Place
-    assigned: Mapping[str, Sequence[_Assigned]]
+    source_line: Place
+    assigned: Mapping[str, Sequence[_Assignment]]
 
 
-def constructed(model: nn.Module, fallback: Place | None = None) -> Mapping[str, Place]:
+def construction_lines(model: nn.Module, fallback: Place | None = None) -> Mapping[str, Place]:
     """Where each module of a model is constructed.
 
     It is the line of ``self.name = ...`` in the `__init__` of the class that holds the module; for what stands in a
@@ -64,52 +64,52 @@ def constructed(model: nn.Module, fallback: Place | None = None) -> Mapping[str,
         raises.
     """
     try:
-        return MappingProxyType(_places(model, fallback))
+        return MappingProxyType(_source_lines(model, fallback))
     except Exception:  # foreign metaclasses, sources that changed, recursion: no place is worth an error
         return MappingProxyType({})
 
 
-def function_place(function: object) -> Place | None:
+def function_line(function: object) -> Place | None:
     """The line of a function's or class' definition in the user's sources; None where it has none."""
     try:
         unwrapped = inspect.unwrap(function) if callable(function) else function
         if isinstance(unwrapped, type):
-            return _class_place(unwrapped)
-        return _code_place(unwrapped.__code__) if isinstance(unwrapped, FunctionType) else None
+            return _class_line(unwrapped)
+        return _code_line(unwrapped.__code__) if isinstance(unwrapped, FunctionType) else None
     except Exception:  # as above
         return None
 
 
-def _places(model: nn.Module, fallback: Place | None) -> dict[str, Place]:
+def _source_lines(model: nn.Module, fallback: Place | None) -> dict[str, Place]:
     modules = dict(model.named_modules())
     constructor = _constructors()
-    places: dict[str, Place | None] = {}
+    lines: dict[str, Place | None] = {}
     for path, module in modules.items():  # parents come before what they hold
         above = path.rpartition(".")[0] if path else None
         if above is None:
-            places[path] = _class_place(type(module)) or fallback
+            lines[path] = _class_line(type(module)) or fallback
         else:
-            held = _held_place(modules, path, constructor)
-            places[path] = held or places.get(above) or _class_place(type(module))
-    return {path: line for path, line in places.items() if line is not None}
+            held = _constructed_line(modules, path, constructor)
+            lines[path] = held or lines.get(above) or _class_line(type(module))
+    return {path: source_line for path, source_line in lines.items() if source_line is not None}
 
 
-def _held_place(
+def _constructed_line(
     modules: Mapping[str, nn.Module], path: str, constructor: Callable[[type], _Constructor | None]
 ) -> Place | None:
     """Where the class of the module above, or of the container above it, says that a module is made."""
     above, _, name = path.rpartition(".")
     parent = modules.get(above)
     if isinstance(parent, nn.Sequential | nn.ModuleList) and above:
-        return _element_place(modules, path, constructor)
+        return _element_line(modules, path, constructor)
     init = None if parent is None else constructor(type(parent))
     if init is None:
         return None
-    assigned = _chosen(init.assigned.get(name, ()), modules[path])
-    return init.place if assigned is None else assigned.place
+    assigned = _choose(init.assigned.get(name, ()), modules[path])
+    return init.source_line if assigned is None else assigned.source_line
 
 
-def _element_place(
+def _element_line(
     modules: Mapping[str, nn.Module], path: str, constructor: Callable[[type], _Constructor | None]
 ) -> Place | None:
     """The line of an element that is written out in the assignment of its container."""
@@ -118,11 +118,11 @@ def _element_place(
     init = constructor(type(modules[above])) if above in modules else None
     if init is None:
         return None
-    assigned = _chosen(init.assigned.get(name, ()), modules[container])
+    assigned = _choose(init.assigned.get(name, ()), modules[container])
     if assigned is None or assigned.value is None or not index.isdecimal():
         return None
     elements = _elements(assigned.value)
-    return Place(assigned.place.file, elements[int(index)].lineno) if int(index) < len(elements) else None
+    return Place(assigned.source_line.file, elements[int(index)].lineno) if int(index) < len(elements) else None
 
 
 def _elements(value: ast.expr) -> Sequence[ast.expr]:
@@ -133,13 +133,13 @@ def _elements(value: ast.expr) -> Sequence[ast.expr]:
     return () if any(isinstance(item, ast.Starred) for item in listed) else listed
 
 
-def _chosen(several: Sequence[_Assigned], module: nn.Module) -> _Assigned | None:
+def _choose(several: Sequence[_Assignment], module: nn.Module) -> _Assignment | None:
     """Of several assignments to one name, the one that calls the module's class; else the first."""
-    called = (assignment for assignment in several if _called(assignment.value) == type(module).__name__)
+    called = (assignment for assignment in several if _callee(assignment.value) == type(module).__name__)
     return next(called, several[0] if several else None)
 
 
-def _called(value: ast.expr | None) -> str:
+def _callee(value: ast.expr | None) -> str:
     if not isinstance(value, ast.Call):
         return ""
     function = value.func
@@ -157,7 +157,7 @@ def _constructors() -> Callable[[type], _Constructor | None]:
         owners = [base for base in kind.__mro__ if "__init__" in vars(base)]
         inits = [init for owner in owners if (init := _constructor(vars(owner)["__init__"], functions)) is not None]
         assigned = {name: several for init in reversed(inits) for name, several in init.assigned.items()}
-        return _Constructor(inits[0].place, assigned) if inits else None
+        return _Constructor(inits[0].source_line, assigned) if inits else None
 
     return find
 
@@ -165,11 +165,11 @@ def _constructors() -> Callable[[type], _Constructor | None]:
 def _constructor(init: Any, functions: Callable[[str], _Functions]) -> _Constructor | None:
     """What one `__init__` assigns, where it is the user's."""
     function = inspect.unwrap(init)
-    line = _code_place(function.__code__) if isinstance(function, FunctionType) else None
-    if line is None:
+    source_line = _code_line(function.__code__) if isinstance(function, FunctionType) else None
+    if source_line is None:
         return None
-    node = functions(function.__code__.co_filename).get(line.line)
-    return _Constructor(line, {} if node is None else _assignments(node, line.file))
+    node = functions(function.__code__.co_filename).get(source_line.line)
+    return _Constructor(source_line, {} if node is None else _assignments(node, source_line.file))
 
 
 def _functions_of(file: str) -> _Functions:
@@ -181,16 +181,16 @@ def _functions_of(file: str) -> _Functions:
     return {min([node.lineno, *(item.lineno for item in node.decorator_list)]): node for node in definitions}
 
 
-def _assignments(init: ast.FunctionDef, file: str) -> dict[str, list[_Assigned]]:
+def _assignments(init: ast.FunctionDef, file: str) -> dict[str, list[_Assignment]]:
     """The attributes of its first argument that a function assigns."""
     arguments = [*init.args.posonlyargs, *init.args.args]
     own = arguments[0].arg if arguments else ""
-    assigned: dict[str, list[_Assigned]] = {}
+    assigned: dict[str, list[_Assignment]] = {}
     for node in ast.walk(init):
         for target, value in _targets(node):
             if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == own:
-                assigned.setdefault(target.attr, []).append(_Assigned(Place(file, target.lineno), value))
-    return {name: sorted(several, key=lambda item: item.place.line) for name, several in assigned.items()}
+                assigned.setdefault(target.attr, []).append(_Assignment(Place(file, target.lineno), value))
+    return {name: sorted(several, key=lambda item: item.source_line.line) for name, several in assigned.items()}
 
 
 def _targets(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr | None]]:
@@ -204,7 +204,7 @@ def _targets(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr | None]]:
             yield target, node.value
 
 
-def _class_place(kind: type) -> Place | None:
+def _class_line(kind: type) -> Place | None:
     module = sys.modules.get(kind.__module__)
     file = None if module is None else vars(module).get("__file__")
     if not isinstance(file, str) or not _is_users(file):
@@ -215,7 +215,7 @@ def _class_place(kind: type) -> Place | None:
         return None
 
 
-def _code_place(code: CodeType) -> Place | None:
+def _code_line(code: CodeType) -> Place | None:
     file = code.co_filename
     return Place(os.path.abspath(file), code.co_firstlineno) if _is_users(file) else None
 

@@ -108,7 +108,7 @@ def _empty(tensor: Tensor, shape: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class _Slot:
-    place: int
+    position: int
 
 
 def replayable(func: Callable[..., Any], call: tuple[Any, Any], data: Sequence[Tensor]) -> Callable[..., Any] | None:
@@ -127,7 +127,7 @@ def replayable(func: Callable[..., Any], call: tuple[Any, Any], data: Sequence[T
     def replay(*arrays: Any) -> Any:
         tensors = [torch.tensor(array, device="cpu") for array in arrays]
         with torch.no_grad():
-            return func(*_filled(args, tensors), **_filled(named, tensors)).numpy()
+            return func(*_fill(args, tensors), **_fill(named, tensors)).numpy()
 
     return replay
 
@@ -149,20 +149,20 @@ def probing(
             values = torch.randn(shape, generator=generator, device="cpu") * std + mean
             tensors.append(values.to(device, dtype))
         with torch.no_grad():
-            output = next(iter(tensors_in(func(*_filled(args, tensors), **_filled(named, tensors)))))
+            output = next(iter(tensors_in(func(*_fill(args, tensors), **_fill(named, tensors)))))
         values = output.abs() if output.is_complex() else output
         return float(values.double().mean()), second_moment(output)
 
     return probe
 
 
-def _filled(value: Any, tensors: Sequence[Tensor]) -> Any:
+def _fill(value: Any, tensors: Sequence[Tensor]) -> Any:
     if isinstance(value, _Slot):
-        return tensors[value.place]
+        return tensors[value.position]
     if isinstance(value, list) or type(value) is tuple:
-        return type(value)(_filled(item, tensors) for item in value)
+        return type(value)(_fill(item, tensors) for item in value)
     if isinstance(value, dict):
-        return {name: _filled(item, tensors) for name, item in value.items()}
+        return {name: _fill(item, tensors) for name, item in value.items()}
     return value
 
 

@@ -112,15 +112,15 @@ def materialize(model: nn.Module, plan: Plan, key: KeyLike, device: torch.device
         ('1.running_mean', '1.running_var', '1.num_batches_tracked')
     """
     check_model(model)
-    stream, target_device = as_key(key), _checked_device(device)
+    stream, target_device = as_key(key), _check_device(device)
     check_fits(parameters(model), plan)
     held = dict(model.named_parameters(remove_duplicate=False))
     targets = [(held[row.path], row) for row in plan.rows if row.law is not None and is_abstract(held[row.path])]
     for tensor, row in targets:
         check_numbers(tensor.dtype, row)
-    homes = _homes(model)
+    homes = _registrations(model)
     for tensor, row in targets:
-        parameter = _allocated(tensor, target_device)
+        parameter = _allocate(tensor, target_device)
         draw_row_(parameter, row, stream)
         for module, name in homes[row.path]:
             setattr(module, name, parameter)  # not into `_parameters`: recurrent modules keep a list beside it
@@ -134,7 +134,7 @@ def _check_target(tensor: Tensor, row: Row) -> None:
     check_row(tensor, row)
 
 
-def _checked_device(device: torch.device | str) -> torch.device:
+def _check_device(device: torch.device | str) -> torch.device:
     """A device on which memory can be had.
 
     Raises:
@@ -152,7 +152,7 @@ def _checked_device(device: torch.device | str) -> torch.device:
     return checked
 
 
-def _allocated(tensor: Tensor, device: torch.device) -> nn.Parameter:
+def _allocate(tensor: Tensor, device: torch.device) -> nn.Parameter:
     """A parameter with memory in place of one without: its dtype, memory format, class and attributes."""
     strides = tensor.stride()
     order = sorted(range(tensor.ndim), key=lambda axis: -strides[axis])
@@ -165,7 +165,7 @@ def _allocated(tensor: Tensor, device: torch.device) -> nn.Parameter:
     return parameter
 
 
-def _homes(model: nn.Module) -> Mapping[str, Sequence[tuple[nn.Module, str]]]:
+def _registrations(model: nn.Module) -> Mapping[str, Sequence[tuple[nn.Module, str]]]:
     """Where the tensor that a path names is registered, under any name."""
     places = {f"{prefix}.{name}" if prefix else name: (module, name) for prefix, module, name in _registered(model)}
     groups = [(parameter.path, *parameter.aliases) for parameter in parameters(model)]
