@@ -37,7 +37,7 @@ class JaxBackend:
     takes_key: bool = True
 
     def is_model(self, value: Any) -> bool:
-        """Whether it has one of the forms of a model."""
+        """Whether a value has one of the forms of a model."""
         return is_model(value)
 
     def seeded(self, seed: int) -> AbstractContextManager[tuple[Any, ...]]:
@@ -69,7 +69,7 @@ class JaxBackend:
         return nullcontext()
 
     def is_array(self, value: Any) -> bool:
-        """Whether it is an array of JAX or NumPy."""
+        """Whether a value is an array of JAX or NumPy."""
         return isinstance(value, jax.Array | np.ndarray)
 
     def split(self, batch: Any, loss: LossLike) -> tuple[Any, Any]:

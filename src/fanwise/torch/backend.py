@@ -41,11 +41,11 @@ class TorchBackend:
     takes_key: bool = False
 
     def is_model(self, value: Any) -> bool:
-        """Whether it is a module."""
+        """Whether a value is a module."""
         return isinstance(value, nn.Module)
 
     def seeded(self, seed: int) -> AbstractContextManager[tuple[Any, ...]]:
-        """Those of Python, NumPy and torch."""
+        """Seeds the generators of Python, NumPy and torch."""
         return seeded(seed)
 
     def model_name(self, model: nn.Module) -> str:
@@ -57,7 +57,7 @@ class TorchBackend:
         return construction_lines(model, None if factory is None else function_line(factory))
 
     def parameters(self, model: nn.Module) -> tuple[Parameter, ...]:
-        """Those of `named_parameters`."""
+        """The parameters, as `named_parameters` has them."""
         return parameters(model)
 
     def reader(self, model: nn.Module) -> Callable[[str], Array]:
@@ -73,7 +73,7 @@ class TorchBackend:
         return _kept(model)
 
     def is_array(self, value: Any) -> bool:
-        """Whether it is a tensor."""
+        """Whether a value is a tensor."""
         return isinstance(value, Tensor)
 
     def split(self, batch: Any, loss: LossLike) -> tuple[Any, Any]:

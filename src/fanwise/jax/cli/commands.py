@@ -1,4 +1,4 @@
-"""What the command line does with models of JAX; see `fanwise.targets.session.TargetSession`."""
+"""Commands on models of JAX; see `fanwise.targets.session.TargetSession`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the factories of `fanwise.jax.init.functions` return, and the checks of their arguments."""
+"""Initializers that the factories of `fanwise.jax.init.functions` return, and the checks of their arguments."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ COMPLEX = {"complex64": "float32", "complex128": "float64"}
 
 @runtime_checkable
 class Initializer(Protocol):
-    """What every initializer is: called with a key, a shape, and if wanted a dtype and a sharding."""
+    """An initializer: called with a key, a shape, and if wanted a dtype and a sharding."""
 
     def __call__(self, key: JaxKey, shape: ShapeLike, dtype: Any = None, out_sharding: Sharding | None = None) -> Array:
         """Draws an array."""
@@ -38,7 +38,7 @@ class Initializer(Protocol):
 
 @dataclass(frozen=True)
 class Constant:
-    """What `constant` returns."""
+    """The initializer that `constant` returns."""
 
     value: Any
     dtype: Any = None
@@ -162,7 +162,7 @@ class ScaledByFans:
 
 @dataclass(frozen=True)
 class OrthonormalColumns:
-    """What `orthogonal` returns."""
+    """The initializer that `orthogonal` returns."""
 
     scale: float
     column_axis: int = -1
@@ -186,7 +186,7 @@ class OrthonormalColumns:
 
 @dataclass(frozen=True)
 class OrthonormalCentre:
-    """What `delta_orthogonal` returns."""
+    """The initializer that `delta_orthogonal` returns."""
 
     scale: float
     column_axis: int = -1

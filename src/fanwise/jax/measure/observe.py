@@ -55,7 +55,7 @@ def observe(
 
 
 class _BackwardPass:
-    """What a backward pass gave: the loss, gradients at the ops, E g^2 of parameters that it reached; or nothing."""
+    """Results of a backward pass: the loss, gradients at the ops, E g^2 of parameters that it reached; or nothing."""
 
     def __init__(self, value: float = NAN, taps: Sequence[Any] = (), sizes: Mapping[str, float] | None = None) -> None:
         self.value, self.taps, self.sizes = value, tuple(taps), dict(sizes or {})
@@ -128,7 +128,7 @@ def _moment(gradient: Any) -> float:
 
 
 def _signals(recorder: Recorder, joined: Joined, taps: Sequence[Any]) -> tuple[Signal, ...]:
-    """What stood at each op that is kept, in the trace's order."""
+    """Signals of the ops that are kept, in the trace's order."""
     measured, signals = Signals(), []
     for op, raw in zip(joined.trace.ops, joined.numbers, strict=True):
         output = numbers([recorder.outputs[raw].data])[0]

@@ -46,7 +46,7 @@ def _inputs(jaxpr: Jaxpr, wanted: Sequence[bool]) -> list[bool]:
 
 
 def _of_equation(equation: JaxprEqn, wanted: Sequence[bool]) -> list[bool]:
-    """What an equation needs; programs that it only calls are looked into."""
+    """Inputs that an equation needs; programs that it only calls are looked into."""
     inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
     program = inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
     if isinstance(program, Jaxpr) and len(program.invars) == len(equation.invars) and equation.primitive.name != "scan":

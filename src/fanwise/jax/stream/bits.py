@@ -146,7 +146,7 @@ def _kept_cells(drawn: Array, cells: TruncatedFixed) -> Array:
 
 
 def values(drawn: Array, law: Law, form: Format) -> Array:
-    """What a law makes of words, in the dtype.
+    """The numbers that a law makes of words, in the dtype.
 
     Args:
         drawn: words, uint32.

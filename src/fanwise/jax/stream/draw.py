@@ -34,7 +34,7 @@ from fanwise.stream.key import Key
 from fanwise.stream.law import Law, uniform_between_law
 
 Sharding: TypeAlias = jax.sharding.Sharding | PartitionSpec
-"""Where an array goes: a sharding, or a PartitionSpec for the mesh that is set."""
+"""The placement of an array: a sharding, or a PartitionSpec for the mesh that is set."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def known_sharding(sharding: Sharding | None) -> jax.sharding.Sharding | None:
 
 
 def _under_sharding(make: Any, words: Array, sharding: jax.sharding.Sharding | None) -> Array:
-    """What is made of a stream's words inside a program, told where it goes."""
+    """Makes an array of a stream's words inside a program, under a sharding."""
     if sharding is None:
         array: Array = make(words)
     elif isinstance(sharding, NamedSharding) and AxisType.Explicit in sharding.mesh.axis_types:

@@ -1,4 +1,4 @@
-"""What a calibration knows of a model before it runs it: its ops with their biases, the slices of its stacks."""
+"""The structure of a model before a calibration runs it: its ops with their biases, the slices of its stacks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ Form: TypeAlias = tuple[tuple[int, ...], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Slice:
-    """One of the maps that a stacked parameter holds.
+    """A map among those that a stacked parameter holds.
 
     Args:
         path: of the parameter.
@@ -36,7 +36,7 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """What it is called, a parameter of its own."""
+        """The name of the slice, as a parameter of its own."""
         return f"{self.path}[{self.index}]"
 
     @property
@@ -69,7 +69,7 @@ class Structure:
 
 
 def form_of(op: Op) -> Form:
-    """What tells an operation from another that stands at its place in another run."""
+    """The features that tell an operation from another at the same position of another run."""
     return op.shape, tuple(use.path for use in op.uses)
 
 

@@ -21,7 +21,7 @@ from fanwise.laws.nonlinearities import Function, nonlinearity
 POINTS: NDArray[np.float32] = np.linspace(-6.8, 6.7, 28, dtype=np.float32)
 """Both sides of all kinks; no point is 0."""
 ROOTS = 10
-"""Of how many of the arrays before it a value is followed as a function."""
+"""The most arrays before a value of which it is followed as a function."""
 CLOSE = 2e-5
 """Relative to the largest value: what rounding to float32 and the usual approximations of erf leave."""
 
@@ -134,7 +134,7 @@ def _table() -> Mapping[str, NDArray[np.float32]]:
 
 @cache
 def _functions() -> Mapping[str, Function]:
-    """Those that the laws know, and others that models use."""
+    """Functions that the laws know, and others that models use."""
     others: Mapping[str, Function] = {
         "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
         "hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,

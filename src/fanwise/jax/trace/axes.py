@@ -88,7 +88,7 @@ class Axes:
         return Axes(storage, array, extended.sizes)
 
     def extent(self, axis: int) -> int:
-        """Of an axis of the array."""
+        """The extent of an axis of the array."""
         return math.prod(self.sizes[factor] for factor in self.array[axis])
 
     def storage_axis(self, axis: int) -> int | None:
@@ -135,7 +135,7 @@ def layout_in_storage(layout: Layout, axes: Axes | None, shape: Shape) -> Layout
 
 
 def stacked_layout(axes: Axes | None, shape: Shape) -> Layout | None:
-    """Of a vector that is one of several in a parameter, as the biases of layers that a scan goes through."""
+    """The layout of a vector among several in a parameter, as the biases of layers that a scan goes through."""
     if axes is None or not shape:
         return None
     shown = {factor for factors in axes.array for factor in factors}

@@ -1,4 +1,4 @@
-"""One operation of a program as a function of arrays, and what it is as a call."""
+"""Operations of a program as functions of arrays, and as calls."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ Form: TypeAlias = tuple[Shape, np.dtype[Any]]
 """Shape and dtype of an array."""
 
 Call: TypeAlias = tracking.Call[int]
-"""What an operation is; its inputs are named by their places."""
+"""The description of an operation; its inputs are named by their positions."""
 
 Part: TypeAlias = tracking.Part[int]
 """An input that acts as a parameter, by its place."""

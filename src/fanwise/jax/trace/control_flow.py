@@ -27,7 +27,7 @@ RECORDED = 2
 
 
 class Interpreter(Protocol):
-    """What carries out the programs inside a loop or a branch."""
+    """An interpreter of the programs inside a loop or a branch."""
 
     recorder: Recorder
 
@@ -49,7 +49,7 @@ def enter(interpreter: Interpreter, equation: JaxprEqn, values: Sequence[Value])
 
 @contextmanager
 def _inside(recorder: Recorder) -> Iterator[None]:
-    """One loop deeper for as long as the context lasts; what was guessed stays known."""
+    """Enters a loop for as long as the context lasts; what was guessed stays known."""
     loop = recorder.loop
     recorder.loop = replace(loop, depth=loop.depth + 1)
     try:
@@ -99,7 +99,7 @@ class _Scan:
 
     @property
     def is_over_time(self) -> bool:
-        """Whether it applies the same parameters to one row of data after the other."""
+        """Whether the scan applies the same parameters to one row of data after the other."""
         return (
             any(value.held for value in self.fixed)
             and not any(value.held for value in self.rows)
@@ -145,7 +145,7 @@ def _scan_step(
 
 
 def _row(value: Value, index: int) -> Value:
-    """What a scan reads at one step."""
+    """The row of an input that a scan reads at a step."""
     step = Step("slice", lambda array: [array[index]], ((value.shape[1:], value.dtype),))
     if value.held is not None:
         return slice_at(value, index, step)

@@ -1,4 +1,4 @@
-"""What a model is called with: arrays, mappings, or words such as ``"8,128:int32[0,50257)"``."""
+"""Inputs of a model: arrays, mappings, or words such as ``"8,128:int32[0,50257)"``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from fanwise.jax.trace.run import Inputs
 
 
 def as_inputs(inputs: Any, *, abstract: bool = False) -> Inputs:
-    """What an `inputs` argument means.
+    """The inputs that an `inputs` argument means.
 
     Args:
         inputs: `Inputs`; an array, or a shape as `jax.eval_shape` gives it; a tuple of positional arguments; a mapping

@@ -223,7 +223,7 @@ def _is_lookup(step: Step, values: Sequence[Value]) -> bool:
 
 
 def _like(array: Any, numbers: Any) -> Any:
-    """What a view takes besides: indices as they are, padding in the dtype of the numbers."""
+    """Further inputs of a view: indices as they are, padding in the dtype of the numbers."""
     if array is not None and jnp.issubdtype(array.dtype, jnp.inexact):
         return jnp.asarray(0, numbers.dtype)
     return array

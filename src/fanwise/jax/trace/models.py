@@ -77,7 +77,7 @@ def parameters(model: Any) -> tuple[Parameter, ...]:
 
 
 def as_model(model: Any) -> Model:
-    """What a model argument means; see `parameters`.
+    """The model that a model argument means; see `parameters`.
 
     Raises:
         TypeError: not a model.

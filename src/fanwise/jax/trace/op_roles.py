@@ -1,4 +1,4 @@
-"""What is known of an operation from its inputs and the ops before it: roles, replays, nonlinearities, softmaxes."""
+"""Knowledge of an operation from its inputs and the ops before it: roles, replays, nonlinearities, softmaxes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

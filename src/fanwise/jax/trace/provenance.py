@@ -1,4 +1,4 @@
-"""What functions of parameters alone make of them: views are followed axis by axis, other functions are named."""
+"""Functions of parameters alone: views are followed axis by axis, other functions are named."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -36,7 +36,7 @@ def parameter_value(path: str, data: Any, like: Any) -> Value:
 
 
 def derive(step: Step, values: Sequence[Value], output: int) -> Value:
-    """What a step of parameters and constants makes, as something that shows them.
+    """Makes the output of a step of parameters and constants, which shows them.
 
     Args:
         step: the step.
@@ -178,7 +178,7 @@ _READERS: dict[str, Reader] = {
 
 
 def slice_at(value: Value, index: int, step: Step) -> Value:
-    """One index of a parameter's first axis, as a loop over stacked layers takes it."""
+    """Takes an index of a parameter's first axis, as a loop over stacked layers does."""
     held = value.held
     if held is None:
         raise ValueError("expected a value that shows parameters")

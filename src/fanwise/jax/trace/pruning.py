@@ -1,4 +1,4 @@
-"""What goes once a whole trace of a program is there: ops that others stand for, sums of sums, what nothing reads."""
+"""Pruning of a whole trace: ops that others stand for, sums of sums, ops that nothing reads."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -30,7 +30,7 @@ SUMS = ("add", "add_any")
 
 @dataclass
 class LoopState:
-    """Where in the loops of a program a run is.
+    """The position of a run in the loops of a program.
 
     Args:
         depth: how many loops it is in, one inside the other.
@@ -49,7 +49,7 @@ class LoopState:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What an op is carried out on.
+    """The inputs of an op.
 
     Args:
         values: every input of its step.
@@ -105,11 +105,11 @@ class Recorder:
 
     @property
     def ops(self) -> list[Op]:
-        """Every op so far, those among them that the trace will leave out."""
+        """The ops so far, also those that the trace will leave out."""
         return self.tracker.ops
 
     def trace(self, outputs: Sequence[Value]) -> Trace:
-        """What was seen."""
+        """The trace of the run."""
         whole, inner = with_whole_sums(self.tracker.trace([value.source for value in outputs], self.unseen))
         self.kept = kept_ops(whole, inner | self._absorbed)
         return pruned(whole, self.kept)
@@ -157,7 +157,7 @@ class Recorder:
     # Before an op
 
     def _look_inside(self, step: Step, values: Sequence[Value]) -> None:
-        """What an operation says of those before it, and of what cannot be seen."""
+        """Records what an operation says of those before it, and what cannot be seen."""
         if op_roles.holds_program(step.params) and not step.name.startswith(COMBINING):
             self.unseen.append(f"{step.name}: the program inside it was not entered")
         turned = op_roles.with_keys_on_the_right(self.ops, step, values)
@@ -230,7 +230,7 @@ class Recorder:
         return scaled if self._taps is None else scaled + self._taps[op.index].astype(dtype)
 
     def _output(self, op: Op, form: Form, data: Any, inputs: _Inputs) -> Value:
-        """One output of an op."""
+        """An output of an op."""
         shape, dtype = form
         if not is_float(dtype):
             return of_form(form, data=data)

@@ -103,7 +103,7 @@ def traced(program: Program, visitor: Visitor) -> Trace:
 
 
 def interpreted(program: Program, recorder: Recorder, values: Sequence[Value]) -> list[Value]:
-    """What the program returns.
+    """Interprets the program and returns its outputs.
 
     Raises:
         ModelError: an operation could not be carried out.
@@ -166,7 +166,7 @@ def _checked_input(array: Any) -> Any:
 
 
 def _as_mapping(outputs: Any) -> Any:
-    """What is no array is left out of what a model returns."""
+    """Leaves out of a model's outputs what is no array."""
     leaves, structure = tree_flatten(outputs)
     return tree_unflatten(structure, [leaf if isinstance(leaf, jax.Array) else None for leaf in leaves])
 

@@ -21,7 +21,7 @@ from fanwise.stream.box import Box, check_memory
 from fanwise.stream.key import Key, as_key
 
 Shardings: TypeAlias = Mapping[str, jax.sharding.Sharding] | Callable[[str, tuple[int, ...]], Any]
-"""Where parameters go: by path, or a function of path and shape that may return None."""
+"""Shardings of parameters: by path, or a function of path and shape that may return None."""
 
 
 def apply(

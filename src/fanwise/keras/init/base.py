@@ -1,4 +1,4 @@
-"""What all initializers of `fanwise.keras.init.classes` share: the call, the stream, the configuration."""
+"""Parts that all initializers of `fanwise.keras.init.classes` share: the call, the stream, the configuration."""
 
 import inspect
 from abc import abstractmethod
@@ -22,7 +22,7 @@ STREAM = 1
 
 @dataclass(frozen=True)
 class DrawTarget:
-    """What one call wants.
+    """The shape, dtype and stream key of a call.
 
     Args:
         shape: of the whole variable.

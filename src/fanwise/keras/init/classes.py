@@ -294,7 +294,7 @@ def _axes_of(shape: Shape, axes: list[int], name: str) -> set[int]:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the registry.
+    """A row of the registry.
 
     Args:
         make: the class.
@@ -330,10 +330,10 @@ _ENTRIES = (
 )
 
 INITIALIZERS: Mapping[str, Entry] = MappingProxyType({entry.make.__name__: entry for entry in _ENTRIES})
-"""Every initializer by the name of its class."""
+"""Initializers by the name of their class."""
 
 _SHORT = {"normal": RandomNormal, "uniform": RandomUniform, "zero": Zeros, "one": Ones}
-"""What Keras understands in `get` alone."""
+"""Names that Keras understands in `get` alone."""
 _KNOWN: Mapping[str, Any] = MappingProxyType(
     {name: entry.make for key, entry in INITIALIZERS.items() for name in (key, *entry.names)} | _SHORT
 )

@@ -11,7 +11,7 @@ from fanwise.stream.formats import Array
 
 
 class Tape:
-    """What a backward pass needs: a context for the forward pass, and the gradients after it.
+    """The tape of a backward pass: a context for the forward pass, and the gradients after it.
 
     TensorFlow and PyTorch alone; JAX has no tape.
     """

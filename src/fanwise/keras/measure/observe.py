@@ -74,7 +74,7 @@ def observe(
 
 
 class _ForwardPass:
-    """What the forward pass showed, with its gradients where the backend keeps a tape."""
+    """Results of the forward pass, with its gradients where the backend keeps a tape."""
 
     def __init__(self, model: Any, inputs: Inputs, loss_for: Callable[[Any], Loss | None], *, taped: bool) -> None:
         self.numbers: dict[int, dict[str, float]] = {}

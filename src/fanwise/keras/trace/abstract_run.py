@@ -1,4 +1,4 @@
-"""What a Keras model does, read from a pass over shapes in which nothing is computed."""
+"""The trace of a Keras model, read from a pass over shapes in which nothing is computed."""
 
 from collections.abc import Iterator
 from typing import Any

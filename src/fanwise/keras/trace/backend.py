@@ -19,7 +19,7 @@ def check_version(version: str | None = None) -> None:
 
 
 def backend() -> str:
-    """What Keras computes with."""
+    """The name of the backend that Keras computes with."""
     name: str = keras.config.backend()
     return name
 

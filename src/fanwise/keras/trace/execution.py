@@ -1,4 +1,4 @@
-"""One call of a layer or a function: carried out, and replayed on arrays in place of its tensors."""
+"""Calls of layers and functions: executed, and replayed on arrays in place of their tensors."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,11 +27,11 @@ class Execution:
     layer: bool = False
 
     def __call__(self) -> Any:
-        """What the call gives."""
+        """The call's result."""
         return self.function(*self.args, **self.named)
 
     def reads(self, variables: Sequence[Any]) -> bool:
-        """Whether it takes these variables as they are, and nothing that was made of them before."""
+        """Whether the call takes these variables as they are, and nothing that was made of them before."""
         given = {id(value) for value in _leaves([self.args, dict(self.named)])}
         return self.layer or all(id(variable) in given for variable in variables)
 

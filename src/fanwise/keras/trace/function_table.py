@@ -1,4 +1,4 @@
-"""What the functions of Keras' backends mean, by name: those that layers without an entry call, and models."""
+"""The meaning of the functions of Keras' backends, by name: those that layers without an entry call, and models."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +72,7 @@ IGNORED = _words(
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a function was called with.
+    """Arguments of a call.
 
     Args:
         name: of the function.
@@ -117,7 +117,7 @@ def _values(values: Any) -> Any:
 
 
 def describe(a: Arguments) -> Call | None:
-    """What a call is; None for a function that makes constants."""
+    """The description of a call; None for a function that makes constants."""
     if a.name in IGNORED:
         return None
     reader = _READERS.get(a.name)

@@ -17,7 +17,7 @@ BATCH = 32
 
 
 def as_inputs(model: Any, inputs: Any = None) -> Inputs:
-    """What the model's call takes, on the backend.
+    """The arguments of the model's call, on the backend.
 
     Args:
         model: a built Keras model or layer.
@@ -58,7 +58,7 @@ def _takes_mapping(model: Any) -> bool:
 
 
 def _in_words(text: str) -> Any:
-    """The one argument that words describe."""
+    """The argument that words describe."""
     specs = parse(text, float_dtype=keras.config.floatx())
     arrays = [spec.drawn(number) for number, spec in enumerate(specs)]
     if all(spec.name for spec in specs):

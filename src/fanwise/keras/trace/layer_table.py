@@ -1,4 +1,4 @@
-"""What Keras' layers mean: for each kind, the ops it is, the variables they use and in which layout.
+"""The meaning of Keras' layers: for each kind, the ops it is, the variables they use and in which layout.
 
 One entry a class in `_READERS`. A layer without an entry, or with a variable that its entry does not know, is followed
 through the functions that it calls.
@@ -46,7 +46,7 @@ class LayerOp:
 
 
 def describe_layer(layer: Any, named: Mapping[str, Any]) -> LayerOp | None:
-    """What a layer is, None where it is followed through its functions.
+    """The op that a layer is, None for a layer that is followed through its functions.
 
     Args:
         layer: any.

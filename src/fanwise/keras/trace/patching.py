@@ -1,4 +1,4 @@
-"""What is replaced for the time of a run, and put back: layers' `call`, Keras' functions, the operators of tensors."""
+"""Replacements for the time of a run: layers' `call`, Keras' functions, the operators of tensors."""
 
 import functools
 import inspect
@@ -83,7 +83,7 @@ def _layer(recorder: Recorder, layer: Any) -> Iterator[None]:
 
 @contextmanager
 def _functions(recorder: Recorder) -> Iterator[None]:
-    """Every function of the backend, wherever Keras keeps a name for it."""
+    """Replaces every function of the backend, wherever Keras keeps a name for it."""
     homes: tuple[ModuleType, ...] = (
         backend.numpy,
         backend.nn,

@@ -124,7 +124,7 @@ def without_gradients() -> AbstractContextManager[None]:
 
 
 def forward(model: Any, inputs: Inputs, recorder: Recorder) -> Any:
-    """What the model returns.
+    """Calls the model and returns its outputs.
 
     Raises:
         ModelError: it raised an error.

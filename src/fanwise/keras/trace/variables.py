@@ -71,7 +71,7 @@ def parameters(model: Any) -> tuple[Parameter, ...]:
 
 
 def parameter_of(path: str, variable: Any, places: Mapping[str, int]) -> Parameter:
-    """What a variable is to a trace.
+    """A variable as a parameter of a trace.
 
     Args:
         path: its path.
@@ -83,7 +83,7 @@ def parameter_of(path: str, variable: Any, places: Mapping[str, int]) -> Paramet
 
 
 def aliases(model: Any) -> dict[int, dict[str, int]]:
-    """For each variable of a layer that stands in a list several times: the layer's name, and how often, by identity.
+    """Names and counts of layers that stand in a list several times, by the identity of each of their variables.
 
     A layer that is called several times is shared by design; ``[Block()] * 6`` in a model of one's own is a slip.
     """

@@ -26,7 +26,7 @@ AUTO = (
 
 
 def factory(target: str) -> Callable[[], nn.Module]:
-    """What makes the model that a configuration describes; the configuration is made at once.
+    """A function that makes the model of a configuration; the configuration is made at once.
 
     Args:
         target: ``"hf:ConfigClass(name=value, ...)"`` with literal values, or the path of a config.json.

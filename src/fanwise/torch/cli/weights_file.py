@@ -1,4 +1,4 @@
-"""A file of weights alone: what can be told of it without the model that it belongs to."""
+"""Checks of a file of weights alone, without the model that it belongs to."""
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 FEWEST = 16
 """Numbers below which two tensors may be alike by chance."""
 TABLES = ("embed", "wte", "wpe")
-"""What the name of a table of vectors holds, in most models."""
+"""Parts of the name of a table of vectors, in most models."""
 RAN_NOTHING = (
     "Nothing was run: a file of weights tells what its numbers are, not what a model does with them. No activation, "
     "gradient or loss was looked at."
@@ -42,7 +42,7 @@ GUESSED = (
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file holds.
+    """Parameters and statistics of a file.
 
     Args:
         values: of each tensor of floating point, by name.
@@ -143,7 +143,7 @@ def _damage_error(path: str | Path, error: Exception, part: str = "") -> ValueEr
 def check_weights(
     path: str | Path, *, select: Sequence[str] = (), ignore: Sequence[str] = (), fail_on: Severity = "error"
 ) -> Report:
-    """What the rules that need values alone find in a .safetensors file; nothing is run.
+    """Applies the rules that need values alone to a .safetensors file; nothing is run.
 
     Args:
         path: of the file.

@@ -161,7 +161,7 @@ def _plain_call(*args: Any, **kwargs: Any) -> Iterator[None]:
 
 
 def _recurrent_backward(model: nn.Module) -> Any:
-    """For cuDNN there is no backward pass for recurrent layers in evaluation mode; torch's own kernels have one."""
+    """Uses torch's own kernels for recurrent layers in evaluation mode: cuDNN has no backward pass there."""
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     return torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not recurrent)
 

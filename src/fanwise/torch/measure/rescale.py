@@ -37,7 +37,7 @@ class Measured:
         self._axis = axis
 
     def whole(self) -> Moments:
-        """Of all values together."""
+        """Moments of all values together."""
         return moments(self._output)
 
     def units(self) -> tuple[Float64, Float64]:
@@ -57,14 +57,14 @@ class Measured:
         return len(rows) < 2 or _differ(rows)
 
     def through(self, function: Callable[..., Any], factor: float) -> Moments:
-        """Of a function of the values times a factor, computed on the host."""
+        """Moments of a function of the values times a factor, computed on the host."""
         values = self._output.to(torch.promote_types(self._output.dtype, torch.float32))
         results = np.asarray(function((values * factor).flatten().cpu().numpy()), np.float64)
         return Moments(float(results.mean()), float(results.var()))
 
 
 def _rows(output: Tensor, axis: int) -> Tensor:
-    """One row an example and position, one column a unit."""
+    """The output as a matrix: a row for each example and position, a column for each unit."""
     moved = output.movedim(axis, -1)
     return moved.reshape(-1, moved.shape[-1])
 
@@ -183,5 +183,5 @@ def _along_axis(numbers: Float64, output: Tensor, axis: int) -> Tensor:
 
 
 def _spread(units: Tensor, dims: int, axis: int) -> Tensor:
-    """One number for each unit, in a shape that broadcasts along an axis."""
+    """Numbers of the units, in a shape that broadcasts along an axis."""
     return units.reshape([-1 if i == axis % dims else 1 for i in range(dims)])

@@ -68,7 +68,7 @@ class Taps:
             self._put(slot, "alike", alike(tensor, axis))
 
     def signals(self, total: int) -> list[Signal]:
-        """What was measured under the numbers from 0 on; one copy to the host a device."""
+        """Statistics of the slots from 0 on; one copy to the host a device."""
         statistics: list[dict[str, float]] = [{} for _ in range(total)]
         for (slot, name), number in zip(self._slots, fetch(self._numbers), strict=True):
             if 0 <= slot < total:

@@ -24,7 +24,7 @@ CHUNK = 1 << 14
 
 @dataclass(frozen=True)
 class DeviceStatistics:
-    """What was measured of one parameter, still on its device, by name; `vectors` are longer than one number."""
+    """Statistics of a parameter, still on its device, by name; `vectors` are longer than one number."""
 
     path: str
     count: int
@@ -63,7 +63,7 @@ def weigh(tensors: Mapping[str, Tensor], trace: Trace, gradients: Mapping[str, T
 
 
 def _fetch(measured_rows: Sequence[DeviceStatistics], tensors: Mapping[str, Tensor]) -> dict[str, Values]:
-    """Statistics on the host of what was taken: one copy a device for the numbers and one for the vectors."""
+    """Statistics on the host of measured parameters: one copy a device for the numbers and one for the vectors."""
     numbers = [dict(zip(row.numbers, [NAN] * len(row.numbers), strict=True)) for row in measured_rows]
     places = [(i, name) for i, row in enumerate(measured_rows) for name in row.numbers]
     for (i, name), value in zip(places, fetch([measured_rows[i].numbers[name] for i, name in places]), strict=True):
@@ -199,7 +199,7 @@ def _least_overlap(values: Tensor, layout: Layout | None) -> Tensor:
 
 
 def _first_map(values: Tensor, layout: Layout | None) -> Tensor:
-    """One of the maps that a weight holds."""
+    """The first of the maps that a weight holds."""
     for axis, size in first_map(tuple(values.shape), layout).items():
         values = values.narrow(axis, 0, size)
     return values
@@ -276,7 +276,7 @@ def _values(row: DeviceStatistics, numbers: Mapping[str, float], longer: Mapping
 
 
 def _exact(values: Values, tensor: Tensor) -> Values:
-    """What NaN, infinities and squares beyond float32 hide, counted again; only where there are such."""
+    """Statistics without NaN, infinities and squares beyond float32, counted again only where there are such."""
     lost = values.second_moment < SMALL and values.largest > 0
     if not tensor.dtype.is_floating_point or not values.count or (math.isfinite(values.second_moment) and not lost):
         return values

@@ -1,4 +1,4 @@
-"""What a model does, read from a pass in which nothing is computed."""
+"""The trace of a model, read from a pass in which nothing is computed."""
 
 import logging
 from collections.abc import Iterator

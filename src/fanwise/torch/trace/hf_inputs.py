@@ -146,4 +146,4 @@ _MAKERS: Mapping[str, Callable[[Any], Tensor]] = MappingProxyType(
         "past_values": _series,
     }
 )
-"""By the name of the model's main argument."""
+"""Makers of inputs, by the name of the model's main argument."""

@@ -15,7 +15,7 @@ from fanwise.torch.trace.run import Inputs
 
 
 def as_inputs(model: nn.Module, inputs: Any = None, *, valued: bool = False) -> Inputs:
-    """What the model's forward takes, on the model's device.
+    """The arguments of the model's forward, on the model's device.
 
     Args:
         model: whose device the tensors go to, and whose float dtype those have for which none is named.

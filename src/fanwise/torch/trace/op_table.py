@@ -1,4 +1,4 @@
-"""What torch's functions mean: which arguments are data, which are weights, and in which layout.
+"""The meaning of torch's functions: which arguments are data, which are weights, and in which layout.
 
 `describe` answers for one call.
 """
@@ -30,7 +30,7 @@ from fanwise.torch.trace.storage import is_abstract
 
 
 def describe(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], weights: Callable[[Any], bool]) -> Call | None:
-    """What a call is, None where its name has no description.
+    """The description of a call, None for a name that the table lacks.
 
     Args:
         name: bare name of the function.
@@ -89,7 +89,7 @@ def _bilinear(a: Arguments) -> Call:
 
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
-"""How many maps the matrices of a recurrent cell hold."""
+"""Numbers of maps that the matrices of a recurrent cell hold."""
 
 
 def _recurrent(a: Arguments) -> Call:
@@ -184,7 +184,7 @@ SCALES = {
     "native_instance_norm": (1, 2),
     "rms_norm": (2, 9),
 }
-"""Where a norm's scale and shift stand among its arguments."""
+"""Positions of a norm's scale and shift among its arguments."""
 
 EPSILONS = {
     "layer_norm": 4,
@@ -196,7 +196,7 @@ EPSILONS = {
     "native_instance_norm": 7,
     "rms_norm": 3,
 }
-"""Where a norm's epsilon stands among its arguments."""
+"""Positions of a norm's epsilon among its arguments."""
 
 
 def _norm(a: Arguments) -> Call:

@@ -16,7 +16,7 @@ from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, PRODUCTS,
 from fanwise.torch.trace.storage import is_strided, storage_of
 
 Axes = tuple[int | None, ...]
-"""For each axis of a tensor, the axis of a parameter on which it lies; None where there is none."""
+"""Axes of a parameter on which the axes of a tensor lie; None for an axis that lies on none."""
 
 BROADCAST = SUMS | PRODUCTS | DIVISIONS | ELEMENTWISE | {"weight_norm", "weight_norm_interface", "parametrization"}
 """Functions of several parameters among which a small one acts on a large one."""
@@ -24,7 +24,7 @@ BROADCAST = SUMS | PRODUCTS | DIVISIONS | ELEMENTWISE | {"weight_norm", "weight_
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a tensor holds of parameters.
+    """The parameters behind a tensor.
 
     Args:
         paths: the parameters that it is made of, at least one.
@@ -108,7 +108,7 @@ class ParameterProvenance:
             bases[:] = [base for base in bases if all(base is not other for other in gone)]
 
     def find(self, tensor: Tensor) -> Provenance | None:
-        """What a tensor holds, None where it holds no parameter."""
+        """The parameters behind a tensor, None for a tensor that holds none."""
         storage = storage_of(tensor)
         if storage is None:
             return self._opaque.get(id(tensor))
@@ -116,7 +116,7 @@ class ParameterProvenance:
         return self._with_own_axes(covering[-1].view(tensor), tensor) if covering else None
 
     def _with_own_axes(self, held: Provenance, tensor: Tensor) -> Provenance:
-        """What was made of a parameter and has its shape again has its axes too, whatever shape it had between."""
+        """Gives a tensor with the shape of its parameter the parameter's axes, whatever shape it had between."""
         whole = tuple(range(tensor.dim()))
         if (
             not held.steps
@@ -232,7 +232,7 @@ def _identity(tensor: Tensor) -> object:
 
 
 def _side(shape: Sequence[int], whole: Sequence[int], step: str) -> UseRole | None:
-    """What a parameter of this shape does to the tensor of another that is made with it."""
+    """The role that a parameter of this shape has in the tensor of another that is made with it."""
     if step not in BROADCAST or math.prod(shape) >= math.prod(whole) or len(shape) > len(whole):
         return None
     offset = len(whole) - len(shape)

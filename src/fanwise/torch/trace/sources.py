@@ -1,4 +1,4 @@
-"""Where in the user's sources the modules of a model are constructed: a help for the reader, never a reason to fail."""
+"""Lines of the user's sources that construct the modules of a model: a help for the reader, never a reason to fail."""
 
 import ast
 import inspect
@@ -36,7 +36,7 @@ class _Assignment:
 
 @dataclass(frozen=True)
 class _Constructor:
-    """What the user's `__init__` of a class, and of the classes that it extends, assign.
+    """Assignments of the user's `__init__` of a class, and of the classes that it extends.
 
     Args:
         source_line: the line of the first of them.
@@ -48,7 +48,7 @@ class _Constructor:
 
 
 def construction_lines(model: nn.Module, fallback: Place | None = None) -> Mapping[str, Place]:
-    """Where each module of a model is constructed.
+    """The line that constructs each module of a model.
 
     It is the line of ``self.name = ...`` in the `__init__` of the class that holds the module; for what stands in a
     ``Sequential`` or a list, its own line there where it is written out, else that of the container; the `__init__`
@@ -97,7 +97,7 @@ def _source_lines(model: nn.Module, fallback: Place | None) -> dict[str, Place]:
 def _constructed_line(
     modules: Mapping[str, nn.Module], path: str, constructor: Callable[[type], _Constructor | None]
 ) -> Place | None:
-    """Where the class of the module above, or of the container above it, says that a module is made."""
+    """The line in the class of the module above, or of the container above it, that makes a module."""
     above, _, name = path.rpartition(".")
     parent = modules.get(above)
     if isinstance(parent, nn.Sequential | nn.ModuleList) and above:
@@ -126,7 +126,7 @@ def _element_line(
 
 
 def _elements(value: ast.expr) -> Sequence[ast.expr]:
-    """What a call such as ``Sequential(a, b)`` or ``ModuleList([a, b])`` lists; nothing where it is not all there."""
+    """Elements of a call such as ``Sequential(a, b)`` or ``ModuleList([a, b])``; none where not all are there."""
     listed: Sequence[ast.expr] = value.args if isinstance(value, ast.Call) else ()
     if len(listed) == 1 and isinstance(listed[0], ast.List | ast.Tuple):
         listed = listed[0].elts
@@ -134,7 +134,7 @@ def _elements(value: ast.expr) -> Sequence[ast.expr]:
 
 
 def _choose(several: Sequence[_Assignment], module: nn.Module) -> _Assignment | None:
-    """Of several assignments to one name, the one that calls the module's class; else the first."""
+    """The assignment, among several to a name, that calls the module's class; else the first."""
     called = (assignment for assignment in several if _callee(assignment.value) == type(module).__name__)
     return next(called, several[0] if several else None)
 
@@ -149,7 +149,7 @@ def _callee(value: ast.expr | None) -> str:
 
 
 def _constructors() -> Callable[[type], _Constructor | None]:
-    """What finds the constructor of a class in the user's sources; each file is read and each class looked up once."""
+    """A function that reads the constructor of a class in the user's sources: each file and each class once."""
     functions = cache(_functions_of)
 
     @cache
@@ -163,7 +163,7 @@ def _constructors() -> Callable[[type], _Constructor | None]:
 
 
 def _constructor(init: Any, functions: Callable[[str], _Functions]) -> _Constructor | None:
-    """What one `__init__` assigns, where it is the user's."""
+    """Assignments of an `__init__` of the user's; None for any other."""
     function = inspect.unwrap(init)
     source_line = _code_line(function.__code__) if isinstance(function, FunctionType) else None
     if source_line is None:
@@ -194,7 +194,7 @@ def _assignments(init: ast.FunctionDef, file: str) -> dict[str, list[_Assignment
 
 
 def _targets(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr | None]]:
-    """What an assignment assigns to, with its value where one target has one."""
+    """Targets of an assignment, with the value where there is a single target."""
     if isinstance(node, ast.AnnAssign):
         yield node.target, node.value
     for target in node.targets if isinstance(node, ast.Assign) else ():

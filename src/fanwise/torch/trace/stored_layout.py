@@ -37,7 +37,7 @@ def layout_in_storage(
 
 
 def _covered(axes: Axes, view: Sequence[int], shape: Sequence[int]) -> list[list[int]]:
-    """For each axis of the parameter, the axes of the view that lie on it, or that it is merged into."""
+    """The axes of the view that lie on each axis of the parameter, or that it is merged into."""
     cover: list[list[int]] = [[i for i, stored in enumerate(axes) if stored == axis] for axis in range(len(shape))]
     for i, stored in enumerate(axes):
         if stored is None:

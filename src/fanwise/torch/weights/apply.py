@@ -20,7 +20,7 @@ from fanwise.torch.weights.weight_norm import refresh_
 
 @dataclass(frozen=True)
 class Undefined:
-    """What a materialised model still lacks; false where it lacks nothing.
+    """Tensors that a materialised model still lacks; false where it lacks none.
 
     Args:
         parameters: still without memory: the plan leaves them as they are, and there is nothing yet.
@@ -166,7 +166,7 @@ def _allocate(tensor: Tensor, device: torch.device) -> nn.Parameter:
 
 
 def _registrations(model: nn.Module) -> Mapping[str, Sequence[tuple[nn.Module, str]]]:
-    """Where the tensor that a path names is registered, under any name."""
+    """Modules and names under which the tensor of each path is registered."""
     places = {f"{prefix}.{name}" if prefix else name: (module, name) for prefix, module, name in _registered(model)}
     groups = [(parameter.path, *parameter.aliases) for parameter in parameters(model)]
     return {name: [places[other] for other in names] for names in groups for name in names}

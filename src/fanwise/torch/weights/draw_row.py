@@ -60,7 +60,7 @@ class _Plane:
 
     @property
     def reach(self) -> float:
-        """No number drawn is further from 0."""
+        """The largest distance from 0 of a drawn number."""
         moments = self.law.moments(self.row.shape, layout=self.row.layout)
         return max(-moments.low, moments.high) * self.row.factor
 
@@ -196,7 +196,7 @@ def _check_plane(dtype: torch.dtype, plane: _Plane) -> None:
 
 
 def _corners(row: Row) -> Iterator[tuple[Initializer, Box]]:
-    """One element of each map that a law fills, and the law of this map."""
+    """An element of each map that a law fills, and the law of this map."""
     for part in _outer(_law_of(row), row.shape, row.layout):
         yield from _inner(_law_of(row), part)
 

@@ -17,7 +17,7 @@ from fanwise.torch.trace.substitute import swapped
 from fanwise.torch.weights.draw_row import check_numbers, draw_row_
 
 MOST_BYTES = 1 << 28
-"""Of lent parameters that are held at a time."""
+"""Bytes of paged parameters that are held at a time."""
 FEWEST = 8
 """Parameters that are held whatever they take: those of a call, and those of which the model has just made others."""
 
