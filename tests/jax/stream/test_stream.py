@@ -22,7 +22,7 @@ from fanwise.stream.formats import FORMATS  # noqa: E402
 from fanwise.stream.law import normal_law, truncated_law, uniform_between_law, uniform_law  # noqa: E402
 from fanwise.stream.truncation import Truncation  # noqa: E402
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "stream-v1.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "stream-v1.json").read_text())
 KEY = Key(2026, "vectors")
 EDGES = np.array([0, 1, 2, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE, 0xFFFFFFFF], np.uint32)
 LAWS = {

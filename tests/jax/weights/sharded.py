@@ -1,4 +1,4 @@
-"""Run in a process with eight devices: prints as JSON what was found of sharded arrays (tests/jax/test_shards.py)."""
+"""Run in a process with eight devices: prints what was found of sharded arrays as JSON, for `test_shards`."""
 
 import json
 import os

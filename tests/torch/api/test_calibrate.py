@@ -17,7 +17,7 @@ from torch.nn.utils import parametrizations  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
 from fanwise.torch import ModelError, apply, calibrate, manifest, plan, verify  # noqa: E402
 
-from .traced import Wrapped, normal  # noqa: E402
+from ..traced import Wrapped, normal  # noqa: E402
 
 FLOAT32 = 1e-5
 """What is promised of float32: |std - 1| of every calibrated op, in a run afterwards."""

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from fanwise.torch import Inputs, calibrate  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
-from .traced import made  # noqa: E402
+from ..traced import made  # noqa: E402
 
 ZOO = models("torch", "structure")
 

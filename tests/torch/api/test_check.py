@@ -21,7 +21,7 @@ from fanwise.check.rules.causes import CAUSES  # noqa: E402
 from fanwise.check.rules.registry import RULES  # noqa: E402
 from fanwise.torch import ModelError, apply, check, plan  # noqa: E402
 
-from .traced import Wrapped  # noqa: E402
+from ..traced import Wrapped  # noqa: E402
 
 FEATURES, WIDTH, CLASSES, BATCH = 64, 96, 10, 64
 

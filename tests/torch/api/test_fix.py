@@ -24,7 +24,7 @@ from fanwise.torch.api.fix import fix  # noqa: E402
 from fanwise.torch.weights.tensors import array_of  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
-from .traced import made  # noqa: E402
+from ..traced import made  # noqa: E402
 
 ZOO = models("torch", "structure")
 

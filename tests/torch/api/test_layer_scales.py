@@ -17,7 +17,7 @@ from torch.nn.utils import parametrizations  # noqa: E402
 
 import fanwise.torch as fwt  # noqa: E402
 
-from .traced import Wrapped  # noqa: E402
+from ..traced import Wrapped  # noqa: E402
 
 SEED = 11
 

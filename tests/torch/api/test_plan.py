@@ -15,7 +15,7 @@ from fanwise.plan.roles import ROLES  # noqa: E402
 from fanwise.torch import Inputs  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
-from .traced import block_names  # noqa: E402
+from ..traced import block_names  # noqa: E402
 
 ZOO = models("torch", "structure")
 

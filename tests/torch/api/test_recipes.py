@@ -17,7 +17,7 @@ from fanwise.torch.trace.run import Inputs, run  # noqa: E402
 from fanwise.torch.weights.apply import apply  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
-from .traced import Wrapped, made, normal, traced_specimen  # noqa: E402
+from ..traced import Wrapped, made, normal, traced_specimen  # noqa: E402
 
 ZOO = models("torch", "structure")
 

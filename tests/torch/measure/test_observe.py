@@ -20,9 +20,9 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 from fanwise.torch.measure.observe import observe  # noqa: E402
 from fanwise.torch.trace.run import Inputs, ModelError  # noqa: E402
 
-from .test_run import raw, state  # noqa: E402
+from ..trace.test_run import raw, state  # noqa: E402
+from ..traced import Wrapped, normal  # noqa: E402
 from .test_taps import doubles, mean_cosine, moment, weighted  # noqa: E402
-from .traced import Wrapped, normal  # noqa: E402
 
 # Models whose forward is written out a second time
 

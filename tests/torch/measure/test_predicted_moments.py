@@ -14,7 +14,7 @@ from fanwise.torch.measure.observe import observe  # noqa: E402
 from fanwise.torch.trace.run import Inputs  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
-from .traced import Wrapped, made, normal  # noqa: E402
+from ..traced import Wrapped, made, normal  # noqa: E402
 
 ZOO = models("torch", "structure")
 

@@ -16,7 +16,7 @@ from fanwise.torch.measure.observe import observe  # noqa: E402
 from fanwise.torch.measure.weight_statistics import values_of  # noqa: E402
 from fanwise.torch.trace.run import Inputs  # noqa: E402
 
-from .traced import Wrapped, normal  # noqa: E402
+from ..traced import Wrapped, normal  # noqa: E402
 
 DENSE = Layout.dense("out in")
 CONV = Layout.conv("out in kernel kernel")

@@ -14,7 +14,7 @@ from fanwise.torch.measure.joined_batches import joined  # noqa: E402
 from fanwise.torch.trace.abstract_run import structure  # noqa: E402
 from fanwise.torch.trace.run import Inputs, run  # noqa: E402
 
-from .traced import Wrapped, normal  # noqa: E402
+from ..traced import Wrapped, normal  # noqa: E402
 
 
 def views() -> Any:

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 nn, F = torch.nn, torch.nn.functional
 
-from .traced import Wrapped, normal, traced  # noqa: E402
+from ..traced import Wrapped, normal, traced  # noqa: E402
 
 X = normal(2, 5, 12)
 HEADS, WIDTH = 2, 6

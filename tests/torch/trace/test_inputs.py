@@ -18,7 +18,7 @@ from fanwise.torch.trace.input_specs import DTYPES, parse  # noqa: E402
 from fanwise.torch.trace.inputs import as_inputs  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
-from .traced import made, normal  # noqa: E402
+from ..traced import made, normal  # noqa: E402
 
 ZOO = models("torch", "structure")
 TRANSFORMERS = {name: specimen for name, specimen in ZOO.items() if specimen.family == "hf"}

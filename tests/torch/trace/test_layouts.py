@@ -11,7 +11,7 @@ nn, F = torch.nn, torch.nn.functional
 
 from torch.nn.utils import prune  # noqa: E402
 
-from .traced import Wrapped, normal, traced  # noqa: E402
+from ..traced import Wrapped, normal, traced  # noqa: E402
 
 P = normal
 

@@ -8,7 +8,7 @@ nn, F = torch.nn, torch.nn.functional
 from fanwise.torch.trace.run import Inputs, Watcher, run  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
-from .traced import Wrapped, kinds, made, normal, traced, traced_specimen  # noqa: E402
+from ..traced import Wrapped, kinds, made, normal, traced, traced_specimen  # noqa: E402
 
 ZOO = models("torch", "structure")
 

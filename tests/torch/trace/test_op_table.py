@@ -11,7 +11,7 @@ from fanwise.torch.trace.function_names import bare_name, writes_in_place  # noq
 from fanwise.torch.trace.op_table import describe, unknown  # noqa: E402
 from fanwise.torch.trace.products import einsum_layouts  # noqa: E402
 
-from .traced import normal  # noqa: E402
+from ..traced import normal  # noqa: E402
 
 NAMES = {
     "add": [torch.add, torch.Tensor.add, torch.Tensor.add_, torch.Tensor.__add__, torch.ops.aten.add.Tensor],

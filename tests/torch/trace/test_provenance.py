@@ -9,7 +9,7 @@ from fanwise.laws.layout import Fused, Layout  # noqa: E402
 from fanwise.torch.trace.provenance import ParameterProvenance, Provenance, parameters  # noqa: E402
 from fanwise.torch.trace.stored_layout import layout_in_storage  # noqa: E402
 
-from .traced import Wrapped, normal  # noqa: E402
+from ..traced import Wrapped, normal  # noqa: E402
 
 MODEL = Wrapped(None, w=normal(4, 6, 10), v=normal(6))
 HOLDINGS = ParameterProvenance(MODEL)

@@ -7,7 +7,7 @@ nn, F = torch.nn, torch.nn.functional
 
 from zoo.registry import models  # noqa: E402
 
-from .traced import Wrapped, normal, traced, traced_specimen  # noqa: E402
+from ..traced import Wrapped, normal, traced, traced_specimen  # noqa: E402
 
 ZOO = models("torch", "structure")
 

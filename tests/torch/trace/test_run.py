@@ -25,7 +25,7 @@ from fanwise.torch.trace.provenance import parameters  # noqa: E402
 from fanwise.torch.trace.run import Inputs, ModelError, run, second_moment  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
-from .traced import Wrapped, kinds, made, normal, traced, traced_specimen  # noqa: E402
+from ..traced import Wrapped, kinds, made, normal, traced, traced_specimen  # noqa: E402
 
 ZOO = models("torch", "structure")
 

@@ -21,7 +21,7 @@ from fanwise.plan.row import Row  # noqa: E402
 from fanwise.torch.weights.tensors import array_of  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
-from .traced import made, normal  # noqa: E402
+from ..traced import made, normal  # noqa: E402
 
 ZOO = models("torch", "structure")
 

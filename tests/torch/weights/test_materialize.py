@@ -18,7 +18,7 @@ from fanwise.plan.plan import Plan  # noqa: E402
 from fanwise.plan.row import Row  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
-from .traced import made  # noqa: E402
+from ..traced import made  # noqa: E402
 
 ZOO = models("torch", "structure")
 

@@ -13,7 +13,7 @@ from fanwise.torch import ModelError, calibrate, materialize, plan  # noqa: E402
 from fanwise.torch.weights import paging as lending  # noqa: E402
 from fanwise.torch.weights.paging import ParameterPager  # noqa: E402
 
-from .traced import Wrapped, normal  # noqa: E402
+from ..traced import Wrapped, normal  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
 import fanwise.torch as fwt  # noqa: E402
 
-from .traced import normal  # noqa: E402
+from ..traced import normal  # noqa: E402
 
 DTYPES = {
     torch.float64: np.float64,
