@@ -1,6 +1,6 @@
 """The profiles of Keras and Flax against numbers that those frameworks drew, and against them where they are installed.
 
-torch's own profile is held to torch in tests/torch/test_recipes.py.
+torch's own profile is held to torch in tests/torch/api/test_recipes.py.
 """
 
 import math

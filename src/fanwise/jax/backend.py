@@ -37,7 +37,7 @@ class JaxBackend:
     takes_key: bool = True
 
     def is_model(self, value: Any) -> bool:
-        """Whether it has one of the forms of a model."""
+        """Whether a value has one of the forms of a model."""
         return is_model(value)
 
     def seeded(self, seed: int) -> AbstractContextManager[tuple[Any, ...]]:
@@ -69,7 +69,7 @@ class JaxBackend:
         return nullcontext()
 
     def is_array(self, value: Any) -> bool:
-        """Whether it is an array of JAX or NumPy."""
+        """Whether a value is an array of JAX or NumPy."""
         return isinstance(value, jax.Array | np.ndarray)
 
     def split(self, batch: Any, loss: LossLike) -> tuple[Any, Any]:
@@ -95,8 +95,8 @@ class JaxBackend:
 
     def structure(self, model: Any, inputs: Inputs) -> Trace | None:
         """The program interpreted on shapes."""
-        found = structure_of(program_of(model, inputs))
-        return None if found is None else found.trace
+        read = structure_of(program_of(model, inputs))
+        return None if read is None else read.trace
 
     def check_loss(self, loss: LossLike) -> None:
         """Names are those of `fanwise.jax.measure.losses.LOSSES`."""

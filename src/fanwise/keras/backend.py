@@ -44,11 +44,11 @@ class KerasBackend:
         return framework()
 
     def is_model(self, value: Any) -> bool:
-        """Whether it is a layer."""
+        """Whether a value is a layer."""
         return isinstance(value, keras.layers.Layer)
 
     def seeded(self, seed: int) -> AbstractContextManager[tuple[Any, ...]]:
-        """Those of Python, NumPy and what Keras computes with; the last do not go on where they were."""
+        """Seeds the generators of Python, NumPy and Keras' backend; the last do not go on where they were."""
         return _seeded(seed)
 
     def model_name(self, model: Any) -> str:
@@ -76,7 +76,7 @@ class KerasBackend:
         return _kept(model)
 
     def is_array(self, value: Any) -> bool:
-        """Whether it is a tensor of what Keras computes with, or a NumPy array."""
+        """Whether a value is a tensor of Keras' backend, or a NumPy array."""
         return isinstance(value, np.ndarray) or is_tensor(value)
 
     def split(self, batch: Any, loss: LossLike) -> tuple[Any, Any]:

@@ -26,7 +26,7 @@ from fanwise.torch.trace.inputs import as_inputs, inputs_text
 from fanwise.torch.trace.provenance import check_model, parameters
 from fanwise.torch.trace.restore import seeded
 from fanwise.torch.trace.run import Inputs, run
-from fanwise.torch.trace.sources import constructed, function_place
+from fanwise.torch.trace.sources import construction_lines, function_line
 from fanwise.torch.weights.apply import apply
 from fanwise.torch.weights.read_write import reader
 
@@ -41,11 +41,11 @@ class TorchBackend:
     takes_key: bool = False
 
     def is_model(self, value: Any) -> bool:
-        """Whether it is a module."""
+        """Whether a value is a module."""
         return isinstance(value, nn.Module)
 
     def seeded(self, seed: int) -> AbstractContextManager[tuple[Any, ...]]:
-        """Those of Python, NumPy and torch."""
+        """Seeds the generators of Python, NumPy and torch."""
         return seeded(seed)
 
     def model_name(self, model: nn.Module) -> str:
@@ -54,10 +54,10 @@ class TorchBackend:
 
     def places(self, model: nn.Module, factory: Any) -> Mapping[str, Place]:
         """Lines of the classes that construct its modules, and of the factory."""
-        return constructed(model, None if factory is None else function_place(factory))
+        return construction_lines(model, None if factory is None else function_line(factory))
 
     def parameters(self, model: nn.Module) -> tuple[Parameter, ...]:
-        """Those of `named_parameters`."""
+        """The parameters, as `named_parameters` has them."""
         return parameters(model)
 
     def reader(self, model: nn.Module) -> Callable[[str], Array]:
@@ -73,7 +73,7 @@ class TorchBackend:
         return _kept(model)
 
     def is_array(self, value: Any) -> bool:
-        """Whether it is a tensor."""
+        """Whether a value is a tensor."""
         return isinstance(value, Tensor)
 
     def split(self, batch: Any, loss: LossLike) -> tuple[Any, Any]:

@@ -20,7 +20,7 @@ from fanwise.jax.measure.joined_batches import JOINING, joined
 from fanwise.jax.measure.losses import named_loss, split
 from fanwise.jax.measure.observe import observe
 from fanwise.jax.stream.keys import JaxKey
-from fanwise.jax.trace.abstract_run import Slice, Structure, form_of, structure_of, structure_seen
+from fanwise.jax.trace.abstract_run import Slice, Structure, form_of, structure_of, structure_of_run
 from fanwise.jax.trace.executed_op import ExecutedOp
 from fanwise.jax.trace.inputs import as_inputs, inputs_text
 from fanwise.jax.trace.models import as_model
@@ -157,7 +157,7 @@ class _Source:
             tried.append(structure)
             return _passed(program, structure, self.options, _fixed(structure, self.plan))
 
-        found = calibrated(lambda: structure_of(program), lambda: structure_seen(program), passed)
+        found = calibrated(lambda: structure_of(program), lambda: structure_of_run(program), passed)
         if found is None:
             raise ModelError("the model does other things in each of two runs on the same inputs: nothing to calibrate")
         return _Found(found, tried[-1].slices)
@@ -179,7 +179,7 @@ def _passed(program: Program, structure: Structure, options: Options, fixed: Map
     given = tuple(moments(np.asarray(array)) for array in program.given)
     calibrator = Calibrator(structure.trace, options, fixed, lambda number: given[number])
     run = _Run(structure, calibrator, dict(program.model.leaves))
-    recorder = Recorder({one.path: one for one in program.found}, program.model.leaves, Watcher(), see=run.see)
+    recorder = Recorder({one.path: one for one in program.parameters}, program.model.leaves, Watcher(), see=run.see)
     try:
         interpreted(program, recorder, program.values())
     except ModelError as error:

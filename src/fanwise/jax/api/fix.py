@@ -13,7 +13,7 @@ __all__ = ["Mending", "fix"]
 
 
 def fix(model: Any, report: Report, batch: Any, *, loss: LossLike = None, recipe: str | Recipe = "unit") -> Mending:
-    """What would mend the findings of a report by drawing parameters anew: those that its safe fixes name, no other.
+    """The plan that mends the findings of a report by drawing parameters anew: those that its safe fixes name.
 
     Args:
         model: the model that was checked, or one made alike.

@@ -1,1 +1,1 @@
-"""What the command line does with models of JAX."""
+"""Commands on models of JAX."""

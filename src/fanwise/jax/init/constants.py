@@ -11,7 +11,7 @@ from fanwise.jax.stream.integers import is_traced
 from fanwise.stream.box import ShapeLike, check_memory, checked_shape
 
 
-def filled(value: Any, shape: ShapeLike, dtype: Any, out_sharding: Sharding | None) -> Array:
+def fill_array(value: Any, shape: ShapeLike, dtype: Any, out_sharding: Sharding | None) -> Array:
     """The value everywhere, or an array broadcast to the shape.
 
     Raises:
@@ -67,7 +67,7 @@ def _check_held(numbers: np.ndarray[Any, Any], wide: np.ndarray[Any, Any], kind:
 def _dtype(dtype: Any) -> np.dtype[Any]:
     """A dtype of JAX, in 32 bits where its 64-bit mode is off (JAX warns of it)."""
     try:
-        found: np.dtype[Any] = jnp.zeros(0, dtype).dtype
+        resolved: np.dtype[Any] = jnp.zeros(0, dtype).dtype
     except TypeError as error:
         raise TypeError(f"dtype = {dtype!r}: expected a dtype of JAX, such as jnp.float32") from error
-    return found
+    return resolved

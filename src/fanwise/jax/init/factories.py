@@ -1,4 +1,4 @@
-"""What the factories of `fanwise.jax.init.functions` return, and the checks of their arguments."""
+"""Initializers that the factories of `fanwise.jax.init.functions` return, and the checks of their arguments."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fanwise.jax.init.constants import filled
+from fanwise.jax.init.constants import fill_array
 from fanwise.jax.stream.draw import Sharding, draw_checked, placed
 from fanwise.jax.stream.dtypes import as_kind
 from fanwise.jax.stream.integers import is_traced
@@ -29,7 +29,7 @@ COMPLEX = {"complex64": "float32", "complex128": "float64"}
 
 @runtime_checkable
 class Initializer(Protocol):
-    """What every initializer is: called with a key, a shape, and if wanted a dtype and a sharding."""
+    """An initializer: called with a key, a shape, and if wanted a dtype and a sharding."""
 
     def __call__(self, key: JaxKey, shape: ShapeLike, dtype: Any = None, out_sharding: Sharding | None = None) -> Array:
         """Draws an array."""
@@ -38,14 +38,14 @@ class Initializer(Protocol):
 
 @dataclass(frozen=True)
 class Constant:
-    """What `constant` returns."""
+    """The initializer that `constant` returns."""
 
     value: Any
     dtype: Any = None
 
     def __call__(self, key: Any, shape: ShapeLike, dtype: Any = None, out_sharding: Sharding | None = None) -> Array:
         """The value everywhere; the key is not read."""
-        return filled(self.value, shape, self.dtype if dtype is None else dtype, out_sharding)
+        return fill_array(self.value, shape, self.dtype if dtype is None else dtype, out_sharding)
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Drawn:
         kind = as_kind(COMPLEX[jnp.dtype(target[0]).name])
         part, named = _half_of(law, self.name), stream_key(key)
         parts = (named, named.derive("imaginary"))
-        made = [draw_checked(part, own, (sizes, self.layout), kind, target[1]) for own in parts]
-        return jax.lax.complex(*made)
+        numbers = [draw_checked(part, own, (sizes, self.layout), kind, target[1]) for own in parts]
+        return jax.lax.complex(*numbers)
 
 
 def is_complex(dtype: Any) -> bool:
@@ -162,7 +162,7 @@ class ScaledByFans:
 
 @dataclass(frozen=True)
 class OrthonormalColumns:
-    """What `orthogonal` returns."""
+    """The initializer that `orthogonal` returns."""
 
     scale: float
     column_axis: int = -1
@@ -186,7 +186,7 @@ class OrthonormalColumns:
 
 @dataclass(frozen=True)
 class OrthonormalCentre:
-    """What `delta_orthogonal` returns."""
+    """The initializer that `delta_orthogonal` returns."""
 
     scale: float
     column_axis: int = -1
@@ -201,8 +201,8 @@ class OrthonormalCentre:
             raise ValueError(f"shape = {sizes}: {sizes[-2]} inputs into {sizes[-1]} outputs (expected no more inputs)")
         tap = OrthonormalColumns(self.scale, self.column_axis, self.dtype)(key, sizes[-2:], dtype)
         ends = [((size - 1) // 2, size - 1 - (size - 1) // 2) for size in sizes[:-2]]
-        one = tap.reshape((1,) * len(ends) + sizes[-2:])
-        kernel = jnp.pad(one, [*ends, (0, 0), (0, 0)]) if math.prod(sizes[:-2]) else jnp.zeros(sizes, tap.dtype)
+        centre = tap.reshape((1,) * len(ends) + sizes[-2:])
+        kernel = jnp.pad(centre, [*ends, (0, 0), (0, 0)]) if math.prod(sizes[:-2]) else jnp.zeros(sizes, tap.dtype)
         return placed(lambda: kernel, sizes, kernel.dtype, out_sharding)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from jax import Array
 
-from fanwise.jax.init.constants import checked_constant, filled
+from fanwise.jax.init.constants import checked_constant, fill_array
 from fanwise.jax.init.factories import (
     Axes,
     Constant,
@@ -60,12 +60,12 @@ def zeros(key: Any, shape: ShapeLike, dtype: Any = None, out_sharding: Sharding 
         dtype: any of JAX's; float32 (in 64-bit mode float64) by default.
         out_sharding: where the array goes.
     """
-    return filled(0, shape, dtype, out_sharding)
+    return fill_array(0, shape, dtype, out_sharding)
 
 
 def ones(key: Any, shape: ShapeLike, dtype: Any = None, out_sharding: Sharding | None = None) -> Array:
     """Ones; arguments as for `zeros`."""
-    return filled(1, shape, dtype, out_sharding)
+    return fill_array(1, shape, dtype, out_sharding)
 
 
 def constant(value: Any, dtype: Any = None) -> Constant:

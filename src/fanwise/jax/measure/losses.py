@@ -51,7 +51,7 @@ class JaxArrays:
     """Arrays of JAX, as `fanwise.measure.losses.LossArrays`."""
 
     def fields(self, outputs: Any) -> Mapping[Any, Any]:
-        """Those of a mapping."""
+        """Fields of a mapping."""
         return outputs if isinstance(outputs, Mapping) else {}
 
     def floats(self, outputs: Any) -> list[Any]:
@@ -59,7 +59,7 @@ class JaxArrays:
         return [leaf for leaf in jax.tree_util.tree_leaves(outputs) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
 
     def shape(self, value: Any) -> tuple[int, ...] | None:
-        """Of an array or a traced value."""
+        """The shape of an array or a traced value."""
         return tuple(value.shape) if isinstance(value, jax.Array) else None
 
     def class_axis(self, shape: tuple[int, ...]) -> int:
@@ -67,7 +67,7 @@ class JaxArrays:
         return len(shape) - 1
 
     def learns(self, array: Any) -> bool:
-        """Whatever is of floating point."""
+        """Whether an array is of floating point."""
         return True
 
     def drawn(self, values: Any, output: Any) -> Array:
@@ -75,7 +75,7 @@ class JaxArrays:
         return jnp.asarray(values, jnp.int32 if values.dtype.kind == "i" else output.dtype)
 
     def projected(self, output: Any, signs: Any) -> Array:
-        """In the output's dtype, or float32."""
+        """The mean of an output's values times these signs, in the output's dtype, or float32."""
         return jnp.real((output * jnp.asarray(signs, jnp.float32)).sum() / max(signs.size, 1))
 
     def number(self, value: Any) -> Array:

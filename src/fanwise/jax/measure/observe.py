@@ -45,17 +45,17 @@ def observe(
     if program.is_abstract:
         raise ModelError("the model or its inputs are shapes alone and have no values to check: materialize it first")
     recorder = _recorder(program, None, None)
-    made = interpreted(program, recorder, program.values())
-    outputs = _outputs(program, [recorder.numbers(value) for value in made])
+    returned = interpreted(program, recorder, program.values())
+    outputs = _outputs(program, [recorder.numbers(value) for value in returned])
     ready = loss_of(outputs, target, loss) if backward else None
     if ready is None:
-        return _observation(program, (recorder, made), _Learned(), None)
-    learned = _gradients(program, recorder, ready)
-    return _observation(program, (recorder, made), learned, observed(ready, outputs, learned.value))
+        return _observation(program, (recorder, returned), _BackwardPass(), None)
+    backward_pass = _gradients(program, recorder, ready)
+    return _observation(program, (recorder, returned), backward_pass, observed(ready, outputs, backward_pass.value))
 
 
-class _Learned:
-    """What a backward pass gave: the loss, gradients at the ops, E g^2 of parameters that it reached; or nothing."""
+class _BackwardPass:
+    """Results of a backward pass: the loss, gradients at the ops, E g^2 of parameters that it reached; or nothing."""
 
     def __init__(self, value: float = NAN, taps: Sequence[Any] = (), sizes: Mapping[str, float] | None = None) -> None:
         self.value, self.taps, self.sizes = value, tuple(taps), dict(sizes or {})
@@ -63,21 +63,21 @@ class _Learned:
 
 def _recorder(program: Program, leaves: Mapping[str, Any] | None, taps: Sequence[Any] | None) -> Recorder:
     arrays = program.model.leaves if leaves is None else leaves
-    return Recorder({one.path: one for one in program.found}, arrays, Watcher(), taps)
+    return Recorder({parameter.path: parameter for parameter in program.parameters}, arrays, Watcher(), taps)
 
 
 def _outputs(program: Program, arrays: Sequence[Any]) -> Any:
     return tree_unflatten(program.structure, [jnp.asarray(array) for array in arrays])
 
 
-def _gradients(program: Program, seen: Recorder, loss: Loss) -> _Learned:
+def _gradients(program: Program, seen: Recorder, loss: Loss) -> _BackwardPass:
     """The loss, and its gradients with respect to zeros added at every op and to every parameter."""
     zeros = [jnp.zeros(op.shape, value.dtype) for op, value in zip(seen.ops, seen.outputs, strict=True)]
 
     def value_of(leaves: dict[str, Any], taps: list[Any]) -> Any:
         recorder = _recorder(program, leaves, taps)
-        made = interpreted(program, recorder, program.values(leaves))
-        arrays = [recorder.numbers(value) for value in made]
+        returned = interpreted(program, recorder, program.values(leaves))
+        arrays = [recorder.numbers(value) for value in returned]
         return loss(tree_unflatten(program.structure, arrays)).astype(jnp.float32)
 
     try:
@@ -89,22 +89,22 @@ def _gradients(program: Program, seen: Recorder, loss: Loss) -> _Learned:
     sizes = {path: _moment(gradient) for path, gradient in leaves.items()}
     if 0 in sizes.values():
         sizes = _without_cut(sizes, lambda given: value_of(given, zeros), dict(program.model.leaves))
-    return _Learned(float(value), taps, sizes)
+    return _BackwardPass(float(value), taps, sizes)
 
 
 def _without_cut(
     sizes: Mapping[str, float], function: Callable[[dict[str, Any]], Any], leaves: dict[str, Any]
 ) -> dict[str, float]:
     """The sizes of the gradients that come to their parameters, zeros among them."""
-    found = reached(function, leaves)
-    return {path: size for path, size in sizes.items() if size != 0 or path in found}
+    connected = reached(function, leaves)
+    return {path: size for path, size in sizes.items() if size != 0 or path in connected}
 
 
 def _observation(
-    program: Program, seen: tuple[Recorder, Sequence[Value]], learned: _Learned, loss: ObservedLoss | None
+    program: Program, seen: tuple[Recorder, Sequence[Value]], backward_pass: _BackwardPass, loss: ObservedLoss | None
 ) -> Observation:
-    recorder, made = seen
-    outputs = [made[place] for place in program.outputs]
+    recorder, returned = seen
+    outputs = [returned[index] for index in program.outputs]
     joined = with_biases(recognised(recorder.trace(outputs)), recorder.outputs, recorder.kept)
     trace = joined.trace
     arrays = dict(zip(program.model.leaves, numbers(list(program.model.leaves.values())), strict=True))
@@ -112,8 +112,8 @@ def _observation(
     first = next((value for value in outputs if value.size > 1), None)
     return observation(
         trace,
-        _signals(recorder, joined, learned.taps),
-        weigh(arrays, trace, learned.sizes),
+        _signals(recorder, joined, backward_pass.taps),
+        weigh(arrays, trace, backward_pass.sizes),
         given=[signal_of(array) if np.issubdtype(array.dtype, np.inexact) else None for array in given],
         output=None if first is None else signal_of(numbers([recorder.numbers(first)])[0]),
         loss=loss,
@@ -128,11 +128,11 @@ def _moment(gradient: Any) -> float:
 
 
 def _signals(recorder: Recorder, joined: Joined, taps: Sequence[Any]) -> tuple[Signal, ...]:
-    """What stood at each op that is kept, in the trace's order."""
-    measured, found = Signals(), []
+    """Signals of the ops that are kept, in the trace's order."""
+    measured, signals = Signals(), []
     for op, raw in zip(joined.trace.ops, joined.numbers, strict=True):
         output = numbers([recorder.outputs[raw].data])[0]
         gradient = numbers([taps[raw]])[0] * recorder.shares.get(raw, 1.0) if taps else None
         size = moment_of(sampled(gradient)) if gradient is not None and gradient.size else NAN
-        found.append(Signal(**measured.of(op, output), gradient=size))
-    return tuple(found)
+        signals.append(Signal(**measured.of(op, output), gradient=size))
+    return tuple(signals)

@@ -27,24 +27,26 @@ def reached(function: Callable[[dict[str, Any]], Any], leaves: dict[str, Any]) -
     _, linear = jax.linearize(function, leaves)
     program = jax.make_jaxpr(linear)(leaves).jaxpr
     needed = _inputs(program, [True] * len(program.outvars))
-    return frozenset(name for name, found in zip(sorted(leaves), needed, strict=True) if found)
+    return frozenset(name for name, depends in zip(sorted(leaves), needed, strict=True) if depends)
 
 
 def _inputs(jaxpr: Jaxpr, wanted: Sequence[bool]) -> list[bool]:
     """Which inputs of a program those of its outputs depend on that are wanted."""
     needed = {
-        atom for atom, found in zip(jaxpr.outvars, wanted, strict=True) if found and not isinstance(atom, Literal)
+        atom
+        for atom, is_wanted in zip(jaxpr.outvars, wanted, strict=True)
+        if is_wanted and not isinstance(atom, Literal)
     }
     for equation in reversed(jaxpr.eqns):
         asked = [variable in needed for variable in equation.outvars]
         if any(asked):
-            found = zip(equation.invars, _of_equation(equation, asked), strict=True)
-            needed |= {atom for atom, depends in found if depends and not isinstance(atom, Literal)}
+            pairs = zip(equation.invars, _of_equation(equation, asked), strict=True)
+            needed |= {atom for atom, depends in pairs if depends and not isinstance(atom, Literal)}
     return [variable in needed for variable in jaxpr.invars]
 
 
 def _of_equation(equation: JaxprEqn, wanted: Sequence[bool]) -> list[bool]:
-    """What an equation needs; programs that it only calls are looked into."""
+    """Inputs that an equation needs; programs that it only calls are looked into."""
     inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
     program = inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
     if isinstance(program, Jaxpr) and len(program.invars) == len(equation.invars) and equation.primitive.name != "scan":

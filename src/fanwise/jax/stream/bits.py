@@ -101,8 +101,8 @@ def integers(drawn: Array, scaled: Scaled) -> Array:
     if isinstance(scaled.integer, TruncatedFixed):
         drawn = _kept_cells(drawn, scaled.integer)
     is_uniform = scaled.integer is not normal_fixed and not isinstance(scaled.integer, TruncatedFixed)
-    made: Array = uniform_integers(drawn) if is_uniform else normal_integers(drawn)
-    return made
+    numbers: Array = uniform_integers(drawn) if is_uniform else normal_integers(drawn)
+    return numbers
 
 
 def uniform_integers(drawn: Array) -> Array:
@@ -146,7 +146,7 @@ def _kept_cells(drawn: Array, cells: TruncatedFixed) -> Array:
 
 
 def values(drawn: Array, law: Law, form: Format) -> Array:
-    """What a law makes of words, in the dtype.
+    """The numbers that a law makes of words, in the dtype.
 
     Args:
         drawn: words, uint32.
@@ -155,12 +155,12 @@ def values(drawn: Array, law: Law, form: Format) -> Array:
     """
     if isinstance(law.centred, Quantiles):
         return _by_definition(drawn, law, form)
-    made = _centred(drawn, law, form)
+    numbers = _centred(drawn, law, form)
     if not math.isinf(law.low):
-        made = jnp.maximum(made, made.dtype.type(law.low))
+        numbers = jnp.maximum(numbers, numbers.dtype.type(law.low))
     if not math.isinf(law.high):
-        made = jnp.minimum(made, made.dtype.type(law.high))
-    return rounded(made, form)
+        numbers = jnp.minimum(numbers, numbers.dtype.type(law.high))
+    return rounded(numbers, form)
 
 
 def _centred(drawn: Array, law: Law, form: Format) -> Array:
@@ -172,8 +172,8 @@ def _centred(drawn: Array, law: Law, form: Format) -> Array:
     if not law.mean:
         return whole.astype(working) * working.type(unit)
     product = _product_in_halves(whole, unit) if working == jnp.float64 else rounded_product(whole, unit)
-    made: Array = product + working.type(law.mean)
-    return made
+    numbers: Array = product + working.type(law.mean)
+    return numbers
 
 
 def rounded_product(whole: Array, unit: float) -> Array:
@@ -194,8 +194,8 @@ def rounded_product(whole: Array, unit: float) -> Array:
     rest = (high & 0x7F) | (low != 0)
     up = ((high >> 7) & 1) & ((rest != 0) | ((high >> 8) & 1))
     exponent = ((bits >> 23) & 0xFF) + u32(factor_exponent - 128) + carry  # one less: the significand carries its own
-    made = (bits & SIGN) | ((exponent << 23) + (high >> 8) + up)
-    return lax.bitcast_convert_type(jnp.where(whole == 0, 0, made), jnp.float32)
+    product = (bits & SIGN) | ((exponent << 23) + (high >> 8) + up)
+    return lax.bitcast_convert_type(jnp.where(whole == 0, 0, product), jnp.float32)
 
 
 def _product_in_halves(whole: Array, unit: float) -> Array:
@@ -207,12 +207,12 @@ def _product_in_halves(whole: Array, unit: float) -> Array:
     return product
 
 
-def rounded(made: Array, form: Format) -> Array:
+def rounded(numbers: Array, form: Format) -> Array:
     """Values of the working type in the dtype, rounded to nearest even on their bits."""
     if form.name == "bfloat16":
-        bits = as_unsigned(made)
+        bits = as_unsigned(numbers)
         return _half((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16, jnp.bfloat16)
-    return _float16(as_unsigned(made)) if form.name == "float16" else made
+    return _float16(as_unsigned(numbers)) if form.name == "float16" else numbers
 
 
 def _float16(bits: Array) -> Array:
@@ -237,5 +237,5 @@ def _by_definition(drawn: Array, law: Law, form: Format) -> Array:
         return law.values(np.asarray(words_there), form.working).astype(form.dtype())
 
     target = jax.ShapeDtypeStruct(drawn.shape, form.dtype())
-    made: Array = jax.pure_callback(answer, target, drawn, vmap_method="expand_dims")
-    return made
+    numbers: Array = jax.pure_callback(answer, target, drawn, vmap_method="expand_dims")
+    return numbers

@@ -34,7 +34,7 @@ from fanwise.stream.key import Key
 from fanwise.stream.law import Law, uniform_between_law
 
 Sharding: TypeAlias = jax.sharding.Sharding | PartitionSpec
-"""Where an array goes: a sharding, or a PartitionSpec for the mesh that is set."""
+"""The placement of an array: a sharding, or a PartitionSpec for the mesh that is set."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,10 @@ def draw_checked(
     if sharding is None:
         check_memory(site[0], kind.form.dtype().itemsize)
         return jnp.asarray(_piece(law, key, site, kind, None))
-    made: Array = jax.make_array_from_callback(
+    array: Array = jax.make_array_from_callback(
         site[0], sharding, lambda index: _piece(law, key, site, kind, box_of(index or (), site[0])), dtype=kind.dtype
     )
-    return made
+    return array
 
 
 def _piece(
@@ -146,8 +146,8 @@ def placed(make: Callable[[], Array], shape: Shape, dtype: np.dtype[Any], out_sh
         return make()
     if inside_trace():
         return _under_sharding(lambda _: make(), jnp.zeros(0), sharding)
-    made: Array = jax.jit(make, out_shardings=sharding)()
-    return made
+    array: Array = jax.jit(make, out_shardings=sharding)()
+    return array
 
 
 # Shardings
@@ -171,14 +171,14 @@ def known_sharding(sharding: Sharding | None) -> jax.sharding.Sharding | None:
 
 
 def _under_sharding(make: Any, words: Array, sharding: jax.sharding.Sharding | None) -> Array:
-    """What is made of a stream's words inside a program, told where it goes."""
+    """Makes an array of a stream's words inside a program, under a sharding."""
     if sharding is None:
-        made: Array = make(words)
+        array: Array = make(words)
     elif isinstance(sharding, NamedSharding) and AxisType.Explicit in sharding.mesh.axis_types:
-        made = jax.sharding.auto_axes(make, out_sharding=sharding)(words)
+        array = jax.sharding.auto_axes(make, out_sharding=sharding)(words)
     else:
-        made = lax.with_sharding_constraint(make(words), sharding)
-    return made
+        array = lax.with_sharding_constraint(make(words), sharding)
+    return array
 
 
 # Inside a program
@@ -201,26 +201,26 @@ def _joined(parts: tuple[Part, ...], words: Array, shape: Shape, form: Format) -
         matrix_part(part, words, shape, form) if isinstance(part.law, MADE_HERE) else _values(part, drawn, form)
         for part in parts
     ]
-    placed = [_padded(made, part.box, shape) for made, part in zip(each, parts, strict=True)]
+    placed = [_padded(array, part.box, shape) for array, part in zip(each, parts, strict=True)]
     pairs = list(zip(placed, parts, strict=True))
-    return reduce(lambda made, pair: jnp.where(_within(pair[1].box, shape), pair[0], made), pairs[1:], placed[0])
+    return reduce(lambda array, pair: jnp.where(_within(pair[1].box, shape), pair[0], array), pairs[1:], placed[0])
 
 
-def _padded(made: Array, box: Box, shape: Shape) -> Array:
-    if made.shape == shape:
-        return made
+def _padded(array: Array, box: Box, shape: Shape) -> Array:
+    if array.shape == shape:
+        return array
     ends = [(a, size - a - n) for a, n, size in zip(box.start, box.shape, shape, strict=True)]
-    return jnp.pad(made, ends)
+    return jnp.pad(array, ends)
 
 
 def _within(box: Box, shape: Shape) -> Array:
     """Whether each index lies in a box."""
-    found: Any = True
+    inside: Any = True
     for axis, (first, extent) in enumerate(zip(box.start, box.shape, strict=True)):
         if extent < shape[axis]:
             index = lax.broadcasted_iota(jnp.int32, shape, axis)
-            found = found & (index >= first) & (index < first + extent)
-    return jnp.asarray(found)
+            inside = inside & (index >= first) & (index < first + extent)
+    return jnp.asarray(inside)
 
 
 def _values(part: Part, drawn: Array, form: Format) -> Array:
@@ -257,8 +257,8 @@ def _on_host(law: Initializer, key: StreamKey, site: tuple[Shape, Layout | None]
         known = _known_key(key, data)
         return np.asarray(_piece(law, known, site, kind, None))
 
-    made: Array = jax.pure_callback(answer, target, words, vmap_method="sequential")
-    return made
+    array: Array = jax.pure_callback(answer, target, words, vmap_method="sequential")
+    return array
 
 
 def _known_key(key: StreamKey, data: Any) -> Key:

@@ -43,7 +43,7 @@ class Kind:
 
 
 def as_kind(dtype: Any) -> Kind:
-    """What a `dtype` argument means; None for JAX's default, float32 or in 64-bit mode float64.
+    """The dtype that a `dtype` argument means; None for JAX's default, float32 or in 64-bit mode float64.
 
     Raises:
         TypeError: a dtype in which nothing is drawn, or float64 without JAX's 64-bit mode.

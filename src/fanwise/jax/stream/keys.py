@@ -25,10 +25,10 @@ from fanwise.jax.stream.integers import is_traced, rotated, wide_sum
 from fanwise.stream.key import SPEC, Key
 
 JaxKey: TypeAlias = Array | NDArray[np.uint32] | Key
-"""What a `key` argument takes: a typed JAX key, a raw one (uint32, two or four words), or a `fanwise.Key`."""
+"""Values that a `key` argument takes: a typed JAX key, a raw one (uint32, two or four words), or a `fanwise.Key`."""
 
 WORDS = (2, 4)
-"""How many words the keys of JAX's generators have: threefry2x32 two, rbg and unsafe_rbg four."""
+"""Numbers of words of the keys of JAX's generators: threefry2x32 two, rbg and unsafe_rbg four."""
 
 DIGEST, BLOCK = 16, 128
 """Bytes of a stream's digest, and of what BLAKE2b takes in at a time."""
@@ -131,8 +131,8 @@ def _checked_data(key: Any) -> Array:
 def _seed_bytes(data: Array) -> Array:
     """The sixteen bytes of the seed, little-endian, one in a uint32 each."""
     shifts = jnp.arange(0, 32, 8, dtype=jnp.uint32)
-    told = ((data[::-1, None] >> shifts) & 0xFF).reshape(-1)
-    return jnp.concatenate([told, jnp.zeros(16 - told.shape[0], jnp.uint32)])
+    seed = ((data[::-1, None] >> shifts) & 0xFF).reshape(-1)
+    return jnp.concatenate([seed, jnp.zeros(16 - seed.shape[0], jnp.uint32)])
 
 
 # BLAKE2b
@@ -164,7 +164,7 @@ _SIGMA = (
 """RFC 7693, section 2.7: the order of the message's words in rounds 0 to 9; rounds 10 and 11 are 0 and 1 again."""
 
 _SCHEDULE = np.array((*_SIGMA, *_SIGMA[:2]), np.int32).reshape(24, 4, 2)
-"""For each of 24 half rounds (the columns, then the diagonals, of 12 rounds) and each of 4 lanes: two message words."""
+"""Pairs of message words for 24 half rounds (the columns, then the diagonals, of 12 rounds) and 4 lanes."""
 _TURN = np.array([row * 4 + (lane + row) % 4 for row in range(4) for lane in range(4)], np.int32)
 _TURNS = np.array((_TURN, np.argsort(_TURN)), np.int32)
 """After the columns the rows are turned, so that diagonals stand in columns; after those they are turned back."""

@@ -37,17 +37,17 @@ def matrix_part(part: Part, words: Array, shape: Shape, form: Format) -> Array:
     working = FORMATS["float64" if form.name == "float64" else "float32"]
     match part.law:
         case Orthogonal():
-            made = _orthogonal(part, canonical, _gaussian(words, shape, part.box, working))
+            matrices = _orthogonal(part, canonical, _gaussian(words, shape, part.box, working))
         case DeltaOrthogonal():
             centre = _centre(part.box, layout)
             tap = Canonical.of(centre.shape, layout).gather(_gaussian(words, shape, centre, working))[:, 0]
-            made = _centred(canonical, _largest(part) * haar(tap))
+            matrices = _centred(canonical, _largest(part) * haar(tap))
         case Identity(gain) | Dirac(gain):
             _, _, inputs, outputs = canonical.matrices
-            made = _centred(canonical, gain * jnp.eye(inputs, outputs, dtype=working.working)[None])
+            matrices = _centred(canonical, gain * jnp.eye(inputs, outputs, dtype=working.working)[None])
         case law:
             raise TypeError(f"law = {law!r}: expected one of {', '.join(kind.__name__ for kind in MADE_HERE)}")
-    weight: Any = canonical.scatter(made)  # its methods are those that JAX arrays have too
+    weight: Any = canonical.scatter(matrices)  # its methods are those that JAX arrays have too
     return stream.rounded(weight, form)
 
 
@@ -70,8 +70,8 @@ def _orthonormal_columns(gaussian: Array) -> Array:
     sizes = (norms + jnp.abs(heads)) / norms
     if rows == columns:  # in one dimension no reflection is needed
         signs, sizes = signs.at[..., -1].multiply(-1), sizes.at[..., -1].set(0)
-    made: Array = lax.linalg.householder_product(below / first[..., None, :], sizes)
-    return made * signs[..., None, :]
+    columns_of_q: Array = lax.linalg.householder_product(below / first[..., None, :], sizes)
+    return columns_of_q * signs[..., None, :]
 
 
 def _orthogonal(part: Part, canonical: Canonical, gaussian: Any) -> Any:

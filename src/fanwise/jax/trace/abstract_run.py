@@ -1,4 +1,4 @@
-"""What a calibration knows of a model before it runs it: its ops with their biases, the slices of its stacks."""
+"""The structure of a model before a calibration runs it: its ops with their biases, the slices of its stacks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ Form: TypeAlias = tuple[tuple[int, ...], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Slice:
-    """One of the maps that a stacked parameter holds.
+    """A map among those that a stacked parameter holds.
 
     Args:
         path: of the parameter.
@@ -36,7 +36,7 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """What it is called, a parameter of its own."""
+        """The name of the slice, as a parameter of its own."""
         return f"{self.path}[{self.index}]"
 
     @property
@@ -69,7 +69,7 @@ class Structure:
 
 
 def form_of(op: Op) -> Form:
-    """What tells an operation from another that stands at its place in another run."""
+    """The features that tell an operation from another at the same position of another run."""
     return op.shape, tuple(use.path for use in op.uses)
 
 
@@ -78,26 +78,28 @@ def structure_of(program: Program) -> Structure | None:
     given = tuple(jax.ShapeDtypeStruct(array.shape, array.dtype) for array in program.given)
     values = program.values()[: len(program.model.leaves)]
     inputs = replace(program, given=given).values()[len(values) :]
-    recorder, structure = _traced(program, [*values, *inputs])
+    recorder, structure = _trace(program, [*values, *inputs])
     return None if recorder.loop.guessed else structure
 
 
-def structure_seen(program: Program) -> Structure:
+def structure_of_run(program: Program) -> Structure:
     """The structure, from a run."""
-    return _traced(program, program.values())[1]
+    return _trace(program, program.values())[1]
 
 
-def _traced(program: Program, values: Sequence[Value]) -> tuple[Recorder, Structure]:
-    recorder = Recorder({one.path: one for one in program.found}, program.model.leaves, Watcher())
-    made = interpreted(program, recorder, values)
-    return recorder, _structure(recorder, [made[place] for place in program.outputs])
+def _trace(program: Program, values: Sequence[Value]) -> tuple[Recorder, Structure]:
+    recorder = Recorder(
+        {parameter.path: parameter for parameter in program.parameters}, program.model.leaves, Watcher()
+    )
+    returned = interpreted(program, recorder, values)
+    return recorder, _structure(recorder, [returned[index] for index in program.outputs])
 
 
 def _structure(recorder: Recorder, outputs: Sequence[Value]) -> Structure:
     trace = recognised(recorder.trace(outputs))
     raw = recorder.kept
-    parts = {(place, path): recorder.parts[raw[place], path] for place, path in _uses(trace)}
-    unstacked, slices = _unstacked(trace, parts)
+    parts = {(index, path): recorder.parts[raw[index], path] for index, path in _uses(trace)}
+    unstacked, slices = _unstack(trace, parts)
     joined = with_biases(unstacked, recorder.outputs, raw)
     return Structure(
         joined.trace,
@@ -117,7 +119,7 @@ def _uses(trace: Trace) -> Iterator[tuple[int, str]]:
 # Stacks
 
 
-def _unstacked(
+def _unstack(
     trace: Trace, parts: Mapping[tuple[int, str], tuple[tuple[int, int, int], ...]]
 ) -> tuple[Trace, Mapping[str, Slice]]:
     """The trace in which each slice of a parameter is one of its own, where every use is of one slice."""
@@ -125,18 +127,20 @@ def _unstacked(
     stacked = {path: axis for path, axis in axes.items() if axis is not None}
     if not stacked:
         return trace, {}
-    ops = tuple(replace(op, uses=tuple(_one(use, op.index, stacked, parts) for use in op.uses)) for op in trace.ops)
+    ops = tuple(
+        replace(op, uses=tuple(_unstack_use(use, op.index, stacked, parts) for use in op.uses)) for op in trace.ops
+    )
     slices = [Slice(path, axis, i) for path, axis in stacked.items() for i in range(trace.by_path[path].shape[axis])]
-    parameters = tuple(found for one in trace.parameters for found in _sliced(one, stacked))
-    return replace(trace, ops=ops, parameters=parameters), {one.name: one for one in slices}
+    parameters = tuple(part for whole in trace.parameters for part in _slices_of(whole, stacked))
+    return replace(trace, ops=ops, parameters=parameters), {part.name: part for part in slices}
 
 
 def _stacking(
     uses: Sequence[tuple[Op, Use]], parts: Mapping[tuple[int, str], tuple[tuple[int, int, int], ...]]
 ) -> int | None:
     """The axis along which every use of a parameter takes one index of a stack."""
-    found = {_axis_of(use, parts[op.index, use.path]) for op, use in uses}
-    return found.pop() if len(found) == 1 else None
+    axes = {_axis_of(use, parts[op.index, use.path]) for op, use in uses}
+    return axes.pop() if len(axes) == 1 else None
 
 
 def _axis_of(use: Use, parts: tuple[tuple[int, int, int], ...]) -> int | None:
@@ -146,7 +150,7 @@ def _axis_of(use: Use, parts: tuple[tuple[int, int, int], ...]) -> int | None:
     return axis if use.layout is None or use.layout.axes[axis] == "stack" else None
 
 
-def _one(use: Use, op: int, stacked: Mapping[str, int], parts: Mapping[tuple[int, str], Any]) -> Use:
+def _unstack_use(use: Use, op: int, stacked: Mapping[str, int], parts: Mapping[tuple[int, str], Any]) -> Use:
     if use.path not in stacked:
         return use
     axis, index = stacked[use.path], parts[op, use.path][0][1]
@@ -164,7 +168,7 @@ def _without(layout: Layout | None, axis: int) -> Layout | None:
     return replace(layout, axes=layout.axes[:axis] + layout.axes[axis + 1 :], fused=moved)
 
 
-def _sliced(parameter: Parameter, stacked: Mapping[str, int]) -> Iterator[Parameter]:
+def _slices_of(parameter: Parameter, stacked: Mapping[str, int]) -> Iterator[Parameter]:
     axis = stacked.get(parameter.path)
     if axis is None:
         yield parameter

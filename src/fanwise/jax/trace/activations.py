@@ -21,7 +21,7 @@ from fanwise.laws.nonlinearities import Function, nonlinearity
 POINTS: NDArray[np.float32] = np.linspace(-6.8, 6.7, 28, dtype=np.float32)
 """Both sides of all kinks; no point is 0."""
 ROOTS = 10
-"""Of how many of the arrays before it a value is followed as a function."""
+"""The most arrays before a value of which it is followed as a function."""
 CLOSE = 2e-5
 """Relative to the largest value: what rounding to float32 and the usual approximations of erf leave."""
 
@@ -61,13 +61,13 @@ def sampled(step: Step, inputs: Sequence[Any]) -> dict[int, Sample]:
     each = [_samples(value) for value in inputs if value.number is None]
     if not each:
         return {}
-    shared = [root for root in each[0] if all(root in one for one in each)]
-    made: dict[int, Sample] = {}
+    shared = [root for root in each[0] if all(root in roots for roots in each)]
+    samples: dict[int, Sample] = {}
     for root in shared[-ROOTS:]:
         own = [_arguments(value, root) for value in inputs]
-        ops = tuple(dict.fromkeys(op for one in each for op in one[root].ops))
-        made[root] = Sample(each[0][root].root, _carried_out(step, own), ops)
-    return made
+        ops = tuple(dict.fromkeys(op for roots in each for op in roots[root].ops))
+        samples[root] = Sample(each[0][root].root, _execute(step, own), ops)
+    return samples
 
 
 def _samples(value: Any) -> Mapping[int, Sample]:
@@ -82,7 +82,7 @@ def _arguments(value: Any, root: int) -> Any:
     return jnp.asarray(_samples(value)[root].values)
 
 
-def _carried_out(step: Step, arguments: Sequence[Any]) -> NDArray[Any]:
+def _execute(step: Step, arguments: Sequence[Any]) -> NDArray[Any]:
     floats = [a.astype(jnp.float32) if jnp.issubdtype(a.dtype, jnp.floating) else a for a in arguments]
     if step.name == "convert_element_type":
         wide = jnp.issubdtype(step.outs[0][1], jnp.floating)
@@ -95,9 +95,9 @@ def recognised(step: Step, samples: Mapping[int, Sample]) -> tuple[Sample, Activ
     if step.name not in ENDS:
         return None
     for sample in reversed(list(samples.values())):
-        found = _named(sample)
-        if found is not None:
-            return sample, found
+        activation = _named(sample)
+        if activation is not None:
+            return sample, activation
     return None
 
 
@@ -134,7 +134,7 @@ def _table() -> Mapping[str, NDArray[np.float32]]:
 
 @cache
 def _functions() -> Mapping[str, Function]:
-    """Those that the laws know, and others that models use."""
+    """Functions that the laws know, and others that models use."""
     others: Mapping[str, Function] = {
         "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
         "hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,

@@ -39,20 +39,20 @@ class Axes:
 
     def broadcast(self, shape: Shape, places: Sequence[int]) -> "Axes":
         """After ``broadcast_in_dim``: axis i goes to `places[i]`, where it may be repeated."""
-        made = self
+        axes = self
         array: list[tuple[int, ...]] = [()] * len(shape)
-        for axis, place in enumerate(places):
-            if made.extent(axis) == shape[place]:
-                array[place] = self.array[axis]
+        for axis, target in enumerate(places):
+            if axes.extent(axis) == shape[target]:
+                array[target] = self.array[axis]
         for axis, size in enumerate(shape):
             if not array[axis] and size != 1:
-                made, array[axis] = made._new(size)
-        return replace(made, array=tuple(array))
+                axes, array[axis] = axes._new(size)
+        return replace(axes, array=tuple(array))
 
     def reshaped(self, shape: Shape) -> "Axes | None":
         """After a reshape; None where the axes do not split and merge evenly."""
         queue = [factor for factors in self.array for factor in factors if self.sizes[factor] != 1]
-        made, array = self, list[tuple[int, ...]]()
+        axes, array = self, list[tuple[int, ...]]()
         for size in shape:
             own: list[int] = []
             left = size
@@ -60,41 +60,41 @@ class Axes:
                 if not queue:
                     return None
                 first = queue.pop(0)
-                extent = made.sizes[first]
+                extent = axes.sizes[first]
                 if left % extent == 0:
                     own.append(first)
                     left //= extent
                 elif extent % left == 0:
-                    made, (outer, inner) = made._split(first, left)
+                    axes, (outer, inner) = axes._split(first, left)
                     own.append(outer)
                     queue.insert(0, inner)
                     left = 1
                 else:
                     return None
             array.append(tuple(own))
-        return None if queue else replace(made, array=tuple(array))
+        return None if queue else replace(axes, array=tuple(array))
 
     def cut(self, axis: int, count: int) -> "Axes":
         """After a slice that leaves `count` along an axis."""
         if count == self.extent(axis):
             return self
-        made, fresh = self._new(count)
+        extended, fresh = self._new(count)
         gone = set(self.array[axis])
         storage = tuple(
             fresh + tuple(f for f in factors if f not in gone) if gone.intersection(factors) else factors
-            for factors in made.storage
+            for factors in extended.storage
         )
-        array = tuple(fresh if i == axis else factors for i, factors in enumerate(made.array))
-        return Axes(storage, array, made.sizes)
+        array = tuple(fresh if i == axis else factors for i, factors in enumerate(extended.array))
+        return Axes(storage, array, extended.sizes)
 
     def extent(self, axis: int) -> int:
-        """Of an axis of the array."""
+        """The extent of an axis of the array."""
         return math.prod(self.sizes[factor] for factor in self.array[axis])
 
     def storage_axis(self, axis: int) -> int | None:
         """The axis of the parameter that an axis of the array is, whole and alone; None where there is none."""
-        found = [i for i, factors in enumerate(self.storage) if factors == self.array[axis]]
-        return found[0] if len(found) == 1 and self.array[axis] else None
+        matches = [i for i, factors in enumerate(self.storage) if factors == self.array[axis]]
+        return matches[0] if len(matches) == 1 and self.array[axis] else None
 
     def _new(self, size: int) -> tuple["Axes", tuple[int, ...]]:
         return replace(self, sizes=(*self.sizes, size)), (len(self.sizes),)
@@ -124,18 +124,18 @@ def layout_in_storage(layout: Layout, axes: Axes | None, shape: Shape) -> Layout
     of_factor = {factor: role for factors, role in zip(axes.array, layout.axes, strict=True) for factor in factors}
     roles, fused = list[str](), None
     for axis, factors in enumerate(axes.storage):
-        found = [of_factor.get(factor, "stack") for factor in factors if axes.sizes[factor] != 1]
-        role = next((role for role in found if role != "stack"), "stack")
-        if any(other not in (role, "stack") for other in found):
+        merged = [of_factor.get(factor, "stack") for factor in factors if axes.sizes[factor] != 1]
+        role = next((role for role in merged if role != "stack"), "stack")
+        if any(other not in (role, "stack") for other in merged):
             return None
-        if len(found) > 1 and found[0] == "stack" != role and "stack" not in found[1:] and layout.groups == 1:
+        if len(merged) > 1 and merged[0] == "stack" != role and "stack" not in merged[1:] and layout.groups == 1:
             fused = Fused(axis, (), axes.sizes[next(f for f in factors if axes.sizes[f] != 1)])
-        roles.append(role if found else _role_of_one(layout, axes, axis))
+        roles.append(role if merged else _role_of_one(layout, axes, axis))
     return _checked(layout, tuple(roles), fused, shape)
 
 
 def stacked_layout(axes: Axes | None, shape: Shape) -> Layout | None:
-    """Of a vector that is one of several in a parameter, as the biases of layers that a scan goes through."""
+    """The layout of a vector among several in a parameter, as the biases of layers that a scan goes through."""
     if axes is None or not shape:
         return None
     shown = {factor for factors in axes.array for factor in factors}
@@ -161,8 +161,8 @@ def _checked(layout: Layout, roles: tuple[str, ...], fused: Fused | None, shape:
     if layout.groups != 1 and (roles.count("in"), roles.count("out")) != (1, 1):
         return None
     try:
-        told = replace(layout, axes=roles, fused=fused)
-        told.checked(shape)
+        stored = replace(layout, axes=roles, fused=fused)
+        stored.checked(shape)
     except ValueError:
         return None
-    return told
+    return stored

@@ -43,7 +43,7 @@ def with_biases(trace: Trace, outputs: Sequence[Value], numbers: Sequence[int]) 
     ops = [replace(op, detail=renumbered(op.detail, lambda index: at.get(index, index))) for op in ops]
     kept = tuple(op.index for op in ops if op.index not in at)
     maps = {numbers[shift]: numbers[source] for shift, (source, _) in pairs.items()}
-    return Joined(pruned(replace(trace, ops=tuple(ops)), kept), tuple(numbers[place] for place in kept), maps)
+    return Joined(pruned(replace(trace, ops=tuple(ops)), kept), tuple(numbers[kept_op] for kept_op in kept), maps)
 
 
 def _biased(trace: Trace, values: Sequence[Value], numbers: Sequence[int]) -> Iterator[tuple[int, tuple[int, int]]]:

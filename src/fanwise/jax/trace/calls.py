@@ -1,4 +1,4 @@
-"""One operation of a program as a function of arrays, and what it is as a call."""
+"""Operations of a program as functions of arrays, and as calls."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ Form: TypeAlias = tuple[Shape, np.dtype[Any]]
 """Shape and dtype of an array."""
 
 Call: TypeAlias = tracking.Call[int]
-"""What an operation is; its inputs are named by their places."""
+"""The description of an operation; its inputs are named by their positions."""
 
 Part: TypeAlias = tracking.Part[int]
 """An input that acts as a parameter, by its place."""
@@ -53,8 +53,8 @@ def step_of(equation: JaxprEqn) -> Step:
     primitive = equation.primitive
 
     def function(*arrays: Any) -> Sequence[Any]:
-        made = primitive.bind(*arrays, **primitive.get_bind_params(equation.params))
-        return list(made) if primitive.multiple_results else [made]
+        outputs = primitive.bind(*arrays, **primitive.get_bind_params(equation.params))
+        return list(outputs) if primitive.multiple_results else [outputs]
 
     return Step(primitive.name, function, forms_of(equation.outvars), equation.params)
 

@@ -17,7 +17,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from fanwise.graph.op import INPUT, OpKind
 from fanwise.jax.trace.calls import Call, Form, Step, forms_of
-from fanwise.jax.trace.provenance import taken
+from fanwise.jax.trace.provenance import slice_at
 from fanwise.jax.trace.recorder import Recorder
 from fanwise.jax.trace.traced_value import Value, of_form
 
@@ -27,20 +27,20 @@ RECORDED = 2
 
 
 class Interpreter(Protocol):
-    """What carries out the programs inside a loop or a branch."""
+    """An interpreter of the programs inside a loop or a branch."""
 
     recorder: Recorder
 
-    def closed(self, program: ClosedJaxpr | Jaxpr, values: Sequence[Value]) -> list[Value]:
+    def interpret(self, program: ClosedJaxpr | Jaxpr, values: Sequence[Value]) -> list[Value]:
         """Interprets a program."""
         ...
 
-    def settled(self, value: Value) -> Value:
+    def resolve(self, value: Value) -> Value:
         """A value that is no product that was postponed."""
         ...
 
 
-def entered(interpreter: Interpreter, equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
+def enter(interpreter: Interpreter, equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
     """Interprets a loop or a branch."""
     handler = {"scan": _scan, "while": _while, "cond": _branch}[equation.primitive.name]
     with _inside(interpreter.recorder):
@@ -49,7 +49,7 @@ def entered(interpreter: Interpreter, equation: JaxprEqn, values: Sequence[Value
 
 @contextmanager
 def _inside(recorder: Recorder) -> Iterator[None]:
-    """One loop deeper for as long as the context lasts; what was guessed stays known."""
+    """Enters a loop for as long as the context lasts; what was guessed stays known."""
     loop = recorder.loop
     recorder.loop = replace(loop, depth=loop.depth + 1)
     try:
@@ -99,7 +99,7 @@ class _Scan:
 
     @property
     def is_over_time(self) -> bool:
-        """Whether it applies the same parameters to one row of data after the other."""
+        """Whether the scan applies the same parameters to one row of data after the other."""
         return (
             any(value.held for value in self.fixed)
             and not any(value.held for value in self.rows)
@@ -141,14 +141,14 @@ def _scan_step(
     inputs = [*scan.fixed, *state, *(_row(value, index) for value in scan.rows)]
     if over_time and number >= RECORDED:
         return _on_numbers(interpreter.recorder, scan.body, inputs, before)
-    return [interpreter.settled(value) for value in interpreter.closed(scan.body, inputs)]
+    return [interpreter.resolve(value) for value in interpreter.interpret(scan.body, inputs)]
 
 
 def _row(value: Value, index: int) -> Value:
-    """What a scan reads at one step."""
+    """The row of an input that a scan reads at a step."""
     step = Step("slice", lambda array: [array[index]], ((value.shape[1:], value.dtype),))
     if value.held is not None:
-        return taken(value, index, step)
+        return slice_at(value, index, step)
     return replace(
         value,
         shape=value.shape[1:],
@@ -198,8 +198,8 @@ def _while(interpreter: Interpreter, equation: JaxprEqn, values: Sequence[Value]
     while _goes_on(recorder, params["cond_jaxpr"], [*of_test, *state], number):
         if number < RECORDED:
             _count(recorder, number)
-            outputs = interpreter.closed(params["body_jaxpr"], [*of_body, *state])
-            state = [interpreter.settled(value) for value in outputs]
+            outputs = interpreter.interpret(params["body_jaxpr"], [*of_body, *state])
+            state = [interpreter.resolve(value) for value in outputs]
         else:
             state = _on_numbers(recorder, params["body_jaxpr"], [*of_body, *state], state)
         number += 1
@@ -224,4 +224,4 @@ def _branch(interpreter: Interpreter, equation: JaxprEqn, values: Sequence[Value
     number = 0 if index is None else int(np.clip(int(index), 0, len(branches) - 1))
     why = "the one that is taken" if index is not None else "without numbers it is not known which is taken"
     recorder.unseen.append(f"cond: branch {number} of {len(branches)} was traced, {why}")
-    return interpreter.closed(branches[number], values[1:])
+    return interpreter.interpret(branches[number], values[1:])

@@ -35,4 +35,4 @@ class ExecutedOp:
             inputs: in place of what it read, by place.
         """
         arrays = [value.data if value.held is None else value.held.make(drawn) for value in self.values]
-        return self.step(*(inputs.get(place, array) for place, array in enumerate(arrays)))[self.first]
+        return self.step(*(inputs.get(operand, array) for operand, array in enumerate(arrays)))[self.first]

@@ -1,4 +1,4 @@
-"""What a model is called with: arrays, mappings, or words such as ``"8,128:int32[0,50257)"``."""
+"""Inputs of a model: arrays, mappings, or words such as ``"8,128:int32[0,50257)"``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from fanwise.jax.trace.run import Inputs
 
 
 def as_inputs(inputs: Any, *, abstract: bool = False) -> Inputs:
-    """What an `inputs` argument means.
+    """The inputs that an `inputs` argument means.
 
     Args:
         inputs: `Inputs`; an array, or a shape as `jax.eval_shape` gives it; a tuple of positional arguments; a mapping
@@ -31,7 +31,7 @@ def as_inputs(inputs: Any, *, abstract: bool = False) -> Inputs:
     if isinstance(inputs, Inputs):
         return inputs
     if isinstance(inputs, str):
-        return _parsed(inputs, abstract=abstract)
+        return _parse(inputs, abstract=abstract)
     if isinstance(inputs, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
         return Inputs((inputs,))
     if isinstance(inputs, tuple | list):
@@ -56,9 +56,9 @@ def _dtype_of(value: Any) -> str | None:
     return jnp.dtype(value.dtype).name if is_array else None
 
 
-def _parsed(text: str, *, abstract: bool) -> Inputs:
-    made = [(spec.name, _array(spec, number, abstract=abstract)) for number, spec in enumerate(parse(text))]
-    return Inputs(tuple(value for name, value in made if not name), {name: value for name, value in made if name})
+def _parse(text: str, *, abstract: bool) -> Inputs:
+    arrays = [(spec.name, _array(spec, number, abstract=abstract)) for number, spec in enumerate(parse(text))]
+    return Inputs(tuple(value for name, value in arrays if not name), {name: value for name, value in arrays if name})
 
 
 def _array(spec: Spec, number: int, *, abstract: bool) -> Any:

@@ -17,9 +17,9 @@ from fanwise.graph.op import INPUT, OpKind
 from fanwise.graph.tracking.views import selection_of
 from fanwise.jax.trace import activations, op_roles
 from fanwise.jax.trace.calls import Call, Step, literal, plain_step, step_of
-from fanwise.jax.trace.control_flow import LOOPS, entered
+from fanwise.jax.trace.control_flow import LOOPS, enter
 from fanwise.jax.trace.op_table import CALLS, PASSED, PRODUCTS, SELECTIONS, VIEWS, describe
-from fanwise.jax.trace.provenance import derived
+from fanwise.jax.trace.provenance import derive
 from fanwise.jax.trace.recorder import Recorder, is_float
 from fanwise.jax.trace.traced_value import Value, constant, of_form, runs_of_features
 
@@ -41,7 +41,7 @@ class Interpreter:
 
     # Programs
 
-    def closed(self, program: ClosedJaxpr | Jaxpr, values: Sequence[Value]) -> list[Value]:
+    def interpret(self, program: ClosedJaxpr | Jaxpr, values: Sequence[Value]) -> list[Value]:
         """Interprets a jaxpr with its own constants."""
         if isinstance(program, Jaxpr):
             return self._program(program, [], values)
@@ -61,36 +61,36 @@ class Interpreter:
     def _equation(self, equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
         name = equation.primitive.name
         if name in CALLS:
-            return self.closed(equation.params[CALLS[name]], values)
+            return self.interpret(equation.params[CALLS[name]], values)
         if name in LOOPS:
-            return entered(self, equation, [self.settled(value) for value in values])
+            return enter(self, equation, [self.resolve(value) for value in values])
         self.last = name
-        return list(values) if name in PASSED else self._stepped(step_of(equation), values)
+        return list(values) if name in PASSED else self._step(step_of(equation), values)
 
-    def _stepped(self, step: Step, values: Sequence[Value]) -> list[Value]:
+    def _step(self, step: Step, values: Sequence[Value]) -> list[Value]:
         if all(value.is_constant for value in values):
             return self._constants(step, values)
         is_pending = any(value.pending is not None for value in values)
         if is_pending and step.name in VIEWS:
-            return [self._viewed_pending(step, values)]
+            return [self._view_pending(step, values)]
         if is_pending and step.name == "mul" and any(value.is_data for value in values):
-            return [self._normalised(values)]
-        settled = [self.settled(value) for value in values]
-        if step.name == "mul" and op_roles.is_statistic_times_parameter(settled):
-            return [_postponed(step, settled)]
-        return self._settled_step(step, settled)
+            return [self._normalise(values)]
+        resolved = [self.resolve(value) for value in values]
+        if step.name == "mul" and op_roles.is_statistic_times_parameter(resolved):
+            return [_postpone(step, resolved)]
+        return self._resolved_step(step, resolved)
 
-    def _settled_step(self, step: Step, values: Sequence[Value]) -> list[Value]:
+    def _resolved_step(self, step: Step, values: Sequence[Value]) -> list[Value]:
         """A step none of whose inputs is a product that was postponed."""
         outputs = range(len(step.outs))
         if not any(value.is_data for value in values) and not _acts_alone(step, values):
-            return [derived(step, values, place) for place in outputs]
+            return [derive(step, values, output) for output in outputs]
         if values[0].is_data and step.name in VIEWS:
             return [self._view(step, values, 0)]
         if values[0].is_data and step.name in SELECTIONS:
-            return [self._selected(step, values, place) for place in outputs]
+            return [self._select(step, values, output) for output in outputs]
         if step.name == "gather" and values[0].held is not None and not _is_lookup(step, values):
-            return [derived(step, values, 0)]
+            return [derive(step, values, 0)]
         if not any(is_float(dtype) for _, dtype in step.outs):
             return self._answers(step, values)
         return self._arithmetic(step, values)
@@ -132,81 +132,81 @@ class Interpreter:
 
     # Views of data
 
-    def _view(self, step: Step, values: Sequence[Value], place: int) -> Value:
+    def _view(self, step: Step, values: Sequence[Value], output: int) -> Value:
         value, rest = values[0], [self.recorder.numbers(other) for other in values[1:]]
-        shape, dtype = step.outs[place]
+        shape, dtype = step.outs[output]
 
         def again(numbers: Any) -> Any:
-            return step(jnp.asarray(numbers), *(_like(array, numbers) for array in rest))[place]
+            return step(jnp.asarray(numbers), *(_like(array, numbers) for array in rest))[output]
 
         is_cast = step.name in CASTS
         return replace(
             value,
             shape=shape,
             dtype=dtype,
-            data=step(self.recorder.numbers(value), *rest)[place],
+            data=step(self.recorder.numbers(value), *rest)[output],
             views=value.views if is_cast else value.viewed(again),
             sides=op_roles.moved_sides(value.sides, step, shape),
             samples=activations.sampled(step, values) if is_cast else {},
             pending=None,
         )
 
-    def _selected(self, step: Step, values: Sequence[Value], place: int) -> Value:
+    def _select(self, step: Step, values: Sequence[Value], output: int) -> Value:
         """A view that may leave features out: if it does, it is an op."""
         if any(value.is_data and value.is_float for value in values[1:]) or not values[0].is_float:
-            return self._answers(step, values)[place]
-        view = self._view(step, values, place)
+            return self._answers(step, values)[output]
+        view = self._view(step, values, output)
         views = view.views
         if views is None or any(value.data is None for value in values[1:]):
             return view
         call = selection_of(views, runs_of_features(views))
         if call is None:
             return view
-        passed = Step(step.name, lambda array: [array], (step.outs[place],))
+        passed = Step(step.name, lambda array: [array], (step.outs[output],))
         selected = self.recorder.operation(passed, [view], replace(call, data=(0,)), reads=(values[0].shape,))
         return replace(selected[0], views=views)
 
     # Products of a statistic and a parameter
 
-    def settled(self, value: Value) -> Value:
+    def resolve(self, value: Value) -> Value:
         """The value, once a product that was postponed is an op."""
         if value.pending is None:
             return value
         statistic, parameter = value.pending
         if statistic.is_data:
-            return self._times(statistic, parameter)
-        return derived(plain_step("mul", lambda a, b: a * b, value), [statistic, parameter], 0)
+            return self._multiply(statistic, parameter)
+        return derive(plain_step("mul", lambda a, b: a * b, value), [statistic, parameter], 0)
 
-    def _viewed_pending(self, step: Step, values: Sequence[Value]) -> Value:
+    def _view_pending(self, step: Step, values: Sequence[Value]) -> Value:
         pair = values[0].pending
         if pair is None:
-            return self._view(step, [self.settled(value) for value in values], 0)
-        parameter = derived(step, [pair[1]], 0)
+            return self._view(step, [self.resolve(value) for value in values], 0)
+        parameter = derive(step, [pair[1]], 0)
         statistic = self._view(step, [pair[0]], 0) if pair[0].is_data else self._constants(step, [pair[0]])[0]
         return of_form(step.outs[0], pending=(statistic, parameter))
 
-    def _normalised(self, values: Sequence[Value]) -> Value:
+    def _normalise(self, values: Sequence[Value]) -> Value:
         """Y (s w), as (y s) w: the statistic normalises, the parameter scales."""
         source, product = sorted(values, key=lambda value: value.pending is not None)
         if product.pending is None or source.pending is not None:
-            return self._times(*(self.settled(value) for value in values))
+            return self._multiply(*(self.resolve(value) for value in values))
         statistic, parameter = product.pending
-        return self._times(self._divided(source, statistic), parameter)
+        return self._multiply(self._divide(source, statistic), parameter)
 
-    def _divided(self, source: Value, statistic: Value) -> Value:
+    def _divide(self, source: Value, statistic: Value) -> Value:
         """A batch norm by running statistics divides by constants."""
         if statistic.is_data:
-            return self._times(source, statistic)
+            return self._multiply(source, statistic)
         step = plain_step("mul", lambda a, b: a * b, source)
         call = Call(OpKind.NORM, (0,), (), -1, Normalisation("batch_norm"))
         return self.recorder.operation(step, [source, statistic], call)[0]
 
-    def _times(self, left: Value, right: Value) -> Value:
+    def _multiply(self, left: Value, right: Value) -> Value:
         step = plain_step("mul", lambda a, b: a * b, left)
         return self.recorder.operation(step, [left, right], describe(step, [left, right]))[0]
 
 
-def _postponed(step: Step, values: Sequence[Value]) -> Value:
+def _postpone(step: Step, values: Sequence[Value]) -> Value:
     statistic, parameter = sorted(values, key=lambda value: value.held is not None)
     return of_form(step.outs[0], pending=(statistic, parameter))
 
@@ -223,7 +223,7 @@ def _is_lookup(step: Step, values: Sequence[Value]) -> bool:
 
 
 def _like(array: Any, numbers: Any) -> Any:
-    """What a view takes besides: indices as they are, padding in the dtype of the numbers."""
+    """Further inputs of a view: indices as they are, padding in the dtype of the numbers."""
     if array is not None and jnp.issubdtype(array.dtype, jnp.inexact):
         return jnp.asarray(0, numbers.dtype)
     return array

@@ -66,18 +66,18 @@ def parameters(model: Any) -> tuple[Parameter, ...]:
         ValueError: two parameters of one path, or arrays that were donated or deleted.
 
     Example:
-        >>> [found.path for found in parameters((lambda p, x: x @ p["w"], {"w": jnp.ones((3, 4))}))]
+        >>> [parameter.path for parameter in parameters((lambda p, x: x @ p["w"], {"w": jnp.ones((3, 4))}))]
         ['w']
     """
-    made = as_model(model)
+    read = as_model(model)
     return tuple(
-        Parameter(path, tuple(leaf.shape), jnp.dtype(leaf.dtype).name, made.aliases.get(path, ()))
-        for path, leaf in made.leaves.items()
+        Parameter(path, tuple(leaf.shape), jnp.dtype(leaf.dtype).name, read.aliases.get(path, ()))
+        for path, leaf in read.leaves.items()
     )
 
 
 def as_model(model: Any) -> Model:
-    """What a model argument means; see `parameters`.
+    """The model that a model argument means; see `parameters`.
 
     Raises:
         TypeError: not a model.
@@ -144,18 +144,18 @@ def _of_tree(
     """A model whose parameters are the floating-point arrays of a pytree."""
     pairs, structure = tree_flatten_with_path(tree)
     leaves = [leaf for _, leaf in pairs]
-    named = [(_dotted(path), place) for place, (path, leaf) in enumerate(pairs) if _is_parameter(leaf)]
-    owners = _owners([(path, leaves[place]) for path, place in named])
-    path_of = {place: owners[path] for path, place in named}
+    named = [(_dotted(path), index) for index, (path, leaf) in enumerate(pairs) if _is_parameter(leaf)]
+    owners = _owners([(path, leaves[index]) for path, index in named])
+    path_of = {index: owners[path] for path, index in named}
 
     def whole(values: Mapping[str, Any]) -> Any:
-        filled = [values[path_of[place]] if place in path_of else leaf for place, leaf in enumerate(leaves)]
+        filled = [values[path_of[index]] if index in path_of else leaf for index, leaf in enumerate(leaves)]
         return tree_unflatten(structure, filled)
 
     return Model(
         name,
         lambda values, args, kwargs: call(_with_values(whole(values)), args, kwargs),
-        MappingProxyType({path: leaves[place] for path, place in named if owners[path] == path}),
+        MappingProxyType({path: leaves[index] for path, index in named if owners[path] == path}),
         _aliases(owners),
         lambda values: rebuild(whole(values)),
     )
@@ -217,11 +217,11 @@ def _owners(named: Sequence[tuple[str, Any]]) -> dict[str, str]:
 
 
 def _aliases(owners: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+    aliases: dict[str, tuple[str, ...]] = {}
     for path, owner in owners.items():
         if path != owner:
-            found[owner] = (*found.get(owner, ()), path)
-    return MappingProxyType(found)
+            aliases[owner] = (*aliases.get(owner, ()), path)
+    return MappingProxyType(aliases)
 
 
 def _check_live(arrays: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What is known of an operation from its inputs and the ops before it: roles, replays, nonlinearities, softmaxes."""
+"""Knowledge of an operation from its inputs and the ops before it: roles, replays, nonlinearities, softmaxes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ SUMMED = ("reduce_sum", "psum", "psum_invariant")
 
 def with_roles(call: Call, values: Sequence[Value]) -> Call:
     """A map of the state of a loop over time is a recurrent one."""
-    data = [values[place] for place in call.data]
+    data = [values[operand] for operand in call.data]
     if call.kind != OpKind.LINEAR or not data or not all(value.state for value in data):
         return call
     parts = tuple(replace(part, role=UseRole.RECURRENT) if part.role == UseRole.WEIGHT else part for part in call.parts)
@@ -82,18 +82,20 @@ def is_statistic_times_parameter(values: Sequence[Value]) -> bool:
 def replay_of_call(step: Step, call: Call, values: Sequence[Value]) -> Callable[..., Any] | None:
     """The op as a function of NumPy arrays of one axis, where numbers alone have a say beside its inputs."""
     numbers = [value.number for value in values]
-    others = [place for place in range(len(values)) if numbers[place] is None]
+    others = [operand for operand in range(len(values)) if numbers[operand] is None]
     if call.kind not in REPLAYABLE or call.parts or others != list(call.data) or step.name not in ELEMENTWISE:
         return None
-    if any(not values[place].is_data for place in others):
+    if any(not values[operand].is_data for operand in others):
         return None
 
     def replay(*arrays: Any) -> Any:
         like = jax.numpy.asarray(arrays[0], jax.numpy.float32)
         given = dict(zip(others, arrays, strict=True))
         filled = [
-            jax.numpy.asarray(given[place], jax.numpy.float32) if number is None else jax.numpy.full_like(like, number)
-            for place, number in enumerate(numbers)
+            jax.numpy.asarray(given[operand], jax.numpy.float32)
+            if number is None
+            else jax.numpy.full_like(like, number)
+            for operand, number in enumerate(numbers)
         ]
         return np.asarray(step.first(*filled), np.float64)
 
@@ -102,8 +104,8 @@ def replay_of_call(step: Step, call: Call, values: Sequence[Value]) -> Callable[
 
 def holds_program(params: Mapping[str, Any]) -> bool:
     """Whether a primitive carries out a program of its own."""
-    each = [one for value in params.values() for one in (value if isinstance(value, tuple) else (value,))]
-    return any(isinstance(one, Jaxpr | ClosedJaxpr) for one in each)
+    each = [item for value in params.values() for item in (value if isinstance(value, tuple) else (value,))]
+    return any(isinstance(item, Jaxpr | ClosedJaxpr) for item in each)
 
 
 def moved_sides(sides: tuple[str, ...], step: Step, shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -118,14 +120,16 @@ def named(ops: Sequence[Op], op: Op, step: Step, samples: Mapping[int, shapes.Sa
     softmax = _softmax(ops, op)
     if softmax is not None:
         return softmax
-    found = None if op.uses or (op.kind == OpKind.ACTIVATION and len(samples) < 2) else shapes.recognised(step, samples)
-    if found is None:
+    recognised = (
+        None if op.uses or (op.kind == OpKind.ACTIVATION and len(samples) < 2) else shapes.recognised(step, samples)
+    )
+    if recognised is None:
         return op, ()
-    sample, detail = found
+    sample, detail = recognised
     root = sample.root
     if root.reduced or root.op is None:
         return op, ()
-    told_of = replace(
+    activation = replace(
         op,
         kind=OpKind.ACTIVATION,
         name=detail.nonlinearity,
@@ -135,7 +139,7 @@ def named(ops: Sequence[Op], op: Op, step: Step, samples: Mapping[int, shapes.Sa
         given=(root.given,) if root.op == INPUT else (),
         replay=shapes.replay_of(detail),
     )
-    return told_of, sample.ops
+    return activation, sample.ops
 
 
 def _softmax(ops: Sequence[Op], op: Op) -> tuple[Op, tuple[int, ...]] | None:
@@ -156,13 +160,13 @@ def _softmax(ops: Sequence[Op], op: Op) -> tuple[Op, tuple[int, ...]] | None:
 
 
 def _statistic(ops: Sequence[Op], index: int) -> list[int]:
-    found = []
+    chain = []
     while index >= 0 and ops[index].kind in SOFTMAX_STATISTIC and len(ops[index].inputs) == 1:
-        found.append(index)
+        chain.append(index)
         if ops[index].kind == OpKind.REDUCE:
             break
         index = ops[index].inputs[0]
-    return found
+    return chain
 
 
 def _is_difference(op: Op) -> bool:

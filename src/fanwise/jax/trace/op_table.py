@@ -1,4 +1,4 @@
-"""What the primitives of JAX mean: which inputs are data, which are weights, and in which layout."""
+"""The meaning of JAX's primitives: which inputs are data, which are weights, and in which layout."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -74,7 +74,7 @@ WRITES = frozenset(
 
 
 def describe(step: Step, values: Sequence[Value]) -> Call:
-    """What an operation on data, or on a parameter and a constant, is."""
+    """The description of an operation on data, or on a parameter and a constant."""
     read = _DESCRIPTIONS.get(step.name)
     call = None if read is None else read(step, values)
     return call or _plain(_kind(step.name), values)
@@ -89,9 +89,9 @@ def _kind(name: str) -> OpKind:
 
 
 def _plain(kind: OpKind, values: Sequence[Value]) -> Call:
-    """Everything that it reads, and the parameters among it."""
-    data = tuple(place for place, value in enumerate(values) if value.is_data and value.is_float)
-    held = tuple(Part(place, UseRole.OPERAND) for place, value in enumerate(values) if value.held is not None)
+    """A call of a kind on all data that a step reads, with the parameters among its inputs."""
+    data = tuple(operand for operand, value in enumerate(values) if value.is_data and value.is_float)
+    held = tuple(Part(operand, UseRole.OPERAND) for operand, value in enumerate(values) if value.held is not None)
     return Call(kind, data, held)
 
 
@@ -101,7 +101,7 @@ def _plain(kind: OpKind, values: Sequence[Value]) -> Call:
 def _dot(step: Step, values: Sequence[Value]) -> Call | None:
     """A product over `contracting` axes, with `batch` axes: of data and a weight, or of two arrays of data."""
     contracting, batch = step.params["dimension_numbers"]
-    held = [place for place in (0, 1) if values[place].held is not None]
+    held = [operand for operand in (0, 1) if values[operand].held is not None]
     if not held:
         return _product(values, contracting, batch)
     weight = held[-1]
@@ -115,7 +115,7 @@ def _product(values: Sequence[Value], contracting: Any, batch: Any) -> Call:
     free = [values[side].shape for side in (0, 1)]
     counts = [len(free[side]) - len(contracting[side]) - len(batch[side]) for side in (0, 1)]
     sides = ("b",) * len(batch[0]) + ("l",) * counts[0] + ("r",) * counts[1]
-    data = tuple(place for place in (0, 1) if values[place].is_data)
+    data = tuple(operand for operand in (0, 1) if values[operand].is_data)
     return Call(OpKind.MATMUL, data, (), -1, Product(width, sides=sides))
 
 
@@ -125,9 +125,9 @@ def _map(values: Sequence[Value], weight: int, axes: tuple[tuple[int, ...], tupl
         "in" if axis in contracting else "stack" if axis in batch else "out"
         for axis in range(len(values[weight].shape))
     )
-    data = tuple(place for place in (0, 1) if place != weight)
-    made = roles.count("out")
-    axis = -1 if weight == 1 or not made else len(batch) + made - 1 - rank
+    data = tuple(operand for operand in (0, 1) if operand != weight)
+    outputs = roles.count("out")
+    axis = -1 if weight == 1 or not outputs else len(batch) + outputs - 1 - rank
     if "in" not in roles:
         return Call(OpKind.SCALE, data, (Part(weight, UseRole.SCALE),), axis)
     return Call(OpKind.LINEAR, data, (Part(weight, UseRole.WEIGHT, Layout(roles)),), axis)
@@ -167,7 +167,7 @@ def _conv(step: Step, values: Sequence[Value]) -> Call | None:
 
 
 def _in_storage_order(stride: tuple[int, ...], spec: Sequence[int]) -> tuple[int, ...]:
-    """One stride for each kernel axis, in the order in which the weight stores them; () where all are 1."""
+    """Strides of the kernel axes, in the order in which the weight stores them; () where all are 1."""
     if set(stride) <= {1}:
         return ()
     return tuple(stride[i] for i in sorted(range(len(stride)), key=lambda i: spec[2 + i]))
@@ -186,8 +186,8 @@ def _multiplication(step: Step, values: Sequence[Value]) -> Call | None:
 
 def _binary(role: UseRole, step: Step, values: Sequence[Value]) -> Call | None:
     """A sum, product or quotient of data with data, a parameter, a number, or constants."""
-    data = [place for place in (0, 1) if values[place].is_data]
-    parts = [Part(place, UseRole.OPERAND) for place in (0, 1) if values[place].held is not None]
+    data = [operand for operand in (0, 1) if values[operand].is_data]
+    parts = [Part(operand, UseRole.OPERAND) for operand in (0, 1) if values[operand].held is not None]
     binary = Binary(role == UseRole.SHIFT, step.name == "div")
     if parts:
         return binary.of_parameters(data, parts) if data else None
@@ -206,9 +206,9 @@ def _of_one_size(values: Sequence[Value]) -> bool:
     return values[0].reduced and values[1].reduced and values[0].extent == values[1].extent
 
 
-def _extreme(step: Step, values: Sequence[Value]) -> Call | None:
+def _maximum(step: Step, values: Sequence[Value]) -> Call | None:
     """max(x, 0) is a rectifier, unless x is a statistic."""
-    data = [place for place in (0, 1) if values[place].is_data]
+    data = [operand for operand in (0, 1) if values[operand].is_data]
     if step.name != "max" or len(data) != 1 or values[data[0]].reduced:
         return None
     if values[1 - data[0]].number != 0:
@@ -226,7 +226,7 @@ def _activation(step: Step, values: Sequence[Value]) -> Call | None:
 
 
 def _concatenated(step: Step, values: Sequence[Value]) -> Call:
-    return Call(OpKind.CONCAT, tuple(place for place, value in enumerate(values) if not value.is_constant))
+    return Call(OpKind.CONCAT, tuple(operand for operand, value in enumerate(values) if not value.is_constant))
 
 
 def _gather(step: Step, values: Sequence[Value]) -> Call | None:
@@ -252,7 +252,7 @@ _DESCRIPTIONS: Mapping[str, Callable[[Step, Sequence[Value]], Call | None]] = Ma
         "sub": _sum,
         "mul": _multiplication,
         "div": _multiplication,
-        "max": _extreme,
+        "max": _maximum,
         "concatenate": _concatenated,
         "gather": _gather,
     }

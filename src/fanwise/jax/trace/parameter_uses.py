@@ -1,4 +1,4 @@
-"""How an operation uses the parameters behind its inputs: in which role and layout, and made of them by what."""
+"""Uses of the parameters behind an operation's inputs: their role, layout, and the steps from the parameter."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class UseReader:
     measured: bool
 
     def uses(self, value: Value, part: Part) -> Iterator[Use]:
-        """One use for each parameter that an input shows.
+        """Uses of the parameters that an input shows.
 
         Args:
             value: the input.
@@ -61,7 +61,7 @@ class UseReader:
         return bool(np.abs(once).max() > 0 and np.abs(twice - once).max() <= 0.01 * np.abs(once).max())
 
     def _ratio(self, held: Provenance, path: str) -> float:
-        """By what the std of a weight exceeds that of the parameter which alone it is made of, by constant factors."""
+        """The ratio of a weight's std to its parameter's, where constant factors make it of that parameter alone."""
         if not self.measured or len(held.shown) > 1 or not set(held.steps) & FACTORS:
             return 1.0
         return std_ratio(measured(_numbers_of(self.leaves[path])), measured(held.make({})))

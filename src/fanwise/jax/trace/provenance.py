@@ -1,4 +1,4 @@
-"""What functions of parameters alone make of them: views are followed axis by axis, other functions are named."""
+"""Functions of parameters alone: views are followed axis by axis, other functions are named."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,42 +35,42 @@ def parameter_value(path: str, data: Any, like: Any) -> Value:
     return Value(shape, like.dtype, held=Provenance((ShownParameter(path, Axes.of(shape)),), (), make))
 
 
-def derived(step: Step, values: Sequence[Value], place: int) -> Value:
-    """What a step of parameters and constants makes, as something that shows them.
+def derive(step: Step, values: Sequence[Value], output: int) -> Value:
+    """Makes the output of a step of parameters and constants, which shows them.
 
     Args:
         step: the step.
         values: its inputs.
-        place: which of its outputs.
+        output: which of its outputs.
     """
-    shape, dtype = step.outs[place]
+    shape, dtype = step.outs[output]
     sources = [(value, value.held) for value in values if value.held is not None]
 
     def make(drawn: Drawn) -> Any:
         arrays = [value.data if value.held is None else value.held.make(drawn) for value in values]
-        return step(*arrays)[place]
+        return step(*arrays)[output]
 
     first = sources[0][1]
     is_view = step.name in VIEWS or step.name in SELECTIONS or (step.name == "concatenate" and len(sources) == 1)
     if is_view and values[0].held is not None:
-        shown = tuple(_viewed(one, step, values, (shape, place)) for one in first.shown)
+        shown = tuple(_view(parameter, step, values, (shape, output)) for parameter in first.shown)
         return Value(shape, dtype, held=Provenance(shown, first.steps, make))
     earlier = dict.fromkeys(name for _, held in sources for name in held.steps)
     steps = (*earlier, STEPS.get(step.name, step.name))
-    return Value(shape, dtype, held=Provenance(_merged(step, sources, shape), steps, make))
+    return Value(shape, dtype, held=Provenance(_merge(step, sources, shape), steps, make))
 
 
-def _merged(step: Step, sources: Sequence[tuple[Value, Provenance]], shape: Shape) -> tuple[ShownParameter, ...]:
+def _merge(step: Step, sources: Sequence[tuple[Value, Provenance]], shape: Shape) -> tuple[ShownParameter, ...]:
     """The parameters behind several arrays; those that only scale or shift others come last."""
-    found: dict[str, ShownParameter] = {}
+    merged: dict[str, ShownParameter] = {}
     for value, held in sources:
         side = _side(value.shape, shape, step.name)
-        for one in held.shown:
-            axes = one.axes if value.shape == shape or step.name == "concatenate" else None
-            found.setdefault(one.path, replace(one, axes=axes, side=one.side or side))
-    order = sorted(found.values(), key=lambda one: one.side is not None)
-    plain = all(one.side for one in order)
-    return tuple(replace(one, side=None if plain else one.side) for one in order)
+        for parameter in held.shown:
+            axes = parameter.axes if value.shape == shape or step.name == "concatenate" else None
+            merged.setdefault(parameter.path, replace(parameter, axes=axes, side=parameter.side or side))
+    order = sorted(merged.values(), key=lambda parameter: parameter.side is not None)
+    plain = all(parameter.side for parameter in order)
+    return tuple(replace(parameter, side=None if plain else parameter.side) for parameter in order)
 
 
 def _side(shape: Shape, whole: Shape, step: str) -> UseRole | None:
@@ -79,55 +79,55 @@ def _side(shape: Shape, whole: Shape, step: str) -> UseRole | None:
     return UseRole.OPERAND if step in SUMS else UseRole.SCALE
 
 
-def _viewed(one: ShownParameter, step: Step, values: Sequence[Value], target: tuple[Shape, int]) -> ShownParameter:
+def _view(parameter: ShownParameter, step: Step, values: Sequence[Value], target: tuple[Shape, int]) -> ShownParameter:
     """A parameter seen through one view more."""
-    if one.axes is None:
-        return one
+    if parameter.axes is None:
+        return parameter
     read = _READERS.get(step.name)
-    return one if read is None else read(one, one.axes, step, (values, *target))
+    return parameter if read is None else read(parameter, parameter.axes, step, (values, *target))
 
 
 Reader = Callable[[ShownParameter, Axes, Step, tuple[Sequence[Value], Shape, int]], ShownParameter]
 
 
-def _transposed(one: ShownParameter, axes: Axes, step: Step, _: Any) -> ShownParameter:
-    return replace(one, axes=axes.permuted(step.params["permutation"]))
+def _transpose(parameter: ShownParameter, axes: Axes, step: Step, _: Any) -> ShownParameter:
+    return replace(parameter, axes=axes.permuted(step.params["permutation"]))
 
 
-def _squeezed(one: ShownParameter, axes: Axes, step: Step, _: Any) -> ShownParameter:
+def _squeeze(parameter: ShownParameter, axes: Axes, step: Step, _: Any) -> ShownParameter:
     rank = len(axes.array)
-    return replace(one, axes=axes.without(axis % rank for axis in step.params["dimensions"]))
+    return replace(parameter, axes=axes.without(axis % rank for axis in step.params["dimensions"]))
 
 
-def _reshaped(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
-    return replace(one, axes=axes.reshaped(target[1]))
+def _reshape(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
+    return replace(parameter, axes=axes.reshaped(target[1]))
 
 
-def _broadcast(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
-    return replace(one, axes=axes.broadcast(target[1], step.params["broadcast_dimensions"]))
+def _broadcast(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
+    return replace(parameter, axes=axes.broadcast(target[1], step.params["broadcast_dimensions"]))
 
 
-def _sliced(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
-    return _parted(one, axes, step.params["start_indices"], target[1])
+def _slice(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
+    return _cut(parameter, axes, step.params["start_indices"], target[1])
 
 
-def _dynamically_sliced(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
+def _dynamic_slice(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
     values, shape, _ = target
     starts = [value.number for value in values[1:]]
     known = [int(start) if start is not None else 0 for start in starts]
-    return _parted(one, axes, known, shape)
+    return _cut(parameter, axes, known, shape)
 
 
-def _split(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
-    _, shape, place = target
+def _split(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
+    _, shape, output = target
     axis, sizes = int(step.params["axis"]), [int(size) for size in step.params["sizes"]]
     starts = [0] * len(shape)
-    starts[axis] = sum(sizes[:place])
-    return _parted(one, axes, starts, shape)
+    starts[axis] = sum(sizes[:output])
+    return _cut(parameter, axes, starts, shape)
 
 
-def _parted(one: ShownParameter, axes: Axes, starts: Sequence[int], shape: Shape) -> ShownParameter:
-    parts = list(one.parts)
+def _cut(parameter: ShownParameter, axes: Axes, starts: Sequence[int], shape: Shape) -> ShownParameter:
+    parts = list(parameter.parts)
     for axis, (first, count) in enumerate(zip(starts, shape, strict=True)):
         if count == axes.extent(axis):
             continue
@@ -135,57 +135,61 @@ def _parted(one: ShownParameter, axes: Axes, starts: Sequence[int], shape: Shape
         if own is not None:
             parts.append((own, int(first), count))
         axes = axes.cut(axis, count)
-    return replace(one, axes=axes, parts=tuple(parts))
+    return replace(parameter, axes=axes, parts=tuple(parts))
 
 
-def _gathered(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
+def _gather(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
     """Some of a stack, chosen by indices: the indices' axes come where the program puts them."""
     numbers, (_, shape, _) = step.params["dimension_numbers"], target
     sizes = step.params["slice_sizes"]
     kept = [axis for axis in range(len(axes.array)) if axis not in numbers.collapsed_slice_dims]
     if any(sizes[axis] != axes.extent(axis) for axis in kept):
-        return replace(one, axes=None)
+        return replace(parameter, axes=None)
     array: list[tuple[int, ...]] = [()] * len(shape)
-    made = axes
-    for place, axis in zip(numbers.offset_dims, kept, strict=True):
-        array[place] = axes.array[axis]
-    for place, size in enumerate(shape):
-        if place not in numbers.offset_dims and size != 1:
-            made = replace(made, sizes=(*made.sizes, size))
-            array[place] = (len(made.sizes) - 1,)
-    return replace(one, axes=replace(made, array=tuple(array)))
+    result = axes
+    for target_axis, axis in zip(numbers.offset_dims, kept, strict=True):
+        array[target_axis] = axes.array[axis]
+    for target_axis, size in enumerate(shape):
+        if target_axis not in numbers.offset_dims and size != 1:
+            result = replace(result, sizes=(*result.sizes, size))
+            array[target_axis] = (len(result.sizes) - 1,)
+    return replace(parameter, axes=replace(result, array=tuple(array)))
 
 
-def _padded(one: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
-    return one if target[1] == tuple(axes.extent(axis) for axis in range(len(axes.array))) else replace(one, axes=None)
+def _pad(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
+    return (
+        parameter
+        if target[1] == tuple(axes.extent(axis) for axis in range(len(axes.array)))
+        else replace(parameter, axes=None)
+    )
 
 
 _READERS: dict[str, Reader] = {
-    "transpose": _transposed,
-    "squeeze": _squeezed,
-    "reshape": _reshaped,
+    "transpose": _transpose,
+    "squeeze": _squeeze,
+    "reshape": _reshape,
     "broadcast_in_dim": _broadcast,
-    "slice": _sliced,
-    "dynamic_slice": _dynamically_sliced,
+    "slice": _slice,
+    "dynamic_slice": _dynamic_slice,
     "split": _split,
-    "gather": _gathered,
-    "pad": _padded,
+    "gather": _gather,
+    "pad": _pad,
 }
 
 
-def taken(value: Value, index: int, step: Step) -> Value:
-    """One index of a parameter's first axis, as a loop over stacked layers takes it."""
+def slice_at(value: Value, index: int, step: Step) -> Value:
+    """Takes an index of a parameter's first axis, as a loop over stacked layers does."""
     held = value.held
     if held is None:
         raise ValueError("expected a value that shows parameters")
-    shown = tuple(_taken(one, index) for one in held.shown)
+    shown = tuple(_slice_at(parameter, index) for parameter in held.shown)
     shape, dtype = step.outs[0]
     return Value(shape, dtype, held=Provenance(shown, held.steps, lambda drawn: step.first(held.make(drawn))))
 
 
-def _taken(one: ShownParameter, index: int) -> ShownParameter:
-    if one.axes is None:
-        return one
-    own = one.axes.storage_axis(0)
-    parts = one.parts if own is None else (*one.parts, (own, index, 1))
-    return replace(one, axes=one.axes.without((0,)), parts=parts)
+def _slice_at(parameter: ShownParameter, index: int) -> ShownParameter:
+    if parameter.axes is None:
+        return parameter
+    own = parameter.axes.storage_axis(0)
+    parts = parameter.parts if own is None else (*parameter.parts, (own, index, 1))
+    return replace(parameter, axes=parameter.axes.without((0,)), parts=parts)

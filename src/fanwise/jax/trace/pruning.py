@@ -1,4 +1,4 @@
-"""What goes once a whole trace of a program is there: ops that others stand for, sums of sums, what nothing reads."""
+"""Pruning of a whole trace: ops that others stand for, sums of sums, ops that nothing reads."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def kept_ops(trace: Trace, absorbed: frozenset[int]) -> tuple[int, ...]:
 
 def pruned(trace: Trace, kept: tuple[int, ...]) -> Trace:
     """The trace of these ops alone."""
-    number = {index: place for place, index in enumerate(kept)} | {INPUT: INPUT}
+    number = {index: position for position, index in enumerate(kept)} | {INPUT: INPUT}
     ops = tuple(_renumbered(trace.ops[index], number) for index in kept)
     return replace(trace, ops=ops, outputs=tuple(number[index] for index in trace.outputs))
 

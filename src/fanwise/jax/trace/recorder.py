@@ -30,7 +30,7 @@ SUMS = ("add", "add_any")
 
 @dataclass
 class LoopState:
-    """Where in the loops of a program a run is.
+    """The position of a run in the loops of a program.
 
     Args:
         depth: how many loops it is in, one inside the other.
@@ -49,7 +49,7 @@ class LoopState:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What an op is carried out on.
+    """The inputs of an op.
 
     Args:
         values: every input of its step.
@@ -105,11 +105,11 @@ class Recorder:
 
     @property
     def ops(self) -> list[Op]:
-        """Every op so far, those among them that the trace will leave out."""
+        """The ops so far, also those that the trace will leave out."""
         return self.tracker.ops
 
     def trace(self, outputs: Sequence[Value]) -> Trace:
-        """What was seen."""
+        """The trace of the run."""
         whole, inner = with_whole_sums(self.tracker.trace([value.source for value in outputs], self.unseen))
         self.kept = kept_ops(whole, inner | self._absorbed)
         return pruned(whole, self.kept)
@@ -131,15 +131,15 @@ class Recorder:
         """
         self._look_inside(step, values)
         call = self._in_context(call, step, values)
-        order = sorted(call.data, key=lambda place: values[place].is_constant)
-        data = {place: self._as_data(values[place]) for place in order}
+        order = sorted(call.data, key=lambda operand: values[operand].is_constant)
+        data = {operand: self._as_data(values[operand]) for operand in order}
         inputs = _Inputs(values, tuple(data.values()))
-        op = replace(self._opened(call, inputs), replay=op_roles.replay_of_call(step, call, values))
+        op = replace(self._open(call, inputs), replay=op_roles.replay_of_call(step, call, values))
         op = op if reads is None else replace(op, reads=reads)
         numbered = [replace(value, data=self.numbers(value)) for value in inputs.read]
         laws = self.tracker.before(op, moments_of(numbered))
-        arrays = [self.numbers(data.get(place, value)) for place, value in enumerate(values)]
-        return self._closed(op, step, inputs, step(*self._stand_ins.replaced(laws, op, values, arrays)))
+        arrays = [self.numbers(data.get(operand, value)) for operand, value in enumerate(values)]
+        return self._close(op, step, inputs, step(*self._stand_ins.replaced(laws, op, values, arrays)))
 
     def merge_mean(self, source: Value, number: float, output: Value) -> None:
         """Makes a sum that was divided by a number one op, a mean.
@@ -157,7 +157,7 @@ class Recorder:
     # Before an op
 
     def _look_inside(self, step: Step, values: Sequence[Value]) -> None:
-        """What an operation says of those before it, and of what cannot be seen."""
+        """Records what an operation says of those before it, and what cannot be seen."""
         if op_roles.holds_program(step.params) and not step.name.startswith(COMBINING):
             self.unseen.append(f"{step.name}: the program inside it was not entered")
         turned = op_roles.with_keys_on_the_right(self.ops, step, values)
@@ -183,7 +183,7 @@ class Recorder:
             )[0]
         return self._parameter_ops[name]
 
-    def _opened(self, call: Call, inputs: _Inputs) -> Op:
+    def _open(self, call: Call, inputs: _Inputs) -> Op:
         used = [(inputs.values[part.input], part) for part in call.parts]
         uses = tuple(use for value, part in used for use in self._use_reader.uses(value, part))
         for value, _ in used:
@@ -202,16 +202,16 @@ class Recorder:
 
     # After it
 
-    def _closed(self, op: Op, step: Step, inputs: _Inputs, arrays: Sequence[Any]) -> list[Value]:
-        first = next(place for place, form in enumerate(step.outs) if is_float(form[1]))
+    def _close(self, op: Op, step: Step, inputs: _Inputs, arrays: Sequence[Any]) -> list[Value]:
+        first = next(position for position, form in enumerate(step.outs) if is_float(form[1]))
         samples = activations.sampled(step, inputs.values)
         op, absorbed = op_roles.named(self.ops, replace(op, shape=step.outs[first][0]), step, samples)
         op = self.tracker.add(op, op.shape)
         data = list(arrays)
-        data[first] = self._gone_on(op, step, inputs.values, (first, data[first]))
+        data[first] = self._pass_on(op, step, inputs.values, (first, data[first]))
         outputs = [
-            self._output(op, form, array, inputs if place == first else _Inputs((), ()))
-            for place, (form, array) in enumerate(zip(step.outs, data, strict=True))
+            self._output(op, form, array, inputs if position == first else _Inputs((), ()))
+            for position, (form, array) in enumerate(zip(step.outs, data, strict=True))
         ]
         followed = {root: replace(sample, ops=(*sample.ops, op.index)) for root, sample in samples.items()}
         outputs[first] = replace(outputs[first], samples=followed)
@@ -219,18 +219,18 @@ class Recorder:
         self._absorbed.update(absorbed)
         return outputs
 
-    def _gone_on(self, op: Op, step: Step, values: Sequence[Value], output: tuple[int, Any]) -> Any:
+    def _pass_on(self, op: Op, step: Step, values: Sequence[Value], output: tuple[int, Any]) -> Any:
         """The output with which the model goes on: scaled by the visitor, looked at, and with a tap."""
-        place, array = output
-        dtype = step.outs[place][1]
+        position, array = output
+        dtype = step.outs[position][1]
         factor = self.tracker.factor_after(op, lambda: measured(array))
         scaled = array if factor is None else array * np.asarray(factor, dtype)
         if self._see is not None:
-            scaled = self._see(ExecutedOp(op, step, tuple(values), place, scaled))
+            scaled = self._see(ExecutedOp(op, step, tuple(values), position, scaled))
         return scaled if self._taps is None else scaled + self._taps[op.index].astype(dtype)
 
     def _output(self, op: Op, form: Form, data: Any, inputs: _Inputs) -> Value:
-        """One output of an op."""
+        """An output of an op."""
         shape, dtype = form
         if not is_float(dtype):
             return of_form(form, data=data)

@@ -30,7 +30,7 @@ class Program:
 
     Args:
         model: the model.
-        found: its parameters.
+        parameters: its parameters, tied ones once.
         jaxpr: its inputs are the parameters in their order, then the arrays of `given`.
         given: the arrays of the inputs, or shapes.
         outputs: positions of what the model returns, its logits first where it names them.
@@ -38,7 +38,7 @@ class Program:
     """
 
     model: Model
-    found: tuple[Parameter, ...]
+    parameters: tuple[Parameter, ...]
     jaxpr: ClosedJaxpr
     given: tuple[Any, ...]
     outputs: tuple[int, ...]
@@ -97,20 +97,20 @@ def run(model: Any, inputs: Inputs, visitor: Visitor | None = None) -> Trace:
 
 def traced(program: Program, visitor: Visitor) -> Trace:
     """The trace of a program, shown to a visitor."""
-    recorder = Recorder({one.path: one for one in program.found}, program.model.leaves, visitor)
+    recorder = Recorder({parameter.path: parameter for parameter in program.parameters}, program.model.leaves, visitor)
     returned = interpreted(program, recorder, program.values())
-    return recognised(recorder.trace([returned[place] for place in program.outputs]))
+    return recognised(recorder.trace([returned[index] for index in program.outputs]))
 
 
 def interpreted(program: Program, recorder: Recorder, values: Sequence[Value]) -> list[Value]:
-    """What the program returns.
+    """Interprets the program and returns its outputs.
 
     Raises:
         ModelError: an operation could not be carried out.
     """
     interpreter = Interpreter(recorder)
     try:
-        return [interpreter.settled(value) for value in interpreter.closed(program.jaxpr, values)]
+        return [interpreter.resolve(value) for value in interpreter.interpret(program.jaxpr, values)]
     except Exception as error:
         raise ModelError(
             f"{program.model.name} could not be run: {type(error).__name__} at operation {interpreter.last!r}: {error}"
@@ -124,34 +124,34 @@ def program_of(model: Any, inputs: Inputs) -> Program:
         TypeError: not a model.
         ModelError: it raised an error of its own.
     """
-    made, found = as_model(model), parameters(model)
+    read, known = as_model(model), parameters(model)
     arrays, rebuild = _split((tuple(inputs.args), dict(inputs.kwargs)))
-    paths = list(made.leaves)
+    paths = list(read.leaves)
 
     def function(leaves: Sequence[Any], given: Sequence[Any]) -> Any:
         args, named = rebuild(given)
-        return _opened(made.call(dict(zip(paths, leaves, strict=True)), args, named))
+        return _as_mapping(read.call(dict(zip(paths, leaves, strict=True)), args, named))
 
     try:
-        jaxpr, shape = jax.make_jaxpr(function, return_shape=True)(list(made.leaves.values()), arrays)
+        jaxpr, shape = jax.make_jaxpr(function, return_shape=True)(list(read.leaves.values()), arrays)
     except Exception as error:
-        raise ModelError(f"{made.name} could not be traced on these inputs: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{read.name} could not be traced on these inputs: {type(error).__name__}: {error}") from error
     leaves, structure = tree_flatten(shape)
-    return Program(made, found, jaxpr, tuple(arrays), _main(shape, leaves), structure)
+    return Program(read, known, jaxpr, tuple(arrays), _main(shape, leaves), structure)
 
 
 def _split(inputs: Any) -> tuple[list[Any], Any]:
     """The arrays among the inputs, and what puts others in their places."""
     leaves, structure = tree_flatten(inputs)
     places = [
-        place for place, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
+        index for index, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
     ]
-    arrays = [_checked_input(leaves[place]) for place in places]
+    arrays = [_checked_input(leaves[index]) for index in places]
 
     def rebuild(given: Sequence[Any]) -> Any:
         filled = list(leaves)
-        for place, array in zip(places, given, strict=True):
-            filled[place] = array
+        for index, array in zip(places, given, strict=True):
+            filled[index] = array
         return tree_unflatten(structure, filled)
 
     return arrays, rebuild
@@ -165,16 +165,16 @@ def _checked_input(array: Any) -> Any:
     return jnp.asarray(array) if isinstance(array, np.ndarray) else array
 
 
-def _opened(outputs: Any) -> Any:
-    """What is no array is left out of what a model returns."""
+def _as_mapping(outputs: Any) -> Any:
+    """Leaves out of a model's outputs what is no array."""
     leaves, structure = tree_flatten(outputs)
     return tree_unflatten(structure, [leaf if isinstance(leaf, jax.Array) else None for leaf in leaves])
 
 
 def _main(shape: Any, leaves: Sequence[Any]) -> tuple[int, ...]:
     """Positions of the outputs in floating point, the logits first where they are named."""
-    floats = [place for place, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    floats = [index for index, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     if isinstance(shape, Mapping) and "logits" in shape:
-        first = next((place for place, leaf in enumerate(leaves) if leaf is shape["logits"]), None)
-        floats.sort(key=lambda place: place != first)
+        first = next((index for index, leaf in enumerate(leaves) if leaf is shape["logits"]), None)
+        floats.sort(key=lambda index: index != first)
     return tuple(floats)

@@ -1,4 +1,4 @@
-"""What is known of an array while a model is traced: its numbers, where they come from, which parameters it shows."""
+"""Arrays of a model that is traced: their numbers, their sources, the parameters that they show."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ Drawn = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ShownParameter:
-    """One parameter that an array shows.
+    """A parameter that an array shows.
 
     Args:
         path: of the parameter.
@@ -56,8 +56,8 @@ class Provenance:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Of the parameters."""
-        return tuple(one.path for one in self.shown)
+        """Paths of the parameters."""
+        return tuple(parameter.path for parameter in self.shown)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,17 +98,17 @@ class Value:
 
     @property
     def is_float(self) -> bool:
-        """Whether it holds floating-point or complex numbers."""
+        """Whether the array holds floating-point or complex numbers."""
         return bool(jnp.issubdtype(self.dtype, jnp.inexact))
 
     @property
     def is_data(self) -> bool:
-        """Whether it comes from the model's inputs or from an op."""
+        """Whether the array comes from the model's inputs or from an op."""
         return self.op is not None
 
     @property
     def source(self) -> Source | None:
-        """Where its numbers come from; None for constants and parameters."""
+        """The source of the numbers; None for constants and parameters."""
         return None if self.op is None else Source(self.op, self.views, self.given)
 
     def viewed(self, step: Callable[[Any], Any]) -> ViewChain | None:
@@ -117,17 +117,17 @@ class Value:
 
     @property
     def is_constant(self) -> bool:
-        """Whether it is made neither of data nor of parameters."""
+        """Whether the array is made neither of data nor of parameters."""
         return self.op is None and self.held is None and self.pending is None
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """The count of the numbers."""
         return math.prod(self.shape)
 
     @property
     def number(self) -> float | None:
-        """The one number of a constant that is the same everywhere; None for any other array."""
+        """The number that a constant has everywhere; None for any other array."""
         if not self.is_constant or self.data is None or (not self.is_float and self.dtype.kind not in "iu"):
             return None
         if self.shape == ():

@@ -21,7 +21,7 @@ from fanwise.stream.box import Box, check_memory
 from fanwise.stream.key import Key, as_key
 
 Shardings: TypeAlias = Mapping[str, jax.sharding.Sharding] | Callable[[str, tuple[int, ...]], Any]
-"""Where parameters go: by path, or a function of path and shape that may return None."""
+"""Shardings of parameters: by path, or a function of path and shape that may return None."""
 
 
 def apply(
@@ -60,13 +60,13 @@ def apply(
         >>> params["w"].shape, bool(params["w"].any())
         ((784, 10), True)
     """
-    made, stream = as_model(model), as_stream(key)
-    check_fits(parameters(made), plan)
+    read, stream = as_model(model), as_stream(key)
+    check_fits(parameters(read), plan)
     rows = chosen_rows(plan, only, skip_loaded)
     for row in rows:
-        _check_numbers(made.leaves[row.path], row)
-    drawn = {row.path: _drawn(made.leaves[row.path], row, stream, None) for row in rows}
-    return formed(model, made.rebuild({**made.leaves, **drawn}))
+        _check_numbers(read.leaves[row.path], row)
+    drawn = {row.path: _draw(read.leaves[row.path], row, stream, None) for row in rows}
+    return formed(model, read.rebuild({**read.leaves, **drawn}))
 
 
 def materialize(model: Any, plan: Plan, key: JaxKey | int, shardings: Shardings | None = None) -> Any:
@@ -95,14 +95,14 @@ def materialize(model: Any, plan: Plan, key: JaxKey | int, shardings: Shardings 
         >>> params["w"].shape
         (784, 10)
     """
-    made, stream = as_model(model), as_stream(key)
-    check_fits(parameters(made), plan)
-    place = _placing(shardings, made.leaves)
-    rows = [row for row in plan.rows if row.law is not None and _is_shape(made.leaves[row.path])]
+    read, stream = as_model(model), as_stream(key)
+    check_fits(parameters(read), plan)
+    sharding_of = _sharding_of(shardings, read.leaves)
+    rows = [row for row in plan.rows if row.law is not None and _is_shape(read.leaves[row.path])]
     for row in rows:
-        _check_numbers(made.leaves[row.path], row)
-    drawn = {row.path: _drawn(made.leaves[row.path], row, stream, place(row.path, row.shape)) for row in rows}
-    return formed(model, made.rebuild({**made.leaves, **drawn}))
+        _check_numbers(read.leaves[row.path], row)
+    drawn = {row.path: _draw(read.leaves[row.path], row, stream, sharding_of(row.path, row.shape)) for row in rows}
+    return formed(model, read.rebuild({**read.leaves, **drawn}))
 
 
 def read(model: Any, path: str) -> NDArray[Any]:
@@ -159,7 +159,7 @@ def _is_shape(leaf: Any) -> bool:
     return isinstance(leaf, jax.ShapeDtypeStruct)
 
 
-def _placing(shardings: Shardings | None, leaves: Mapping[str, Any]) -> Callable[[str, tuple[int, ...]], Any]:
+def _sharding_of(shardings: Shardings | None, leaves: Mapping[str, Any]) -> Callable[[str, tuple[int, ...]], Any]:
     if shardings is None:
         return lambda path, shape: None
     if not isinstance(shardings, Mapping):
@@ -188,16 +188,16 @@ def _check_numbers(leaf: Any, row: Row) -> None:
         raise placed(error, f"parameter {row.path!r}") from error
 
 
-def _drawn(leaf: Any, row: Row, stream: Key, sharding: jax.sharding.Sharding | None) -> Array:
+def _draw(leaf: Any, row: Row, stream: Key, sharding: jax.sharding.Sharding | None) -> Array:
     kind, key = as_kind(leaf.dtype), stream.child(row.stream or row.path)
     where = leaf.sharding if sharding is None and isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) else sharding
     if where is None:
         check_memory(row.shape, kind.dtype.itemsize)
         return jnp.asarray(_piece(row, key, kind, Box.whole(row.shape)))
-    made: Array = jax.make_array_from_callback(
+    array: Array = jax.make_array_from_callback(
         row.shape, where, lambda index: _piece(row, key, kind, box_of(index or (), row.shape)), dtype=kind.dtype
     )
-    return made
+    return array
 
 
 def _piece(row: Row, key: Key, kind: Kind, box: Box) -> NDArray[Any]:

@@ -22,7 +22,7 @@ def fix(
     apply: bool = False,
     key: KeyLike = 0,
 ) -> Mending:
-    """What would mend the findings of a report by drawing parameters anew: those that its safe fixes name, no other.
+    """The plan that mends the findings of a report by drawing parameters anew: those that its safe fixes name.
 
     Args:
         model: the model that was checked, or one built alike.

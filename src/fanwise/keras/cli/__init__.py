@@ -1,1 +1,1 @@
-"""What the command line does with models of Keras."""
+"""Commands on models of Keras."""

@@ -1,4 +1,4 @@
-"""What the command line does with Keras models; see `fanwise.targets.session.TargetSession`."""
+"""Commands on models of Keras; see `fanwise.targets.session.TargetSession`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What all initializers of `fanwise.keras.init.classes` share: the call, the stream, the configuration."""
+"""Parts that all initializers of `fanwise.keras.init.classes` share: the call, the stream, the configuration."""
 
 import inspect
 from abc import abstractmethod
@@ -21,8 +21,8 @@ STREAM = 1
 
 
 @dataclass(frozen=True)
-class Place:
-    """What one call wants.
+class DrawTarget:
+    """The shape, dtype and stream key of a call.
 
     Args:
         shape: of the whole variable.
@@ -68,11 +68,11 @@ class Drawn(keras.initializers.Initializer):
             MemoryError: more bytes than this machine has.
         """
         sizes, name = static_shape(shape), float_dtype(dtype)
-        place = Place(sizes, name, self._key())
-        return placed(partial(self._draw, place), sizes, name, layout)
+        target = DrawTarget(sizes, name, self._key())
+        return placed(partial(self._draw, target), sizes, name, layout)
 
     @abstractmethod
-    def _draw(self, place: Place, box: Box) -> Array:
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
         """The numbers of a box."""
 
     @abstractmethod

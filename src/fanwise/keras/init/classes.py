@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from fanwise.keras.init.base import Drawn, Place
+from fanwise.keras.init.base import Drawn, DrawTarget
 from fanwise.keras.init.constants import STFT, Constant, Identity, Ones, Zeros
 from fanwise.keras.init.law import Law
 from fanwise.keras.weights.tensors import plain_number
@@ -59,8 +59,8 @@ class RandomNormal(Drawn, keras.initializers.RandomNormal):
         self.mean = checked_number(plain_number(mean), name="mean")
         self.stddev = checked_number(plain_number(stddev), name="stddev", low=0.0)
 
-    def _draw(self, place: Place, box: Box) -> Array:
-        return fill.normal(place.key, place.shape, std=self.stddev, mean=self.mean, dtype=place.dtype, box=box)
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
+        return fill.normal(target.key, target.shape, std=self.stddev, mean=self.mean, dtype=target.dtype, box=box)
 
     def _parameters(self) -> dict[str, Any]:
         return {"mean": self.mean, "stddev": self.stddev}
@@ -86,9 +86,9 @@ class TruncatedNormal(Drawn, keras.initializers.TruncatedNormal):
         self.mean = checked_number(plain_number(mean), name="mean")
         self.stddev = checked_number(plain_number(stddev), name="stddev", low=0.0)
 
-    def _draw(self, place: Place, box: Box) -> Array:
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
         std = self.stddev * TWO_SIGMA.moments()[1]
-        return fill.truncated_normal(place.key, place.shape, std=std, mean=self.mean, dtype=place.dtype, box=box)
+        return fill.truncated_normal(target.key, target.shape, std=std, mean=self.mean, dtype=target.dtype, box=box)
 
     def _parameters(self) -> dict[str, Any]:
         return {"mean": self.mean, "stddev": self.stddev}
@@ -114,9 +114,9 @@ class RandomUniform(Drawn, keras.initializers.RandomUniform):
         if self.minval > self.maxval:
             raise ValueError(f"minval = {self.minval}, maxval = {self.maxval}: expected minval <= maxval")
 
-    def _draw(self, place: Place, box: Box) -> Array:
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
         return fill.uniform_between(
-            place.key, place.shape, low=self.minval, high=self.maxval, dtype=place.dtype, box=box
+            target.key, target.shape, low=self.minval, high=self.maxval, dtype=target.dtype, box=box
         )
 
     def _parameters(self) -> dict[str, Any]:
@@ -167,10 +167,10 @@ class VarianceScaling(Drawn, keras.initializers.VarianceScaling):
         self.distribution = "truncated_normal" if name == "normal" else name
         self.input_axes, self.output_axes = _checked_axes(input_axes, output_axes)
 
-    def _draw(self, place: Place, box: Box) -> Array:
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
         law = Scaling(self.scale, self.mode, DISTRIBUTIONS[self.distribution])
-        layout = self._layout(place.shape)
-        return law(place.shape, key=place.key, layout=layout, dtype=place.dtype, box=box)
+        layout = self._layout(target.shape)
+        return law(target.shape, key=target.key, layout=layout, dtype=target.dtype, box=box)
 
     def _layout(self, shape: Shape) -> Layout | None:
         if self.input_axes is None or self.output_axes is None:
@@ -261,10 +261,10 @@ class Orthogonal(Drawn, keras.initializers.Orthogonal):
         Drawn.__init__(self, seed)
         self.gain = checked_number(plain_number(gain), name="gain", low=0.0)
 
-    def _draw(self, place: Place, box: Box) -> Array:
-        if len(place.shape) < 2:
-            raise ValueError(f"shape = {place.shape}: expected two or more axes for an orthogonal matrix")
-        return OrthogonalLaw(self.gain, "norm")(place.shape, key=place.key, dtype=place.dtype, box=box)
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
+        if len(target.shape) < 2:
+            raise ValueError(f"shape = {target.shape}: expected two or more axes for an orthogonal matrix")
+        return OrthogonalLaw(self.gain, "norm")(target.shape, key=target.key, dtype=target.dtype, box=box)
 
     def _parameters(self) -> dict[str, Any]:
         return {"gain": self.gain}
@@ -294,7 +294,7 @@ def _axes_of(shape: Shape, axes: list[int], name: str) -> set[int]:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the registry.
+    """A row of the registry.
 
     Args:
         make: the class.
@@ -330,10 +330,10 @@ _ENTRIES = (
 )
 
 INITIALIZERS: Mapping[str, Entry] = MappingProxyType({entry.make.__name__: entry for entry in _ENTRIES})
-"""Every initializer by the name of its class."""
+"""Initializers by the name of their class."""
 
 _SHORT = {"normal": RandomNormal, "uniform": RandomUniform, "zero": Zeros, "one": Ones}
-"""What Keras understands in `get` alone."""
+"""Names that Keras understands in `get` alone."""
 _KNOWN: Mapping[str, Any] = MappingProxyType(
     {name: entry.make for key, entry in INITIALIZERS.items() for name in (key, *entry.names)} | _SHORT
 )

@@ -62,7 +62,7 @@ class Fixed(keras.initializers.Initializer):
 
 
 def constant_values(value: float, dtype: str, box: Box) -> Array:
-    """One value everywhere.
+    """The same value everywhere.
 
     Raises:
         ValueError: the dtype cannot hold it as it is (a floating-point format rounds it).

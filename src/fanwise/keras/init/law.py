@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fanwise.keras.init.base import Drawn, Place
+from fanwise.keras.init.base import Drawn, DrawTarget
 from fanwise.laws.base import Initializer
 from fanwise.laws.initializers import from_config, initializer, to_config
 from fanwise.laws.layout import Layout
@@ -41,8 +41,8 @@ class Law(Drawn):
         self.law = _as_law(law)
         self.layout = _as_layout(layout)
 
-    def _draw(self, place: Place, box: Box) -> Array:
-        return self.law(place.shape, key=place.key, layout=self.layout, dtype=place.dtype, box=box)
+    def _draw(self, target: DrawTarget, box: Box) -> Array:
+        return self.law(target.shape, key=target.key, layout=self.layout, dtype=target.dtype, box=box)
 
     def _parameters(self) -> dict[str, Any]:
         return {"law": plain(to_config(self.law)), "layout": plain(layout_config(self.layout))}

@@ -18,7 +18,7 @@ from fanwise.stream.key import Key
 SeedLike: TypeAlias = "int | Key | keras.random.SeedGenerator | Mapping[str, Any] | None"
 
 FRAMES = 8
-"""How far up the stack the variable is looked for; no backend puts more than three frames between."""
+"""Frames up the stack in which the variable is looked for; no backend puts more than three between."""
 
 
 def checked_seed(seed: Any) -> Any:

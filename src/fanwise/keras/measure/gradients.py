@@ -11,7 +11,7 @@ from fanwise.stream.formats import Array
 
 
 class Tape:
-    """What a backward pass needs: a context for the forward pass, and the gradients after it.
+    """The tape of a backward pass: a context for the forward pass, and the gradients after it.
 
     TensorFlow and PyTorch alone; JAX has no tape.
     """
@@ -26,8 +26,8 @@ class Tape:
     def recording(self) -> AbstractContextManager[Any]:
         """The context of the forward pass and the loss."""
         if self._tape is not None:
-            found: AbstractContextManager[Any] = self._tape
-            return found
+            tape: AbstractContextManager[Any] = self._tape
+            return tape
         import torch  # noqa: PLC0415  (only where PyTorch is the backend)
 
         return torch.enable_grad() if keras.config.backend() == "torch" else nullcontext()
@@ -37,8 +37,8 @@ class Tape:
         if self._tape is not None:
             import tensorflow as tf  # noqa: PLC0415  (only where TensorFlow is the backend)
 
-            found = self._tape.gradient(loss, [*tensors, *(variable.value for variable in variables)])
-            return [None if one is None else tf.convert_to_tensor(one).numpy() for one in found]
+            gradients = self._tape.gradient(loss, [*tensors, *(variable.value for variable in variables)])
+            return [None if gradient is None else tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
         return _of_torch(loss, [*tensors, *(variable.value for variable in variables)])
 
 
@@ -46,14 +46,14 @@ def _of_torch(loss: Any, sources: Sequence[Any]) -> list[Array | None]:
     import torch  # noqa: PLC0415  (only where PyTorch is the backend)
 
     wanted = [i for i, source in enumerate(sources) if source.requires_grad]
-    found: list[Array | None] = [None] * len(sources)
+    gradients: list[Array | None] = [None] * len(sources)
     if not wanted or not loss.requires_grad:
-        return found
+        return gradients
     for i, gradient in zip(
         wanted, torch.autograd.grad(loss, [sources[i] for i in wanted], allow_unused=True), strict=True
     ):
-        found[i] = None if gradient is None else keras.ops.convert_to_numpy(gradient.to_dense())
-    return found
+        gradients[i] = None if gradient is None else keras.ops.convert_to_numpy(gradient.to_dense())
+    return gradients
 
 
 def by_taps(
@@ -80,11 +80,11 @@ def by_taps(
     taps = {index: jnp.zeros(shape, dtype) for index, (shape, dtype) in shapes.items()}
     given = taps, [variable.value for variable in variables]
     traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(*given)
-    found = traced.lower().compile()(*given)
+    gradients = traced.lower().compile()(*given)
     come = _depending(traced.jaxpr.jaxpr)[len(taps) :]
-    arrays = [np.asarray(one) for one in found[1]]
-    reached = [one if depends or one.any() else None for one, depends in zip(arrays, come, strict=True)]
-    return {index: np.asarray(one) for index, one in found[0].items()}, reached
+    arrays = [np.asarray(gradient) for gradient in gradients[1]]
+    reached = [gradient if depends or gradient.any() else None for gradient, depends in zip(arrays, come, strict=True)]
+    return {index: np.asarray(gradient) for index, gradient in gradients[0].items()}, reached
 
 
 def _depending(program: Any) -> list[bool]:

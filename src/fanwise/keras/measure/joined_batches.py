@@ -15,7 +15,7 @@ def joined(batches: Sequence[Inputs]) -> Inputs:
 
 
 def joining() -> Joining:
-    """How tensors of what Keras computes with are joined."""
+    """The operations that join tensors of Keras' backend."""
     kind = type(keras.ops.zeros((1,)))
     return Joining(
         kind, lambda tensor: (shape_of(tensor), tensor.dtype), lambda tensors: keras.ops.concatenate(list(tensors))

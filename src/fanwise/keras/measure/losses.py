@@ -39,15 +39,15 @@ class KerasArrays:
     """Tensors of what Keras computes with, as `fanwise.measure.losses.LossArrays`."""
 
     def fields(self, outputs: Any) -> Mapping[Any, Any]:
-        """Those of a mapping."""
+        """Fields of a mapping."""
         return outputs if isinstance(outputs, Mapping) else {}
 
     def floats(self, outputs: Any) -> list[Any]:
-        """In nested lists and mappings."""
+        """Floating-point tensors in nested lists and mappings."""
         return [tensor for tensor in tensors_in(outputs) if is_float(tensor)]
 
     def shape(self, value: Any) -> tuple[int, ...] | None:
-        """Of a tensor."""
+        """The shape of a tensor."""
         return shape_of(value) if is_tensor(value) else None
 
     def class_axis(self, shape: tuple[int, ...]) -> int:
@@ -55,7 +55,7 @@ class KerasArrays:
         return len(shape) - 1
 
     def learns(self, array: Any) -> bool:
-        """Whatever is of floating point."""
+        """Whether a tensor is of floating point."""
         return True
 
     def drawn(self, values: Array, output: Any) -> Any:
@@ -63,7 +63,7 @@ class KerasArrays:
         return _on_backend(values if values.dtype.kind == "i" else values.astype(keras.config.floatx()))
 
     def projected(self, output: Any, signs: Array) -> Any:
-        """In the output's dtype."""
+        """The mean of an output's values times these signs, in the output's dtype."""
         return keras.ops.mean(output * keras.ops.cast(signs, output.dtype))
 
     def number(self, value: Any) -> Any:

@@ -57,10 +57,10 @@ def observe(
     check_backend()
     inputs = on_backend(inputs)
     taped = backward and keras.config.backend() != "jax"
-    seen = _Seen(model, inputs, lambda outputs: loss_of(outputs, target, loss), taped=taped)
+    seen = _ForwardPass(model, inputs, lambda outputs: loss_of(outputs, target, loss), taped=taped)
     gradients, reached = seen.gradients, seen.reached
     if backward and not taped and seen.loss is not None:
-        gradients, reached = _differentiated(model, inputs, seen.loss, seen)
+        gradients, reached = _differentiate_again(model, inputs, seen.loss, seen)
     output = main_output(seen.outputs, ARRAYS)
     return observation(
         seen.trace,
@@ -73,8 +73,8 @@ def observe(
     )
 
 
-class _Seen:
-    """What the forward pass showed, with its gradients where the backend keeps a tape."""
+class _ForwardPass:
+    """Results of the forward pass, with its gradients where the backend keeps a tape."""
 
     def __init__(self, model: Any, inputs: Inputs, loss_for: Callable[[Any], Loss | None], *, taped: bool) -> None:
         self.numbers: dict[int, dict[str, float]] = {}
@@ -104,20 +104,22 @@ class _Seen:
     def _differentiate(self, tape: Tape, value: Any, variables: Mapping[str, Any]) -> None:
         places, trained = list(self.tensors), {p: v for p, v in variables.items() if v.trainable}
         try:
-            found = tape.gradients(value, [self.tensors[place] for place in places], list(trained.values()))
+            gradients = tape.gradients(value, [self.tensors[op] for op in places], list(trained.values()))
         except Exception as error:
             raise ModelError(f"the backward pass failed: {type(error).__name__}: {error}") from error
-        moments = [None if one is None else _moment(one) for one in found]
+        moments = [None if gradient is None else _moment(gradient) for gradient in gradients]
         self.gradients = {p: m for p, m in zip(places, moments, strict=False) if m is not None}
         rest = moments[len(places) :]
         self.reached = {p: m for p, m in zip(trained, rest, strict=True) if m is not None}
 
 
-def _differentiated(model: Any, inputs: Inputs, loss: Loss, seen: _Seen) -> tuple[dict[int, float], dict[str, float]]:
+def _differentiate_again(
+    model: Any, inputs: Inputs, loss: Loss, seen: _ForwardPass
+) -> tuple[dict[int, float], dict[str, float]]:
     """Gradients on JAX, of another run."""
     shapes = {
-        place: (shape_of(tensor), keras.backend.standardize_dtype(tensor.dtype))
-        for place, tensor in seen.tensors.items()
+        index: (shape_of(tensor), keras.backend.standardize_dtype(tensor.dtype))
+        for index, tensor in seen.tensors.items()
     }
     held = Recorder(model, Watcher(), ()).variables
     trained = {path: variable for path, variable in held.items() if variable.trainable}
@@ -135,8 +137,8 @@ def _differentiated(model: Any, inputs: Inputs, loss: Loss, seen: _Seen) -> tupl
         raise
     except Exception as error:
         raise ModelError(f"the backward pass failed: {type(error).__name__}: {error}") from error
-    reached = {path: _moment(one) for path, one in zip(trained, values, strict=True) if one is not None}
-    return {place: _moment(one) for place, one in places.items()}, reached
+    reached = {path: _moment(gradient) for path, gradient in zip(trained, values, strict=True) if gradient is not None}
+    return {index: _moment(gradient) for index, gradient in places.items()}, reached
 
 
 def _moment(gradient: Array) -> float:
@@ -148,6 +150,6 @@ def _array(tensor: Any) -> Array:
     return array if array.dtype in (np.float32, np.float64) else np.asarray(array, np.float32)
 
 
-def _signal(numbers: Mapping[int, Mapping[str, float]], gradients: Mapping[int, float], place: int) -> Signal:
-    found = dict(numbers.get(place, {}))
-    return Signal(**found, **({"gradient": gradients[place]} if place in gradients else {}))
+def _signal(numbers: Mapping[int, Mapping[str, float]], gradients: Mapping[int, float], op: int) -> Signal:
+    statistics = dict(numbers.get(op, {}))
+    return Signal(**statistics, **({"gradient": gradients[op]} if op in gradients else {}))

@@ -1,4 +1,4 @@
-"""What a Keras model does, read from a pass over shapes in which nothing is computed."""
+"""The trace of a Keras model, read from a pass over shapes in which nothing is computed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +27,7 @@ def structure(model: Any, inputs: Inputs) -> Trace | None:
     Returns:
         None where the model cannot run without values, for what it does depends on them.
     """
-    found: list[Trace] = []
+    traces: list[Trace] = []
 
     def traced(*args: Any, **named: Any) -> Any:
         given = Inputs(args, named)
@@ -36,14 +36,14 @@ def structure(model: Any, inputs: Inputs) -> Trace | None:
         recorder = Recorder(model, Watcher(), given_tensors(given))
         with prepared(model, recorder, tensor_kinds(), stateless=True):
             outputs = forward(model, given, recorder)
-            found.append(recognised(recorder.trace(main_outputs(outputs))))
+            traces.append(recognised(recorder.trace(main_outputs(outputs))))
         return next(tensors_in(outputs))
 
     try:
         backend.compute_output_spec(traced, *_symbols(inputs.args), **_symbols(dict(inputs.kwargs or {})))
     except Exception:  # whatever a model raises that asks its input for values
         return None
-    return found[-1] if found else None
+    return traces[-1] if traces else None
 
 
 class _ValuesError(Exception):

@@ -12,14 +12,14 @@ def check_version(version: str | None = None) -> None:
     Raises:
         ImportError: with the version there is and the one that is needed.
     """
-    found = keras.__version__ if version is None else version
-    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST:
+    installed = keras.__version__ if version is None else version
+    if tuple(int(part) for part in installed.split(".")[:2]) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
-        raise ImportError(f"fanwise.keras needs Keras {oldest} or later, this is {found}: pip install -U keras")
+        raise ImportError(f"fanwise.keras needs Keras {oldest} or later, this is {installed}: pip install -U keras")
 
 
 def backend() -> str:
-    """What Keras computes with."""
+    """The name of the backend that Keras computes with."""
     name: str = keras.config.backend()
     return name
 

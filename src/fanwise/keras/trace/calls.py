@@ -1,4 +1,4 @@
-"""What one call of a layer or a function is to the recorder."""
+"""Calls of layers and functions, as the recorder takes them."""
 
 from typing import Any, TypeAlias
 
@@ -8,7 +8,7 @@ from fanwise.graph.tracking.call import parts_of
 __all__ = ["Call", "Part", "parts_of"]
 
 Call: TypeAlias = tracking.Call[Any]
-"""What one call is; its data are tensors of the backend."""
+"""The description of a call; its data are tensors of the backend."""
 
 Part: TypeAlias = tracking.Part[Any]
 """A variable, or a tensor made of it, that acts as a parameter."""

@@ -1,4 +1,4 @@
-"""One call of a layer or a function: carried out, and replayed on arrays in place of its tensors."""
+"""Calls of layers and functions: executed, and replayed on arrays in place of their tensors."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,47 +27,47 @@ class Execution:
     layer: bool = False
 
     def __call__(self) -> Any:
-        """What the call gives."""
+        """The call's result."""
         return self.function(*self.args, **self.named)
 
     def reads(self, variables: Sequence[Any]) -> bool:
-        """Whether it takes these variables as they are, and nothing that was made of them before."""
+        """Whether the call takes these variables as they are, and nothing that was made of them before."""
         given = {id(value) for value in _leaves([self.args, dict(self.named)])}
         return self.layer or all(id(variable) in given for variable in variables)
 
     def replay(self, data: Sequence[Any]) -> Callable[..., Any] | None:
         """The function on NumPy arrays in place of `data`; None where other arrays or variables have a say."""
-        slots = {id(tensor): _Slot(place) for place, tensor in enumerate(data)}
-        args, named = _put(self.args, slots), _put(dict(self.named), slots)
-        if any(_has_a_say(value) for value in _leaves([args, named])):
+        slots = {id(tensor): _Slot(position) for position, tensor in enumerate(data)}
+        args, named = _replace(self.args, slots), _replace(dict(self.named), slots)
+        if any(_is_tensor_like(value) for value in _leaves([args, named])):
             return None
         function = self.function
 
         def replay(*arrays: Any) -> Any:
             given = [keras.ops.convert_to_tensor(np.asarray(array, np.float32)) for array in arrays]
-            return as_array(function(*_filled(args, given), **_filled(named, given)))
+            return as_array(function(*_fill(args, given), **_fill(named, given)))
 
         return replay
 
 
 @dataclass(frozen=True)
 class _Slot:
-    place: int
+    position: int
 
 
-def _put(value: Any, slots: Mapping[int, _Slot]) -> Any:
-    return _mapped(value, lambda leaf: slots.get(id(leaf), leaf))
+def _replace(value: Any, slots: Mapping[int, _Slot]) -> Any:
+    return _map(value, lambda leaf: slots.get(id(leaf), leaf))
 
 
-def _filled(value: Any, tensors: Sequence[Any]) -> Any:
-    return _mapped(value, lambda leaf: tensors[leaf.place] if isinstance(leaf, _Slot) else leaf)
+def _fill(value: Any, tensors: Sequence[Any]) -> Any:
+    return _map(value, lambda leaf: tensors[leaf.position] if isinstance(leaf, _Slot) else leaf)
 
 
-def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+def _map(value: Any, change: Callable[[Any], Any]) -> Any:
     if isinstance(value, list) or type(value) is tuple:
-        return type(value)(_mapped(item, change) for item in value)
+        return type(value)(_map(item, change) for item in value)
     if isinstance(value, dict):
-        return {name: _mapped(item, change) for name, item in value.items()}
+        return {name: _map(item, change) for name, item in value.items()}
     return change(value)
 
 
@@ -81,5 +81,5 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _has_a_say(value: Any) -> bool:
+def _is_tensor_like(value: Any) -> bool:
     return isinstance(value, (keras.Variable, np.ndarray)) or is_tensor(value)

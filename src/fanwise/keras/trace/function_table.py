@@ -1,4 +1,4 @@
-"""What the functions of Keras' backends mean, by name: those that layers without an entry call, and models."""
+"""The meaning of the functions of Keras' backends, by name: those that layers without an entry call, and models."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +72,7 @@ IGNORED = _words(
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a function was called with.
+    """Arguments of a call.
 
     Args:
         name: of the function.
@@ -117,12 +117,12 @@ def _values(values: Any) -> Any:
 
 
 def describe(a: Arguments) -> Call | None:
-    """What a call is; None for a function that makes constants."""
+    """The description of a call; None for a function that makes constants."""
     if a.name in IGNORED:
         return None
     reader = _READERS.get(a.name)
-    found = None if reader is None else reader(a)
-    return replace(found or _plain(OpKind.OTHER)(a), name=a.name)
+    call = None if reader is None else reader(a)
+    return replace(call or _plain(OpKind.OTHER)(a), name=a.name)
 
 
 def _plain(kind: OpKind) -> Callable[[Arguments], Call]:
@@ -198,9 +198,9 @@ def _einsum(a: Arguments) -> Call | None:
     return None if part is None or held[1 - which] is not None else _einsum_of_weight(equation, part, (which, data))
 
 
-def _einsum_of_weight(equation: str, part: Part, place: tuple[int, Any]) -> Call | None:
+def _einsum_of_weight(equation: str, part: Part, operands: tuple[int, Any]) -> Call | None:
     """A product of data and of a variable, which is one operand or the other."""
-    which, data = place
+    which, data = operands
     try:
         layout = Layout.einsum(equation, operand=which)
     except ValueError:  # a label that stands in neither of the others

@@ -17,7 +17,7 @@ BATCH = 32
 
 
 def as_inputs(model: Any, inputs: Any = None) -> Inputs:
-    """What the model's call takes, on the backend.
+    """The arguments of the model's call, on the backend.
 
     Args:
         model: a built Keras model or layer.
@@ -35,21 +35,21 @@ def as_inputs(model: Any, inputs: Any = None) -> Inputs:
         return on_backend(inputs)
     if isinstance(inputs, str):
         inputs = _in_words(inputs)
-    found = on_backend(Inputs((_drawn(model) if inputs is None else _alone(model, inputs),)))
-    if not given_tensors(found):
+    read = on_backend(Inputs((_drawn(model) if inputs is None else _alone(model, inputs),)))
+    if not given_tensors(read):
         raise TypeError(f"inputs = {type(inputs).__name__}: expected arrays, lists or mappings of them, or a text")
-    return found
+    return read
 
 
 def _alone(model: Any, inputs: Any) -> Any:
-    """The one array of a mapping, where a model has one input and it is no mapping; else the inputs as they are."""
+    """The only array of a mapping, for a model with a single input that is no mapping; else the inputs as they are."""
     if not isinstance(inputs, Mapping) or len(inputs) != 1 or not _symbols(model) or _takes_mapping(model):
         return inputs
     return next(iter(inputs.values())) if len(_symbols(model)) == 1 else inputs
 
 
 def _symbols(model: Any) -> Any:
-    """What a functional model says of its inputs; nothing for others."""
+    """The inputs that a functional model declares; none for other models."""
     return (model.inputs if isinstance(model, keras.Model) else None) or ()
 
 
@@ -58,7 +58,7 @@ def _takes_mapping(model: Any) -> bool:
 
 
 def _in_words(text: str) -> Any:
-    """The one argument that words describe."""
+    """The argument that words describe."""
     specs = parse(text, float_dtype=keras.config.floatx())
     arrays = [spec.drawn(number) for number, spec in enumerate(specs)]
     if all(spec.name for spec in specs):

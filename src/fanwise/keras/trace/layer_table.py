@@ -1,4 +1,4 @@
-"""What Keras' layers mean: for each kind, the ops it is, the variables they use and in which layout.
+"""The meaning of Keras' layers: for each kind, the ops it is, the variables they use and in which layout.
 
 One entry a class in `_READERS`. A layer without an entry, or with a variable that its entry does not know, is followed
 through the functions that it calls.
@@ -17,11 +17,11 @@ from fanwise.keras.trace.calls import Call, Part, parts_of
 from fanwise.keras.trace.variables import own_variables
 from fanwise.laws.layout import Layout
 
-Reader = Callable[[Any, Mapping[str, Any]], "Described | None"]
+Reader = Callable[[Any, Mapping[str, Any]], "LayerOp | None"]
 
 
 @dataclass(frozen=True)
-class Described:
+class LayerOp:
     """An entry's answer.
 
     Args:
@@ -45,8 +45,8 @@ class Described:
         return Call(self.kind, tuple(data), self.parts, self.axis, self.detail, type(layer).__name__)
 
 
-def described(layer: Any, named: Mapping[str, Any]) -> Described | None:
-    """What a layer is, None where it is followed through its functions.
+def describe_layer(layer: Any, named: Mapping[str, Any]) -> LayerOp | None:
+    """The op that a layer is, None for a layer that is followed through its functions.
 
     Args:
         layer: any.
@@ -64,21 +64,21 @@ def described(layer: Any, named: Mapping[str, Any]) -> Described | None:
     return None
 
 
-def _dense(layer: Any, own: Mapping[str, Any]) -> Described:
+def _dense(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, Layout.dense("in out")), (own.get("bias"), UseRole.BIAS, None))
-    return Described(OpKind.LINEAR, parts, fused=True)
+    return LayerOp(OpKind.LINEAR, parts, fused=True)
 
 
-def _einsum_dense(layer: Any, own: Mapping[str, Any]) -> Described:
+def _einsum_dense(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     equation = layer.equation
     layout = Layout.einsum(equation, operand=1)
     result = equation.replace(" ", "").partition("->")[2]
     weight = equation.replace(" ", "").partition("->")[0].split(",")[1]
-    made = [label for label, role in zip(weight, layout.axes, strict=True) if role == "out"]
-    places = [result.replace("...", ".").index(label) for label in made]
+    labels = [label for label, role in zip(weight, layout.axes, strict=True) if role == "out"]
+    places = [result.replace("...", ".").index(label) for label in labels]
     axis = max(places) - len(result.replace("...", ".")) if places else -1
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
-    return Described(OpKind.LINEAR, parts, axis, fused=True)
+    return LayerOp(OpKind.LINEAR, parts, axis, fused=True)
 
 
 def _dims(layer: Any) -> int:
@@ -93,11 +93,11 @@ def _window(dims: int, roles: str) -> str:
     return "kernel " * dims + roles
 
 
-def _conv(layer: Any, own: Mapping[str, Any]) -> Described:
+def _conv(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     dims = _dims(layer)
     layout = Layout.conv(_window(dims, "in out"), groups=layer.groups, stride=_strides(layer))
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
-    return Described(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
+    return LayerOp(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
 
 
 def _strides(layer: Any) -> tuple[int, ...]:
@@ -109,30 +109,30 @@ def _conv_detail(layer: Any) -> Convolution:
     return Convolution(_strides(layer), layer.padding, layer.dilation_rate)
 
 
-def _depthwise(layer: Any, own: Mapping[str, Any]) -> Described:
+def _depthwise(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     dims = _dims(layer)
     layout = Layout.depthwise(_window(dims, "in out"), stride=_strides(layer))
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
-    return Described(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
+    return LayerOp(OpKind.CONV, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
 
 
-def _conv_transpose(layer: Any, own: Mapping[str, Any]) -> Described:
+def _conv_transpose(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     dims = _dims(layer)
     layout = Layout.conv_transpose(_window(dims, "out in"), stride=_strides(layer))
     parts = parts_of((own.get("kernel"), UseRole.WEIGHT, layout), (own.get("bias"), UseRole.BIAS, None))
-    return Described(OpKind.CONV_TRANSPOSE, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
+    return LayerOp(OpKind.CONV_TRANSPOSE, parts, _channels(layer, dims), _conv_detail(layer), fused=True)
 
 
-def _embedding(layer: Any, own: Mapping[str, Any]) -> Described:
+def _embedding(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     detail = Lookup(padding=0 if layer.mask_zero else None)
-    return Described(OpKind.EMBEDDING, parts_of((own.get("embeddings"), UseRole.TABLE, Layout.embedding())), -1, detail)
+    return LayerOp(OpKind.EMBEDDING, parts_of((own.get("embeddings"), UseRole.TABLE, Layout.embedding())), -1, detail)
 
 
-def _reversed(layer: Any, own: Mapping[str, Any]) -> Described:
+def _reversed(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     """The table as the map that makes the logits."""
     if own.get("reverse_embeddings") is not None:
-        return Described(OpKind.LINEAR, parts_of((own["reverse_embeddings"], UseRole.WEIGHT, Layout.dense("in out"))))
-    return Described(OpKind.LINEAR, parts_of((own.get("embeddings"), UseRole.WEIGHT, Layout.dense("out in"))))
+        return LayerOp(OpKind.LINEAR, parts_of((own["reverse_embeddings"], UseRole.WEIGHT, Layout.dense("in out"))))
+    return LayerOp(OpKind.LINEAR, parts_of((own.get("embeddings"), UseRole.WEIGHT, Layout.dense("out in"))))
 
 
 GATES = {layers.LSTMCell: 4, layers.GRUCell: 3, layers.SimpleRNNCell: 1}
@@ -159,29 +159,29 @@ def _cell_name(cell: Any) -> str:
     return named or ("rnn_relu" if cell.activation is keras.activations.relu else "rnn_tanh")
 
 
-def _recurrent(layer: Any, own: Mapping[str, Any]) -> Described | None:
+def _recurrent(layer: Any, own: Mapping[str, Any]) -> LayerOp | None:
     cells = layer.cell.cells if isinstance(layer.cell, layers.StackedRNNCells) else [layer.cell]
-    found = [cell_parts(cell) for cell in cells]
-    if any(parts is None for parts in found):
-        return Described(
+    cell_lists = [cell_parts(cell) for cell in cells]
+    if any(parts is None for parts in cell_lists):
+        return LayerOp(
             OpKind.RECURRENT, tuple(Part(v, UseRole.OPERAND) for v in layer.trainable_variables), -1, Recurrence("own")
         )
     names = {_cell_name(cell) for cell in cells}
     known = len(names) == 1
     detail = Recurrence(names.pop(), GATES[_kind(cells[0], GATES)]) if known else Recurrence("several")
-    return Described(OpKind.RECURRENT, tuple(part for parts in found for part in parts or ()), -1, detail)
+    return LayerOp(OpKind.RECURRENT, tuple(part for parts in cell_lists for part in parts or ()), -1, detail)
 
 
 def _kind(layer: Any, kinds: Mapping[Any, Any]) -> Any:
     return next(kind for kind in kinds if isinstance(layer, kind))
 
 
-def _cell(layer: Any, own: Mapping[str, Any]) -> Described | None:
+def _cell(layer: Any, own: Mapping[str, Any]) -> LayerOp | None:
     parts = cell_parts(layer)
-    return None if parts is None else Described(OpKind.RECURRENT, parts, -1, Recurrence(_cell_name(layer)))
+    return None if parts is None else LayerOp(OpKind.RECURRENT, parts, -1, Recurrence(_cell_name(layer)))
 
 
-def _conv_lstm(layer: Any, own: Mapping[str, Any]) -> Described:
+def _conv_lstm(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     cell = layer.cell
     held, dims = own_variables(cell), cell.rank
     strides = (cell.strides,) * dims if isinstance(cell.strides, int) else tuple(cell.strides)
@@ -194,12 +194,12 @@ def _conv_lstm(layer: Any, own: Mapping[str, Any]) -> Described:
         (held.get("bias"), UseRole.BIAS, None),
     )
     channels = -1 if cell.data_format == "channels_last" else -(dims + 1)
-    return Described(OpKind.RECURRENT, parts, channels, Recurrence("lstm", 4))
+    return LayerOp(OpKind.RECURRENT, parts, channels, Recurrence("lstm", 4))
 
 
-def _norm(layer: Any, own: Mapping[str, Any]) -> Described:
+def _norm(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     scale = own.get("gamma") if own.get("gamma") is not None else own.get("scale")
-    return Described(
+    return LayerOp(
         OpKind.NORM,
         parts_of((scale, UseRole.SCALE, None), (own.get("beta"), UseRole.SHIFT, None)),
         _norm_axis(layer),
@@ -220,42 +220,42 @@ def _norm_axis(layer: Any) -> int:
     return axis if axis < 0 else axis - layer.input_spec.ndim if layer.input_spec is not None else -1
 
 
-def _prelu(layer: Any, own: Mapping[str, Any]) -> Described:
-    return Described(OpKind.ACTIVATION, parts_of((own.get("alpha"), UseRole.SLOPE, None)), -1, Activation("prelu"))
+def _prelu(layer: Any, own: Mapping[str, Any]) -> LayerOp:
+    return LayerOp(OpKind.ACTIVATION, parts_of((own.get("alpha"), UseRole.SLOPE, None)), -1, Activation("prelu"))
 
 
-def _leaky(layer: Any, own: Mapping[str, Any]) -> Described:
+def _leaky(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     slope = float(layer.negative_slope)
-    return Described(OpKind.ACTIVATION, (), -1, Activation("leaky_relu", slope))
+    return LayerOp(OpKind.ACTIVATION, (), -1, Activation("leaky_relu", slope))
 
 
-def _relu(layer: Any, own: Mapping[str, Any]) -> Described | None:
+def _relu(layer: Any, own: Mapping[str, Any]) -> LayerOp | None:
     if layer.threshold or layer.max_value not in (None, 6):
         return None
     slope = float(layer.negative_slope)
     if slope:
         return _leaky(layer, own) if layer.max_value is None else None
-    return Described(OpKind.ACTIVATION, (), -1, Activation("relu" if layer.max_value is None else "relu6"))
+    return LayerOp(OpKind.ACTIVATION, (), -1, Activation("relu" if layer.max_value is None else "relu6"))
 
 
-def _view(layer: Any, own: Mapping[str, Any]) -> Described:
-    return Described(OpKind.OTHER, view=True)
+def _view(layer: Any, own: Mapping[str, Any]) -> LayerOp:
+    return LayerOp(OpKind.OTHER, view=True)
 
 
 def _of_kind(kind: OpKind, detail: Detail | None = None) -> Reader:
-    def reader(layer: Any, own: Mapping[str, Any]) -> Described:
-        return Described(kind, (), -1, detail)
+    def reader(layer: Any, own: Mapping[str, Any]) -> LayerOp:
+        return LayerOp(kind, (), -1, detail)
 
     return reader
 
 
-def _concat(layer: Any, own: Mapping[str, Any]) -> Described:
-    return Described(OpKind.CONCAT)
+def _concat(layer: Any, own: Mapping[str, Any]) -> LayerOp:
+    return LayerOp(OpKind.CONCAT)
 
 
 def _entries() -> dict[type, tuple[Reader, frozenset[str]]]:
     kernel, none = frozenset({"kernel", "bias"}), frozenset[str]()
-    found: dict[type, tuple[Reader, frozenset[str]]] = {
+    entries: dict[type, tuple[Reader, frozenset[str]]] = {
         layers.Dense: (_dense, kernel),
         layers.EinsumDense: (_einsum_dense, kernel),
         layers.Embedding: (_embedding, frozenset({"embeddings"})),
@@ -268,19 +268,19 @@ def _entries() -> dict[type, tuple[Reader, frozenset[str]]]:
         layers.Multiply: (_of_kind(OpKind.MUL), none),
         layers.UnitNormalization: (_of_kind(OpKind.NORM, Normalisation("unit_norm")), none),
     }
-    found |= dict.fromkeys((layers.Conv1D, layers.Conv2D, layers.Conv3D), (_conv, kernel))
-    found |= dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), (_depthwise, kernel))
+    entries |= dict.fromkeys((layers.Conv1D, layers.Conv2D, layers.Conv3D), (_conv, kernel))
+    entries |= dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), (_depthwise, kernel))
     transposed = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
-    found |= dict.fromkeys(transposed, (_conv_transpose, kernel))
-    found |= dict.fromkeys((layers.LSTM, layers.GRU, layers.SimpleRNN, layers.RNN), (_recurrent, none))
-    found |= dict.fromkeys(GATES, (_cell, frozenset({"kernel", "recurrent_kernel", "bias"})))
-    found |= dict.fromkeys((layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D), (_conv_lstm, none))
-    found |= dict.fromkeys(_NORMS, (_norm, frozenset({"gamma", "beta", "scale"})))
+    entries |= dict.fromkeys(transposed, (_conv_transpose, kernel))
+    entries |= dict.fromkeys((layers.LSTM, layers.GRU, layers.SimpleRNN, layers.RNN), (_recurrent, none))
+    entries |= dict.fromkeys(GATES, (_cell, frozenset({"kernel", "recurrent_kernel", "bias"})))
+    entries |= dict.fromkeys((layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D), (_conv_lstm, none))
+    entries |= dict.fromkeys(_NORMS, (_norm, frozenset({"gamma", "beta", "scale"})))
     views = (layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector, layers.Identity)
     moved = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D, layers.Cropping1D, layers.Cropping2D)
-    found |= dict.fromkeys((*views, *moved, layers.Cropping3D), (_view, none))
-    found |= dict.fromkeys(_POOLS, (_of_kind(OpKind.POOL), none))
-    return found
+    entries |= dict.fromkeys((*views, *moved, layers.Cropping3D), (_view, none))
+    entries |= dict.fromkeys(_POOLS, (_of_kind(OpKind.POOL), none))
+    return entries
 
 
 _POOLS = (

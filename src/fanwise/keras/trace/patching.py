@@ -1,4 +1,4 @@
-"""What is replaced for the time of a run, and put back: layers' `call`, Keras' functions, the operators of tensors."""
+"""Replacements for the time of a run: layers' `call`, Keras' functions, the operators of tensors."""
 
 import functools
 import inspect
@@ -83,7 +83,7 @@ def _layer(recorder: Recorder, layer: Any) -> Iterator[None]:
 
 @contextmanager
 def _functions(recorder: Recorder) -> Iterator[None]:
-    """Every function of the backend, wherever Keras keeps a name for it."""
+    """Replaces every function of the backend, wherever Keras keeps a name for it."""
     homes: tuple[ModuleType, ...] = (
         backend.numpy,
         backend.nn,
@@ -96,7 +96,7 @@ def _functions(recorder: Recorder) -> Iterator[None]:
     for home in homes:
         for name, function in vars(home).items():
             if _is_followed(name, function):
-                wrapped[function] = _watched(recorder, name, function)
+                wrapped[function] = _watch(recorder, name, function)
     changed: list[tuple[ModuleType, str, Any]] = []
     for home in (*homes, backend, inner_ops, keras.ops):
         for name, value in list(vars(home).items()):
@@ -115,7 +115,7 @@ def _is_followed(name: str, function: Any) -> bool:
     return own and not name.startswith("_") and name not in UNTOUCHED
 
 
-def _watched(recorder: Recorder, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _watch(recorder: Recorder, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **named: Any) -> Any:
         if not recorder.active:

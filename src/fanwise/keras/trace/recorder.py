@@ -20,7 +20,7 @@ from fanwise.keras.trace.calls import Call, Part
 from fanwise.keras.trace.execution import Execution
 from fanwise.keras.trace.features import ViewStep, runs_of_features
 from fanwise.keras.trace.function_table import IGNORED, SELECTIONS, VIEWS, Arguments, describe
-from fanwise.keras.trace.layer_table import described
+from fanwise.keras.trace.layer_table import describe_layer
 from fanwise.keras.trace.moments import moments_of, saved, second_moment
 from fanwise.keras.trace.separable import is_separable, separated
 from fanwise.keras.trace.tensor_origins import TensorOrigins
@@ -39,7 +39,7 @@ ASIDE = ("mask", "attention_mask", "query_mask", "value_mask", "key_mask", "trai
 
 
 class Recorder:
-    """What a run has seen so far.
+    """The record of a run so far.
 
     Args:
         model: whose variables are looked for.
@@ -80,16 +80,16 @@ class Recorder:
 
     @property
     def location(self) -> str:
-        """In words, where the run is."""
+        """The layer and the last op of the run so far, in words."""
         last = self._tracker.ops[-1].name if self._tracker.ops else "none"
         return f"in layer {self._calls.caller[0] or '(the model itself)'!r}, last op {last}"
 
     def trace(self, outputs: Sequence[Any]) -> Trace:
-        """What was seen."""
+        """The trace of the run."""
         return self._tracker.trace([self._origins.source(tensor) for tensor in outputs])
 
     def again(self, values: Mapping[str, Any]) -> Any:
-        """What the op that was executed last gives with other values of its parameters.
+        """The result of the last executed op with other values of its parameters.
 
         Args:
             values: by path.
@@ -102,7 +102,7 @@ class Recorder:
         call, execution = self._last
         if not execution.reads([part.input for part in call.parts]):
             return None
-        mapping = [(self.variables[path], _converted(array)) for path, array in values.items()]
+        mapping = [(self.variables[path], _convert(array)) for path, array in values.items()]
         with keras.StatelessScope(state_mapping=mapping):
             return next(tensor for tensor in tensors_in(execution()) if is_float(tensor))
 
@@ -111,7 +111,7 @@ class Recorder:
     def layer(self, layer: Any, execute: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Records one call of a layer and executes it."""
         with self._inside(layer), self.working():
-            entry = described(layer, named)
+            entry = describe_layer(layer, named)
             if entry is None and is_separable(layer):
                 return self._separable(layer, args)
             if entry is None:
@@ -120,32 +120,32 @@ class Recorder:
             aside = [value for name, value in named.items() if name not in ASIDE]
             call = entry.of(layer, tuple(tensors_in([*args, *aside])))
             if entry.view:
-                return self._passed(call, execute(*args, **named))
+                return self._pass_on(call, execute(*args, **named))
             if isinstance(layer, keras.layers.BatchNormalization):
                 named = {**named, "training": True}
-            return self._executed(layer, call, Execution(execute, args, named, layer=True), fused=entry.fused)
+            return self._execute(layer, call, Execution(execute, args, named, layer=True), fused=entry.fused)
 
-    def _executed(self, layer: Any, call: Call, execution: Execution, *, fused: bool) -> Any:
+    def _execute(self, layer: Any, call: Call, execution: Execution, *, fused: bool) -> Any:
         if not fused or layer.activation in (None, keras.activations.linear):
             return self._operation(call, execution)
         with _without_activation(layer):
             output = self._operation(call, execution)
-        return self._activated(layer, output)
+        return self._activate(layer, output)
 
     def _separable(self, layer: Any, args: tuple[Any, ...]) -> Any:
         """A depthwise convolution and one over the channels, as the two ops that they are."""
         output = args[0]
         for call, execute in separated(layer):
             output = self._operation(replace(call, data=(output,)), Execution(execute, (output,), layer=True))
-        return self._activated(layer, output)
+        return self._activate(layer, output)
 
-    def _activated(self, layer: Any, output: Any) -> Any:
+    def _activate(self, layer: Any, output: Any) -> Any:
         if layer.activation in (None, keras.activations.linear):
             return output
         with self.watching():
             return layer.activation(output)
 
-    def _passed(self, call: Call, output: Any) -> Any:
+    def _pass_on(self, call: Call, output: Any) -> Any:
         """A layer that moves or repeats values."""
         source = self._origins.source(call.data[0]) if call.data else None
         for tensor in tensors_in(output):
@@ -169,7 +169,7 @@ class Recorder:
             if call is None:
                 return self._constant(execution())
             if not traced and call.kind not in (OpKind.EMBEDDING, OpKind.LINEAR, OpKind.CONCAT):
-                return self._derived(name, held, execution())
+                return self._derive(name, held, execution())
             return self._operation(call, execution)
 
     def _view(self, a: Arguments, execution: Execution) -> Any:
@@ -177,17 +177,17 @@ class Recorder:
         output = execution()
         if self._origins.source(first) is None:
             return self._held_view(a, first, output)
-        for place, tensor in enumerate(tensors_in(output)):
+        for position, tensor in enumerate(tensors_in(output)):
             if self._origins.source(tensor) is None:
-                self._origins.follow(tensor, self._seen_through(a, first, (place, tensor)))
+                self._origins.follow(tensor, self._source_of_view(a, first, (position, tensor)))
         return output
 
-    def _seen_through(self, a: Arguments, first: Any, output: tuple[int, Any]) -> Source:
-        """Where an output of a view comes from; a view that leaves features of a weight op out is an op of its own."""
-        source, (place, tensor) = self._origins.source(first) or Source(INPUT), output
+    def _source_of_view(self, a: Arguments, first: Any, output: tuple[int, Any]) -> Source:
+        """The source of a view's output; a view that leaves features of a weight op out is an op of its own."""
+        source, (position, tensor) = self._origins.source(first) or Source(INPUT), output
         if source.views is None:
             return source
-        chain = source.views.then(ViewStep(a.name, a.args, a.named, place, shape_of(tensor)))
+        chain = source.views.then(ViewStep(a.name, a.args, a.named, position, shape_of(tensor)))
         source = replace(source, views=chain)
         call = selection_of(chain, runs_of_features(chain)) if a.name in SELECTIONS else None
         if call is None:
@@ -206,7 +206,7 @@ class Recorder:
                 self._origins.hold(tensor, replace(part, turned=part.turned != turned))
         return output
 
-    def _derived(self, name: str, held: Sequence[Part], output: Any) -> Any:
+    def _derive(self, name: str, held: Sequence[Part], output: Any) -> Any:
         """A function of variables alone: its result is followed as the first of them."""
         for tensor in tensors_in(output):
             if held and is_float(tensor):
@@ -228,38 +228,38 @@ class Recorder:
         traced = all(self._origins.source(tensor) is not None for tensor in call.data)
         read = self._reads(call)
         alone = call.kind in REPLAYABLE and not call.parts and traced
-        op = replace(self._opened(call, read), replay=execution.replay(call.data) if alone else None)
+        op = replace(self._open(call, read), replay=execution.replay(call.data) if alone else None)
         self._put(self._tracker.before(op, moments_of(call.data)), op)
         output, self._last = execution(), (call, execution)
         first = next((tensor for tensor in tensors_in(output) if is_float(tensor)), None)
         if first is None:
-            return self._passed(call, output) if call.data and traced else output
-        return self._closed(op, read, output, first)
+            return self._pass_on(call, output) if call.data and traced else output
+        return self._close(op, read, output, first)
 
-    def _closed(self, op: Op, read: Sequence[Read], output: Any, first: Any) -> Any:
+    def _close(self, op: Op, read: Sequence[Read], output: Any, first: Any) -> Any:
         """Records an op that was carried out; the model goes on with its output scaled, and with a tap."""
         op = self._tracker.add(op, shape_of(first))
         factor = self._tracker.factor_after(op, lambda: second_moment(first))
         new = self._tap(op, first if factor is None else first * factor)
-        output = _swapped(output, first, new) if new is not first else output
+        output = _swap(output, first, new) if new is not first else output
         for tensor in tensors_in(output):
             if is_float(tensor):
-                self._origins.follow(tensor, self._followed(op, read) if tensor is new else Source(op.index))
+                self._origins.follow(tensor, self._follow(op, read) if tensor is new else Source(op.index))
         self._see(op, new)
         return output
 
-    def _followed(self, op: Op, read: Sequence[Read]) -> Source:
+    def _follow(self, op: Op, read: Sequence[Read]) -> Source:
         """Features are counted on the last axis alone."""
         counted = op.axis == -1 or op.kind not in WEIGHTED
         return Source(op.index, self._tracker.views_after(op, read, is_sum=False) if counted else None)
 
     def _explain(self, call: Call) -> None:
-        """Where the first of a call's data comes from nowhere, an op that no hook saw has made it."""
+        """Records an op that no hook saw, where the first of a call's data has no origin."""
         first = call.data[0] if call.kind in DATA_LAYERS and call.data else None
         if first is None or not self._origins.is_unseen(first) or not is_float(first):
             return
         last = self._tracker.ops[-1].index if self._tracker.ops else INPUT
-        op = replace(self._opened(Call(OpKind.OTHER, (), name="unseen"), ()), inputs=(last,))
+        op = replace(self._open(Call(OpKind.OTHER, (), name="unseen"), ()), inputs=(last,))
         op = self._tracker.add(op, shape_of(first))
         self._origins.follow(first, Source(op.index))
         self._see(op, first)
@@ -276,7 +276,7 @@ class Recorder:
             return None
         variable = part.input
         if id(variable) not in self._parameter_ops:
-            op = self._opened(Call(OpKind.PARAMETER, (), (replace(part, role=UseRole.OPERAND),), name="parameter"), ())
+            op = self._open(Call(OpKind.PARAMETER, (), (replace(part, role=UseRole.OPERAND),), name="parameter"), ())
             self._put(self._tracker.before(op, moments_of(())), op)
             tensor = variable.value
             op = self._tracker.add(op, shape_of(tensor))
@@ -285,7 +285,7 @@ class Recorder:
             self._see(op, tensor)
         return self._parameter_ops[id(variable)]
 
-    def _opened(self, call: Call, read: Sequence[Read]) -> Op:
+    def _open(self, call: Call, read: Sequence[Read]) -> Op:
         paths = ((self._origins.path(part), part) for part in call.parts)
         uses = tuple(Use(path, part.role, part.layout, part.steps) for path, part in paths if path is not None)
         return self._tracker.opened(call, self._calls.caller, read, uses)
@@ -344,14 +344,14 @@ def _without_activation(layer: Any) -> Iterator[None]:
             own["activation"] = before
 
 
-def _converted(array: Any) -> Any:
+def _convert(array: Any) -> Any:
     return keras.ops.convert_to_tensor(array, dtype=keras.backend.standardize_dtype(array.dtype))
 
 
-def _swapped(output: Any, old: Any, new: Any) -> Any:
+def _swap(output: Any, old: Any, new: Any) -> Any:
     """Nested tuples and lists with one tensor replaced."""
     if output is old:
         return new
     if isinstance(output, list) or type(output) is tuple:
-        return type(output)(_swapped(item, old, new) for item in output)
-    return {k: _swapped(v, old, new) for k, v in output.items()} if isinstance(output, dict) else output
+        return type(output)(_swap(item, old, new) for item in output)
+    return {k: _swap(v, old, new) for k, v in output.items()} if isinstance(output, dict) else output

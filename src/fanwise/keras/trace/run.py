@@ -70,18 +70,18 @@ def check_backend() -> None:
 
 def on_backend(inputs: Inputs) -> Inputs:
     """The inputs as tensors of the backend, so that they can be recognised."""
-    args = tuple(_converted(value) for value in inputs.args)
-    return Inputs(args, {name: _converted(value) for name, value in (inputs.kwargs or {}).items()})
+    args = tuple(_convert(value) for value in inputs.args)
+    return Inputs(args, {name: _convert(value) for name, value in (inputs.kwargs or {}).items()})
 
 
-def _converted(value: Any) -> Any:
+def _convert(value: Any) -> Any:
     if isinstance(value, (np.ndarray, np.generic)):
         floats = value.dtype == np.float64
         return keras.ops.convert_to_tensor(value.astype(keras.config.floatx()) if floats else value)
     if isinstance(value, (tuple, list)):
-        return type(value)(_converted(item) for item in value)
+        return type(value)(_convert(item) for item in value)
     if isinstance(value, Mapping):
-        return {name: _converted(item) for name, item in value.items()}
+        return {name: _convert(item) for name, item in value.items()}
     return keras.ops.convert_to_tensor(value) if is_tensor(value) else value
 
 
@@ -124,7 +124,7 @@ def without_gradients() -> AbstractContextManager[None]:
 
 
 def forward(model: Any, inputs: Inputs, recorder: Recorder) -> Any:
-    """What the model returns.
+    """Calls the model and returns its outputs.
 
     Raises:
         ModelError: it raised an error.

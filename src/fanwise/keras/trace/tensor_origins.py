@@ -1,4 +1,4 @@
-"""Where the tensors of a run come from: ops, the model's inputs, its variables, or neither."""
+"""Origins of the tensors of a run: ops, the model's inputs, its variables, or neither."""
 
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
@@ -13,7 +13,7 @@ Known = TypeVar("Known")
 
 
 class _ById(Generic[Known]):
-    """What is known of tensors, by identity; they are kept, so that no other gets the `id` of one."""
+    """Knowledge of tensors, by identity; they are kept, so that no other gets the `id` of one."""
 
     def __init__(self) -> None:
         self._entries: dict[int, tuple[Any, Known]] = {}
@@ -30,7 +30,7 @@ class _ById(Generic[Known]):
 
 
 class TensorOrigins:
-    """What a run knows of the tensors that it met.
+    """The origins of the tensors that a run met.
 
     Args:
         variables: of the model, by path.

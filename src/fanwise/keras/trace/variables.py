@@ -30,8 +30,8 @@ def check_model(model: Any) -> None:
 
 def layers_of(model: Any) -> tuple[Any, ...]:
     """The model, its layers and theirs, each once."""
-    found = {id(layer): layer for layer in model._flatten_layers(include_self=True, recursive=True)}
-    return tuple(found.values())
+    by_identity = {id(layer): layer for layer in model._flatten_layers(include_self=True, recursive=True)}
+    return tuple(by_identity.values())
 
 
 def variables(model: Any) -> dict[str, Any]:
@@ -48,12 +48,12 @@ def variables(model: Any) -> dict[str, Any]:
     check_model(model)
     names = component_names(model)
     trained = {id(variable) for layer in layers_of(model) for variable in layer._trainable_variables}
-    found: dict[str, Any] = {}
+    by_path: dict[str, Any] = {}
     for variable in model.variables:
         if id(variable) in trained:
             path = "/".join(names.get(part, part) for part in variable.path.split("/"))
-            found[_unique(path, found)] = variable
-    return found
+            by_path[_unique(path, by_path)] = variable
+    return by_path
 
 
 def parameters(model: Any) -> tuple[Parameter, ...]:
@@ -71,7 +71,7 @@ def parameters(model: Any) -> tuple[Parameter, ...]:
 
 
 def parameter_of(path: str, variable: Any, places: Mapping[str, int]) -> Parameter:
-    """What a variable is to a trace.
+    """A variable as a parameter of a trace.
 
     Args:
         path: its path.
@@ -83,25 +83,25 @@ def parameter_of(path: str, variable: Any, places: Mapping[str, int]) -> Paramet
 
 
 def aliases(model: Any) -> dict[int, dict[str, int]]:
-    """For each variable of a layer that stands in a list several times: the layer's name, and how often, by identity.
+    """Names and counts of layers that stand in a list several times, by the identity of each of their variables.
 
     A layer that is called several times is shared by design; ``[Block()] * 6`` in a model of one's own is a slip.
     """
-    names, found = component_names(model), dict[int, dict[str, int]]()
+    names, counts = component_names(model), dict[int, dict[str, int]]()
     for owner in layers_of(model):
         for layer, count in _repeated(owner):
             for variable in layer.variables:
-                found.setdefault(id(variable), {})[names.get(layer.name, layer.name)] = count
-    return found
+                counts.setdefault(id(variable), {})[names.get(layer.name, layer.name)] = count
+    return counts
 
 
 def _repeated(owner: Any) -> Iterator[tuple[Any, int]]:
     """The layers that stand several times in a list among a layer's own attributes."""
     for name, value in vars(owner).items():
         if isinstance(value, (list, tuple)) and not name.startswith("_"):
-            members = {id(one): one for one in value if isinstance(one, keras.layers.Layer)}
-            counts = Counter(id(one) for one in value)
-            yield from ((one, counts[key]) for key, one in members.items() if counts[key] > 1)
+            members = {id(layer): layer for layer in value if isinstance(layer, keras.layers.Layer)}
+            counts = Counter(id(layer) for layer in value)
+            yield from ((layer, counts[key]) for key, layer in members.items() if counts[key] > 1)
 
 
 def _again(path: str, places: Mapping[str, int]) -> Iterator[str]:
@@ -142,13 +142,13 @@ def _base(layer: Any) -> str:
 
 
 def _is_numbered(name: str, base: str) -> bool:
-    found = _NUMBERED.fullmatch(name)
-    return name == base or (found is not None and found[1] == base and found[2] is not None)
+    match = _NUMBERED.fullmatch(name)
+    return name == base or (match is not None and match[1] == base and match[2] is not None)
 
 
 def _number(name: str) -> int:
-    found = _NUMBERED.fullmatch(name)
-    return int(found[2]) if found is not None and found[2] is not None else 0
+    match = _NUMBERED.fullmatch(name)
+    return int(match[2]) if match is not None and match[2] is not None else 0
 
 
 def _numbers(base: str, taken: set[str]) -> Iterator[str]:

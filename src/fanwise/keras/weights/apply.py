@@ -76,7 +76,7 @@ def _part(row: Row, stream: Key, dtype: str, box: Box) -> Array:
 
 
 def _sharding(variable: Any) -> Any:
-    """How JAX holds a variable, where several devices do."""
+    """The sharding of a variable, where several devices of JAX hold it."""
     if keras.config.backend() != "jax":
         return None
     sharding = variable.value.sharding

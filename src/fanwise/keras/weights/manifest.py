@@ -33,7 +33,7 @@ def manifest(model: Any, plan: Plan, key: int) -> Manifest:
 
 
 def verify(model: Any, expected: Manifest) -> tuple[str, ...]:
-    """What in a model is not as a manifest says.
+    """Differences between a model and a manifest.
 
     Args:
         model: any built Keras model, on any backend.

@@ -27,7 +27,7 @@ def fix(
     apply: bool = False,
     key: KeyLike = 0,
 ) -> Mending:
-    """What would mend the findings of a report by drawing parameters anew: those that its safe fixes name, no other.
+    """The plan that mends the findings of a report by drawing parameters anew: those that its safe fixes name.
 
     Args:
         model: the model that was checked, or one built alike.
@@ -47,11 +47,11 @@ def fix(
         ModelError: the model could not be run on this batch.
     """
     check_model(model)
-    found = FixSession(BACKEND, batch, loss, recipe, code=_code).mending(model, report)
-    if apply and found:
-        BACKEND.apply(model, found.plan, key)
-    return found
+    mending = FixSession(BACKEND, batch, loss, recipe, code=_code).mending(model, report)
+    if apply and mending:
+        BACKEND.apply(model, mending.plan, key)
+    return mending
 
 
-def _code(made: Plan) -> str:
-    return pasted(made.rows, recipe=made.recipe)
+def _code(plan: Plan) -> str:
+    return pasted(plan.rows, recipe=plan.recipe)

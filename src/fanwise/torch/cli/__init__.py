@@ -1,1 +1,1 @@
-"""What the command line does with models of PyTorch."""
+"""Commands on models of PyTorch."""

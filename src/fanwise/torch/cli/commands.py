@@ -1,4 +1,4 @@
-"""What the command line does with PyTorch models; see `fanwise.targets.session.TargetSession`."""
+"""Commands on models of PyTorch; see `fanwise.targets.session.TargetSession`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,7 +39,7 @@ def write_weights(model: nn.Module, path: Path) -> None:
 
 
 def configured(target: str) -> Callable[[], nn.Module]:
-    """What makes the model of a transformers configuration."""
+    """A function that makes the model of a transformers configuration."""
     from fanwise.torch.cli.hf_models import factory  # noqa: PLC0415  (only where a target asks for it)
 
     return factory(target)

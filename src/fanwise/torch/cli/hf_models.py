@@ -26,7 +26,7 @@ AUTO = (
 
 
 def factory(target: str) -> Callable[[], nn.Module]:
-    """What makes the model that a configuration describes; the configuration is made at once.
+    """A function that makes the model of a configuration; the configuration is made at once.
 
     Args:
         target: ``"hf:ConfigClass(name=value, ...)"`` with literal values, or the path of a config.json.
@@ -41,7 +41,7 @@ def factory(target: str) -> Callable[[], nn.Module]:
     except ModuleNotFoundError:
         raise ImportError(f"target {target!r} needs transformers: python -m pip install transformers") from None
     config, named = _from_file(target, library) if target.endswith(".json") else _from_call(target, library)
-    model = next((found for name in named if (found := _class(library, name, "PreTrainedModel"))), None)
+    model = next((kind for name in named if (kind := _class(library, name, "PreTrainedModel"))), None)
     return (lambda: _auto(library, config)) if model is None else (lambda: model(config))
 
 
@@ -51,7 +51,7 @@ def _from_call(target: str, library: ModuleType) -> tuple[Any, Sequence[str]]:
     config = _class(library, name, "PretrainedConfig")
     if config is None:
         raise ValueError(f"target {target!r}: transformers has no configuration {name!r}")
-    return _made(target, config, values), ()
+    return _make(target, config, values), ()
 
 
 def _from_file(target: str, library: ModuleType) -> tuple[Any, Sequence[str]]:
@@ -66,7 +66,7 @@ def _from_file(target: str, library: ModuleType) -> tuple[Any, Sequence[str]]:
         raise ValueError(f"target {target!r}: the file has no 'model_type'")
     named = values.get("architectures")
     names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
-    return _made(target, lambda **own: library.AutoConfig.for_model(kind, **own), values), names
+    return _make(target, lambda **own: library.AutoConfig.for_model(kind, **own), values), names
 
 
 def parse_call(target: str) -> tuple[str, Mapping[str, Any]]:
@@ -97,7 +97,7 @@ def _values(items: Sequence[ast.keyword]) -> dict[str, Any]:
     return values
 
 
-def _made(target: str, make: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+def _make(target: str, make: Callable[..., Any], values: Mapping[str, Any]) -> Any:
     """A configuration; what it refuses, in exceptions of many kinds, is the target's fault."""
     try:
         return make(**values)
@@ -110,8 +110,8 @@ def _class(library: ModuleType, name: str, base: str) -> Any:
 
     The library loads its classes lazily, through ``__getattr__`` of the module.
     """
-    found = getattr(library, name) if name in dir(library) else None
-    return found if isinstance(found, type) and issubclass(found, getattr(library, base)) else None
+    kind = getattr(library, name) if name in dir(library) else None
+    return kind if isinstance(kind, type) and issubclass(kind, getattr(library, base)) else None
 
 
 def _auto(library: ModuleType, config: Any) -> nn.Module:

@@ -1,4 +1,4 @@
-"""A file of weights alone: what can be told of it without the model that it belongs to."""
+"""Checks of a file of weights alone, without the model that it belongs to."""
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 FEWEST = 16
 """Numbers below which two tensors may be alike by chance."""
 TABLES = ("embed", "wte", "wpe")
-"""What the name of a table of vectors holds, in most models."""
+"""Parts of the name of a table of vectors, in most models."""
 RAN_NOTHING = (
     "Nothing was run: a file of weights tells what its numbers are, not what a model does with them. No activation, "
     "gradient or loss was looked at."
@@ -42,7 +42,7 @@ GUESSED = (
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file holds.
+    """Parameters and statistics of a file.
 
     Args:
         values: of each tensor of floating point, by name.
@@ -92,11 +92,18 @@ def guessed_layout(name: str, shape: tuple[int, ...]) -> Layout | None:
 
 def _with_twins(values: Mapping[str, Values]) -> dict[str, Values]:
     """The values, those marked whose numbers are those of an earlier tensor: all their statistics are the same."""
-    marked = {path: one for path, one in values.items() if not one.constant and one.count >= FEWEST}
+    marked = {
+        path: statistics
+        for path, statistics in values.items()
+        if not statistics.constant and statistics.count >= FEWEST
+    }
     twins = twins_of(
-        {path: (one.count, one.mean, one.second_moment, one.kurtosis, one.largest) for path, one in marked.items()}
+        {
+            path: (statistics.count, statistics.mean, statistics.second_moment, statistics.kurtosis, statistics.largest)
+            for path, statistics in marked.items()
+        }
     )
-    return {path: replace(one, twin=twins.get(path, "")) for path, one in values.items()}
+    return {path: replace(statistics, twin=twins.get(path, "")) for path, statistics in values.items()}
 
 
 @contextmanager
@@ -109,17 +116,17 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         opened = library.safe_open(str(path), framework="pt")
     except library.SafetensorError as error:
-        raise _damaged(path, error) from error
+        raise _damage_error(path, error) from error
     with opened as file:
         yield file
 
 
 def _tensor(file: Any, name: str, path: str | Path) -> Tensor:
     try:
-        found: Tensor = file.get_tensor(name)
+        tensor: Tensor = file.get_tensor(name)
     except Exception as error:  # the library raises its own kind, and torch others for dtypes it lacks
-        raise _damaged(path, error, f"tensor {name!r} of ") from error
-    return found
+        raise _damage_error(path, error, f"tensor {name!r} of ") from error
+    return tensor
 
 
 def _is_weight(name: str, tensor: Tensor) -> bool:
@@ -129,14 +136,14 @@ def _is_weight(name: str, tensor: Tensor) -> bool:
     return readable and name.rpartition(".")[2] not in BUFFERS
 
 
-def _damaged(path: str | Path, error: Exception, place: str = "") -> ValueError:
-    return ValueError(f"{place}{str(path)!r} cannot be read as safetensors: {type(error).__name__}: {error}")
+def _damage_error(path: str | Path, error: Exception, part: str = "") -> ValueError:
+    return ValueError(f"{part}{str(path)!r} cannot be read as safetensors: {type(error).__name__}: {error}")
 
 
 def check_weights(
     path: str | Path, *, select: Sequence[str] = (), ignore: Sequence[str] = (), fail_on: Severity = "error"
 ) -> Report:
-    """What the rules that need values alone find in a .safetensors file; nothing is run.
+    """Applies the rules that need values alone to a .safetensors file; nothing is run.
 
     Args:
         path: of the file.
@@ -150,24 +157,30 @@ def check_weights(
         ValueError: it is no such file, or a damaged one.
     """
     codes = chosen_codes(select, ignore)
-    found = read_weights(path)
-    maps = [(op, one) for op, one in enumerate(found.parameters) if len(one.shape) > 1]
-    left = (f"Left out, as integers or buffers: {found.others} of the file's tensors.",) if found.others else ()
-    guessed = {one.path: guessed_layout(one.path, one.shape) for one in found.parameters}
+    weights = read_weights(path)
+    maps = [(op, parameter) for op, parameter in enumerate(weights.parameters) if len(parameter.shape) > 1]
+    left = (f"Left out, as integers or buffers: {weights.others} of the file's tensors.",) if weights.others else ()
+    guessed = {parameter.path: guessed_layout(parameter.path, parameter.shape) for parameter in weights.parameters}
     layouts = {name: layout for name, layout in guessed.items() if layout is not None}
-    findings = judge_weights(found.values, found.parameters, layouts)
+    findings = judge_weights(weights.values, weights.parameters, layouts)
     report = Report(
         findings,
-        tuple(_layer(number, op, one, found.values[one.path]) for number, (op, one) in enumerate(maps, 1)),
+        tuple(
+            _layer(number, op, parameter, weights.values[parameter.path])
+            for number, (op, parameter) in enumerate(maps, 1)
+        ),
         (),
         model=Path(path).name,
         framework=f"torch {torch.__version__.partition('+')[0]}",
-        parameters=sum(prod(one.shape) for one in found.parameters),
+        parameters=sum(prod(parameter.shape) for parameter in weights.parameters),
         fail_on=fail_on,
         notes=(RAN_NOTHING, GUESSED, *left),
     )
-    told = [one for cause in findings for one in cause.walk()]
-    return without(_marked(report, told), {(one.code, one.place) for one in told if one.code not in codes})
+    everything = [finding for cause in findings for finding in cause.walk()]
+    return without(
+        _with_marks(report, everything),
+        {(finding.code, finding.place) for finding in everything if finding.code not in codes},
+    )
 
 
 def _layer(number: int, op: int, parameter: Parameter, values: Values) -> Layer:
@@ -178,12 +191,12 @@ def _layer(number: int, op: int, parameter: Parameter, values: Values) -> Layer:
     return Layer(number, op, name, "weight", law, NAN, NAN, NAN, NAN, NAN)
 
 
-def _marked(report: Report, findings: Sequence[Finding]) -> Report:
+def _with_marks(report: Report, findings: Sequence[Finding]) -> Report:
     """The report with the findings told at their weights."""
-    here = {layer.op: [one for one in findings if one.op == layer.op] for layer in report.layers}
+    here = {layer.op: [finding for finding in findings if finding.op == layer.op] for layer in report.layers}
     layers = (replace(layer, severity=gravest(here[layer.op]), codes=_codes(here[layer.op])) for layer in report.layers)
     return replace(report, layers=tuple(layers))
 
 
 def _codes(findings: Sequence[Finding]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one.code for one in findings))
+    return tuple(dict.fromkeys(finding.code for finding in findings))

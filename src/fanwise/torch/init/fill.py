@@ -1,4 +1,4 @@
-"""What the functions of the drop-in share: who may take a call over, the stream of a call, checks, and the filling."""
+"""Parts that the functions of the drop-in share: overriding, the stream of a call, checks, and the filling."""
 
 import functools
 import math
@@ -70,7 +70,7 @@ def drawn(
 
 
 def _parts(tensor: Tensor) -> Mapping[str, Tensor]:
-    """What is drawn on its own, by the domain of its stream: the tensor, or its real and imaginary parts."""
+    """Tensors that are drawn alone, by the domain of their stream: the tensor, or its real and imaginary parts."""
     if not tensor.is_complex():
         return {"": checked_writable(tensor)}
     if tensor.is_conj():

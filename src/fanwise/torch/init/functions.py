@@ -347,7 +347,7 @@ def sparse_(
     *,
     key: KeyLike | None = None,
 ) -> Tensor:
-    """In every column a share of zeros at random places, ceil(sparsity * rows) of them; the rest normal.
+    """Fills every column with ceil(sparsity * rows) zeros at random places; the rest is normal.
 
     Args:
         tensor: two axes, floating point.

@@ -61,16 +61,16 @@ class TorchArrays:
     """Tensors, as `fanwise.measure.losses.LossArrays`."""
 
     def fields(self, outputs: Any) -> Mapping[Any, Any]:
-        """Those of a mapping or a dataclass."""
+        """Fields of a mapping or a dataclass."""
         opened_outputs = opened(outputs)
         return opened_outputs if isinstance(opened_outputs, Mapping) else {}
 
     def floats(self, outputs: Any) -> list[Tensor]:
         """Complex ones too."""
-        return [one for one in tensors_in(opened(outputs)) if one.is_floating_point() or one.is_complex()]
+        return [tensor for tensor in tensors_in(opened(outputs)) if tensor.is_floating_point() or tensor.is_complex()]
 
     def shape(self, value: Any) -> tuple[int, ...] | None:
-        """Of a tensor."""
+        """The shape of a tensor."""
         return tuple(value.shape) if isinstance(value, Tensor) else None
 
     def class_axis(self, shape: tuple[int, ...]) -> int:
@@ -87,7 +87,7 @@ class TorchArrays:
         return target.to(output.device, output.dtype if target.is_floating_point() else target.dtype)
 
     def projected(self, output: Tensor, signs: Array) -> Tensor:
-        """In the output's dtype."""
+        """The mean of an output's values times these signs, in the output's dtype."""
         value = (output * torch.from_numpy(signs).to(output.device)).sum() / max(output.numel(), 1)
         return value.real if value.is_complex() else value
 
@@ -177,7 +177,7 @@ class LossCalls(TorchFunctionMode):
 
 
 def opened(outputs: Any) -> Any:
-    """What a model returned, with a dataclass read as a mapping of its fields."""
+    """The outputs of a model, a dataclass as a mapping of its fields."""
     if is_dataclass(outputs) and not isinstance(outputs, (type, Mapping)):
         return {field.name: attrgetter(field.name)(outputs) for field in fields(outputs)}
     return outputs

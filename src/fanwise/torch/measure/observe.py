@@ -48,33 +48,33 @@ def observe(
     check_model(model)
     _check_values(model)
     with torch.inference_mode(False), torch.set_grad_enabled(backward):
-        batch = (*_apart((inputs, target), {}), loss)
+        batch = (*_alias_tensors((inputs, target), {}), loss)
         try:
-            return _observed(model, batch, training=False)
+            return _observe(model, batch, training=False)
         except _BackwardError:
             if not any(module.training for module in model.modules()):
                 raise
-            return _observed(model, batch, training=True)
+            return _observe(model, batch, training=True)
 
 
 class _BackwardError(ModelError):
     """The backward pass failed."""
 
 
-def _observed(model: nn.Module, batch: tuple[Inputs, Any, LossLike], *, training: bool) -> Observation:
+def _observe(model: nn.Module, batch: tuple[Inputs, Any, LossLike], *, training: bool) -> Observation:
     taps = Taps()
     try:
-        return replace(_watched(model, batch, taps, training=training), training=training)
+        return replace(_observe_run(model, batch, taps, training=training), training=training)
     finally:
         taps.close()
 
 
-def _watched(model: nn.Module, batch: tuple[Inputs, Any, LossLike], taps: Taps, *, training: bool) -> Observation:
+def _observe_run(model: nn.Module, batch: tuple[Inputs, Any, LossLike], taps: Taps, *, training: bool) -> Observation:
     inputs, target, loss = batch
     given = given_tensors(inputs)
     recorder = Recorder(model, Watcher(), given, taps.see)
     context = prepared(model, given, recorder, training=training)
-    with context, _apart_buffers(model), _nothing_computed_twice(), _recurrent_backward(model):
+    with context, _aliased_buffers(model), _without_checkpoints(), _recurrent_backward(model):
         with LossCalls() as calls:
             outputs = forward(model, inputs, recorder)
             ready = loss_of(outputs, target, loss)
@@ -95,20 +95,20 @@ def _check_values(model: nn.Module) -> None:
         )
 
 
-def _apart(value: Any, made: dict[int, Tensor]) -> Any:
+def _alias_tensors(value: Any, aliases: dict[int, Tensor]) -> Any:
     """The same values in tensors of their own: what a forward writes into them hangs no graph on the caller's."""
     if isinstance(value, Tensor):
-        if id(value) not in made:
-            made[id(value)] = _alias(value)
-        return made[id(value)]
+        if id(value) not in aliases:
+            aliases[id(value)] = _alias(value)
+        return aliases[id(value)]
     if isinstance(value, Inputs):
-        return Inputs(_apart(value.args, made), _apart(value.kwargs, made))
+        return Inputs(_alias_tensors(value.args, aliases), _alias_tensors(value.kwargs, aliases))
     if isinstance(value, tuple) and type(value) is not tuple:  # a named tuple
-        return type(value)(*(_apart(item, made) for item in value))
+        return type(value)(*(_alias_tensors(item, aliases) for item in value))
     if type(value) in (tuple, list):
-        return type(value)(_apart(item, made) for item in value)
+        return type(value)(_alias_tensors(item, aliases) for item in value)
     if type(value) is dict:
-        return {name: _apart(item, made) for name, item in value.items()}
+        return {name: _alias_tensors(item, aliases) for name, item in value.items()}
     return value
 
 
@@ -122,19 +122,22 @@ def _alias(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def _apart_buffers(model: nn.Module) -> Iterator[None]:
+def _aliased_buffers(model: nn.Module) -> Iterator[None]:
     """Other tensors over the memory of the buffers while a run lasts; `prepared` puts the model's own back."""
-    made: dict[int, Tensor] = {}
+    aliases: dict[int, Tensor] = {}
     for module in model.modules():
         for name, buffer in module._buffers.items():
-            module._buffers[name] = _apart(buffer, made)
+            module._buffers[name] = _alias_tensors(buffer, aliases)
     yield
 
 
 @contextmanager
-def _nothing_computed_twice() -> Iterator[None]:
+def _without_checkpoints() -> Iterator[None]:
     """Switches gradient checkpointing off: what is computed anew in a backward pass is not seen by the recorder."""
-    home, names = vars(checkpoint), {"CheckpointFunction": _Once, "_checkpoint_without_reentrant_generator": _once}
+    home, names = (
+        vars(checkpoint),
+        {"CheckpointFunction": _PlainCall, "_checkpoint_without_reentrant_generator": _plain_call},
+    )
     kept = {name: home[name] for name in names if name in home}
     home.update({name: names[name] for name in kept})
     try:
@@ -143,7 +146,7 @@ def _nothing_computed_twice() -> Iterator[None]:
         home.update(kept)
 
 
-class _Once:
+class _PlainCall:
     """Stands for torch's reentrant checkpoint."""
 
     @staticmethod
@@ -152,13 +155,13 @@ class _Once:
         return function(*args)
 
 
-def _once(*args: Any, **kwargs: Any) -> Iterator[None]:
+def _plain_call(*args: Any, **kwargs: Any) -> Iterator[None]:
     """Stands for what torch does before and after a function that it will call again."""
     yield
 
 
 def _recurrent_backward(model: nn.Module) -> Any:
-    """For cuDNN there is no backward pass for recurrent layers in evaluation mode; torch's own kernels have one."""
+    """Uses torch's own kernels for recurrent layers in evaluation mode: cuDNN has no backward pass there."""
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     return torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not recurrent)
 
@@ -168,10 +171,10 @@ def _gradients(model: nn.Module, loss: Tensor | None) -> dict[str, Tensor | None
     if loss is None or not held or not loss.requires_grad:
         return {}
     try:
-        found = torch.autograd.grad(loss, list(held.values()), allow_unused=True)
+        gradients = torch.autograd.grad(loss, list(held.values()), allow_unused=True)
     except Exception as error:
         raise _BackwardError(f"the backward pass failed: {type(error).__name__}: {error}") from error
-    return dict(zip(held, found, strict=True))
+    return dict(zip(held, gradients, strict=True))
 
 
 def _observation(
@@ -183,9 +186,9 @@ def _observation(
     taps, given, outputs = seen
     count = len(trace.ops)
     floats = [tensor for tensor in given if tensor.is_floating_point()]
-    for place, tensor in enumerate(floats):
-        taps.measure(count + 1 + place, tensor, compared=True)
-        taps.compare_places(count + 1 + place, tensor, _channels(trace, tensor))
+    for number, tensor in enumerate(floats):
+        taps.measure(count + 1 + number, tensor, compared=True)
+        taps.compare_places(count + 1 + number, tensor, _channels(trace, tensor))
     output = next((tensor for tensor in outputs if tensor.is_floating_point() and tensor.numel() > 1), None)
     if output is not None:
         taps.measure(count, output, compared=True)

@@ -37,7 +37,7 @@ class Measured:
         self._axis = axis
 
     def whole(self) -> Moments:
-        """Of all values together."""
+        """Moments of all values together."""
         return moments(self._output)
 
     def units(self) -> tuple[Float64, Float64]:
@@ -57,14 +57,14 @@ class Measured:
         return len(rows) < 2 or _differ(rows)
 
     def through(self, function: Callable[..., Any], factor: float) -> Moments:
-        """Of a function of the values times a factor, computed on the host."""
+        """Moments of a function of the values times a factor, computed on the host."""
         values = self._output.to(torch.promote_types(self._output.dtype, torch.float32))
-        found = np.asarray(function((values * factor).flatten().cpu().numpy()), np.float64)
-        return Moments(float(found.mean()), float(found.var()))
+        results = np.asarray(function((values * factor).flatten().cpu().numpy()), np.float64)
+        return Moments(float(results.mean()), float(results.var()))
 
 
 def _rows(output: Tensor, axis: int) -> Tensor:
-    """One row an example and position, one column a unit."""
+    """The output as a matrix: a row for each example and position, a column for each unit."""
     moved = output.movedim(axis, -1)
     return moved.reshape(-1, moved.shape[-1])
 
@@ -115,7 +115,7 @@ def adjust_(output: Tensor, answer: Answer, bias: Tensor | None, axis: int) -> N
     if answer.scale.ndim == 0 and not answer.more.any() and not answer.shift.any():
         output.mul_(float(answer.scale))
         return
-    wide = output.double() * _along(answer.scale, output, axis) + _along(answer.shift, output, axis)
+    wide = output.double() * _along_axis(answer.scale, output, axis) + _along_axis(answer.shift, output, axis)
     if bias is not None and answer.more.any():
         added = bias.detach().double().flatten() * torch.from_numpy(np.array(answer.more)).to(bias.device)
         wide += _spread(added, output.dim(), axis)
@@ -157,9 +157,9 @@ def change_(model: nn.Module, changes: Mapping[str, Change], spreads: Mapping[st
 
 def changed(tensor: Tensor, change: Change, lies: Spread | None) -> Tensor:
     """A copy of a parameter with its change."""
-    made = tensor.detach().clone()
-    _change(made, change, lies)
-    return made
+    copy = tensor.detach().clone()
+    _change(copy, change, lies)
+    return copy
 
 
 def _change(tensor: Tensor, change: Change, lies: Spread | None) -> None:
@@ -168,20 +168,20 @@ def _change(tensor: Tensor, change: Change, lies: Spread | None) -> None:
         return
     view = tensor.detach().view(lies.view) if lies is not None else tensor.detach()
     shape = lies.units if lies is not None else tuple(tensor.shape)
-    scale, shift = (_shaped(numbers, shape, tensor.device) for numbers in (change.scale, change.shift))
+    scale, shift = (_reshape(numbers, shape, tensor.device) for numbers in (change.scale, change.shift))
     view.copy_(view.double() * scale + shift)
 
 
-def _shaped(numbers: Float64, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    made = torch.from_numpy(np.array(numbers, np.float64)).to(device)
-    return made if made.dim() == 0 else made.reshape(shape)
+def _reshape(numbers: Float64, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    factors = torch.from_numpy(np.array(numbers, np.float64)).to(device)
+    return factors if factors.dim() == 0 else factors.reshape(shape)
 
 
-def _along(numbers: Float64, output: Tensor, axis: int) -> Tensor:
-    made = torch.from_numpy(np.array(numbers, np.float64)).to(output.device)
-    return made if made.dim() == 0 else _spread(made, output.dim(), axis)
+def _along_axis(numbers: Float64, output: Tensor, axis: int) -> Tensor:
+    factors = torch.from_numpy(np.array(numbers, np.float64)).to(output.device)
+    return factors if factors.dim() == 0 else _spread(factors, output.dim(), axis)
 
 
 def _spread(units: Tensor, dims: int, axis: int) -> Tensor:
-    """One number for each unit, in a shape that broadcasts along an axis."""
+    """Numbers of the units, in a shape that broadcasts along an axis."""
     return units.reshape([-1 if i == axis % dims else 1 for i in range(dims)])

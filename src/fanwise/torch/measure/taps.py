@@ -49,39 +49,39 @@ class Taps:
         if output.requires_grad and not written and not _is_written_overlap(output):
             self._follow(op.index, output)
 
-    def measure(self, place: int, tensor: Tensor, *, compared: bool) -> None:
+    def measure(self, slot: int, tensor: Tensor, *, compared: bool) -> None:
         """Measures a tensor under a number of its own."""
         if is_abstract(tensor) or not is_strided(tensor) or not tensor.numel():
             return
         with torch.no_grad(), torch._C.DisableTorchFunction():
             values = sampled(tensor)
-            self._put(place, "mean", values.mean(dtype=torch.float64))
-            self._put(place, "second_moment", _second_moment(values))
+            self._put(slot, "mean", values.mean(dtype=torch.float64))
+            self._put(slot, "second_moment", _second_moment(values))
             if compared and tensor.dim() > 1 and len(tensor) > 1:
-                self._put(place, "likeness", likeness(tensor))
+                self._put(slot, "likeness", likeness(tensor))
 
-    def compare_places(self, place: int, tensor: Tensor, axis: int) -> None:
+    def compare_places(self, slot: int, tensor: Tensor, axis: int) -> None:
         """Measures how alike the values of a feature are at two places of one example."""
         if is_abstract(tensor) or not is_strided(tensor) or tensor.dim() < 3 or not tensor.numel():
             return
         with torch.no_grad(), torch._C.DisableTorchFunction():
-            self._put(place, "alike", alike(tensor, axis))
+            self._put(slot, "alike", alike(tensor, axis))
 
     def signals(self, total: int) -> list[Signal]:
-        """What was measured under the numbers from 0 on; one copy to the host a device."""
-        found: list[dict[str, float]] = [{} for _ in range(total)]
-        for (place, name), number in zip(self._slots, fetched(self._numbers), strict=True):
-            if 0 <= place < total:
-                found[place][name] = number
-        return [Signal(**numbers) for numbers in found]
+        """Statistics of the slots from 0 on; one copy to the host a device."""
+        statistics: list[dict[str, float]] = [{} for _ in range(total)]
+        for (slot, name), number in zip(self._slots, fetch(self._numbers), strict=True):
+            if 0 <= slot < total:
+                statistics[slot][name] = number
+        return [Signal(**numbers) for numbers in statistics]
 
     def close(self) -> None:
         """Takes the hooks off."""
         while self._removers:
             self._removers.pop()()
 
-    def _put(self, place: int, name: str, number: Tensor) -> None:
-        self._slots.append((place, name))
+    def _put(self, slot: int, name: str, number: Tensor) -> None:
+        self._slots.append((slot, name))
         self._numbers.append(number)
 
     def _activation(self, op: Op, output: Tensor) -> None:
@@ -98,21 +98,21 @@ class Taps:
             if output.numel() > output.shape[axis] and name not in (*BOUNDED, "sin", "cos"):
                 self._put(op.index, "silent", silent(output, axis))
 
-    def _follow(self, place: int, output: Tensor) -> None:
+    def _follow(self, slot: int, output: Tensor) -> None:
         def hook(gradient: Tensor | None) -> None:
             if gradient is None:  # as a quantised op gives
                 return
             with torch.no_grad(), torch._C.DisableTorchFunction():
                 if is_strided(gradient) and gradient.numel():
-                    self._put(place, "gradient", _second_moment(sampled(gradient)))
+                    self._put(slot, "gradient", _second_moment(sampled(gradient)))
 
         self._removers.append(output.register_hook(hook).remove)  # type: ignore[no-untyped-call]
 
 
 def _second_moment(values: Tensor) -> Tensor:
     """E x^2, in double precision, for squares of small numbers are 0 in float32; infinite where it is beyond that."""
-    found = values.double().square().mean()
-    return torch.where(found > torch.finfo(values.dtype).max, math.inf, found)
+    moment = values.double().square().mean()
+    return torch.where(moment > torch.finfo(values.dtype).max, math.inf, moment)
 
 
 def _is_written_overlap(tensor: Tensor) -> bool:
@@ -127,7 +127,7 @@ def _is_written_overlap(tensor: Tensor) -> bool:
     return False
 
 
-def fetched(numbers: Sequence[Tensor]) -> list[float]:
+def fetch(numbers: Sequence[Tensor]) -> list[float]:
     """The values of tensors of one number each; one copy a device."""
     values = [0.0] * len(numbers)
     groups: dict[torch.device, list[int]] = {}
@@ -168,8 +168,8 @@ def likeness(tensor: Tensor) -> Tensor:
     rows = rows.double()
     rows = rows / rows.norm(dim=1, keepdim=True)
     number = len(rows)
-    found: Tensor = (rows.sum(0).square().sum() - number) / (number * (number - 1))
-    return found
+    cosine: Tensor = (rows.sum(0).square().sum() - number) / (number * (number - 1))
+    return cosine
 
 
 def alike(tensor: Tensor, axis: int) -> Tensor:

@@ -13,7 +13,7 @@ from fanwise.measure.observation import NAN, Values
 from fanwise.measure.signal_statistics import MOST, stride_prime_to
 from fanwise.measure.weight_axes import block_extents, first_map, twins_of, unit_layout, unit_order
 from fanwise.measure.weight_statistics import BINS, MARKS, PARTS, ROWS, WIDE
-from fanwise.torch.measure.taps import fetched, in_memory, sampled
+from fanwise.torch.measure.taps import fetch, in_memory, sampled
 from fanwise.torch.trace.storage import is_abstract, is_strided
 
 SMALL = 1e-30
@@ -23,8 +23,8 @@ CHUNK = 1 << 14
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What was measured of one parameter, still on its device, by name; `vectors` are longer than one number."""
+class DeviceStatistics:
+    """Statistics of a parameter, still on its device, by name; `vectors` are longer than one number."""
 
     path: str
     count: int
@@ -40,7 +40,7 @@ def values_of(path: str, tensor: Tensor, layout: Layout | None = None) -> Values
         tensor: its values.
         layout: roles of its axes; without it the units of a matrix lie along the first axis.
     """
-    return _weighed([taken(path, tensor, layout)], {path: tensor})[path]
+    return _fetch([measure_parameter(path, tensor, layout)], {path: tensor})[path]
 
 
 def weigh(tensors: Mapping[str, Tensor], trace: Trace, gradients: Mapping[str, Tensor | None]) -> dict[str, Values]:
@@ -54,41 +54,44 @@ def weigh(tensors: Mapping[str, Tensor], trace: Trace, gradients: Mapping[str, T
     held = {parameter.path: tensors[parameter.path] for parameter in trace.parameters}
     held = {path: tensor for path, tensor in held.items() if not is_abstract(tensor) and is_strided(tensor)}
     layouts = {path: unit_layout(trace, path) for path in held}
-    values = _weighed([taken(path, tensor, layouts[path]) for path, tensor in held.items()], held)
+    values = _fetch([measure_parameter(path, tensor, layouts[path]) for path, tensor in held.items()], held)
     moments = _gradient_moments(gradients)
     return {
-        path: replace(one, reached=path in moments, gradient=moments.get(path, NAN)) for path, one in values.items()
+        path: replace(statistics, reached=path in moments, gradient=moments.get(path, NAN))
+        for path, statistics in values.items()
     }
 
 
-def _weighed(found: Sequence[Taken], tensors: Mapping[str, Tensor]) -> dict[str, Values]:
-    """Statistics on the host of what was taken: one copy a device for the numbers and one for the vectors."""
-    numbers = [dict(zip(one.numbers, [NAN] * len(one.numbers), strict=True)) for one in found]
-    places = [(i, name) for i, one in enumerate(found) for name in one.numbers]
-    for (i, name), value in zip(places, fetched([found[i].numbers[name] for i, name in places]), strict=True):
+def _fetch(measured_rows: Sequence[DeviceStatistics], tensors: Mapping[str, Tensor]) -> dict[str, Values]:
+    """Statistics on the host of measured parameters: one copy a device for the numbers and one for the vectors."""
+    numbers = [dict(zip(row.numbers, [NAN] * len(row.numbers), strict=True)) for row in measured_rows]
+    places = [(i, name) for i, row in enumerate(measured_rows) for name in row.numbers]
+    for (i, name), value in zip(places, fetch([measured_rows[i].numbers[name] for i, name in places]), strict=True):
         numbers[i][name] = value
-    longer: list[dict[str, tuple[float, ...]]] = [{} for _ in found]
-    places = [(i, name) for i, one in enumerate(found) for name in one.vectors]
+    longer: list[dict[str, tuple[float, ...]]] = [{} for _ in measured_rows]
+    places = [(i, name) for i, row in enumerate(measured_rows) for name in row.vectors]
     for (i, name), several in zip(
-        places, _fetched_vectors([found[i].vectors[name] for i, name in places]), strict=True
+        places, _fetch_vectors([measured_rows[i].vectors[name] for i, name in places]), strict=True
     ):
         longer[i][name] = several
     values = [
-        _exact(_values(one, *measured), tensors[one.path])
-        for one, measured in zip(found, zip(numbers, longer, strict=True), strict=True)
+        _exact(_values(row, *measured), tensors[row.path])
+        for row, measured in zip(measured_rows, zip(numbers, longer, strict=True), strict=True)
     ]
-    twins = _twins(found, values, [several.get("marks", ()) for several in longer])
-    return {one.path: replace(value, twin=twins.get(one.path, "")) for one, value in zip(found, values, strict=True)}
+    twins = _twins(measured_rows, values, [several.get("marks", ()) for several in longer])
+    return {
+        row.path: replace(value, twin=twins.get(row.path, "")) for row, value in zip(measured_rows, values, strict=True)
+    }
 
 
-def taken(path: str, tensor: Tensor, layout: Layout | None) -> Taken:
+def measure_parameter(path: str, tensor: Tensor, layout: Layout | None) -> DeviceStatistics:
     """Measures a parameter, without waiting for the numbers."""
     with torch.no_grad(), torch._C.DisableTorchFunction():
         values = tensor.detach()
         if values.is_complex() and values.numel():
-            return _taken_complex(path, values)
+            return _measure_complex(path, values)
         if not values.numel() or not values.dtype.is_floating_point:
-            return Taken(path, values.numel(), {}, {})
+            return DeviceStatistics(path, values.numel(), {}, {})
         whole = values if values.dtype.itemsize > 1 else values.float()
         some = sampled(whole)
         wide = torch.float64 if whole.numel() <= MOST else torch.promote_types(whole.dtype, torch.float32)
@@ -102,15 +105,15 @@ def taken(path: str, tensor: Tensor, layout: Layout | None) -> Taken:
             "kurtosis": _kurtosis(some),
         }
         vectors = {"marks": _marks(some), "histogram": _histogram(some, torch.maximum(high, -low))}
-        return Taken(
+        return DeviceStatistics(
             path,
             values.numel(),
-            numbers | _of_units(whole, layout),
-            vectors | _of_blocks(whole, layout) | _of_parts(whole, layout),
+            numbers | _unit_statistics(whole, layout),
+            vectors | _block_statistics(whole, layout) | _part_statistics(whole, layout),
         )
 
 
-def _taken_complex(path: str, values: Tensor) -> Taken:
+def _measure_complex(path: str, values: Tensor) -> DeviceStatistics:
     """Moments of complex numbers: |E w|, E |w|^2."""
     largest = values.abs().amax()
     numbers = {
@@ -121,7 +124,7 @@ def _taken_complex(path: str, values: Tensor) -> Taken:
         "zeros": (sampled(values) == 0).float().mean(),
         "kurtosis": largest.new_full((), NAN),
     }
-    return Taken(path, values.numel(), numbers, {})
+    return DeviceStatistics(path, values.numel(), numbers, {})
 
 
 def _kurtosis(some: Tensor) -> Tensor:
@@ -141,12 +144,12 @@ def _histogram(some: Tensor, largest: Tensor) -> Tensor:
     return torch.bincount(places.to(torch.int64), minlength=BINS).float()
 
 
-def _of_units(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
+def _unit_statistics(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     units = _units(values, layout)
     return {} if units is None else {"repeated": _repeated(units), "overlap": _least_overlap(values, layout)}
 
 
-def _of_parts(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
+def _part_statistics(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     """E w^2 of each eighth of a map's units, as they are stored."""
     units = _units(values, layout)
     if units is None or len(units) < PARTS:
@@ -160,8 +163,8 @@ def _second_moment(values: Tensor) -> Tensor:
     rows = len(flat) // CHUNK
     lengths = torch.linalg.vector_norm(flat[: rows * CHUNK].view(rows, CHUNK), dim=1, dtype=wide).double()
     rest = torch.linalg.vector_norm(flat[rows * CHUNK :], dtype=torch.float64)
-    found: Tensor = (lengths.square().sum() + rest.square()) / max(len(flat), 1)
-    return found
+    moment: Tensor = (lengths.square().sum() + rest.square()) / max(len(flat), 1)
+    return moment
 
 
 def _units(values: Tensor, layout: Layout | None) -> Tensor | None:
@@ -191,12 +194,12 @@ def _least_overlap(values: Tensor, layout: Layout | None) -> Tensor:
     views = [_units(values, layout), _units(_first_map(values, layout), layout)]
     if layout is not None and layout.transposed:
         views.append(_units(values, None))
-    found = torch.stack([_overlap(view) for view in views if view is not None])
-    return torch.where(found.isnan(), math.inf, found).amin().where(~found.isnan().all(), NAN)
+    overlaps = torch.stack([_overlap(view) for view in views if view is not None])
+    return torch.where(overlaps.isnan(), math.inf, overlaps).amin().where(~overlaps.isnan().all(), NAN)
 
 
 def _first_map(values: Tensor, layout: Layout | None) -> Tensor:
-    """One of the maps that a weight holds."""
+    """The first of the maps that a weight holds."""
     for axis, size in first_map(tuple(values.shape), layout).items():
         values = values.narrow(axis, 0, size)
     return values
@@ -210,11 +213,11 @@ def _overlap(units: Tensor) -> Tensor:
         return rows.new_full((), NAN)
     rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     cosines = (rows @ rows.T).fill_diagonal_(0.0)
-    found: Tensor = (cosines.square().sum() * (width / (count * (count - 1)))).sqrt()
-    return found
+    overlap: Tensor = (cosines.square().sum() * (width / (count * (count - 1)))).sqrt()
+    return overlap
 
 
-def _of_blocks(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
+def _block_statistics(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     """E w^2 of each map of a fused weight."""
     sizes = block_extents(tuple(values.shape), layout)
     if layout is None or layout.fused is None or not sizes:
@@ -224,24 +227,24 @@ def _of_blocks(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     return {"blocks": torch.stack([_second_moment(part) for part in parts]), "block_means": means}
 
 
-def _fetched_vectors(vectors: Sequence[Tensor]) -> list[tuple[float, ...]]:
+def _fetch_vectors(vectors: Sequence[Tensor]) -> list[tuple[float, ...]]:
     """The values of several vectors; one copy a device."""
-    found: list[tuple[float, ...]] = [()] * len(vectors)
+    rows: list[tuple[float, ...]] = [()] * len(vectors)
     groups: dict[torch.device, list[int]] = {}
     for i, vector in enumerate(vectors):
         groups.setdefault(vector.device, []).append(i)
     for places in groups.values():
         flat = torch.cat([vectors[i].double() for i in places]).tolist()
         for i in places:
-            found[i], flat = tuple(flat[: vectors[i].numel()]), flat[vectors[i].numel() :]
-    return found
+            rows[i], flat = tuple(flat[: vectors[i].numel()]), flat[vectors[i].numel() :]
+    return rows
 
 
 def _gradient_moments(gradients: Mapping[str, Tensor | None]) -> dict[str, float]:
     reached = {path: gradient for path, gradient in gradients.items() if gradient is not None}
     with torch.no_grad():
         moments = [_moment(gradient) for gradient in reached.values()]
-    return dict(zip(reached, fetched(moments), strict=True))
+    return dict(zip(reached, fetch(moments), strict=True))
 
 
 def _moment(gradient: Tensor) -> Tensor:
@@ -250,14 +253,14 @@ def _moment(gradient: Tensor) -> Tensor:
     return _second_moment(values) * (values.numel() / max(gradient.numel(), 1))
 
 
-def _values(one: Taken, numbers: Mapping[str, float], longer: Mapping[str, tuple[float, ...]]) -> Values:
+def _values(row: DeviceStatistics, numbers: Mapping[str, float], longer: Mapping[str, tuple[float, ...]]) -> Values:
     if not numbers:
-        return Values(one.count, NAN, NAN)
+        return Values(row.count, NAN, NAN)
     low, high, mean, second = numbers["low"], numbers["high"], numbers["mean"], numbers["second_moment"]
     if low == high:  # equal values, without the rounding of their sums
         mean, second = low, low * low
     return Values(
-        one.count,
+        row.count,
         mean,
         second,
         kurtosis=numbers["kurtosis"],
@@ -273,7 +276,7 @@ def _values(one: Taken, numbers: Mapping[str, float], longer: Mapping[str, tuple
 
 
 def _exact(values: Values, tensor: Tensor) -> Values:
-    """What NaN, infinities and squares beyond float32 hide, counted again; only where there are such."""
+    """Statistics without NaN, infinities and squares beyond float32, counted again only where there are such."""
     lost = values.second_moment < SMALL and values.largest > 0
     if not tensor.dtype.is_floating_point or not values.count or (math.isfinite(values.second_moment) and not lost):
         return values
@@ -291,13 +294,15 @@ def _exact(values: Values, tensor: Tensor) -> Values:
         )
 
 
-def _twins(found: Sequence[Taken], values: Sequence[Values], marks: Sequence[tuple[float, ...]]) -> dict[str, str]:
+def _twins(
+    rows: Sequence[DeviceStatistics], values: Sequence[Values], marks: Sequence[tuple[float, ...]]
+) -> dict[str, str]:
     """Parameters that hold the same numbers as an earlier one, by path; equal values do not count."""
-    compared = zip(found, values, marks, strict=True)
+    compared = zip(rows, values, marks, strict=True)
     return twins_of(
         {
-            one.path: (value.count, value.mean, value.second_moment, mark)
-            for one, value, mark in compared
+            row.path: (value.count, value.mean, value.second_moment, mark)
+            for row, value, mark in compared
             if not value.constant and len(mark) >= MARKS
         }
     )

@@ -1,4 +1,4 @@
-"""What a model does, read from a pass in which nothing is computed."""
+"""The trace of a model, read from a pass in which nothing is computed."""
 
 import logging
 from collections.abc import Iterator
@@ -36,13 +36,13 @@ def structure(model: nn.Module, inputs: Inputs) -> Trace | None:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with unchanged(model, given_tensors(inputs)), _silent():
         try:
-            _empty(model, mode)
-            return _traced(model, _abstract(inputs, mode))
+            _drop_values(model, mode)
+            return _trace(model, _without_memory(inputs, mode))
         except (ModelError, NotImplementedError, RuntimeError):
             return None
 
 
-def _traced(model: nn.Module, inputs: Inputs) -> Trace:
+def _trace(model: nn.Module, inputs: Inputs) -> Trace:
     given = given_tensors(inputs)
     recorder = Recorder(model, Watcher(), given)
     with prepared(model, given, recorder), torch.no_grad(), _unwatched(model):
@@ -50,14 +50,14 @@ def _traced(model: nn.Module, inputs: Inputs) -> Trace:
         return recognised(recorder.trace(main_outputs(outputs)))
 
 
-def _abstract(inputs: Inputs, mode: FakeTensorMode) -> Inputs:
+def _without_memory(inputs: Inputs, mode: FakeTensorMode) -> Inputs:
     new: dict[int, Tensor] = {id(tensor): mode.from_tensor(tensor) for tensor in given_tensors(inputs)}
     return Inputs(tuple(swapped(list(inputs.args), new)), swapped(dict(inputs.kwargs or {}), new))
 
 
-def _empty(model: nn.Module, mode: FakeTensorMode) -> None:
+def _drop_values(model: nn.Module, mode: FakeTensorMode) -> None:
     """Gives a model parameters and buffers without values, that share storages as its own do."""
-    made: dict[int, Tensor] = {}
+    stand_ins: dict[int, Tensor] = {}
     storages: dict[object, Tensor] = {}
     for module in model.modules():
         for name, tensor in module._buffers.items():
@@ -65,12 +65,12 @@ def _empty(model: nn.Module, mode: FakeTensorMode) -> None:
         for name, parameter in module._parameters.items():
             if parameter is None:
                 continue
-            if id(parameter) not in made:
-                made[id(parameter)] = _without_values(parameter, mode, storages)
+            if id(parameter) not in stand_ins:
+                stand_ins[id(parameter)] = _without_values(parameter, mode, storages)
             if isinstance(module, nn.RNNBase):
-                setattr(module, name, made[id(parameter)])  # it keeps a list beside them
+                setattr(module, name, stand_ins[id(parameter)])  # it keeps a list beside them
             else:
-                vars(module)["_parameters"][name] = made[id(parameter)]
+                vars(module)["_parameters"][name] = stand_ins[id(parameter)]
 
 
 def _without_values(parameter: nn.Parameter, mode: FakeTensorMode, storages: dict[object, Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ from fanwise.torch.trace.storage import is_abstract
 
 
 class Answers:
-    """What was answered so far: a model branches on it."""
+    """Answers given so far: a model branches on them."""
 
     def __init__(self) -> None:
         self._answers: MutableMapping[Tensor, bool] = WeakIdKeyDictionary()

@@ -1,4 +1,4 @@
-"""One call of a function of torch: what it was given, and what of that is data and what acts as a parameter."""
+"""Calls of torch's functions: their arguments, and which of these are data and which act as parameters."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from fanwise.graph.tracking.call import parts_of
 __all__ = ["Arguments", "Call", "Part", "data_of", "parts_of"]
 
 Call: TypeAlias = tracking.Call[Tensor]
-"""What one call is; data come from the model's inputs or are constants."""
+"""The description of a call; data come from the model's inputs or are constants."""
 
 Part: TypeAlias = tracking.Part[Tensor]
 """A tensor that acts as a parameter if it is one, and as data if not."""
@@ -20,7 +20,7 @@ Part: TypeAlias = tracking.Part[Tensor]
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a function was called with.
+    """Arguments of a call.
 
     Args:
         args: positional arguments.

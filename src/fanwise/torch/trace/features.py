@@ -45,11 +45,11 @@ CASTS = frozenset(
 )
 
 
-class _Viewed:
+class _ViewedTensor:
     """Stands for the tensor that a view is taken of, among the view's arguments."""
 
 
-_VIEWED = _Viewed()
+_VIEWED_TENSOR = _ViewedTensor()
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ class ViewStep:
             return None
         name = bare_name(self.function)
         if numbers.numel() <= LARGEST or name in PURE:
-            return list(tensors_in(self._applied(numbers)))[self.output]
-        return numbers.view(self._applied(numbers.to("meta")).shape) if name in ("reshape", "flatten") else None
+            return list(tensors_in(self._apply(numbers)))[self.output]
+        return numbers.view(self._apply(numbers.to("meta")).shape) if name in ("reshape", "flatten") else None
 
-    def _applied(self, numbers: Tensor) -> Any:
-        return self.function(*_filled(self.args, numbers), **_filled(self.named, numbers))
+    def _apply(self, numbers: Tensor) -> Any:
+        return self.function(*_fill(self.args, numbers), **_fill(self.named, numbers))
 
 
 def viewed(chain: ViewChain, view: Invocation, tensor: Tensor, output: int) -> ViewChain:
@@ -115,7 +115,7 @@ def runs_of_features(chain: ViewChain) -> Runs | None:
 
 def _template(value: Any, viewed: Tensor) -> Any:
     if value is viewed:
-        return _VIEWED
+        return _VIEWED_TENSOR
     if isinstance(value, (tuple, list)) and not isinstance(value, torch.Size):
         return type(value)(_template(item, viewed) for item in value) if type(value) in (tuple, list) else value
     if isinstance(value, dict):
@@ -123,11 +123,11 @@ def _template(value: Any, viewed: Tensor) -> Any:
     return value
 
 
-def _filled(value: Any, numbers: Tensor) -> Any:
-    if value is _VIEWED:
+def _fill(value: Any, numbers: Tensor) -> Any:
+    if value is _VIEWED_TENSOR:
         return numbers
     if type(value) in (tuple, list):
-        return type(value)(_filled(item, numbers) for item in value)
+        return type(value)(_fill(item, numbers) for item in value)
     if isinstance(value, dict):
-        return {name: _filled(item, numbers) for name, item in value.items()}
+        return {name: _fill(item, numbers) for name, item in value.items()}
     return value

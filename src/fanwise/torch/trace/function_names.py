@@ -72,7 +72,7 @@ QUESTIONS = _words(
 ANSWERS: Mapping[str, bool] = MappingProxyType(
     {"all": True, "any": False, "contains": False, "is_all_true": True, "is_any_true": False}
 )
-"""What is answered where a tensor has no values: as an ordinary input would, with nothing padded, masked or broken."""
+"""Answers for a tensor without values: those of an ordinary input, with nothing padded, masked or broken."""
 
 WRITES = _words("setitem copy index_put index_copy index_fill masked_scatter fill zero")
 """Functions that write values into their first argument."""

@@ -42,8 +42,8 @@ def configured(model: nn.Module, dtype: torch.dtype = torch.float32) -> Inputs:
             "inputs = None, and the model has no transformers configuration that says what it takes: give a batch or a "
             f"spec ({GRAMMAR})"
         )
-    made = _made(main, config, inspect.signature(model.forward).parameters)
-    return Inputs((), {name: value.to(dtype) if _is_float(value) else value for name, value in made.items()})
+    values = _draw(main, config, inspect.signature(model.forward).parameters)
+    return Inputs((), {name: value.to(dtype) if _is_float(value) else value for name, value in values.items()})
 
 
 def labelled(model: nn.Module, inputs: Inputs) -> Inputs:
@@ -73,7 +73,7 @@ _SPEAKING = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGenerat
 _CLASSIFYING = ("ForSequenceClassification", "ForImageClassification")
 
 
-def _made(main: str, config: Any, known: Collection[str]) -> dict[str, Any]:
+def _draw(main: str, config: Any, known: Collection[str]) -> dict[str, Any]:
     named: dict[str, Any] = {main: _MAKERS[main](config)}
     if "decoder_input_ids" in known and getattr(config, "is_encoder_decoder", False):
         named["decoder_input_ids"] = _ids(config)
@@ -98,10 +98,10 @@ def _first(config: Any, names: Sequence[str], default: int | None = None) -> int
     parts = [config, getattr(config, "text_config", None), getattr(config, "vision_config", None)]
     values = (getattr(part, name, None) for part in parts if part is not None for name in names)
     numbers = (value[0] if isinstance(value, (tuple, list)) and value else value for value in values)
-    found = next((number for number in numbers if type(number) is int and number > 0), default)
-    if found is None:
+    size = next((number for number in numbers if type(number) is int and number > 0), default)
+    if size is None:
         raise ValueError(f"inputs = None: the configuration has none of {', '.join(names)}; give a batch or a spec")
-    return found
+    return size
 
 
 def _normal(*shape: int) -> Tensor:
@@ -146,4 +146,4 @@ _MAKERS: Mapping[str, Callable[[Any], Tensor]] = MappingProxyType(
         "past_values": _series,
     }
 )
-"""By the name of the model's main argument."""
+"""Makers of inputs, by the name of the model's main argument."""

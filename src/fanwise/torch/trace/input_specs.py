@@ -48,9 +48,9 @@ def parse(spec: str, *, device: str = "cpu", float_dtype: torch.dtype = torch.fl
         torch.Size([4])
     """
     names = {name: dtype_name(dtype) for name, dtype in DTYPES.items()}
-    found = specs.parse(spec, float_dtype=dtype_name(float_dtype), dtypes=names)
-    made = [(one.name, _tensor(one, number, device)) for number, one in enumerate(found)]
-    return Inputs(tuple(value for name, value in made if not name), {name: value for name, value in made if name})
+    parsed = specs.parse(spec, float_dtype=dtype_name(float_dtype), dtypes=names)
+    tensors = [(tensor_spec.name, _tensor(tensor_spec, number, device)) for number, tensor_spec in enumerate(parsed)]
+    return Inputs(tuple(value for name, value in tensors if not name), {name: value for name, value in tensors if name})
 
 
 def _tensor(spec: Spec, number: int, device: str) -> Tensor:

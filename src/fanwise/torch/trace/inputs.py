@@ -15,7 +15,7 @@ from fanwise.torch.trace.run import Inputs
 
 
 def as_inputs(model: nn.Module, inputs: Any = None, *, valued: bool = False) -> Inputs:
-    """What the model's forward takes, on the model's device.
+    """The arguments of the model's forward, on the model's device.
 
     Args:
         model: whose device the tensors go to, and whose float dtype those have for which none is named.
@@ -36,9 +36,9 @@ def as_inputs(model: nn.Module, inputs: Any = None, *, valued: bool = False) -> 
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     if valued and device.type == "meta":
         return _given(model, inputs, torch.device("cpu"))
-    found = _given(model, inputs, device)
-    args = tuple(_moved(value, device) for value in found.args)
-    return Inputs(args, {name: _moved(value, device) for name, value in (found.kwargs or {}).items()})
+    read = _given(model, inputs, device)
+    args = tuple(_move(value, device) for value in read.args)
+    return Inputs(args, {name: _move(value, device) for name, value in (read.kwargs or {}).items()})
 
 
 def _given(model: nn.Module, inputs: Any, device: torch.device) -> Inputs:
@@ -66,20 +66,20 @@ def float_dtype(model: nn.Module) -> torch.dtype:
     return next((dtype for dtype in dtypes if dtype.itemsize > 1), torch.float32)
 
 
-def _moved(value: Any, device: torch.device) -> Any:
+def _move(value: Any, device: torch.device) -> Any:
     """Nested tuples, lists and mappings with their tensors on a device."""
     if isinstance(value, Tensor):
-        return _moved_tensor(value, device)
+        return _move_tensor(value, device)
     if isinstance(value, tuple) and type(value) is not tuple:  # a named tuple
-        return type(value)(*(_moved(item, device) for item in value))
+        return type(value)(*(_move(item, device) for item in value))
     if isinstance(value, (tuple, list)):
-        return type(value)(_moved(item, device) for item in value)
+        return type(value)(_move(item, device) for item in value)
     if isinstance(value, dict):
-        return {name: _moved(item, device) for name, item in value.items()}
+        return {name: _move(item, device) for name, item in value.items()}
     return value
 
 
-def _moved_tensor(tensor: Tensor, device: torch.device) -> Tensor:
+def _move_tensor(tensor: Tensor, device: torch.device) -> Tensor:
     if tensor.device == device:
         return tensor
     if tensor.is_meta:

@@ -1,4 +1,4 @@
-"""One call of a function of torch, that can be carried out once more with other tensors."""
+"""A call of a function of torch, which can be executed again with other tensors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ class Invocation:
         return list(tensors_in([self.args, self.named]))
 
     def __call__(self) -> Any:
-        """What the function gives."""
+        """The function's result."""
         return self.function(*self.args, **self.named)
 
     def without_state(self, data: Sequence[Tensor]) -> Any:
@@ -49,7 +49,7 @@ class Invocation:
         return replace(self, args=swapped(list(self.args), new), named=swapped(dict(self.named), new)) if new else self
 
     def again(self, new: Mapping[int, Tensor]) -> Any:
-        """What the function gives with other tensors in place of arguments; None where one of them is no argument."""
+        """The function's result with other tensors in place of arguments; None where one of them is no argument."""
         if not set(new) <= {id(tensor) for tensor in self.tensors}:
             return None
         return self.with_tensors(new)()

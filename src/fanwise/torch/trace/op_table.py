@@ -1,4 +1,4 @@
-"""What torch's functions mean: which arguments are data, which are weights, and in which layout.
+"""The meaning of torch's functions: which arguments are data, which are weights, and in which layout.
 
 `describe` answers for one call.
 """
@@ -30,7 +30,7 @@ from fanwise.torch.trace.storage import is_abstract
 
 
 def describe(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], weights: Callable[[Any], bool]) -> Call | None:
-    """What a call is, None where its name has no description.
+    """The description of a call, None for a name that the table lacks.
 
     Args:
         name: bare name of the function.
@@ -89,7 +89,7 @@ def _bilinear(a: Arguments) -> Call:
 
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
-"""How many maps the matrices of a recurrent cell hold."""
+"""Numbers of maps that the matrices of a recurrent cell hold."""
 
 
 def _recurrent(a: Arguments) -> Call:
@@ -184,7 +184,7 @@ SCALES = {
     "native_instance_norm": (1, 2),
     "rms_norm": (2, 9),
 }
-"""Where a norm's scale and shift stand among its arguments."""
+"""Positions of a norm's scale and shift among its arguments."""
 
 EPSILONS = {
     "layer_norm": 4,
@@ -196,7 +196,7 @@ EPSILONS = {
     "native_instance_norm": 7,
     "rms_norm": 3,
 }
-"""Where a norm's epsilon stands among its arguments."""
+"""Positions of a norm's epsilon among its arguments."""
 
 
 def _norm(a: Arguments) -> Call:
@@ -262,7 +262,7 @@ def _plain(kind: OpKind) -> Callable[[Arguments], Call]:
     return read
 
 
-def _joined(a: Arguments) -> Call:
+def _concatenation(a: Arguments) -> Call:
     return Call(OpKind.CONCAT, tuple(tensors_in([*a.args[:1], a.named.get("tensors", ())])))
 
 
@@ -298,14 +298,14 @@ def lookup(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], weights: C
     table = a.tensor(0, "input")
     if table is None or not a.weights(table):
         return None
-    axes, indices = _looked_up(a, table)
+    axes, indices = _look_up(a, table)
     if not indices or table.dim() - len(axes) > 1:
         return None
     layout = Layout(tuple("lookup" if axis in axes else "out" for axis in range(table.dim())))
     return Call(OpKind.EMBEDDING, indices, (Part(table, UseRole.TABLE, layout),))
 
 
-def _looked_up(a: Arguments, table: Tensor) -> tuple[set[int], tuple[Tensor, ...]]:
+def _look_up(a: Arguments, table: Tensor) -> tuple[set[int], tuple[Tensor, ...]]:
     """The axes that index tensors run over, and the tensors."""
     if a.name != "getitem":
         index = next((value for value in tensors_in([a.args[1:], dict(a.named)]) if _is_index(value)), None)
@@ -313,13 +313,13 @@ def _looked_up(a: Arguments, table: Tensor) -> tuple[set[int], tuple[Tensor, ...
         return ({axis % table.dim()}, (index,)) if index is not None else (set(), ())
     items = a.args[1] if isinstance(a.args[1], tuple) else (a.args[1],)
     hidden = table.dim() - sum(item is not None and item is not Ellipsis for item in items)
-    axes, found, axis = set(), [], 0
+    axes, indices, axis = set(), [], 0
     for item in items:
         if _is_index(item):
             axes.add(axis)
-            found.append(item)
+            indices.append(item)
         axis += hidden if item is Ellipsis else item is not None
-    return axes, tuple(found)
+    return axes, tuple(indices)
 
 
 def _is_index(value: Any) -> bool:
@@ -348,7 +348,7 @@ def _table() -> dict[str, Callable[[Arguments], Call | None]]:
     table |= dict.fromkeys(names.ATTENTIONS, _attention) | dict.fromkeys(names.NORMS, _norm)
     table |= dict.fromkeys(names.NONLINEARITY_NAMES, _activation) | dict.fromkeys(names.DROPOUTS, _dropout)
     table |= dict.fromkeys(names.SUMS | names.PRODUCTS | names.DIVISIONS, _binary)
-    table |= dict.fromkeys(names.SOFTMAXES, _softmax) | dict.fromkeys(names.JOINS, _joined)
+    table |= dict.fromkeys(names.SOFTMAXES, _softmax) | dict.fromkeys(names.JOINS, _concatenation)
     table |= dict.fromkeys(names.ELEMENTWISE, _plain(OpKind.ELEMENTWISE))
     table |= dict.fromkeys(names.POOLS, _plain(OpKind.POOL)) | dict.fromkeys(names.REDUCTIONS, _plain(OpKind.REDUCE))
     return table

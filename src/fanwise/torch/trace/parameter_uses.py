@@ -1,4 +1,4 @@
-"""How a call uses the parameters behind its tensors: in which role and layout, and made of them by what."""
+"""Uses of the parameters behind a call's tensors: their role, layout, and the steps from the parameter."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ class UseReader:
     provenance: ParameterProvenance
 
     def uses(self, part: Part, held: Provenance) -> Iterator[Use]:
-        """One use for each parameter that a part holds."""
+        """Uses of the parameters that a part holds."""
         return (self._use(part, held, which) for which in range(len(held.paths)))
 
     def drawn(self, call: Call, laws: Mapping[str, Initializer]) -> dict[int, Tensor]:
@@ -60,7 +60,7 @@ class UseReader:
         return layout_in_storage(part.layout, held, which, (self.parameters[held.paths[which]].shape, part.input))
 
     def _ratio(self, tensor: Tensor, held: Provenance, path: str) -> float:
-        """By what the std of a weight exceeds that of the parameter which alone it is made of, by constant factors."""
+        """The ratio of a weight's std to its parameter's, where constant factors make it of that parameter alone."""
         if len(held.paths) > 1 or not set(held.steps) & FACTORS or is_abstract(tensor):
             return 1.0
         return std_ratio(second_moment(self.tensors[path]), second_moment(tensor))

@@ -21,12 +21,12 @@ def linear(a: Arguments) -> Call:
 
 def matmul(a: Arguments) -> Call:
     """A B, either of which may be the weight, with batch axes before the matrix."""
-    return _product(a.tensor(0, "input"), _second(a), (), a)
+    return _product(a.tensor(0, "input"), _second_operand(a), (), a)
 
 
 def reflected_matmul(a: Arguments) -> Call:
     """``B.__rmatmul__(A)``."""
-    return _product(_second(a), a.tensor(0, "input"), (), a)
+    return _product(_second_operand(a), a.tensor(0, "input"), (), a)
 
 
 def addmm(a: Arguments) -> Call:
@@ -44,7 +44,7 @@ def addmm(a: Arguments) -> Call:
 
 def inner(a: Arguments) -> Call:
     """Both operands' last axes are summed over, so that a weight on the right is stored as (out, in)."""
-    left, right = a.tensor(0, "input"), _second(a)
+    left, right = a.tensor(0, "input"), _second_operand(a)
     if left is None or right is None or not a.weights(right):
         return _product(left, right, (), a)
     return Call(OpKind.LINEAR, (left,), (Part(right, UseRole.WEIGHT, _stacked(right, ("out", "in"))),))
@@ -105,15 +105,15 @@ def einsum_layouts(
     terms, result = _labels(equation, [operand.dim() for operand in operands])
     read = [label for i, term in enumerate(terms) if i not in which for label in set(term)]
     known, kept = set(read), {*result, *(label for label in read if read.count(label) > 1)}
-    found: dict[int, Layout | None] = {}
+    layouts: dict[int, Layout | None] = {}
     last = -1
     for i in sorted(which, key=lambda i: -len(known & set(terms[i]))):
         roles = tuple(_role(label, known, kept) for label in terms[i])
-        made = [result.index(label) for label in terms[i] if label not in known and label in result]
-        last = made[-1] - len(result) if made else last
-        found[i] = Layout(roles) if roles else None
+        outputs = [result.index(label) for label in terms[i] if label not in known and label in result]
+        last = outputs[-1] - len(result) if outputs else last
+        layouts[i] = Layout(roles) if roles else None
         known |= set(terms[i])
-    return tuple(found[i] for i in which), last
+    return tuple(layouts[i] for i in which), last
 
 
 def _role(label: str, known: set[str], kept: set[str]) -> str:
@@ -129,12 +129,12 @@ def _labels(equation: str, dims: Sequence[int]) -> tuple[list[list[str]], list[s
     if not arrow:
         letters = sorted(set(given) - {",", "."})
         output = "..." * ("..." in given) + "".join(letter for letter in letters if given.count(letter) == 1)
-    terms = [_spelled(name, dim - len(name.replace("...", ""))) for name, dim in zip(names, dims, strict=True)]
+    terms = [_spell_out(name, dim - len(name.replace("...", ""))) for name, dim in zip(names, dims, strict=True)]
     widest = max((sum(label.isdigit() for label in term) for term in terms), default=0)
-    return terms, _spelled(output, widest)
+    return terms, _spell_out(output, widest)
 
 
-def _spelled(term: str, hidden: int) -> list[str]:
+def _spell_out(term: str, hidden: int) -> list[str]:
     before, dots, after = term.partition("...")
     return [*before, *(str(n) for n in reversed(range(hidden if dots else 0))), *after]
 
@@ -151,9 +151,9 @@ def _product(left: Tensor | None, right: Tensor | None, more: tuple[Part, ...], 
     return Call(OpKind.MATMUL, (left, right), more, -1, detail)
 
 
-def _second(a: Arguments) -> Tensor | None:
+def _second_operand(a: Arguments) -> Tensor | None:
     named = ("other", "mat2", "vec2", "vec", "tensor")
-    return next((found for name in named if (found := a.tensor(1, name)) is not None), None)
+    return next((operand for name in named if (operand := a.tensor(1, name)) is not None), None)
 
 
 def _stacked(weight: Tensor, roles: tuple[str, str]) -> Layout:

@@ -16,7 +16,7 @@ from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, PRODUCTS,
 from fanwise.torch.trace.storage import is_strided, storage_of
 
 Axes = tuple[int | None, ...]
-"""For each axis of a tensor, the axis of a parameter on which it lies; None where there is none."""
+"""Axes of a parameter on which the axes of a tensor lie; None for an axis that lies on none."""
 
 BROADCAST = SUMS | PRODUCTS | DIVISIONS | ELEMENTWISE | {"weight_norm", "weight_norm_interface", "parametrization"}
 """Functions of several parameters among which a small one acts on a large one."""
@@ -24,7 +24,7 @@ BROADCAST = SUMS | PRODUCTS | DIVISIONS | ELEMENTWISE | {"weight_norm", "weight_
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a tensor holds of parameters.
+    """The parameters behind a tensor.
 
     Args:
         paths: the parameters that it is made of, at least one.
@@ -70,17 +70,17 @@ class _Base:
         if tuple(tensor.shape) == self.shape and tensor.stride() == self.strides:
             return self.held
         places = [self.axis_of(stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True)]
-        axes = tuple(tuple(None if place is None else own[place] for place in places) for own in self.held.axes)
+        axes = tuple(tuple(None if axis is None else own[axis] for axis in places) for own in self.held.axes)
         return replace(self.held, axes=axes, parts=(*self.held.parts, *self.shown(tensor, places)))
 
     def shown(self, tensor: Tensor, places: Sequence[int | None]) -> Iterable[tuple[int, int, int]]:
         """The axes of which a view with the base's own steps shows a part."""
-        for place, size, stride in zip(places, tensor.shape, tensor.stride(), strict=True):
-            if place is None or stride != self.strides[place] or size >= self.shape[place] or places.count(place) > 1:
+        for axis, size, stride in zip(places, tensor.shape, tensor.stride(), strict=True):
+            if axis is None or stride != self.strides[axis] or size >= self.shape[axis] or places.count(axis) > 1:
                 continue
-            own = self.held.axes[0][place]
+            own = self.held.axes[0][axis]
             if own is not None:
-                first = (tensor.storage_offset() - self.offset) // stride % self.shape[place]
+                first = (tensor.storage_offset() - self.offset) // stride % self.shape[axis]
                 yield own, first, size
 
 
@@ -108,15 +108,15 @@ class ParameterProvenance:
             bases[:] = [base for base in bases if all(base is not other for other in gone)]
 
     def find(self, tensor: Tensor) -> Provenance | None:
-        """What a tensor holds, None where it holds no parameter."""
+        """The parameters behind a tensor, None for a tensor that holds none."""
         storage = storage_of(tensor)
         if storage is None:
             return self._opaque.get(id(tensor))
-        found = [base for base in self._bases.get(storage, ()) if base.covers(tensor)]
-        return self._settled(found[-1].view(tensor), tensor) if found else None
+        covering = [base for base in self._bases.get(storage, ()) if base.covers(tensor)]
+        return self._with_own_axes(covering[-1].view(tensor), tensor) if covering else None
 
-    def _settled(self, held: Provenance, tensor: Tensor) -> Provenance:
-        """What was made of a parameter and has its shape again has its axes too, whatever shape it had between."""
+    def _with_own_axes(self, held: Provenance, tensor: Tensor) -> Provenance:
+        """Gives a tensor with the shape of its parameter the parameter's axes, whatever shape it had between."""
         whole = tuple(range(tensor.dim()))
         if (
             not held.steps
@@ -129,30 +129,32 @@ class ParameterProvenance:
     def derive(self, tensor: Tensor, sources: Sequence[Tensor], step: str) -> None:
         """Records a tensor that a function made of parameters alone."""
         pairs = [(source, held) for source in sources if (held := self.find(source)) is not None]
-        made: dict[str, tuple[Axes, UseRole | None]] = {}
+        entries: dict[str, tuple[Axes, UseRole | None]] = {}
         for source, held in pairs:
             side = _side(source.shape, tensor.shape, step)
             for path, axes, own in zip(held.paths, held.axes, held.sides, strict=True):
-                made.setdefault(path, (_derived_axes(tensor, source, axes), own or side))
-        self._record(tensor, made, (*pairs[0][1].steps, step))
+                entries.setdefault(path, (_derived_axes(tensor, source, axes), own or side))
+        self._record(tensor, entries, (*pairs[0][1].steps, step))
 
     def name(self, tensor: Tensor, sources: Mapping[str, Tensor], kinds: tuple[str, ...] = ()) -> None:
         """Records a tensor that parametrizations of these kinds made of parameters, axes matched where they agree."""
-        made = {
+        entries = {
             path: (
                 tuple(range(tensor.dim())) if source.dim() == tensor.dim() else (None,) * tensor.dim(),
                 _side(source.shape, tensor.shape, "parametrization"),
             )
             for path, source in sources.items()
         }
-        self._record(tensor, made, ("parametrization", *kinds))
+        self._record(tensor, entries, ("parametrization", *kinds))
 
-    def _record(self, tensor: Tensor, made: Mapping[str, tuple[Axes, UseRole | None]], steps: tuple[str, ...]) -> None:
+    def _record(
+        self, tensor: Tensor, entries: Mapping[str, tuple[Axes, UseRole | None]], steps: tuple[str, ...]
+    ) -> None:
         """The parameters that the tensor is made of come first; where all seem to be sides, none is."""
-        order = sorted(made, key=lambda path: made[path][1] is not None)
-        plain = all(side for _, side in made.values())
-        sides = tuple(None if plain else made[path][1] for path in order)
-        self._add(tensor, Provenance(tuple(order), tuple(made[path][0] for path in order), steps, sides))
+        order = sorted(entries, key=lambda path: entries[path][1] is not None)
+        plain = all(side for _, side in entries.values())
+        sides = tuple(None if plain else entries[path][1] for path in order)
+        self._add(tensor, Provenance(tuple(order), tuple(entries[path][0] for path in order), steps, sides))
 
     def _add(self, tensor: Tensor, held: Provenance) -> None:
         storage = storage_of(tensor)
@@ -230,7 +232,7 @@ def _identity(tensor: Tensor) -> object:
 
 
 def _side(shape: Sequence[int], whole: Sequence[int], step: str) -> UseRole | None:
-    """What a parameter of this shape does to the tensor of another that is made with it."""
+    """The role that a parameter of this shape has in the tensor of another that is made with it."""
     if step not in BROADCAST or math.prod(shape) >= math.prod(whole) or len(shape) > len(whole):
         return None
     offset = len(whole) - len(shape)

@@ -75,7 +75,7 @@ class Recorder(TorchFunctionMode):
 
     @property
     def location(self) -> str:
-        """In words, where the run is: the module and the last op."""
+        """The module and the last op of the run so far, in words."""
         module = self._modules.failed or self._modules.caller[0]
         return f"in module {module or '(the model itself)'!r}, last op {self._last or 'none'}"
 
@@ -84,7 +84,7 @@ class Recorder(TorchFunctionMode):
         return self._modules.followed()
 
     def trace(self, outputs: Sequence[Tensor]) -> Trace:
-        """What was seen."""
+        """The trace of the run."""
         return self._tracker.trace([self._sources.get(tensor) for tensor in outputs])
 
     def __torch_function__(
@@ -98,45 +98,47 @@ class Recorder(TorchFunctionMode):
             return self._answers.answer(call)
         tensors = call.tensors
         traced = any(tensor in self._sources for tensor in tensors)
-        held = any(self._is_held(tensor) for tensor in tensors)
+        held = any(self._holds_parameter(tensor) for tensor in tensors)
         if (not traced and not held) or call.name in names.CONSTANTS:
             return call()
         if held and names.writes_in_place(func):
             self._keep(args[0])
-        return self._seen(call, alone=not traced)
+        return self._execute(call, alone=not traced)
 
-    def _seen(self, function: Invocation, *, alone: bool) -> Any:
+    def _execute(self, function: Invocation, *, alone: bool) -> Any:
         """Executes a function of data, of parameters, or of both."""
         name = function.name
         if name in names.WRITES:
-            return self._written(function)
-        call = self._described(function)
+            return self._write(function)
+        call = self._describe(function)
         if call is None and (name in names.VIEWS or name in names.SELECTIONS):
             return self._view(function)
         if alone and not _acts_alone(name, call):
-            return self._derived(function)
+            return self._derive(function)
         return self._operation(function, call or self._unknown(function))
 
-    def _described(self, function: Invocation) -> Call | None:
+    def _describe(self, function: Invocation) -> Call | None:
         name, args, named = function.name, function.args, function.named
         if name in names.SELECTIONS:
-            return op_table.lookup(name, args, named, self._is_held)
-        return op_table.describe(name, args, named, self._acts if name in names.SUMS else self._is_held)
+            return op_table.lookup(name, args, named, self._holds_parameter)
+        return op_table.describe(
+            name, args, named, self._acts_as_parameter if name in names.SUMS else self._holds_parameter
+        )
 
     def _unknown(self, function: Invocation) -> Call:
-        return op_table.unknown(function.name, function.args, function.named, self._is_held)
+        return op_table.unknown(function.name, function.args, function.named, self._holds_parameter)
 
     # Parameters
 
-    def _is_held(self, value: Any) -> bool:
+    def _holds_parameter(self, value: Any) -> bool:
         return isinstance(value, Tensor) and value not in self._sources and self.provenance.find(value) is not None
 
-    def _acts(self, value: Any) -> bool:
+    def _acts_as_parameter(self, value: Any) -> bool:
         """Whether a value acts as a parameter: one that was read as data before is data where it is added again."""
-        return self._is_held(value) and value not in self._parameter_ops
+        return self._holds_parameter(value) and value not in self._parameter_ops
 
     def _keep(self, target: Any) -> None:
-        if isinstance(target, Tensor) and self._is_held(target):
+        if isinstance(target, Tensor) and self._holds_parameter(target):
             self.writes.keep(target)
 
     def _name_parametrized(self, path: str, module: nn.Module, output: Tensor) -> None:
@@ -146,9 +148,9 @@ class Recorder(TorchFunctionMode):
             with torch._C.DisableTorchFunction():
                 self.provenance.name(output, own, tuple(type(part).__name__ for part in module.children()))
 
-    def _derived(self, function: Invocation) -> Any:
+    def _derive(self, function: Invocation) -> Any:
         """A function of parameters alone: its result is followed as one."""
-        sources = [tensor for tensor in function.tensors if self._is_held(tensor)]
+        sources = [tensor for tensor in function.tensors if self._holds_parameter(tensor)]
         output = function()
         for tensor in tensors_in(output) if sources else ():  # a constant that data select from has none
             if self.provenance.find(tensor) is None and _is_inexact(tensor):
@@ -161,18 +163,18 @@ class Recorder(TorchFunctionMode):
         first = function.tensors[0]
         source = self._sources.get(first)
         if source is None:
-            return self._derived(function)
+            return self._derive(function)
         output = function()
-        for place, tensor in enumerate(tensors_in(output)):
-            self._sources[tensor] = self._seen_through(function, first, (place, tensor))
+        for position, tensor in enumerate(tensors_in(output)):
+            self._sources[tensor] = self._source_of_view(function, first, (position, tensor))
         return output
 
-    def _seen_through(self, function: Invocation, first: Tensor, output: tuple[int, Tensor]) -> Source:
-        """Where an output of a view comes from; a view that leaves features of a weight op out is an op of its own."""
-        source, (place, tensor) = self._sources[first], output
+    def _source_of_view(self, function: Invocation, first: Tensor, output: tuple[int, Tensor]) -> Source:
+        """The source of a view's output; a view that leaves features of a weight op out is an op of its own."""
+        source, (position, tensor) = self._sources[first], output
         if source.views is None:
             return source
-        source = Source(source.op, viewed(source.views, function, first, place))
+        source = Source(source.op, viewed(source.views, function, first, position))
         chain = source.views
         call = selection_of(chain, runs_of_features(chain)) if chain and function.name in names.SELECTIONS else None
         if call is None:
@@ -185,26 +187,26 @@ class Recorder(TorchFunctionMode):
 
     # Ops
 
-    def _written(self, function: Invocation) -> Any:
+    def _write(self, function: Invocation) -> Any:
         """A write into a tensor: it then holds both."""
         target = function.args[0]
-        if self._is_held(target):
+        if self._holds_parameter(target):
             return function()
         call = replace(self._unknown(function), kind=OpKind.ELEMENTWISE, name=function.name)
-        op = self._opened(call, self._reads(call))
+        op = self._open(call, self._reads(call))
         output = function()
         if _is_inexact(target):
-            self._closed(op, target, ())
+            self._close(op, target, ())
             if isinstance(output, Tensor):
                 self._sources[output] = self._sources[target]
         return output
 
     def _operation(self, function: Invocation, call: Call) -> Any:
         """An op of the model, executed on what the visitor puts in the place of its parameters."""
-        call = replace(call, data=self._ordered(call.data), name=function.name)
+        call = replace(call, data=self._order(call.data), name=function.name)
         self._last = names.full_name(function.function)
         read = self._reads(call)
-        op = self._with_halves(self._opened(call, read), call)
+        op = self._with_gates(self._open(call, read), call)
         laws = self._tracker.before(op, moments_of([self._stand_ins.get(tensor, tensor) for tensor in call.data]))
         new = self._use_reader.drawn(call, laws)
         new |= {id(tensor): self._stand_ins[tensor] for tensor in call.data if tensor in self._stand_ins}
@@ -214,12 +216,12 @@ class Recorder(TorchFunctionMode):
             self._pass_on(call, output)
             return output
         self.again = executed.again
-        self._closed(self._replayable(op, function, call), output, read)
+        self._close(self._replayable(op, function, call), output, read)
         return output
 
-    def _ordered(self, data: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def _order(self, data: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Data in their order, constants last, so that the moments of the op's inputs come first."""
-        return tuple(sorted(data, key=lambda tensor: tensor not in self._sources and not self._is_held(tensor)))
+        return tuple(sorted(data, key=lambda tensor: tensor not in self._sources and not self._holds_parameter(tensor)))
 
     def _reads(self, call: Call) -> list[Read]:
         """The data of a call that are no constants; a parameter among them becomes an op."""
@@ -229,13 +231,13 @@ class Recorder(TorchFunctionMode):
     def _source(self, tensor: Tensor) -> Source | None:
         if tensor in self._sources:
             return self._sources[tensor]
-        return self._parameter_op(tensor) if self._is_held(tensor) else None
+        return self._parameter_op(tensor) if self._holds_parameter(tensor) else None
 
     def _parameter_op(self, tensor: Tensor) -> Source:
         """A parameter that is read as data: a token, learned queries, an initial state."""
         if tensor not in self._parameter_ops:
             call = Call(OpKind.PARAMETER, (), (Part(tensor, UseRole.OPERAND),), name="parameter")
-            op = self._opened(call, ())
+            op = self._open(call, ())
             laws = self._tracker.before(op, moments_of(()))
             values = self._use_reader.drawn(call, laws).get(id(tensor), tensor)
             op = self._tracker.add(op, tuple(tensor.shape))
@@ -244,7 +246,7 @@ class Recorder(TorchFunctionMode):
             self._see(op, values)
         return self._parameter_ops[tensor]
 
-    def _opened(self, call: Call, read: Sequence[Read]) -> Op:
+    def _open(self, call: Call, read: Sequence[Read]) -> Op:
         uses: list[Use] = []
         for part in call.parts:
             held = None if part.input in self._sources else self.provenance.find(part.input)
@@ -253,8 +255,8 @@ class Recorder(TorchFunctionMode):
                 uses.extend(self._use_reader.uses(part, held))
         return self._tracker.opened(call, self._modules.caller, read, tuple(uses))
 
-    def _with_halves(self, op: Op, call: Call) -> Op:
-        """What of a weight op's features a gated linear unit multiplies, and what gates it."""
+    def _with_gates(self, op: Op, call: Call) -> Op:
+        """Marks the features of a weight op that a gated linear unit multiplies, and those that gate it."""
         source = self._sources.get(call.data[0]) if op.name == "glu" else None
         if source is None or source.views is None or not isinstance(op.detail, Activation):
             return op
@@ -282,7 +284,7 @@ class Recorder(TorchFunctionMode):
                 if tensor.dtype != torch.bool:
                     self._sources[tensor] = sources[0]
 
-    def _closed(self, op: Op, output: Any, read: Sequence[Read]) -> None:
+    def _close(self, op: Op, output: Any, read: Sequence[Read]) -> None:
         """Records an op that was carried out, and scales what it gave in place."""
         tensors = [tensor for tensor in tensors_in(output) if _is_inexact(tensor)]
         first = tensors[0]

@@ -89,7 +89,7 @@ def _silent(model: nn.Module) -> Iterator[None]:
 def forward(
     model: nn.Module, inputs: Inputs, recorder: Recorder, within: AbstractContextManager[Any] | None = None
 ) -> Any:
-    """What the model returns.
+    """Calls the model and returns its outputs.
 
     Args:
         model: any module.

@@ -37,12 +37,12 @@ def layout_in_storage(
 
 
 def _covered(axes: Axes, view: Sequence[int], shape: Sequence[int]) -> list[list[int]]:
-    """For each axis of the parameter, the axes of the view that lie on it, or that it is merged into."""
-    cover: list[list[int]] = [[i for i, place in enumerate(axes) if place == axis] for axis in range(len(shape))]
-    for i, place in enumerate(axes):
-        if place is None:
+    """The axes of the view that lie on each axis of the parameter, or that it is merged into."""
+    cover: list[list[int]] = [[i for i, stored in enumerate(axes) if stored == axis] for axis in range(len(shape))]
+    for i, stored in enumerate(axes):
+        if stored is None:
             continue
-        extent, before = shape[place], place - 1
+        extent, before = shape[stored], stored - 1
         while extent < view[i] and before >= 0 and not cover[before]:
             cover[before] = [i]
             extent, before = extent * shape[before], before - 1
@@ -51,10 +51,10 @@ def _covered(axes: Axes, view: Sequence[int], shape: Sequence[int]) -> list[list
 
 def _role(layout: Layout, shown: Sequence[int], extent: int, axes: Axes) -> str:
     """The role of an axis that the view shows; of one that it does not: a stack, or any axis of size 1."""
-    found = [layout.axes[i] for i in shown]
-    if found:
-        return next((role for role in found if role != "stack"), "stack")
-    hidden = [layout.axes[i] for i, place in enumerate(axes) if place is None]
+    roles = [layout.axes[i] for i in shown]
+    if roles:
+        return next((role for role in roles if role != "stack"), "stack")
+    hidden = [layout.axes[i] for i, stored in enumerate(axes) if stored is None]
     return hidden[0] if extent == 1 and hidden else "stack"
 
 

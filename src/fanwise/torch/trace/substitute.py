@@ -65,9 +65,15 @@ def with_batch_statistics(func: Callable[..., Any], name: str, args: Sequence[An
     """Runs a batch norm on the batch's own statistics, and leaves the running ones alone."""
     places = BATCH_NORM_ARGUMENTS[name]
     own = {"running_mean": None, "running_var": None, "training": True}
-    given = [own.get(place, value) for place, value in zip(places, args, strict=False)] + list(args[len(places) :])
-    rest = {place: own.get(place, value) for place, value in named.items()}
-    needed = {place: own[place] for place in own if places.index(place) >= len(args)} if name == "batch_norm" else {}
+    given = [own.get(argument, value) for argument, value in zip(places, args, strict=False)] + list(
+        args[len(places) :]
+    )
+    rest = {argument: own.get(argument, value) for argument, value in named.items()}
+    needed = (
+        {argument: own[argument] for argument in own if places.index(argument) >= len(args)}
+        if name == "batch_norm"
+        else {}
+    )
     try:
         return func(*given, **(needed | rest))
     except ValueError:  # one value a channel has no variance
@@ -102,7 +108,7 @@ def _empty(tensor: Tensor, shape: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class _Slot:
-    place: int
+    position: int
 
 
 def replayable(func: Callable[..., Any], call: tuple[Any, Any], data: Sequence[Tensor]) -> Callable[..., Any] | None:
@@ -113,15 +119,15 @@ def replayable(func: Callable[..., Any], call: tuple[Any, Any], data: Sequence[T
         call: its positional and its named arguments.
         data: the tensors that the arrays stand for.
     """
-    if any(all(tensor is not one for one in data) for tensor in tensors_in(list(call))):
+    if any(all(tensor is not known for known in data) for tensor in tensors_in(list(call))):
         return None
-    slots = {id(tensor): _Slot(place) for place, tensor in enumerate(data)}
+    slots = {id(tensor): _Slot(position) for position, tensor in enumerate(data)}
     args, named = swapped(list(call[0]), slots), swapped(dict(call[1]), slots)
 
     def replay(*arrays: Any) -> Any:
         tensors = [torch.tensor(array, device="cpu") for array in arrays]
         with torch.no_grad():
-            return func(*_filled(args, tensors), **_filled(named, tensors)).numpy()
+            return func(*_fill(args, tensors), **_fill(named, tensors)).numpy()
 
     return replay
 
@@ -130,11 +136,11 @@ def probing(
     func: Callable[..., Any], call: tuple[Any, Any], data: Sequence[Tensor]
 ) -> Callable[[Sequence[tuple[float, float]]], tuple[float, float]] | None:
     """Mean and second moment of what a function gives for normal values in place of `data`; None without values."""
-    if not data or any(is_abstract(one) or not one.is_floating_point() for one in data):
+    if not data or any(is_abstract(operand) or not operand.is_floating_point() for operand in data):
         return None
-    slots = {id(tensor): _Slot(place) for place, tensor in enumerate(data)}
+    slots = {id(tensor): _Slot(position) for position, tensor in enumerate(data)}
     args, named = swapped(list(call[0]), slots), swapped(dict(call[1]), slots)
-    shapes = [(tuple(one.shape), one.dtype, one.device) for one in data]
+    shapes = [(tuple(operand.shape), operand.dtype, operand.device) for operand in data]
 
     def probe(given: Sequence[tuple[float, float]]) -> tuple[float, float]:
         generator = torch.Generator("cpu").manual_seed(Key(0, "probe").philox().key[0])
@@ -143,20 +149,20 @@ def probing(
             values = torch.randn(shape, generator=generator, device="cpu") * std + mean
             tensors.append(values.to(device, dtype))
         with torch.no_grad():
-            output = next(iter(tensors_in(func(*_filled(args, tensors), **_filled(named, tensors)))))
+            output = next(iter(tensors_in(func(*_fill(args, tensors), **_fill(named, tensors)))))
         values = output.abs() if output.is_complex() else output
         return float(values.double().mean()), second_moment(output)
 
     return probe
 
 
-def _filled(value: Any, tensors: Sequence[Tensor]) -> Any:
+def _fill(value: Any, tensors: Sequence[Tensor]) -> Any:
     if isinstance(value, _Slot):
-        return tensors[value.place]
+        return tensors[value.position]
     if isinstance(value, list) or type(value) is tuple:
-        return type(value)(_filled(item, tensors) for item in value)
+        return type(value)(_fill(item, tensors) for item in value)
     if isinstance(value, dict):
-        return {name: _filled(item, tensors) for name, item in value.items()}
+        return {name: _fill(item, tensors) for name, item in value.items()}
     return value
 
 

@@ -20,7 +20,7 @@ from fanwise.torch.weights.weight_norm import refresh_
 
 @dataclass(frozen=True)
 class Undefined:
-    """What a materialised model still lacks; false where it lacks nothing.
+    """Tensors that a materialised model still lacks; false where it lacks none.
 
     Args:
         parameters: still without memory: the plan leaves them as they are, and there is nothing yet.
@@ -112,18 +112,18 @@ def materialize(model: nn.Module, plan: Plan, key: KeyLike, device: torch.device
         ('1.running_mean', '1.running_var', '1.num_batches_tracked')
     """
     check_model(model)
-    stream, place = as_key(key), _checked_device(device)
+    stream, target_device = as_key(key), _check_device(device)
     check_fits(parameters(model), plan)
     held = dict(model.named_parameters(remove_duplicate=False))
     targets = [(held[row.path], row) for row in plan.rows if row.law is not None and is_abstract(held[row.path])]
     for tensor, row in targets:
         check_numbers(tensor.dtype, row)
-    homes = _homes(model)
+    homes = _registrations(model)
     for tensor, row in targets:
-        made = _allocated(tensor, place)
-        draw_row_(made, row, stream)
+        parameter = _allocate(tensor, target_device)
+        draw_row_(parameter, row, stream)
         for module, name in homes[row.path]:
-            setattr(module, name, made)  # not into `_parameters`: recurrent modules keep a list beside it
+            setattr(module, name, parameter)  # not into `_parameters`: recurrent modules keep a list beside it
     refresh_(model, [tensor for tensor in model.parameters() if not is_abstract(tensor)])
     return _undefined(model)
 
@@ -134,7 +134,7 @@ def _check_target(tensor: Tensor, row: Row) -> None:
     check_row(tensor, row)
 
 
-def _checked_device(device: torch.device | str) -> torch.device:
+def _check_device(device: torch.device | str) -> torch.device:
     """A device on which memory can be had.
 
     Raises:
@@ -144,31 +144,31 @@ def _checked_device(device: torch.device | str) -> torch.device:
     if not isinstance(device, torch.device | str):
         raise TypeError(f"device = {device!r}: expected a torch.device or its name, such as 'cpu' or 'cuda:0'")
     try:
-        place = torch.empty(0, device=device).device
+        checked = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, ImportError) as error:  # a build without CUDA asserts that it has some
         raise ValueError(f"device = {str(device)!r} cannot be used: {error}") from error
-    if place.type == "meta":
+    if checked.type == "meta":
         raise ValueError("device = 'meta': expected one with memory, such as 'cpu' or 'cuda:0'")
-    return place
+    return checked
 
 
-def _allocated(tensor: Tensor, device: torch.device) -> nn.Parameter:
+def _allocate(tensor: Tensor, device: torch.device) -> nn.Parameter:
     """A parameter with memory in place of one without: its dtype, memory format, class and attributes."""
     strides = tensor.stride()
     order = sorted(range(tensor.ndim), key=lambda axis: -strides[axis])
     memory = torch.empty_permuted(tuple(tensor.shape), order, dtype=tensor.dtype, device=device)
-    made = nn.Parameter(memory, requires_grad=tensor.requires_grad)
+    parameter = nn.Parameter(memory, requires_grad=tensor.requires_grad)
     kind: type[Any] = type(tensor)
     if nn.Parameter in kind.__mro__:  # `isinstance` holds for fake tensors too, whose attributes are fake
-        made.__class__ = kind
-        vars(made).update(vars(tensor))
-    return made
+        parameter.__class__ = kind
+        vars(parameter).update(vars(tensor))
+    return parameter
 
 
-def _homes(model: nn.Module) -> Mapping[str, Sequence[tuple[nn.Module, str]]]:
-    """Where the tensor that a path names is registered, under any name."""
+def _registrations(model: nn.Module) -> Mapping[str, Sequence[tuple[nn.Module, str]]]:
+    """Modules and names under which the tensor of each path is registered."""
     places = {f"{prefix}.{name}" if prefix else name: (module, name) for prefix, module, name in _registered(model)}
-    groups = [(found.path, *found.aliases) for found in parameters(model)]
+    groups = [(parameter.path, *parameter.aliases) for parameter in parameters(model)]
     return {name: [places[other] for other in names] for names in groups for name in names}
 
 

@@ -60,7 +60,7 @@ class _Plane:
 
     @property
     def reach(self) -> float:
-        """No number drawn is further from 0."""
+        """The largest distance from 0 of a drawn number."""
         moments = self.law.moments(self.row.shape, layout=self.row.layout)
         return max(-moments.low, moments.high) * self.row.factor
 
@@ -151,7 +151,7 @@ def _complex_part(law: Initializer, part: int) -> Initializer:
     """The law of the real (part 0) or imaginary parts (part 1) of complex numbers that a law describes."""
     match law:
         case Blocks():
-            return replace(law, laws=tuple(_complex_part(one, part) for one in law.laws))
+            return replace(law, laws=tuple(_complex_part(block, part) for block in law.laws))
         case ICNR():
             return replace(law, base=_complex_part(law.base, part))
         case Normal() | TruncatedNormal():
@@ -196,7 +196,7 @@ def _check_plane(dtype: torch.dtype, plane: _Plane) -> None:
 
 
 def _corners(row: Row) -> Iterator[tuple[Initializer, Box]]:
-    """One element of each map that a law fills, and the law of this map."""
+    """An element of each map that a law fills, and the law of this map."""
     for part in _outer(_law_of(row), row.shape, row.layout):
         yield from _inner(_law_of(row), part)
 
@@ -212,9 +212,9 @@ def _inner(law: Initializer, part: Box) -> Iterator[tuple[Initializer, Box]]:
     if part.size and not isinstance(law, Blocks):
         yield law, Box(part.start, (1,) * len(part.shape))
     elif part.size and isinstance(law, Blocks):
-        for one, box in zip(law.laws, law.boxes(part.shape), strict=True):
+        for block, box in zip(law.laws, law.boxes(part.shape), strict=True):
             start = tuple(a + b for a, b in zip(part.start, box.start, strict=True))
-            yield from _inner(one, Box(start, box.shape))
+            yield from _inner(block, Box(start, box.shape))
 
 
 def _check_reach(dtype: torch.dtype, reach: float) -> None:

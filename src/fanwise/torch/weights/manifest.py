@@ -32,7 +32,7 @@ def manifest(model: nn.Module, plan: Plan, key: int) -> Manifest:
 
 
 def verify(model: nn.Module, expected: Manifest) -> tuple[str, ...]:
-    """What in a model is not as a manifest says.
+    """Differences between a model and a manifest.
 
     Args:
         model: any module.

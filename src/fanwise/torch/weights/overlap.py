@@ -27,9 +27,9 @@ def check_apart(named: Sequence[tuple[str, Tensor]]) -> None:
         if tensor.numel():
             stored.setdefault(storage_of(tensor), []).append((name, tensor))
     for together in stored.values():
-        for one, other in _clashes(together):
+        for first, other in _clashes(together):
             raise ValueError(
-                f"parameters {one!r} and {other!r} share memory without being the same tensor, so that drawing one "
+                f"parameters {first!r} and {other!r} share memory without being the same tensor, so that drawing one "
                 f"would undo the other: leave one out, as in plan.edit({other!r}, None)"
             )
 
@@ -48,9 +48,9 @@ def _end(tensor: Tensor) -> int:
     return int(tensor.storage_offset()) + sum((size - 1) * stride for size, stride in steps) + 1
 
 
-def _overlap(one: Tensor, other: Tensor) -> bool:
+def _overlap(first: Tensor, other: Tensor) -> bool:
     try:
-        shared = np.shares_memory(_addresses(one), _addresses(other), max_work=MOST_WORK)  # type: ignore[arg-type]
+        shared = np.shares_memory(_addresses(first), _addresses(other), max_work=MOST_WORK)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return False
     return bool(shared)

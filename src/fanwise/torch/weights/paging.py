@@ -17,7 +17,7 @@ from fanwise.torch.trace.substitute import swapped
 from fanwise.torch.weights.draw_row import check_numbers, draw_row_
 
 MOST_BYTES = 1 << 28
-"""Of lent parameters that are held at a time."""
+"""Bytes of paged parameters that are held at a time."""
 FEWEST = 8
 """Parameters that are held whatever they take: those of a call, and those of which the model has just made others."""
 
@@ -50,13 +50,13 @@ class ParameterPager(TorchFunctionMode):
 
     def values(self, path: str) -> Tensor:
         """The values of a parameter."""
-        found = self._paged.get(path)
-        if found is None:
-            found = torch.empty_like(self._tensors[path], device=self._device, requires_grad=False)
-            draw_row_(found, self._plan[path], self._key)
-            self._keep(path, found)
+        tensor = self._paged.get(path)
+        if tensor is None:
+            tensor = torch.empty_like(self._tensors[path], device=self._device, requires_grad=False)
+            draw_row_(tensor, self._plan[path], self._key)
+            self._keep(path, tensor)
         self._paged.move_to_end(path)
-        return found
+        return tensor
 
     def _keep(self, path: str, tensor: Tensor) -> None:
         self._paged[path] = tensor
@@ -75,10 +75,10 @@ class ParameterPager(TorchFunctionMode):
         """Executes one call on values."""
         named = dict(kwargs or {})
         read = [id(tensor) for tensor in tensors_in([args, named])]
-        wanted = {place: self._paths[place] for place in read if place in self._paths}
+        wanted = {identity: self._paths[identity] for identity in read if identity in self._paths}
         if wanted and is_attribute(func, bare_name(func)):
             return self._device if bare_name(func) == "device" else func(*args, **named)
-        new = {place: self.values(path) for place, path in wanted.items()}
+        new = {identity: self.values(path) for identity, path in wanted.items()}
         return func(*swapped(list(args), new), **swapped(named, new)) if new else func(*args, **named)
 
 

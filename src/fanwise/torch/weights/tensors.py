@@ -51,7 +51,7 @@ class Draw(Protocol):
 
 @dataclass(frozen=True)
 class Numbers:
-    """What `draw_` writes.
+    """The numbers that `draw_` writes.
 
     Args:
         draw: called once with the whole tensor, or once for each of its pieces.
@@ -309,7 +309,7 @@ def _hides_its_memory(tensor: Tensor) -> bool:
 
 
 def _is_result(tensor: Tensor) -> bool:
-    """Whether it is the value of a differentiable operation, and not a leaf or a view of one."""
+    """Whether a tensor is the value of a differentiable operation, and not a leaf or a view of one."""
     base = tensor if tensor._base is None else tensor._base
     return not base.is_leaf
 

@@ -1,4 +1,4 @@
-"""What normalised weights keep beside their parameters, after the parameters were drawn anew."""
+"""State that normalised weights keep beside their parameters, after the parameters were drawn anew."""
 
 from collections.abc import Callable, Collection
 from functools import partial

@@ -1,0 +1,234 @@
+"""The inputs of a run: batches, specs in words, and what a configuration says."""
+
+import math
+import re
+from collections import UserDict, namedtuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from torch import nn  # noqa: E402
+
+import fanwise.torch as fwt  # noqa: E402
+from fanwise.torch.trace.input_specs import DTYPES, parse  # noqa: E402
+from fanwise.torch.trace.inputs import as_inputs  # noqa: E402
+from zoo.registry import models  # noqa: E402
+
+from ..traced import made, normal  # noqa: E402
+
+ZOO = models("torch", "structure")
+TRANSFORMERS = {name: specimen for name, specimen in ZOO.items() if specimen.family == "hf"}
+
+Pair = namedtuple("Pair", "first second")
+
+shapes = st.lists(st.integers(0, 5), min_size=1, max_size=4)
+names = st.from_regex(r"[A-Za-z_][A-Za-z_0-9]{0,8}", fullmatch=True)
+floats = st.sampled_from([name for name, dtype in DTYPES.items() if not name.startswith("int")])
+integers = st.sampled_from([name for name in DTYPES if name.startswith("int")])
+
+
+def sizes(shape):
+    return ",".join(map(str, shape))
+
+
+@given(shapes, st.none() | floats, st.none() | names)
+def test_floats_are_what_the_spec_says(shape, dtype, name):
+    spec = (f"{name}=" if name else "") + sizes(shape) + (f":{dtype}" if dtype else "")
+    found = parse(spec)
+    (tensor,) = found.kwargs.values() if name else found.args
+    assert tuple(tensor.shape) == tuple(shape)
+    assert tensor.dtype == DTYPES[dtype or "float32"]
+    assert list(found.kwargs) == ([name] if name else [])
+
+
+@given(shapes, integers, st.integers(-(2**31), 2**31 - 2), st.integers(1, 2**20))
+def test_integers_stay_in_their_range(shape, dtype, low, width):
+    high = min(low + width, 2**31 - 1)
+    (tensor,) = parse(f"{sizes(shape)}:{dtype}[{low},{high})").args
+    assert tuple(tensor.shape) == tuple(shape)
+    assert tensor.dtype == DTYPES[dtype]
+    assert bool(((tensor >= low) & (tensor < high)).all())
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_spec_or_an_error_that_says_what_is_expected(text):
+    try:
+        found = parse(text)
+    except ValueError as error:
+        message = str(error)
+    else:
+        message = "inputs = " if found.args or found.kwargs else ""
+    assert "inputs = " in message
+
+
+@given(st.text(alphabet="0123456789,:;=[)intflo64-ab ", max_size=25))
+def test_texts_that_are_nearly_specs_too(text):
+    test_any_text_is_a_spec_or_an_error_that_says_what_is_expected.hypothesis.inner_test(text)
+
+
+def test_integers_reach_all_of_a_range():
+    (tensor,) = parse("4000:int64[3,7)").args
+    counts = torch.bincount(tensor, minlength=7)
+    assert counts[:3].sum() == 0
+    assert all(abs(float(count) - 1000) < 5 * math.sqrt(4000 * 0.25 * 0.75) for count in counts[3:])
+
+
+def test_floats_are_standard_normal_and_always_the_same():
+    first, second = parse("100,100"), parse("100,100")
+    assert torch.equal(first.args[0], second.args[0])
+    assert abs(float(first.args[0].mean())) < 5 / 100
+    assert abs(float(first.args[0].square().mean()) - 1) < 5 * math.sqrt(2 / 1e4)
+
+
+def test_each_place_has_numbers_of_its_own():
+    first, second = parse("50;50").args
+    assert not torch.equal(first, second)
+
+
+def test_the_caller_s_settings_do_not_matter():
+    plain, state = parse("3,4;2:int64[0,9)").args, torch.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            other = parse("3,4;2:int64[0,9)").args
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(a, b) for a, b in zip(plain, other, strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_spaces_around_signs_are_free():
+    found = parse(" 2 , 3 ; ids = 4 : int64 [ 0 , 10 ) ")
+    assert tuple(found.args[0].shape) == (2, 3)
+    assert tuple(found.kwargs["ids"].shape) == (4,)
+
+
+BAD = {
+    "empty": ("", "cannot be read"),
+    "blank": ("  ", "cannot be read"),
+    "semicolon": ("2,3;", "cannot be read"),
+    "joined": ("3 2,4", "cannot be read"),
+    "negative": ("-3,2", "cannot be read"),
+    "fraction": ("3.5", "cannot be read"),
+    "newline": ("2,3\n:float32\n;\n4x", "cannot be read"),
+    "other digits": ("٣,٤", "cannot be read"),
+    "digits": ("9" * 5000, "cannot be read"),
+    "code": ("__import__('os').system('true')", "cannot be read"),
+    "name": ("a.b=3", "cannot be read"),
+    "dtype": ("3:float8", "dtype 'float8', expected one of float, float32"),
+    "attribute": ("3:tensor", "dtype 'tensor', expected one of"),
+    "twice": ("a=3;a=4", "a name comes twice"),
+    "no range": ("3:int64", "integers need a range, such as int64[0,50257)"),
+    "empty range": ("3:int64[5,5)", "range [5,5), expected"),
+    "int32": ("3:int32[0,3000000000)", "expected -2147483648 <= low < high <= 2147483648"),
+    "int64": (f"3:int64[0,{2**63})", "torch draws integers below 2^63 - 1"),
+    "float range": ("3:float32[0,1)", "a range is for integers"),
+    "closed": ("3:int64[0,1]", "cannot be read"),
+    "elements": ("65536,65536", "4294967296 elements, expected at most"),
+    "elements in all": ("2147483647;2", "2147483649 elements"),
+}
+
+
+@pytest.mark.parametrize(("spec", "message"), BAD.values(), ids=BAD)
+def test_hostile_specs_are_refused(spec, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as raised:
+        parse(spec)
+    assert len(str(raised.value)) < 600
+
+
+class Taker(nn.Module):
+    def __init__(self, dtype=torch.float32, device="cpu"):
+        super().__init__()
+        self.w = nn.Parameter(torch.empty(3, dtype=dtype, device=device))
+
+
+def test_kinds_of_inputs():
+    x, y = normal(2, 3), normal(4)
+    assert as_inputs(Taker(), x).args == (x,)
+    assert as_inputs(Taker(), (x, y)).args == (x, y)
+    assert as_inputs(Taker(), [x, 3, None]).args == (x, 3, None)
+    assert as_inputs(Taker(), {"a": x}).kwargs == {"a": x}
+    assert as_inputs(Taker(), UserDict(a=x)).kwargs == {"a": x}
+    given_ = fwt.Inputs((x,), {"flag": True})
+    assert as_inputs(Taker(), given_) == fwt.Inputs((x,), {"flag": True})
+    assert as_inputs(Taker(), fwt.Inputs((x,))).kwargs == {}
+
+
+def test_floats_without_a_dtype_have_that_of_the_model():
+    found = as_inputs(Taker(torch.bfloat16), "2,3; m=2:float32; i=2:int64[0,3)")
+    assert [tensor.dtype for tensor in (*found.args, *found.kwargs.values())] == [
+        torch.bfloat16,
+        torch.float32,
+        torch.int64,
+    ]
+    assert as_inputs(Taker(torch.float8_e4m3fn), "2").args[0].dtype == torch.float32
+    assert as_inputs(nn.ReLU(), "2").args[0].dtype == torch.float32
+
+
+def test_inputs_move_to_the_model_with_what_they_are_nested_in():
+    x = normal(2, 3)
+    found = as_inputs(Taker(device="meta"), ((x, [x, {"a": x}]), Pair(x, 3), {"deep": (x,)}))
+    (one, (two, inner)), pair, deep = found.args
+    assert all(tensor.is_meta for tensor in (one, two, inner["a"], pair.first, deep["deep"][0]))
+    assert type(pair) is Pair
+    assert pair.second == 3
+    assert not x.is_meta
+
+
+def test_a_spec_for_a_meta_model_takes_no_memory():
+    found = as_inputs(Taker(device="meta"), "2000000000:float64; i=3:int64[0,5)")
+    assert found.args[0].is_meta
+    assert found.args[0].numel() == 2_000_000_000
+    assert found.kwargs["i"].is_meta
+
+
+def test_meta_inputs_for_a_real_model_are_refused():
+    with pytest.raises(ValueError, match="is on the meta device, the model on cpu"):
+        as_inputs(Taker(), torch.empty(3, device="meta"))
+
+
+@pytest.mark.parametrize("inputs", [3, 1.5, np.zeros(3), {1: 2}, {3}, object()])
+def test_other_kinds_are_refused(inputs):
+    with pytest.raises(TypeError, match="expected a tensor, a tuple of arguments, a mapping of named ones, or a spec"):
+        as_inputs(Taker(), inputs)
+
+
+def test_none_needs_a_configuration():
+    with pytest.raises(ValueError, match="the model has no transformers configuration"):
+        as_inputs(Taker())
+
+
+SILENT = {"time_series_transformer", "informer"}
+"""Their configurations do not say how the parts of a series fit together."""
+
+
+@pytest.mark.parametrize("specimen", TRANSFORMERS.values(), ids=TRANSFORMERS)
+def test_configurations_say_what_their_models_take(specimen):
+    model = made(specimen)
+    if specimen.name in SILENT:
+        with pytest.raises(ValueError, match="the configuration has none of num_input_channels; give a batch"):
+            as_inputs(model)
+        return
+    found = as_inputs(model)
+    assert all(torch.equal(value, again) for value, again in zip(*map(tensors, (found, as_inputs(model))), strict=True))
+    used = {use.path for op in fwt.run(model, found).ops for use in op.uses}
+    args, kwargs = specimen.batch()
+    assert used == {use.path for op in fwt.run(model, fwt.Inputs(args, kwargs)).ops for use in op.uses}
+
+
+def tensors(found):
+    return [value for value in found.kwargs.values() if isinstance(value, torch.Tensor)]
+
+
+@pytest.mark.parametrize("name", ["vit", "gpt2", "whisper", "clip"])
+def test_configured_inputs_fit_bfloat16_and_meta_models(name):
+    if name not in TRANSFORMERS:
+        pytest.skip("transformers is not installed")
+    fwt.run(made(TRANSFORMERS[name]).bfloat16(), as_inputs(made(TRANSFORMERS[name]).bfloat16()))
+    with torch.device("meta"):
+        model = TRANSFORMERS[name].build()
+    assert all(value.is_meta for value in tensors(as_inputs(model)))
