@@ -20,7 +20,7 @@ from fanwise.stream.key import KeyLike
 from fanwise.torch.measure.joined_batches import joined
 from fanwise.torch.measure.losses import named_loss, split
 from fanwise.torch.measure.observe import observe
-from fanwise.torch.trace.abstract_run import structure
+from fanwise.torch.trace.abstract_run import is_large, structure
 from fanwise.torch.trace.hf_inputs import labelled
 from fanwise.torch.trace.inputs import as_inputs, inputs_text
 from fanwise.torch.trace.provenance import check_model, parameters
@@ -96,7 +96,10 @@ class TorchBackend:
 
     def prepare(self, model: nn.Module, inputs: Inputs) -> PreparedRun:
         """Runs under a function mode."""
-        return PreparedRun(partial(run, model, inputs), any(tensor.is_meta for tensor in model.parameters()))
+        is_abstract = any(tensor.is_meta for tensor in model.parameters())
+        if is_abstract or not is_large(model, inputs):
+            return PreparedRun(partial(run, model, inputs), is_abstract)
+        return PreparedRun(partial(run, model, inputs), is_abstract, partial(structure, model, inputs))
 
     def structure(self, model: nn.Module, inputs: Inputs) -> Trace | None:
         """A run on fake tensors."""
