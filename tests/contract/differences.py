@@ -41,14 +41,7 @@ KERAS = ("keras",)
 TORCH = ("torch",)
 EVERY = ("torch", *JAX, *KERAS)
 
-DIFFERENCES: tuple[Difference, ...] = (
-    Difference(
-        "calibrate returns (model, result) in JAX, the result elsewhere",
-        "jax/api/calibrate.py: calibrate",
-        "test_calibrate::test_the_result_has_one_shape",
-        JAX,
-    ),
-)
+DIFFERENCES: tuple[Difference, ...] = ()
 
 MEANT: Mapping[str, str] = {
     "paths": "Names are the framework's own: a.weight, a.kernel, a/kernel; so are the axes of what is stored.",

@@ -27,8 +27,8 @@ def without_memory(make: Callable[[], tuple[Any, Any]]) -> tuple[Model, Any]:
 
 def calibrated(model: Any, batch: Any, options: Mapping[str, Any]) -> tuple[Any, Calibration]:
     """The calibrated model, and what was done."""
-    made: tuple[Any, Calibration] = calibrate(model, batch, **options)
-    return made
+    result = calibrate(model, batch, **options)
+    return result.model, result
 
 
 def write_weights(model: Any, path: Path) -> None:
