@@ -43,12 +43,6 @@ EVERY = ("torch", *JAX, *KERAS)
 
 DIFFERENCES: tuple[Difference, ...] = (
     Difference(
-        "calibrate returns (model, result) in JAX, the result elsewhere",
-        "jax/api/calibrate.py: calibrate",
-        "test_calibrate::test_the_result_has_one_shape",
-        JAX,
-    ),
-    Difference(
         "inputs in words are drawn by torch.Generator in PyTorch, from the stream elsewhere",
         "torch/trace/input_specs.py: _tensor",
         "test_inputs::test_words_are_the_same_numbers_in_every_framework",

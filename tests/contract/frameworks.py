@@ -76,9 +76,9 @@ class Framework:
         return {label: _unstored(self.stored, label, values) for label, values in found.items()}
 
     def calibrated(self, model: Any, *args: Any, **options: Any) -> tuple[Any, Any]:
-        """The calibrated model and the result, in whatever form `calibrate` returns them (see `differences`)."""
-        found = self.api.calibrate(model, *args, **options)
-        return found if isinstance(found, tuple) else (model, found)
+        """The calibrated model and the result."""
+        result = self.api.calibrate(model, *args, **options)
+        return result.model, result
 
 
 def _unstored(stored: Callable[[str, Array], Array], label: str, values: Array) -> Array:

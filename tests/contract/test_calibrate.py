@@ -71,7 +71,7 @@ def test_what_the_result_tells(framework):
     assert result.lines[0].before == pytest.approx(std(computed(MLP, weights(MLP), examples(MLP))["a"]), rel=1e-5)
     assert (result.mode, result.statistic, result.left, result.plan) == ("layer", "std", {}, None)
     assert result.batch == f"{BATCH},16:float32"
-    assert result.model
+    assert result.name
     assert "3 of 3 ops calibrated, 1 forward pass." in str(result)
 
 
@@ -79,6 +79,14 @@ def test_the_result_has_one_shape(framework):
     """What comes back is a `Calibration`, whatever holds the model."""
     found = framework.api.calibrate(framework.build(MLP, weights(MLP)), given(framework, MLP))
     assert isinstance(found, Calibration)
+
+
+def test_a_result_is_still_a_pair_for_a_time(framework):
+    result = framework.api.calibrate(framework.build(MLP, weights(MLP)), given(framework, MLP))
+    with pytest.warns(DeprecationWarning, match="result.model"):
+        model, same = result
+    assert model is result.model
+    assert same is result
 
 
 def test_a_model_changes_in_place_or_not_at_all(framework):

@@ -97,3 +97,12 @@ def test_bad_arguments_of_verify(framework):
         framework.api.verify(model, other)
     with pytest.raises(ValueError, match="no digests"):
         framework.api.verify(model, Manifest(plan, 7))
+
+
+def test_seed_is_an_old_name_of_key(framework):
+    model, plan = applied(framework, CONV)
+    with pytest.warns(DeprecationWarning, match="key="):
+        old = framework.api.manifest(model, plan, seed=7)
+    assert old == framework.api.manifest(model, plan, key=7)
+    with pytest.raises(TypeError, match="expected key"):
+        framework.api.manifest(model, plan)

@@ -14,7 +14,7 @@ VERBS = {
     "assert_healthy": "model batch loss * fail_on options",
     "calibrate": "model batch * more mode statistic target head branches gain_after only plan key balance loss",
     "fix": "model report batch * loss recipe",
-    "manifest": "model plan key",
+    "manifest": "model plan key * seed",
     "verify": "model expected",
     "parameters": "model",
     "read": "model path",
@@ -33,6 +33,7 @@ DEFAULTS = {
     "assert_healthy": {"loss": None, "fail_on": "warning"},
     "calibrate": {"more": (), "mode": "layer", "statistic": "std", "target": 1.0, "head": "loss", "branches": "share"},
     "fix": {"loss": None, "recipe": "unit"},
+    "manifest": {"seed": None},
     "run": {"visitor": None},
 }
 NAMES = {"Inputs", "ModelError", *VERBS}

@@ -1,12 +1,14 @@
 """A plan for a model of any framework: the recipe watches runs of it, or of theory where nothing has values."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from fanwise.adapters.protocol import Backend
+from fanwise.adapters.protocol import Backend, PreparedRun
 from fanwise.graph.op import Parameter
-from fanwise.graph.visitor import Watcher
+from fanwise.graph.trace import Trace
+from fanwise.graph.visitor import ModelError, Watcher
 from fanwise.plan.fixed_point import plan_until_stable, rows_of
 from fanwise.plan.plan import Plan
 from fanwise.plan.planner import Planner
@@ -25,18 +27,33 @@ def plan_model(backend: Backend, model: Any, batch: Any, recipe: str | Recipe) -
         recipe: its name, or a `Recipe`.
     """
     chosen, inputs = as_recipe(recipe), backend.inputs(model, batch)
-    prepared = backend.prepare(model, inputs)
-    trace = prepared.run(Watcher())
-
-    def execute(planner: Planner) -> None:
-        if prepared.is_abstract:
-            propagate(trace, planner)
-        else:
-            prepared.run(planner)
-
-    constants = None if prepared.is_abstract else constants_of(backend, model)
-    planner = plan_until_stable(trace, chosen, constants, execute)
+    planner = _decide(backend.prepare(model, inputs), chosen, lambda: constants_of(backend, model))
     return Plan(rows_of(planner), chosen.name, backend.version, backend.describe(batch, inputs))
+
+
+def _decide(prepared: PreparedRun, recipe: Recipe, constants: Callable[[], Mapping[str, float]]) -> Planner:
+    """The planner after its runs of a model: on values where there are some, by theory where there are none."""
+    if prepared.is_abstract:
+        trace = prepared.run(Watcher())
+        return plan_until_stable(trace, recipe, None, lambda planner: propagate(trace, planner))
+    values = constants()
+    planner = _from_structure(prepared, recipe, values)
+    if planner is None:
+        planner = plan_until_stable(prepared.run(Watcher()), recipe, values, prepared.run)
+    return planner
+
+
+def _from_structure(prepared: PreparedRun, recipe: Recipe, constants: Mapping[str, float]) -> Planner | None:
+    """A planner that knows the model from a pass without values; None where a run shows something else."""
+    expected = prepared.structure()
+    if expected is None or any(use.steps for op in expected.ops for use in op.uses):
+        return None  # what a model makes of a parameter is measured
+    traces: list[Trace] = []
+    try:
+        planner = plan_until_stable(expected, recipe, constants, lambda planner: traces.append(prepared.run(planner)))
+    except ModelError:
+        return None
+    return planner if all(trace == expected for trace in traces) else None
 
 
 def constants_of(backend: Backend, model: Any) -> dict[str, float]:

@@ -28,10 +28,13 @@ class PreparedRun:
     Args:
         run: runs it once, shows a visitor each op, and gives the trace.
         is_abstract: whether parameters or inputs are shapes alone, so that nothing can be measured.
+        structure: gives the trace without computing anything, where that takes less time than a run; None where it
+            does not, or where what the model does depends on values.
     """
 
     run: Callable[[Visitor], Trace]
     is_abstract: bool
+    structure: Callable[[], Trace | None] = lambda: None
 
 
 class Backend(Protocol):

@@ -13,7 +13,6 @@ from fanwise.calibrate.result import Calibration, Line
 from fanwise.calibrate.units import Spread, spread
 from fanwise.laws.elementwise import Zeros
 from fanwise.plan.plan import Plan
-from fanwise.stream.key import Key, KeyLike, as_key
 
 Seen = TypeVar("Seen")
 """What an adapter knows of a model before it calibrates it: a trace, and what else it needs."""
@@ -139,17 +138,6 @@ def check_plan(plan: Plan | None, key: object, options: Options) -> None:
             "plan= in mode 'channel': a plan has one factor a parameter, units and biases cannot be told by it; "
             "use mode='layer', or apply the plan and calibrate without it"
         )
-
-
-def checked_key(plan: Plan | None, key: KeyLike | None, options: Options) -> Key | None:
-    """The key of a plan's numbers, None where there is no plan.
-
-    Raises:
-        TypeError: no key.
-        ValueError: as `check_plan`.
-    """
-    check_plan(plan, key, options)
-    return None if key is None else as_key(key)
 
 
 def _with_ratio(line: Line, ratios: Mapping[str, float], factors: Mapping[str, float]) -> Line:

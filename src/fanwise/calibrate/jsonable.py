@@ -8,7 +8,7 @@ from fanwise.calibrate.result import Calibration, Line
 def jsonable(result: Calibration) -> dict[str, Any]:
     """A calibration as plain values."""
     return {
-        "model": result.model,
+        "model": result.name,
         "batch": result.batch,
         "mode": result.mode,
         "statistic": result.statistic,

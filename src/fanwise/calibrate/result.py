@@ -1,10 +1,11 @@
 """What a calibration did: a value, printed as a table."""
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fanwise.plan.plan import Plan
 from fanwise.plan.render.table import rich_lines, table_width, terminal_width, text_of
@@ -56,22 +57,32 @@ class Calibration:
         lines: one an op with a weight, in the order of execution.
         mode: "layer" or "channel".
         statistic: "std" or "second_moment".
-        model: name of the model's class.
+        name: of the model's class.
         batch: the inputs in words.
         forwards: how many forward passes were computed; another one where the weights were balanced.
         plan: the plan with the factors in it, None where none was given.
+        model: the calibrated model: what was given where its weights can be written, a new one in JAX.
     """
 
     lines: tuple[Line, ...]
     mode: str = "layer"
     statistic: str = "std"
-    model: str = ""
+    name: str = ""
     batch: str = ""
     forwards: int = 1
     plan: Plan | None = None
+    model: Any = field(default=None, compare=False)
+
+    def __iter__(self) -> Iterator[Any]:
+        warnings.warn(
+            "model, result = calibrate(...): read the model as result.model; a calibration will not be a pair",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return iter((self.model, self))
 
     def __repr__(self) -> str:
-        return f"<Calibration of {self.model or 'a model'}: {len(self.factors)} weights scaled, {len(self.left)} left>"
+        return f"<Calibration of {self.name or 'a model'}: {len(self.factors)} weights scaled, {len(self.left)} left>"
 
     def __str__(self) -> str:
         width = terminal_width()
@@ -104,7 +115,7 @@ class Calibration:
             if width is None or table_width(table) <= width:
                 break
             table = _without(table, label)
-        about = ", ".join(filter(None, (self.model, self.batch, f"mode {self.mode}, {self.statistic}")))
+        about = ", ".join(filter(None, (self.name, self.batch, f"mode {self.mode}, {self.statistic}")))
         return Document("Calibration", about, (Section("Weights", (table, Text(self._total()))),))
 
     def _total(self) -> str:

@@ -9,10 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from fanwise.adapters.protocol import Backend, PreparedRun
+from fanwise.adapters.protocol import PreparedRun
+from fanwise.calibrate.options import Options
+from fanwise.calibrate.session import CalibrationBackend, CalibrationPass, NumberSource
 from fanwise.graph.op import Parameter
 from fanwise.graph.trace import Trace
-from fanwise.jax.measure.joined_batches import joined
+from fanwise.jax.measure.calibration_pass import JaxCalibration
+from fanwise.jax.measure.joined_batches import JOINING, joined
 from fanwise.jax.measure.losses import named_loss, split
 from fanwise.jax.measure.observe import observe
 from fanwise.jax.trace.abstract_run import structure_of
@@ -88,6 +91,14 @@ class JaxBackend:
         """Arrays along their first axis."""
         return joined(batches)
 
+    def join_targets(self, targets: Sequence[Any]) -> Any:
+        """Arrays along their first axis, or what holds them."""
+        return JOINING.targets(targets)
+
+    def calibration(self, model: Any, inputs: Inputs, source: NumberSource, options: Options) -> CalibrationPass:
+        """Each run makes a new model."""
+        return JaxCalibration(model, inputs, source, options)
+
     def prepare(self, model: Any, inputs: Inputs) -> PreparedRun:
         """The model becomes a program once; each run interprets it."""
         program = program_of(model, inputs)
@@ -107,4 +118,4 @@ class JaxBackend:
         return observe(model, inputs, target, loss, backward=backward)
 
 
-BACKEND: Backend = JaxBackend()
+BACKEND: CalibrationBackend = JaxBackend()

@@ -10,16 +10,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from fanwise.adapters.protocol import Backend, PreparedRun
+from fanwise.adapters.protocol import PreparedRun
+from fanwise.calibrate.options import Options
+from fanwise.calibrate.session import CalibrationBackend, CalibrationPass, NumberSource
 from fanwise.graph.op import Parameter
 from fanwise.graph.trace import Trace
-from fanwise.keras.measure.joined_batches import joined
+from fanwise.keras.measure.calibration_pass import KerasCalibration
+from fanwise.keras.measure.joined_batches import joined, joining
 from fanwise.keras.measure.losses import named_loss, split
 from fanwise.keras.measure.observe import observe
 from fanwise.keras.trace.abstract_run import structure
 from fanwise.keras.trace.backend import framework
 from fanwise.keras.trace.inputs import as_inputs, inputs_text
-from fanwise.keras.trace.run import Inputs, run
+from fanwise.keras.trace.run import Inputs, on_backend, run
 from fanwise.keras.trace.variables import check_model, is_tensor, parameters, variables
 from fanwise.keras.weights.apply import apply
 from fanwise.keras.weights.read_write import reader, values_of
@@ -96,6 +99,15 @@ class KerasBackend:
         """Tensors along their first axis."""
         return joined(batches)
 
+    def join_targets(self, targets: Sequence[Any]) -> Any:
+        """Tensors of what Keras computes with, along their first axis."""
+        given = [None if target is None else on_backend(Inputs((target,))).args[0] for target in targets]
+        return joining().targets(given)
+
+    def calibration(self, model: Any, inputs: Inputs, source: NumberSource, options: Options) -> CalibrationPass:
+        """Built models have values."""
+        return KerasCalibration(model, inputs, source, options)
+
     def prepare(self, model: Any, inputs: Inputs) -> PreparedRun:
         """Runs with each layer's call replaced; a model that is built has values."""
         return PreparedRun(partial(run, model, inputs), is_abstract=False)
@@ -136,4 +148,4 @@ def _kept(model: Any) -> Iterator[None]:
             variable.assign(copies[path])
 
 
-BACKEND: Backend = KerasBackend()
+BACKEND: CalibrationBackend = KerasBackend()

@@ -5,9 +5,10 @@ import math
 import re
 import reprlib
 import sys
+import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -191,6 +192,20 @@ def manifest_of(held: Sequence[Parameter], read: Callable[[str], Array], plan: P
     dtypes = {name: parameter.dtype for parameter in held for name in (parameter.path, *parameter.aliases)}
     rows = tuple(replace(row, dtype=dtypes[row.path]) for row in plan.rows)
     return Manifest(replace(plan, rows=rows), seed, _digests(read, plan))
+
+
+def seed_of(key: int | None, seed: int | None) -> int:
+    """The seed that a manifest names: `key`, as `apply` calls it; `seed` is its old name.
+
+    Raises:
+        TypeError: neither, or both.
+    """
+    if (key is None) == (seed is None):
+        raise TypeError(f"key = {key!r}, seed = {seed!r}: expected key, the seed that `apply` was given")
+    if seed is not None:
+        warnings.warn("manifest(seed=...): write key=, as apply does", DeprecationWarning, stacklevel=3)
+        return seed
+    return cast("int", key)
 
 
 def verified(held: Sequence[Parameter], read: Callable[[str], Array], expected: Manifest) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fanwise.adapters.protocol import Backend, PreparedRun
+from fanwise.adapters.protocol import PreparedRun
+from fanwise.calibrate.options import Options
+from fanwise.calibrate.session import CalibrationBackend, CalibrationPass, NumberSource
 from fanwise.graph.op import Parameter
 from fanwise.graph.trace import Trace
 from fanwise.measure.losses import LossLike
@@ -17,10 +19,11 @@ from fanwise.measure.observation import Observation, Place
 from fanwise.plan.plan import Plan
 from fanwise.stream.formats import Array
 from fanwise.stream.key import KeyLike
+from fanwise.torch.measure.calibration_pass import TorchCalibration
 from fanwise.torch.measure.joined_batches import joined
 from fanwise.torch.measure.losses import named_loss, split
 from fanwise.torch.measure.observe import observe
-from fanwise.torch.trace.abstract_run import structure
+from fanwise.torch.trace.abstract_run import is_large, structure
 from fanwise.torch.trace.hf_inputs import labelled
 from fanwise.torch.trace.inputs import as_inputs, inputs_text
 from fanwise.torch.trace.provenance import check_model, parameters
@@ -94,9 +97,22 @@ class TorchBackend:
         """Tensors along their first axis."""
         return joined(batches)
 
+    def join_targets(self, targets: Sequence[Any]) -> Any:
+        """Tensors along their first axis, or what holds them."""
+        return (
+            None if any(target is None for target in targets) else joined([Inputs((one,)) for one in targets]).args[0]
+        )
+
+    def calibration(self, model: nn.Module, inputs: Inputs, source: NumberSource, options: Options) -> CalibrationPass:
+        """Models on the meta device too, with a plan."""
+        return TorchCalibration(model, inputs, source, options)
+
     def prepare(self, model: nn.Module, inputs: Inputs) -> PreparedRun:
         """Runs under a function mode."""
-        return PreparedRun(partial(run, model, inputs), any(tensor.is_meta for tensor in model.parameters()))
+        is_abstract = any(tensor.is_meta for tensor in model.parameters())
+        if is_abstract or not is_large(model, inputs):
+            return PreparedRun(partial(run, model, inputs), is_abstract)
+        return PreparedRun(partial(run, model, inputs), is_abstract, partial(structure, model, inputs))
 
     def structure(self, model: nn.Module, inputs: Inputs) -> Trace | None:
         """A run on fake tensors."""
@@ -126,4 +142,4 @@ def _kept(model: nn.Module) -> Iterator[None]:
                 tensor.copy_(copy)
 
 
-BACKEND: Backend = TorchBackend()
+BACKEND: CalibrationBackend = TorchBackend()

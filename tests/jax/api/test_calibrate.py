@@ -63,7 +63,8 @@ def stds(p, x, act=jax.nn.relu):
 
 
 def calibrated(p, x, act=jax.nn.relu, **options):
-    (_, made), result = calibrate((network(act), p), x, **options)
+    result = calibrate((network(act), p), x, **options)
+    _, made = result.model
     return made, result
 
 
@@ -118,7 +119,8 @@ class Convolutions(linen.Module):
 
 def test_convolutions_of_every_kind_reach_unit_std():
     model, (x,) = of_linen(Convolutions(), normal(16, 12, 12, 3, seed=7))
-    (module, variables), result = calibrate(model, x, head="target")
+    result = calibrate(model, x, head="target")
+    module, variables = result.model
     found = captured(module, variables, x)
     assert len(found) == len(result.factors) == 5
     assert max(abs(std(one) - 1) for one in found.values()) <= FLOAT32
@@ -147,12 +149,13 @@ def branches_of(p, x, blocks=4):
 
 def test_branches_get_their_share_of_the_stream():
     (run, p), x = residual(), normal(256, 32, seed=7)
-    (_, made), result = calibrate((run, p), x)
+    result = calibrate((run, p), x)
+    _, made = result.model
     for stream, inner, branch in branches_of(made, x):
         assert inner == pytest.approx(1, abs=FLOAT32)
         assert branch == pytest.approx(stream / 2, rel=FLOAT32)
     assert {line.role for line in result.lines} == {"weight", "branch_end", "head"}
-    (_, loud), _ = calibrate((run, p), x, branches="target", head="target")
+    _, loud = calibrate((run, p), x, branches="target", head="target").model
     assert all(abs(branch - 1) <= FLOAT32 for _, _, branch in branches_of(loud, x))
 
 
@@ -222,7 +225,7 @@ def test_layer_mode_leaves_the_units_unequal():
 
 def test_channels_of_convolutions_plain_grouped_and_transposed():
     model, (x,) = of_linen(Convolutions(), normal(16, 12, 12, 3, seed=7))
-    (module, variables), _ = calibrate(model, x, mode="channel", head="target")
+    module, variables = calibrate(model, x, mode="channel", head="target").model
     for name, one in captured(module, variables, x).items():
         assert max(furthest(one)) <= FLOAT32, name
 
@@ -239,7 +242,8 @@ def test_channels_of_layers_that_vmap_turns_around():
     keys = jax.random.split(jax.random.key(0))
     net = Units(equinox.nn.Conv2d(3, 16, 3, key=keys[0]), equinox.nn.Linear(16, 16, key=keys[1]))
     x = normal(16, 3, 9, 9, seed=7)  # as many examples as features: only their places tell them apart
-    (_, made), result = calibrate((lambda module, x: jax.vmap(module)(x), net), x, mode="channel", head="target")
+    result = calibrate((lambda module, x: jax.vmap(module)(x), net), x, mode="channel", head="target")
+    _, made = result.model
     assert isinstance(made, Units)
     assert not any(line.note for line in result.lines)
     assert max(furthest(jax.vmap(made.convolution)(x), 1)) <= FLOAT32
@@ -248,7 +252,8 @@ def test_channels_of_layers_that_vmap_turns_around():
 
 def test_without_a_bias_the_means_stay_and_that_is_said():
     p, x = {"w": normal(64, 32), "v": normal(32, 8)}, normal(256, 64, seed=7) + 1
-    (_, made), result = calibrate((lambda p, x: jax.nn.relu(x @ p["w"]) @ p["v"], p), x, mode="channel")
+    result = calibrate((lambda p, x: jax.nn.relu(x @ p["w"]) @ p["v"], p), x, mode="channel")
+    _, made = result.model
     mean, variance = furthest(x @ made["w"])
     assert variance <= FLOAT32
     assert mean > 0.1
@@ -287,7 +292,7 @@ def test_the_model_is_computed_once_and_balancing_computes_it_once_more():
 
     watched.defvjp(lambda x: (watched(x), None), lambda _, g: (g,))
     model = lambda p, x: network()(p, watched(x)), p
-    _, result = calibrate(model, x)
+    result = calibrate(model, x)
     assert (len(seen), result.forwards) == (1, 1)
 
 
@@ -333,7 +338,8 @@ def test_corrected_outputs_go_on_within(wrap):
             x = layer(x, p[f"w{i}"], p[f"b{i}"])
         return x @ p["head"] + p["bias"]
 
-    (_, made), result = calibrate((run, p), x)
+    result = calibrate((run, p), x)
+    _, made = result.model
     assert result.forwards == 1
     assert max(abs(one - 1) for one in stds(made, x)[:-1]) <= FLOAT32
 
@@ -349,7 +355,8 @@ def test_every_layer_of_a_scan_gets_a_factor_of_its_own(wrap, mode):
         body = wrap(lambda h, own: (jax.nn.relu(h @ own["w"] + own["b"]), None))
         return lax.scan(body, x, p["layers"])[0] @ p["head"]
 
-    (_, made), result = calibrate((run, p), x, mode=mode)
+    result = calibrate((run, p), x, mode=mode)
+    _, made = result.model
     assert [line.paths[0] for line in result.lines] == [*(f"layers.w[{i}]" for i in range(5)), "head"]
     hidden = x
     for i in range(5):
@@ -370,7 +377,8 @@ def test_stacks_that_are_taken_apart_by_hand_are_those_of_a_scan():
             x = jax.nn.relu(x @ p["w"][i])
         return x @ p["head"]
 
-    (_, made), result = calibrate((run, p), x)
+    result = calibrate((run, p), x)
+    _, made = result.model
     assert list(result.factors) == ["w[0]", "w[1]", "w[2]", "head"]
     for i in range(3):
         assert std(x @ made["w"][i]) == pytest.approx(1, abs=FLOAT32)
@@ -392,7 +400,8 @@ def test_a_scanned_transformer_of_linen():
             return linen.Dense(10)(linen.LayerNorm()(layers(name="layers")(linen.Dense(32)(x), None)[0]))
 
     model, (x,) = of_linen(Net(), normal(8, 12, 16, seed=7))
-    (module, variables), result = calibrate(model, x, branches="target")
+    result = calibrate(model, x, branches="target")
+    module, variables = result.model
     assert (result.forwards, dict(result.left)) == (1, {})
     held, hidden = variables["params"], linen.Dense(32).apply({"params": variables["params"]["Dense_1"]}, x)
     for i in range(2):
@@ -415,7 +424,8 @@ def test_what_a_loop_over_time_applies_is_left():
 
     p = {"stem": normal(8, 16), "input": normal(16, 32), "state": normal(32, 32), "bias": jnp.zeros(32)}
     x = normal(12, 16, 8, seed=7)
-    (_, made), result = calibrate((run, p | {"head": normal(32, 10)}), x)
+    result = calibrate((run, p | {"head": normal(32, 10)}), x)
+    _, made = result.model
     assert list(result.factors) == ["stem", "head"]
     assert "over and over" in result.left["input"]
     assert np.array_equal(made["input"], p["input"])
@@ -428,7 +438,8 @@ def test_a_branch_that_only_values_choose_is_run_twice_and_says_so():
         return lax.cond(x.max() > 100, lambda x: x @ p["a"], lambda x: x @ p["b"], x) @ p["head"]
 
     p, x = {"a": normal(16, 16), "b": normal(16, 16, seed=1), "head": normal(16, 10)}, normal(256, 16, seed=7)
-    (_, made), result = calibrate((run, p), x)
+    result = calibrate((run, p), x)
+    _, made = result.model
     assert (list(result.factors), result.forwards) == (["b", "head"], 2)
     assert std(x @ made["b"]) == pytest.approx(1, abs=FLOAT32)
 
@@ -439,7 +450,8 @@ def test_a_while_loop_is_left_and_what_follows_is_calibrated():
         return h @ p["head"]
 
     p, x = {"w": normal(16, 16), "head": normal(16, 10)}, normal(64, 16, seed=7)
-    (_, made), result = calibrate((run, p), x)
+    result = calibrate((run, p), x)
+    _, made = result.model
     assert "over and over" in result.left["w"]
     assert std(run(made, x)) == pytest.approx(HEAD, abs=FLOAT32)
 
@@ -455,7 +467,8 @@ def test_a_weight_that_is_used_twice_is_settled_at_its_first_use(mode):
         return x @ p["head"]
 
     p, x = {"w": normal(32, 32), "b": normal(32), "head": normal(32, 10)}, normal(256, 32, seed=7)
-    (_, made), result = calibrate((run, p), x, mode=mode)
+    result = calibrate((run, p), x, mode=mode)
+    _, made = result.model
     assert std(x @ made["w"] + made["b"]) == pytest.approx(1, abs=FLOAT32)
     assert "settled where it is used first" in result.lines[1].note
     if mode == "layer":
@@ -465,11 +478,12 @@ def test_a_weight_that_is_used_twice_is_settled_at_its_first_use(mode):
 def test_a_tied_table_is_left_and_another_gives_tokens_of_unit_std():
     ids = jnp.asarray(np.random.default_rng(0).integers(0, 50, (16, 12)))
     p = {"table": 0.02 * normal(50, 32), "body": normal(32, 32), "head": normal(32, 50)}
-    (_, tied), result = calibrate((lambda p, i: jax.nn.gelu(p["table"][i] @ p["body"]) @ p["table"].T, p), ids)
+    result = calibrate((lambda p, i: jax.nn.gelu(p["table"][i] @ p["body"]) @ p["table"].T, p), ids)
+    _, tied = result.model
     assert np.array_equal(tied["table"], p["table"])
     assert result.left["table"].startswith("it is the head too")
     assert list(result.factors) == ["body"]
-    (_, made), _ = calibrate((lambda p, i: jax.nn.gelu(p["table"][i] @ p["body"]) @ p["head"], p), ids)
+    _, made = calibrate((lambda p, i: jax.nn.gelu(p["table"][i] @ p["body"]) @ p["head"], p), ids).model
     assert std(made["table"][ids]) == pytest.approx(1, abs=FLOAT32)
     assert std(made["table"][ids] @ made["body"]) == pytest.approx(1, abs=FLOAT32)
 
@@ -499,7 +513,7 @@ def test_several_inputs_by_name_and_in_order():
     p = {"a": normal(16, 32), "b": normal(8, 32), "head": normal(32, 10)}
     x, y = normal(256, 16, seed=7), 5 * normal(256, 8, seed=8)
     for batch in ((x, y), {"y": y, "x": x}):
-        (_, made), _ = calibrate((run, p), batch)
+        _, made = calibrate((run, p), batch).model
         assert std(x @ made["a"]) == pytest.approx(1, abs=FLOAT32)
         assert std(y @ made["b"]) == pytest.approx(1, abs=FLOAT32)
 
@@ -511,10 +525,11 @@ def test_fused_projections_get_one_factor():
 
     p = {"qkv": normal(32, 96) * jnp.repeat(jnp.asarray([10.0, 1, 1]), 32), "b": normal(96), "out": normal(32, 32)}
     x = normal(8, 16, 32, seed=7)
-    (_, made), result = calibrate((run, p), x)
+    result = calibrate((run, p), x)
+    _, made = result.model
     assert isinstance(result.factors["qkv"], float)
     assert std(x @ made["qkv"] + made["b"]) == pytest.approx(1, abs=FLOAT32)
-    (_, made), _ = calibrate((run, p), x, mode="channel")
+    _, made = calibrate((run, p), x, mode="channel").model
     assert max(furthest(x @ made["qkv"] + made["b"])) <= FLOAT32
 
 
@@ -527,7 +542,7 @@ def test_a_batch_norm_in_the_path_changes_nothing():
 
     x = 3 * normal(32, 8, 8, 3, seed=7)
     variables = Net().init(jax.random.key(0), x)
-    (module, made), _ = calibrate((Net(), variables), x)
+    module, made = calibrate((Net(), variables), x).model
     kernel = made["params"]["Conv_0"]["kernel"]
     assert std(linen.Conv(8, (3, 3), use_bias=False).apply({"params": {"kernel": kernel}}, x)) == pytest.approx(
         1, abs=FLOAT32
@@ -552,7 +567,8 @@ def test_narrow_computation_on_wide_parameters():
             return linen.Dense(10, dtype=jnp.bfloat16)(linen.relu(linen.Dense(64, dtype=jnp.bfloat16)(x)))
 
     model, (x,) = of_linen(Net(), normal(256, 64, seed=7))
-    (module, made), result = calibrate(model, x)
+    result = calibrate(model, x)
+    module, made = result.model
     assert len(result.factors) == 2
     assert std(captured(module, made, x)["Dense_1"].astype(jnp.float32)) == pytest.approx(1, abs=2**-8)
     assert made["params"]["Dense_1"]["kernel"].dtype == jnp.float32
@@ -567,7 +583,8 @@ def test_modules_of_nnx_come_back_as_modules():
             return self.last(jax.nn.relu(self.first(x)))
 
     net, x = Net(nnx.Rngs(0)), normal(256, 16, seed=7)
-    made, result = calibrate(net, x)
+    result = calibrate(net, x)
+    made = result.model
     assert isinstance(made, Net)
     assert std(made.first(x)) == pytest.approx(1, abs=FLOAT32)
     assert list(result.factors) == ["first.kernel", "last.kernel"]
@@ -595,7 +612,8 @@ def test_batches_that_do_not_fit_are_refused():
 
 def test_a_plan_with_factors_makes_the_calibrated_model_again():
     model, x = (network(), stack(6)), normal(256, 64, seed=7)
-    (_, made), result = calibrate(model, x, plan=plan(model, x), key=5)
+    result = calibrate(model, x, plan=plan(model, x), key=5)
+    _, made = result.model
     assert max(abs(one - 1) for one in stds(made, x)[:-1]) <= FLOAT32
     twin = apply((network(), stack(6, seed=50)), Plan.from_toml(result.plan.to_toml()), 5)
     assert all(np.array_equal(made[name], twin[1][name]) for name in made)
@@ -606,13 +624,14 @@ def test_without_its_factors_a_plan_makes_another_model():
     """The mutant of the test before."""
     model, x = (network(), stack(6)), normal(256, 64, seed=7)
     planned = plan(model, x)
-    (_, made), _ = calibrate(model, x, plan=planned, key=5)
+    _, made = calibrate(model, x, plan=planned, key=5).model
     assert not np.array_equal(made["w0"], apply(model, planned, 5)[1]["w0"])
 
 
 def test_a_plan_in_bfloat16_is_rounded_once():
     model, x = (network(), stack(3, dtype=jnp.bfloat16)), normal(256, 64, seed=7).astype(jnp.bfloat16)
-    (_, made), result = calibrate(model, x, plan=plan(model, x), key=5)
+    result = calibrate(model, x, plan=plan(model, x), key=5)
+    _, made = result.model
     _, wide = apply((network(), stack(3)), result.plan, 5)
     assert all(np.array_equal(made[name], wide[name].astype(jnp.bfloat16)) for name in made)
 
@@ -620,11 +639,12 @@ def test_a_plan_in_bfloat16_is_rounded_once():
 def test_what_a_plan_leaves_or_cannot_tell_is_left():
     x = normal(64, 64, seed=7)
     model = network(), stack(2)
-    _, result = calibrate(model, x, plan=plan(model, x).edit("w0", None), key=1)
+    result = calibrate(model, x, plan=plan(model, x).edit("w0", None), key=1)
     assert result.left["w0"] == "the plan leaves w0 as it is"
     p = {"w": normal(3, 64, 64), "head": normal(64, 10)}
     stacked = (lambda p, x: lax.scan(lambda h, w: (jnp.tanh(h @ w), None), x, p["w"])[0] @ p["head"]), p
-    (_, made), result = calibrate(stacked, x, plan=plan(stacked, x), key=1)
+    result = calibrate(stacked, x, plan=plan(stacked, x), key=1)
+    _, made = result.model
     assert result.left["w[0]"] == "each slice of w needs a factor, a plan has one for it"
     assert list(result.factors) == ["head"]
     assert std(stacked[0](made, x)) == pytest.approx(HEAD, abs=FLOAT32)
@@ -707,7 +727,8 @@ def test_chains_end_where_a_rescaling_would_be_seen():
 
 def test_balanced_factors_stand_in_the_plan():
     model, x, labels = (network(), stack(4)), normal(256, 64, seed=7), jnp.arange(256) % 10
-    (_, made), result = calibrate(model, (x, labels), balance=True, loss="cross_entropy", plan=plan(model, x), key=2)
+    result = calibrate(model, (x, labels), balance=True, loss="cross_entropy", plan=plan(model, x), key=2)
+    _, made = result.model
     _, twin = apply(model, result.plan, 2)
     assert all(np.array_equal(made[name], twin[name]) for name in made)
     after = ratios(network(), made, x, labels)

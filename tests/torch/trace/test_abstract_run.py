@@ -10,7 +10,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from torch import nn  # noqa: E402
 from torch.nn.utils import parametrizations  # noqa: E402
 
+from fanwise.torch import plan  # noqa: E402
 from fanwise.torch.measure.joined_batches import joined  # noqa: E402
+from fanwise.torch.trace import abstract_run  # noqa: E402
 from fanwise.torch.trace.abstract_run import structure  # noqa: E402
 from fanwise.torch.trace.run import Inputs, run  # noqa: E402
 
@@ -147,3 +149,20 @@ def test_parameters_that_overlap_do_so_without_values():
     model = Wrapped(lambda self, x: self.a(x) @ self.c.T, a=nn.Linear(4, 4, bias=False), c=nn.Parameter(memory[2:6]))
     model.a.weight = nn.Parameter(memory[:4])
     assert structure(model, Inputs((normal(3, 4),))) == run(model, Inputs((normal(3, 4),)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_plan_is_the_same_from_a_pass_without_values(name, monkeypatch):
+    build, shape = CASES[name]
+    model, x = build(), normal(*shape)
+    measured = plan(model, x)
+    monkeypatch.setattr(abstract_run, "SMALL", -1)
+    assert plan(model, x) == measured
+
+
+def test_a_plan_follows_the_run_where_a_pass_without_values_goes_another_way(monkeypatch):
+    monkeypatch.setattr(abstract_run, "SMALL", -1)
+    model = Wrapped(
+        lambda self, x: self.a(x) if bool((x > 9).all()) else self.b(x), a=nn.Linear(4, 4), b=nn.Linear(4, 4)
+    )
+    assert [row.role for row in plan(model, normal(8, 4))] == ["unused", "unused", "head", "head_bias"]

@@ -128,7 +128,7 @@ def test_no_more_is_held_at_a_time_than_there_is_room_for(monkeypatch):
             super().__init__(*arguments)
             pagers.append(self)
 
-    monkeypatch.setattr("fanwise.torch.api.calibrate.ParameterPager", Counted)
+    monkeypatch.setattr("fanwise.torch.measure.calibration_pass.ParameterPager", Counted)
     real = chain(128, depth=12)  # 66,048 bytes a layer
     made, x = plan(real, normal(64, 128)), normal(64, 128)
     assert len(calibrate(without_memory(real), x, plan=made, key=0).factors) == 12

@@ -1,4 +1,4 @@
-"""Commands on models of JAX; see `fanwise.targets.session.TargetSession`."""
+"""What the command line does with models of JAX; see `fanwise.targets.session.TargetSession`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,15 +20,15 @@ from fanwise.targets.session import TargetAdapter, TargetSession
 def without_memory(make: Callable[[], tuple[Any, Any]]) -> tuple[Model, Any]:
     """A model with shapes for arrays, so that what follows stands on theory alone; and its inputs."""
     model, inputs = make()
-    read = as_model(model)
-    shapes = {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in read.leaves.items()}
-    return replace(read, leaves=MappingProxyType(shapes)), inputs
+    found = as_model(model)
+    shapes = {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in found.leaves.items()}
+    return replace(found, leaves=MappingProxyType(shapes)), inputs
 
 
 def calibrated(model: Any, batch: Any, options: Mapping[str, Any]) -> tuple[Any, Calibration]:
     """The calibrated model, and what was done."""
-    result: tuple[Any, Calibration] = calibrate(model, batch, **options)
-    return result
+    result = calibrate(model, batch, **options)
+    return result.model, result
 
 
 def write_weights(model: Any, path: Path) -> None:

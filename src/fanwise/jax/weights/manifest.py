@@ -4,17 +4,18 @@ from typing import Any
 
 from fanwise.jax.trace.models import parameters
 from fanwise.jax.weights.apply import reader
-from fanwise.plan.manifest import Manifest, manifest_of, verified
+from fanwise.plan.manifest import Manifest, manifest_of, seed_of, verified
 from fanwise.plan.plan import Plan
 
 
-def manifest(model: Any, plan: Plan, key: int) -> Manifest:
+def manifest(model: Any, plan: Plan, key: int | None = None, *, seed: int | None = None) -> Manifest:
     """The plan, the seed and a digest of every parameter of a model to which they were applied.
 
     Args:
         model: what ``apply(model, plan, key)`` returned.
         plan: the plan; the manifest has the model's dtypes in it.
-        key: the seed that `apply` had for its key.
+        key: the seed, as an integer.
+        seed: an old name of `key`.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -28,7 +29,7 @@ def manifest(model: Any, plan: Plan, key: int) -> Manifest:
         >>> verify(apply(model, made, 7), manifest(apply(model, made, 7), made, 7))
         ()
     """
-    return manifest_of(parameters(model), reader(model), plan, key)
+    return manifest_of(parameters(model), reader(model), plan, seed_of(key, seed))
 
 
 def verify(model: Any, expected: Manifest) -> tuple[str, ...]:

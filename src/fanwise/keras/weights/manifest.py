@@ -4,17 +4,18 @@ from typing import Any
 
 from fanwise.keras.trace.variables import parameters
 from fanwise.keras.weights.read_write import reader
-from fanwise.plan.manifest import Manifest, manifest_of, verified
+from fanwise.plan.manifest import Manifest, manifest_of, seed_of, verified
 from fanwise.plan.plan import Plan
 
 
-def manifest(model: Any, plan: Plan, key: int) -> Manifest:
+def manifest(model: Any, plan: Plan, key: int | None = None, *, seed: int | None = None) -> Manifest:
     """The plan, the seed and a digest of every parameter of a model to which they were applied.
 
     Args:
         model: after ``apply(model, plan, key)``.
         plan: the plan; the manifest has the model's dtypes in it.
-        key: the seed that `apply` had for its key.
+        key: the seed, as an integer.
+        seed: an old name of `key`.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -29,7 +30,7 @@ def manifest(model: Any, plan: Plan, key: int) -> Manifest:
         >>> verify(model, Manifest.from_toml(kept))
         ()
     """
-    return manifest_of(parameters(model), reader(model), plan, key)
+    return manifest_of(parameters(model), reader(model), plan, seed_of(key, seed))
 
 
 def verify(model: Any, expected: Manifest) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The trace of a model, read from a pass in which nothing is computed."""
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -17,6 +18,9 @@ from fanwise.torch.trace.restore import unchanged
 from fanwise.torch.trace.run import Inputs, ModelError, forward, given_tensors, main_outputs, prepared
 from fanwise.torch.trace.storage import storage_of
 from fanwise.torch.trace.substitute import swapped
+
+SMALL = 1 << 29
+"""Products in a run that takes about as long as its ops take without values."""
 
 
 def structure(model: nn.Module, inputs: Inputs) -> Trace | None:
@@ -40,6 +44,16 @@ def structure(model: nn.Module, inputs: Inputs) -> Trace | None:
             return _trace(model, _without_memory(inputs, mode))
         except (ModelError, NotImplementedError, RuntimeError):
             return None
+
+
+def is_large(model: nn.Module, inputs: Inputs) -> bool:
+    """Whether a pass without values takes less time than a run, by products of parameters with positions of inputs."""
+    positions = max(map(_positions, given_tensors(inputs)), default=0)
+    return positions * sum(tensor.numel() for tensor in model.parameters()) > SMALL
+
+
+def _positions(tensor: Tensor) -> int:
+    return math.prod(tensor.shape[:-1]) if tensor.is_floating_point() else tensor.numel()
 
 
 def _trace(model: nn.Module, inputs: Inputs) -> Trace:

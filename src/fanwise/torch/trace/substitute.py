@@ -82,7 +82,7 @@ def with_batch_statistics(func: Callable[..., Any], name: str, args: Sequence[An
 
 def without_values(func: Callable[..., Any], name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
     """Runs a function on tensors without values; the frequent ones by a rule of shapes, in a tenth of torch's time."""
-    if not args or not is_abstract(args[0]):
+    if not args or not isinstance(args[0], Tensor) or not is_abstract(args[0]):
         return func(*args, **named)
     if name in BATCH_NORM_ARGUMENTS or (name in SAME_SHAPE and not _is_special(func, args, named)):
         return _empty(args[0], args[0].shape)

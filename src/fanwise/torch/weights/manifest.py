@@ -2,19 +2,20 @@
 
 from torch import nn
 
-from fanwise.plan.manifest import Manifest, manifest_of, verified
+from fanwise.plan.manifest import Manifest, manifest_of, seed_of, verified
 from fanwise.plan.plan import Plan
 from fanwise.torch.trace.provenance import parameters
 from fanwise.torch.weights.read_write import reader
 
 
-def manifest(model: nn.Module, plan: Plan, key: int) -> Manifest:
+def manifest(model: nn.Module, plan: Plan, key: int | None = None, *, seed: int | None = None) -> Manifest:
     """The plan, the seed and a digest of every tensor of a model to which they were applied.
 
     Args:
         model: after ``apply(model, plan, key)``.
         plan: the plan; the manifest has the model's dtypes in it.
-        key: the seed that `apply` had for its key.
+        key: the seed, as an integer.
+        seed: an old name of `key`.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -28,7 +29,7 @@ def manifest(model: nn.Module, plan: Plan, key: int) -> Manifest:
         >>> verify(model, Manifest.from_toml(kept))
         ()
     """
-    return manifest_of(parameters(model), reader(model), plan, key)
+    return manifest_of(parameters(model), reader(model), plan, seed_of(key, seed))
 
 
 def verify(model: nn.Module, expected: Manifest) -> tuple[str, ...]:

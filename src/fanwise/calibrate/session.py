@@ -1,0 +1,175 @@
+"""`CalibrationSession`: a model run op by op and scaled as it runs; the same in every framework."""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from fanwise.adapters.protocol import Backend
+from fanwise.calibrate.calibrator import Calibrator, Change
+from fanwise.calibrate.decisions import Found, calibrated, check_plan, with_factors
+from fanwise.calibrate.options import Options
+from fanwise.calibrate.result import Calibration
+from fanwise.calibrate.units import Spread
+from fanwise.graph.inputs import Inputs
+from fanwise.graph.visitor import ModelError
+from fanwise.measure.losses import LossLike
+from fanwise.plan.plan import Plan
+
+
+class CalibrationPass(Protocol):
+    """A model on inputs, to be run while its outputs are scaled."""
+
+    def kept(self, *, early: bool) -> AbstractContextManager[None]:
+        """A context that puts everything back where something fails in it.
+
+        Args:
+            early: whether parameters are written before all is decided.
+        """
+        ...
+
+    def undone(self, paths: Collection[str]) -> AbstractContextManager[None]:
+        """A context after which these parameters hold what they held before."""
+        ...
+
+    def draw(self, plan: Plan) -> Any:
+        """The model with the numbers of a plan; it is what runs from now on."""
+        ...
+
+    def structure(self) -> Any | None:
+        """What the model does, from a pass without values; None where that depends on values."""
+        ...
+
+    def seen(self) -> Any:
+        """The same from a run."""
+        ...
+
+    def passed(self, structure: Any) -> Calibrator | None:
+        """A run in which every factor is decided; None where the model does other things than its structure says."""
+        ...
+
+    def changed(self, changes: Mapping[str, Change], spreads: Mapping[str, Spread]) -> Any:
+        """The model with its parameters changed: itself where they can be written, else a new one.
+
+        Args:
+            changes: by path.
+            spreads: how the units lie in the weights that are changed unit by unit.
+
+        Raises:
+            TypeError, ValueError: a parameter that cannot hold its change; nothing was changed.
+        """
+        ...
+
+
+class CalibrationBackend(Backend, Protocol):
+    """A framework whose models can be calibrated."""
+
+    def join_targets(self, targets: Sequence[Any]) -> Any:
+        """What a loss compares several batches with, as one; None where a batch has none."""
+        ...
+
+    def calibration(self, model: Any, inputs: Inputs, source: "NumberSource", options: Options) -> CalibrationPass:
+        """A model on these inputs, to be calibrated.
+
+        Args:
+            model: with values, or with a plan that draws them where the framework can do so.
+            inputs: with values.
+            source: where the model's numbers come from.
+            options: what should be reached.
+
+        Raises:
+            TypeError, ValueError: a model or inputs without values.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class NumberSource:
+    """Where a model's numbers come from: a plan draws them, or they are there already.
+
+    Args:
+        plan: what draws them, None where they are there.
+        key: of the plan's numbers: a seed, a `Key`, or a key of the framework's own.
+        balance: whether gradients are wanted, which need all parameters at once.
+    """
+
+    plan: Plan | None = None
+    key: Any = None
+    balance: bool = False
+
+
+@dataclass(frozen=True)
+class CalibrationSession:
+    """How models are calibrated.
+
+    Args:
+        backend: the framework.
+        options: what should be reached.
+        plan: whose numbers the model gets first, and which carries the factors in the result: `apply` with it and the
+            same key makes the calibrated model again, bit for bit.
+        key: of the plan's numbers: a seed, a `Key`, or a key of the framework's own.
+        balance: makes the ratios of gradient to weight equal along chains of maps and positively homogeneous
+            functions, with another forward pass and a backward pass; the model's function is kept.
+        loss: as `check` takes it; it is computed for `balance` alone.
+
+    Raises:
+        TypeError: no loss.
+        ValueError: a plan without a key, or in mode "channel"; an unknown loss.
+    """
+
+    backend: CalibrationBackend
+    options: Options
+    plan: Plan | None = None
+    key: Any = None
+    balance: bool = False
+    loss: LossLike = None
+
+    def __post_init__(self) -> None:
+        check_plan(self.plan, self.key, self.options)
+        self.backend.check_loss(self.loss)
+
+    def result(self, model: Any, batches: Sequence[Any]) -> Calibration:
+        """Calibrates a model; where anything fails, nothing was changed.
+
+        Args:
+            model: with values, or with a plan that draws them.
+            batches: of the same kind: all are run as one, so that their statistics are pooled at every op. Where there
+                is a loss, the last element of a tuple is what it compares with.
+
+        Raises:
+            TypeError, ValueError: a model or batches that cannot be calibrated, or that do not fit each other.
+            ModelError: the model could not be run, or does other things in each of two runs.
+        """
+        given = [self.backend.split(batch, self.loss) for batch in batches]
+        inputs = self.backend.join([self.backend.inputs(model, one, valued=True) for one, _ in given])
+        run = self.backend.calibration(model, inputs, NumberSource(self.plan, self.key, self.balance), self.options)
+        with run.kept(early=self.balance or self.plan is not None):
+            found = self._found(run)
+            if self.balance:
+                found = self._balanced(run, found, inputs, self.backend.join_targets([target for _, target in given]))
+            made, planned = self._changed(run, found)
+        told = self.backend.describe(None if len(batches) > 1 else given[0][0], inputs)
+        name = self.backend.model_name(model)
+        return replace(found.settled(planned), name=name, batch=told, model=made)
+
+    def _found(self, run: CalibrationPass) -> Found:
+        if self.plan is not None:
+            run.draw(self.plan)
+        found = calibrated(run.structure, run.seen, run.passed)
+        if found is None:
+            raise ModelError("the model does other things in each of two runs on the same inputs: nothing to calibrate")
+        return found
+
+    def _balanced(self, run: CalibrationPass, found: Found, inputs: Inputs, target: Any) -> Found:
+        """The same with equal ratios of gradient to weight, from a run of the calibrated model."""
+        with run.undone(found.changes if self.plan is None else ()):
+            made, _ = self._changed(run, found)
+            values = self.backend.observe(made, inputs, target, self.loss).values
+        return found.balanced(values)
+
+    def _changed(self, run: CalibrationPass, found: Found) -> tuple[Any, Plan | None]:
+        """The model with what was decided, and the plan that says it."""
+        if self.plan is None:
+            return run.changed(found.changes, found.spreads), None
+        planned = with_factors(self.plan, found.changes)
+        return run.draw(planned), planned
