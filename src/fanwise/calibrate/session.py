@@ -15,7 +15,6 @@ from fanwise.graph.inputs import Inputs
 from fanwise.graph.visitor import ModelError
 from fanwise.measure.losses import LossLike
 from fanwise.plan.plan import Plan
-from fanwise.stream.key import KeyLike
 
 
 class CalibrationPass(Protocol):
@@ -90,12 +89,12 @@ class NumberSource:
 
     Args:
         plan: what draws them, None where they are there.
-        key: of the plan's numbers.
+        key: of the plan's numbers: a `Key`, a seed, or a key of the framework.
         balance: whether gradients are wanted, which need all parameters at once.
     """
 
     plan: Plan | None = None
-    key: KeyLike | None = None
+    key: Any = None
     balance: bool = False
 
 
@@ -108,7 +107,7 @@ class CalibrationSession:
         options: what should be reached.
         plan: whose numbers the model gets first, and which carries the factors in the result: `apply` with it and the
             same key makes the calibrated model again, bit for bit.
-        key: of the plan's numbers.
+        key: of the plan's numbers: a `Key`, a seed, or a key of the framework.
         balance: makes the ratios of gradient to weight equal along chains of maps and positively homogeneous
             functions, with another forward pass and a backward pass; the model's function is kept.
         loss: as `check` takes it; it is computed for `balance` alone.
@@ -121,7 +120,7 @@ class CalibrationSession:
     backend: CalibrationBackend
     options: Options
     plan: Plan | None = None
-    key: KeyLike | None = None
+    key: Any = None
     balance: bool = False
     loss: LossLike = None
 

@@ -12,7 +12,7 @@ PASSES = 3
 
 
 def plan_until_stable(
-    trace: Trace, recipe: Recipe, constants: Mapping[str, float] | None, execute: Callable[[Planner], None]
+    trace: Trace, recipe: Recipe, constants: Mapping[str, float] | None, execute: Callable[[Planner], object]
 ) -> Planner:
     """The planner after as many runs as it takes.
 
