@@ -16,11 +16,11 @@ def test_factors_and_reasons_by_path():
     result = Calibration(LINES)
     assert dict(result.factors) == {"a.weight": 2.0, "b.weight": (1.5, 3.0)}
     assert dict(result.left) == {"c.weight": "its output is 0: dead"}
-    assert repr(Calibration(LINES, model="Net")) == "<Calibration of Net: 2 weights scaled, 1 left>"
+    assert repr(Calibration(LINES, name="Net")) == "<Calibration of Net: 2 weights scaled, 1 left>"
 
 
 def test_the_table_tells_ranges_reasons_and_totals():
-    text = str(Calibration(LINES, model="Net", batch="4,8:float32", forwards=2))
+    text = str(Calibration(LINES, name="Net", batch="4,8:float32", forwards=2))
     assert "Net, 4,8:float32, mode layer, std" in text
     assert "1.5 to 3" in text
     assert "No bias: the means stay." in text
