@@ -100,7 +100,7 @@ class TorchBackend:
     def join_targets(self, targets: Sequence[Any]) -> Any:
         """Tensors along their first axis, or what holds them."""
         return (
-            None if any(target is None for target in targets) else joined([Inputs((one,)) for one in targets]).args[0]
+            None if any(target is None for target in targets) else joined([Inputs((each,)) for each in targets]).args[0]
         )
 
     def calibration(self, model: nn.Module, inputs: Inputs, source: NumberSource, options: Options) -> CalibrationPass:

@@ -1,4 +1,4 @@
-"""What the command line does with models of JAX; see `fanwise.targets.session.TargetSession`."""
+"""Commands on models of JAX; see `fanwise.targets.session.TargetSession`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,9 +20,9 @@ from fanwise.targets.session import TargetAdapter, TargetSession
 def without_memory(make: Callable[[], tuple[Any, Any]]) -> tuple[Model, Any]:
     """A model with shapes for arrays, so that what follows stands on theory alone; and its inputs."""
     model, inputs = make()
-    found = as_model(model)
-    shapes = {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in found.leaves.items()}
-    return replace(found, leaves=MappingProxyType(shapes)), inputs
+    read = as_model(model)
+    shapes = {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in read.leaves.items()}
+    return replace(read, leaves=MappingProxyType(shapes)), inputs
 
 
 def calibrated(model: Any, batch: Any, options: Mapping[str, Any]) -> tuple[Any, Calibration]:

@@ -20,8 +20,8 @@ from fanwise.jax.trace.abstract_run import Slice, Structure, form_of, structure_
 from fanwise.jax.trace.executed_op import ExecutedOp
 from fanwise.jax.trace.models import as_model
 from fanwise.jax.trace.recorder import Recorder
-from fanwise.jax.trace.run import Inputs, ModelError, Program, interpreted, program_of
-from fanwise.jax.weights.apply import apply, formed
+from fanwise.jax.trace.run import Inputs, ModelError, Program, interpret_program, program_of
+from fanwise.jax.weights.apply import apply, in_form_of
 from fanwise.plan.plan import Plan
 
 
@@ -56,28 +56,28 @@ class JaxCalibration:
 
     @property
     def program(self) -> Program:
-        """What runs."""
+        """The program that runs."""
         self._program = self._program or _program(self._model, self._inputs)
         return self._program
 
     def structure(self) -> Structure | None:
-        """From the program on shapes."""
+        """The structure, from the program on shapes."""
         return structure_of(self.program)
 
     def seen(self) -> Structure:
-        """From an ordinary run."""
+        """The structure, from an ordinary run."""
         return structure_of_run(self.program)
 
     def passed(self, structure: Structure) -> Calibrator | None:
         """The forward pass."""
         self._slices = structure.slices
-        return _passed(self.program, structure, self._options, _fixed(structure, self._source.plan))
+        return _run_forward(self.program, structure, self._options, _fixed(structure, self._source.plan))
 
     def changed(self, changes: Mapping[str, Change], spreads: Mapping[str, Spread]) -> Any:
         """A new model in the form in which it came."""
         model = as_model(self._model)
         leaves = {**model.leaves, **_with_changes(model.leaves, self._slices, changes, spreads)}
-        return formed(self._model, model.rebuild(leaves))
+        return in_form_of(self._model, model.rebuild(leaves))
 
 
 def _program(model: Any, inputs: Inputs) -> Program:
@@ -90,14 +90,18 @@ def _program(model: Any, inputs: Inputs) -> Program:
     return program
 
 
-def _passed(program: Program, structure: Structure, options: Options, fixed: Mapping[str, str]) -> Calibrator | None:
+def _run_forward(
+    program: Program, structure: Structure, options: Options, fixed: Mapping[str, str]
+) -> Calibrator | None:
     """The forward pass; None where the program does other things than its structure says."""
     given = tuple(moments(np.asarray(array)) for array in program.given)
     calibrator = Calibrator(structure.trace, options, fixed, lambda number: given[number])
     run = _Run(structure, calibrator, dict(program.model.leaves))
-    recorder = Recorder({one.path: one for one in program.parameters}, program.model.leaves, Watcher(), see=run.see)
+    recorder = Recorder(
+        {parameter.path: parameter for parameter in program.parameters}, program.model.leaves, Watcher(), see=run.see
+    )
     try:
-        interpreted(program, recorder, program.values())
+        interpret_program(program, recorder, program.values())
     except ModelError as error:
         if isinstance(error.__cause__, OtherwiseError):
             return None
@@ -107,7 +111,7 @@ def _passed(program: Program, structure: Structure, options: Options, fixed: Map
 
 def _fixed(structure: Structure, plan: Plan | None) -> Mapping[str, str]:
     """Parameters that no factor can be told of."""
-    stacks = {} if plan is None else {name: one.path for name, one in structure.slices.items()}
+    stacks = {} if plan is None else {name: part.path for name, part in structure.slices.items()}
     return {
         **{
             path: f"a loop applies {path} over and over: one step does not tell its scale"
@@ -132,47 +136,47 @@ class _Run:
         self._maps: dict[int, ExecutedOp] = {}
         self._awaited = frozenset(structure.maps.values())
 
-    def see(self, carried: ExecutedOp) -> Any:
+    def see(self, executed: ExecutedOp) -> Any:
         """The output that goes on."""
-        number, structure = carried.op.index, self._structure
-        if number >= len(structure.forms) or structure.forms[number] != form_of(carried.op):
+        number, structure = executed.op.index, self._structure
+        if number >= len(structure.forms) or structure.forms[number] != form_of(executed.op):
             raise OtherwiseError
         if number in self._awaited:
-            self._maps[number] = carried
-        op, output = structure.ops.get(number), carried.output
+            self._maps[number] = executed
+        op, output = structure.ops.get(number), executed.output
         if op is None:
             return output
         task = self._calibrator.task(op)
         if task is not None:
-            output = self._answered(task, carried)
+            output = self._answer(task, executed)
         share = structure.shares.get(number, 1.0)
         self._calibrator.remember(op, lambda: moments(np.asarray(output) / share))
         return output
 
-    def _answered(self, task: Task, carried: ExecutedOp) -> Any:
-        output, axis = np.asarray(carried.output), task.op.axis
+    def _answer(self, task: Task, executed: ExecutedOp) -> Any:
+        output, axis = np.asarray(executed.output), task.op.axis
         bias = _leaf(self._leaves, self._structure.slices, task.bias) if task.bias else None
         answer = self._calibrator.answer(task, Measured(output, axis))
         if not answer.changes:
-            return carried.output
+            return executed.output
         if self._calibrator.options.mode == "channel" and not any(use.steps for use in task.op.uses):
-            return self._again(task, carried)
+            return self._again(task, executed)
         return jnp.asarray(adjusted(output, answer, bias, axis))
 
-    def _again(self, task: Task, carried: ExecutedOp) -> Any:
+    def _again(self, task: Task, executed: ExecutedOp) -> Any:
         """The output of the op from its parameters as they will be: their rounding is then known to what follows."""
         slices, lies = self._structure.slices, spread(self._calibrator.trace, task)
         changes = {path: self._calibrator.changes[path] for path in task.paths}
         spreads = {} if lies is None else {task.weights[0]: lies}
         drawn = _with_changes(self._leaves, slices, changes, spreads)
-        if carried.op.index not in self._structure.maps:
-            return carried.again(drawn, {})
-        made = self._maps[self._structure.maps[carried.op.index]].again(drawn, {})
-        place = next(place for place, value in enumerate(carried.values) if value.is_data)
-        read = carried.values[place]
+        if executed.op.index not in self._structure.maps:
+            return executed.again(drawn, {})
+        array = self._maps[self._structure.maps[executed.op.index]].again(drawn, {})
+        operand = next(operand for operand, value in enumerate(executed.values) if value.is_data)
+        read = executed.values[operand]
         for step in read.views.steps if read.views is not None else ():
-            made = step(made)
-        return carried.again(drawn, {place: made.astype(read.dtype)})
+            array = step(array)
+        return executed.again(drawn, {operand: array.astype(read.dtype)})
 
 
 # Parameters
@@ -180,8 +184,8 @@ class _Run:
 
 def _leaf(leaves: Mapping[str, Any], slices: Mapping[str, Slice], path: str) -> Any:
     """The values of a parameter, or of a slice of one."""
-    one = slices.get(path)
-    return np.asarray(leaves[path] if one is None else leaves[one.path][one.place])
+    part = slices.get(path)
+    return np.asarray(leaves[path] if part is None else leaves[part.path][part.subscript])
 
 
 def _with_changes(
@@ -195,17 +199,17 @@ def _with_changes(
     Raises:
         ValueError: a parameter that cannot hold its factor.
     """
-    made: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     for path, change in changes.items():
         values = _leaf(leaves, slices, path)
         limits = jnp.finfo(values.dtype)
         checked_reach(path, values, change, (float(limits.smallest_subnormal), float(limits.max)))
-        new, one = changed(values, change, spreads.get(path)), slices.get(path)
-        if one is None:
-            made[path] = new
+        new, part = changed(values, change, spreads.get(path)), slices.get(path)
+        if part is None:
+            arrays[path] = new
         else:
-            made.setdefault(one.path, np.array(leaves[one.path]))[one.place] = new
-    return {path: _placed(array, leaves[path]) for path, array in made.items()}
+            arrays.setdefault(part.path, np.array(leaves[part.path]))[part.subscript] = new
+    return {path: _placed(array, leaves[path]) for path, array in arrays.items()}
 
 
 def _placed(array: Any, like: Any) -> Any:

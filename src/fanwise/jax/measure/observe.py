@@ -14,7 +14,7 @@ from fanwise.jax.measure.losses import LossLike, loss_of, numbers, observed
 from fanwise.jax.measure.reachability import reached
 from fanwise.jax.trace.biases import Joined, with_biases
 from fanwise.jax.trace.recorder import Recorder
-from fanwise.jax.trace.run import Inputs, ModelError, Program, interpreted, program_of
+from fanwise.jax.trace.run import Inputs, ModelError, Program, interpret_program, program_of
 from fanwise.jax.trace.traced_value import Value
 from fanwise.measure.losses import Loss
 from fanwise.measure.observation import NAN, Observation, ObservedLoss, Signal, observation
@@ -45,7 +45,7 @@ def observe(
     if program.is_abstract:
         raise ModelError("the model or its inputs are shapes alone and have no values to check: materialize it first")
     recorder = _recorder(program, None, None)
-    returned = interpreted(program, recorder, program.values())
+    returned = interpret_program(program, recorder, program.values())
     outputs = _outputs(program, [recorder.numbers(value) for value in returned])
     ready = loss_of(outputs, target, loss) if backward else None
     if ready is None:
@@ -76,7 +76,7 @@ def _gradients(program: Program, seen: Recorder, loss: Loss) -> _BackwardPass:
 
     def value_of(leaves: dict[str, Any], taps: list[Any]) -> Any:
         recorder = _recorder(program, leaves, taps)
-        returned = interpreted(program, recorder, program.values(leaves))
+        returned = interpret_program(program, recorder, program.values(leaves))
         arrays = [recorder.numbers(value) for value in returned]
         return loss(tree_unflatten(program.structure, arrays)).astype(jnp.float32)
 

@@ -12,7 +12,7 @@ from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
 from fanwise.jax.trace.biases import with_biases
 from fanwise.jax.trace.recorder import Recorder
-from fanwise.jax.trace.run import Program, interpreted
+from fanwise.jax.trace.run import Program, interpret_program
 from fanwise.jax.trace.traced_value import Value
 from fanwise.laws.layout import Layout
 
@@ -40,7 +40,7 @@ class Slice:
         return f"{self.path}[{self.index}]"
 
     @property
-    def place(self) -> tuple[Any, ...]:
+    def subscript(self) -> tuple[Any, ...]:
         """Its index into the parameter."""
         return (*(slice(None),) * self.axis, self.index)
 
@@ -91,7 +91,7 @@ def _trace(program: Program, values: Sequence[Value]) -> tuple[Recorder, Structu
     recorder = Recorder(
         {parameter.path: parameter for parameter in program.parameters}, program.model.leaves, Watcher()
     )
-    returned = interpreted(program, recorder, values)
+    returned = interpret_program(program, recorder, values)
     return recorder, _structure(recorder, [returned[index] for index in program.outputs])
 
 

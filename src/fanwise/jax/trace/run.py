@@ -98,11 +98,11 @@ def run(model: Any, inputs: Inputs, visitor: Visitor | None = None) -> Trace:
 def traced(program: Program, visitor: Visitor) -> Trace:
     """The trace of a program, shown to a visitor."""
     recorder = Recorder({parameter.path: parameter for parameter in program.parameters}, program.model.leaves, visitor)
-    returned = interpreted(program, recorder, program.values())
+    returned = interpret_program(program, recorder, program.values())
     return recognised(recorder.trace([returned[index] for index in program.outputs]))
 
 
-def interpreted(program: Program, recorder: Recorder, values: Sequence[Value]) -> list[Value]:
+def interpret_program(program: Program, recorder: Recorder, values: Sequence[Value]) -> list[Value]:
     """Interprets the program and returns its outputs.
 
     Raises:

@@ -66,7 +66,7 @@ def apply(
     for row in rows:
         _check_numbers(read.leaves[row.path], row)
     drawn = {row.path: _draw(read.leaves[row.path], row, stream, None) for row in rows}
-    return formed(model, read.rebuild({**read.leaves, **drawn}))
+    return in_form_of(model, read.rebuild({**read.leaves, **drawn}))
 
 
 def materialize(model: Any, plan: Plan, key: JaxKey | int, shardings: Shardings | None = None) -> Any:
@@ -102,7 +102,7 @@ def materialize(model: Any, plan: Plan, key: JaxKey | int, shardings: Shardings 
     for row in rows:
         _check_numbers(read.leaves[row.path], row)
     drawn = {row.path: _draw(read.leaves[row.path], row, stream, sharding_of(row.path, row.shape)) for row in rows}
-    return formed(model, read.rebuild({**read.leaves, **drawn}))
+    return in_form_of(model, read.rebuild({**read.leaves, **drawn}))
 
 
 def read(model: Any, path: str) -> NDArray[Any]:
@@ -144,7 +144,7 @@ def values_of(leaf: Any, path: str) -> NDArray[Any]:
     return np.array(leaf)
 
 
-def formed(model: Any, tree: Any) -> Any:
+def in_form_of(model: Any, tree: Any) -> Any:
     """The result in the form in which the model came: a function and its parameters, or what holds both."""
     is_pair = isinstance(model, tuple) and not (isinstance(tree, tuple) and len(tree) == 2 and tree[0] is model[0])
     return (model[0], tree) if is_pair else tree

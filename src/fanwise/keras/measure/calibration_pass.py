@@ -54,7 +54,7 @@ class KerasCalibration:
 
     @contextmanager
     def kept(self, *, early: bool) -> Iterator[None]:
-        """The parameters; a run puts everything else back itself."""
+        """Puts the parameters back on errors; a run puts everything else back itself."""
         by_path = variables(self.model)
         copies = {path: values_of(variable) for path, variable in by_path.items()}
         try:
@@ -66,7 +66,7 @@ class KerasCalibration:
 
     @contextmanager
     def undone(self, paths: Collection[str]) -> Iterator[None]:
-        """Their values are assigned again."""
+        """Assigns the values of parameters again at the end."""
         by_path = variables(self.model)
         copies = {path: values_of(by_path[path]) for path in paths}
         yield
@@ -78,11 +78,11 @@ class KerasCalibration:
         return self.model if self.source.key is None else apply(self.model, plan, self.source.key)
 
     def structure(self) -> Trace | None:
-        """From a pass over shapes."""
+        """The trace, from a pass over shapes."""
         return structure(self.model, self.inputs)
 
     def seen(self) -> Trace:
-        """From an ordinary run."""
+        """The trace, from an ordinary run."""
         return run(self.model, self.inputs)
 
     def passed(self, structure: Trace) -> Calibrator | None:
@@ -135,7 +135,7 @@ def _answered(calibrator: Calibrator, task: Task, recorder: Recorder, seen: tupl
 
 
 def _changed(calibrator: Calibrator, task: Task, by_path: Mapping[str, Any]) -> dict[str, Array]:
-    """Where units are set one by one: the op's parameters as they will be, for it to be computed again with them.
+    """The op's parameters as they will be, for it to be computed again with them, where units are set one by one.
 
     Their rounding is then known to what follows, and does not add up over the layers. Empty where the op sees something
     that is made of a parameter.

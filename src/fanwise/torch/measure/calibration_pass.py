@@ -58,7 +58,7 @@ class TorchCalibration:
 
     @contextmanager
     def kept(self, *, early: bool) -> Iterator[None]:
-        """Parameters and buffers are copied only where they are written before the end."""
+        """Puts parameters and buffers back on errors; they are copied only where they are written before the end."""
         tensors = [*self.model.parameters(), *self.model.buffers()] if early and not self.is_abstract else []
         copies = [tensor.detach().clone() for tensor in tensors]
         try:
@@ -69,7 +69,7 @@ class TorchCalibration:
 
     @contextmanager
     def undone(self, paths: Collection[str]) -> Iterator[None]:
-        """Their values are copied back."""
+        """Copies the values of parameters back at the end."""
         tensors = [tensor for path, tensor in self._tensors().items() if path in paths]
         copies = [tensor.detach().clone() for tensor in tensors]
         yield
@@ -82,11 +82,11 @@ class TorchCalibration:
         return self.model
 
     def structure(self) -> Trace | None:
-        """From a pass over fake tensors."""
+        """The trace, from a pass over fake tensors."""
         return structure(self.model, self.inputs)
 
     def seen(self) -> Trace:
-        """From an ordinary run."""
+        """The trace, from an ordinary run."""
         if self.is_abstract:
             raise ModelError("what the model does depends on its values, which it has not: materialize it first")
         return run(self.model, self.inputs)
@@ -132,7 +132,7 @@ class TorchCalibration:
         return dict(self.model.named_parameters(remove_duplicate=False))
 
     def _pager(self, provenance: ParameterProvenance) -> ParameterPager | None:
-        """What gives parameters without memory values, where the inputs are; None where all have some."""
+        """The pager of parameters without memory, on the inputs' device; None where all parameters have memory."""
         plan, key = self.source.plan, self.source.key
         if plan is None or key is None or not self.is_abstract:
             return None
@@ -147,7 +147,7 @@ def _restore(tensors: list[Tensor], copies: list[Tensor]) -> None:
 
 
 def _changed(calibrator: Calibrator, task: Task, tensors: Mapping[str, Tensor]) -> dict[int, Tensor]:
-    """Where units are set one by one: the op's parameters as they will be, for it to be computed again with them.
+    """The op's parameters as they will be, for it to be computed again with them, where units are set one by one.
 
     Their rounding is then known to what follows, and does not add up over the layers. Empty where the op sees something
     that is made of a parameter: what it gives is then scaled instead, as where it sees a view of one.
