@@ -23,7 +23,15 @@ What differs, all of it by intent (docs/torch-init.md has the table):
   raises RuntimeError from an operator, these functions raise ValueError or TypeError, before anything is written.
 """
 
-from fanwise.torch.init.functions import (
+# With names that are not public in torch, but imported from there by many.
+from fanwise.torch.init.formulas import correct_fan as _calculate_correct_fan  # noqa: F401
+from fanwise.torch.init.formulas import fan_in_and_fan_out as _calculate_fan_in_and_fan_out  # noqa: F401
+from fanwise.torch.init.functions import (  # noqa: F401
+    _no_grad_fill_,
+    _no_grad_normal_,
+    _no_grad_trunc_normal_,
+    _no_grad_uniform_,
+    _no_grad_zero_,
     calculate_gain,
     constant,
     constant_,
