@@ -220,8 +220,8 @@ def test_str_fits_the_terminal(broken, monkeypatch):
     [("head.fc.weight", 58), ("head.fc", 58), ("body.0.conv1.weight", 41), ("body.01.conv1", 12), ("", 12)],
 )
 def test_a_place_is_that_of_the_nearest_module(broken, path, line):
-    assert broken.construction_lines(path).line == line
+    assert broken.constructed(path).line == line
 
 
 def test_a_place_outside_the_users_sources_is_none(healthy):
-    assert healthy.construction_lines("0.weight") is None
+    assert healthy.constructed("0.weight") is None

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fanwise.stream import fill
-from fanwise.stream.formats import FORMATS, Array
+from fanwise.stream.formats import FORMATS, Array, numpy_dtype
 from fanwise.stream.key import Key
 
 GRAMMAR = (
@@ -52,19 +53,27 @@ class Spec:
     high: int = 0
 
     def drawn(self, number: int) -> Array:
-        """Its values, the same at every call: normal ones with E |x|^2 = 1, integers uniform in their range.
+        """Its values, the same at every call and in every framework: normal ones, integers uniform in their range.
+
+        The mean of the squares of normal ones is 1, so that what is planned from them does not depend on chance.
 
         Args:
             number: of the spec among its kind, which names the stream.
         """
         key = Key(0, f"inputs.{number}")
         if self.dtype in FLOATS:
-            return fill.normal(key, self.shape, dtype=self.dtype)
+            return _of_unit_size(fill.normal(key, self.shape)).astype(numpy_dtype(self.dtype))
         if self.dtype in COMPLEX:
-            planes = fill.normal(key, (*self.shape, 2), std=math.sqrt(0.5))
+            planes = _of_unit_size(fill.normal(key, (*self.shape, 2))) * math.sqrt(0.5)
             return (planes[..., 0] + 1j * planes[..., 1]).astype(self.dtype)
         generator = np.random.default_rng(key.philox().key[0])
         return generator.integers(self.low, self.high, self.shape, self.dtype)
+
+
+def _of_unit_size(values: Array) -> NDArray[np.float64]:
+    """Values over the root of the mean of their squares; a lone 0 stays."""
+    size = math.sqrt(float(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
+    return values / np.float64(size or 1.0)
 
 
 def parse(text: str, *, float_dtype: str = "float32", dtypes: Mapping[str, str] = DTYPES) -> tuple[Spec, ...]:

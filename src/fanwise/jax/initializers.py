@@ -23,8 +23,10 @@ What differs, all of it by intent (docs/jax.md has the table):
 - A scale that is being traced is refused: the stream needs its value.
 """
 
-from fanwise.jax.init.functions import (
+from fanwise.jax.init.factories import (
     Initializer,
+)
+from fanwise.jax.init.functions import (
     constant,
     delta_orthogonal,
     from_law,

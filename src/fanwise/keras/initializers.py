@@ -20,20 +20,15 @@ by intent:
 
 from fanwise.keras.init.classes import (
     INITIALIZERS,
-    STFT,
-    Constant,
     Entry,
     GlorotNormal,
     GlorotUniform,
     HeNormal,
     HeUniform,
-    Identity,
     IdentityInitializer,
     Initializer,
-    Law,
     LecunNormal,
     LecunUniform,
-    Ones,
     Orthogonal,
     OrthogonalInitializer,
     RandomNormal,
@@ -41,7 +36,6 @@ from fanwise.keras.init.classes import (
     STFTInitializer,
     TruncatedNormal,
     VarianceScaling,
-    Zeros,
     constant,
     deserialize,
     get,
@@ -61,6 +55,16 @@ from fanwise.keras.init.classes import (
     truncated_normal,
     variance_scaling,
     zeros,
+)
+from fanwise.keras.init.constants import (
+    STFT,
+    Constant,
+    Identity,
+    Ones,
+    Zeros,
+)
+from fanwise.keras.init.law import (
+    Law,
 )
 
 __all__ = [

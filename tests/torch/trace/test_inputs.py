@@ -125,7 +125,7 @@ BAD = {
     "no range": ("3:int64", "integers need a range, such as int64[0,50257)"),
     "empty range": ("3:int64[5,5)", "range [5,5), expected"),
     "int32": ("3:int32[0,3000000000)", "expected -2147483648 <= low < high <= 2147483648"),
-    "int64": (f"3:int64[0,{2**63})", "torch draws integers below 2^63 - 1"),
+    "int64": (f"3:int64[0,{2**63 + 1})", f"expected {-(2**63)} <= low < high <= {2**63}"),
     "float range": ("3:float32[0,1)", "a range is for integers"),
     "closed": ("3:int64[0,1]", "cannot be read"),
     "elements": ("65536,65536", "4294967296 elements, expected at most"),

@@ -9,7 +9,6 @@ from fanwise.jax.init.factories import (
     Axes,
     Constant,
     Drawn,
-    Initializer,
     OrthonormalCentre,
     OrthonormalColumns,
     ScaledByFans,
@@ -25,30 +24,6 @@ from fanwise.laws.layout import Layout
 from fanwise.stream.arguments import checked_choice
 from fanwise.stream.box import ShapeLike
 from fanwise.stream.truncation import Truncation
-
-__all__ = [
-    "Initializer",
-    "constant",
-    "delta_orthogonal",
-    "from_law",
-    "glorot_normal",
-    "glorot_uniform",
-    "he_normal",
-    "he_uniform",
-    "kaiming_normal",
-    "kaiming_uniform",
-    "lecun_normal",
-    "lecun_uniform",
-    "normal",
-    "ones",
-    "orthogonal",
-    "truncated_normal",
-    "uniform",
-    "variance_scaling",
-    "xavier_normal",
-    "xavier_uniform",
-    "zeros",
-]
 
 
 def zeros(key: Any, shape: ShapeLike, dtype: Any = None, out_sharding: Sharding | None = None) -> Array:

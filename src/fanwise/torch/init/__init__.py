@@ -24,6 +24,16 @@ What differs, all of it by intent (docs/torch-init.md has the table):
 """
 
 # With names that are not public in torch, but imported from there by many.
+from fanwise.torch.init.constants import (
+    constant_,
+    dirac_,
+    eye_,
+    ones_,
+    zeros_,
+)
+from fanwise.torch.init.formulas import (
+    calculate_gain,
+)
 from fanwise.torch.init.formulas import correct_fan as _calculate_correct_fan  # noqa: F401
 from fanwise.torch.init.formulas import fan_in_and_fan_out as _calculate_fan_in_and_fan_out  # noqa: F401
 from fanwise.torch.init.functions import (  # noqa: F401
@@ -32,20 +42,15 @@ from fanwise.torch.init.functions import (  # noqa: F401
     _no_grad_trunc_normal_,
     _no_grad_uniform_,
     _no_grad_zero_,
-    calculate_gain,
     constant,
-    constant_,
     dirac,
-    dirac_,
     eye,
-    eye_,
     kaiming_normal,
     kaiming_normal_,
     kaiming_uniform,
     kaiming_uniform_,
     normal,
     normal_,
-    ones_,
     orthogonal,
     orthogonal_,
     sparse,
@@ -57,7 +62,6 @@ from fanwise.torch.init.functions import (  # noqa: F401
     xavier_normal_,
     xavier_uniform,
     xavier_uniform_,
-    zeros_,
 )
 
 __all__ = [

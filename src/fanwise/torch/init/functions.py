@@ -20,40 +20,9 @@ from fanwise.stream.formats import Array
 from fanwise.stream.key import Key, KeyLike
 from fanwise.stream.law import NORMAL_REACH
 from fanwise.stream.truncation import Truncation
-from fanwise.torch.init.constants import constant_, dirac_, eye_, ones_, zeros_
+from fanwise.torch.init.constants import constant_, dirac_, eye_, zeros_
 from fanwise.torch.init.fill import bound_or_infinity, check_axes, check_real, drawn, number, overridable, share
-from fanwise.torch.init.formulas import calculate_gain, scale_of
-from fanwise.torch.init.formulas import correct_fan as _calculate_correct_fan
-from fanwise.torch.init.formulas import fan_in_and_fan_out as _calculate_fan_in_and_fan_out
-
-__all__ = [
-    "calculate_gain",
-    "constant",
-    "constant_",
-    "dirac",
-    "dirac_",
-    "eye",
-    "eye_",
-    "kaiming_normal",
-    "kaiming_normal_",
-    "kaiming_uniform",
-    "kaiming_uniform_",
-    "normal",
-    "normal_",
-    "ones_",
-    "orthogonal",
-    "orthogonal_",
-    "sparse",
-    "sparse_",
-    "trunc_normal_",
-    "uniform",
-    "uniform_",
-    "xavier_normal",
-    "xavier_normal_",
-    "xavier_uniform",
-    "xavier_uniform_",
-    "zeros_",
-]
+from fanwise.torch.init.formulas import correct_fan, fan_in_and_fan_out, scale_of
 
 P = ParamSpec("P")
 
@@ -410,12 +379,12 @@ _no_grad_zero_ = zeros_
 
 
 def _xavier_std(tensor: Tensor, gain: float) -> float:
-    fans = sum(_calculate_fan_in_and_fan_out(tensor))
+    fans = sum(fan_in_and_fan_out(tensor))
     return number(gain, name="gain", low=0.0) * math.sqrt(2 / max(fans, 1))  # no fans, no elements
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
-    fan = _calculate_correct_fan(tensor, mode)
+    fan = correct_fan(tensor, mode)
     return math.sqrt(scale_of(nonlinearity, a) / fan)  # as the law: the same bits in float64, too
 
 

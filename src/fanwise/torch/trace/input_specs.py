@@ -1,6 +1,7 @@
 """Specs: inputs in words, such as ``"input_ids=8,128:int64[0,50257)"``, as tensors."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import torch
@@ -8,7 +9,6 @@ from torch import Tensor
 
 from fanwise.adapters import input_specs as specs
 from fanwise.adapters.input_specs import Spec
-from fanwise.stream.key import Key
 from fanwise.torch.trace.provenance import dtype_name
 from fanwise.torch.trace.run import Inputs
 
@@ -57,10 +57,5 @@ def _tensor(spec: Spec, number: int, device: str) -> Tensor:
     dtype = DTYPES[spec.dtype]
     if device == "meta":
         return torch.empty(spec.shape, dtype=dtype, device="meta")
-    generator = torch.Generator("cpu").manual_seed(Key(0, f"inputs.{number}").philox().key[0])
-    if not dtype.is_floating_point and not dtype.is_complex:
-        if spec.high > torch.iinfo(torch.int64).max:
-            raise ValueError(f"inputs: range [{spec.low},{spec.high}), torch draws integers below 2^63 - 1 alone")
-        return torch.randint(spec.low, spec.high, spec.shape, generator=generator, dtype=dtype, device="cpu")
-    drawn = torch.complex64 if dtype.is_complex else torch.float32
-    return torch.randn(spec.shape, generator=generator, dtype=drawn, device="cpu").to(dtype)
+    narrow = dtype.is_floating_point and dtype.itemsize < 4  # NumPy has no bfloat16 that torch takes
+    return torch.from_numpy((replace(spec, dtype="float32") if narrow else spec).drawn(number)).to(dtype)
