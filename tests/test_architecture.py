@@ -145,7 +145,15 @@ def test_the_folders_of_an_adapter_are_the_same_and_import_downwards(adapter):
 
 COMPILED = {"_kernel"}
 """The extension module, whose name Python's tools expect."""
-OF_TORCH = {"_calculate_correct_fan", "_calculate_fan_in_and_fan_out"}
+OF_TORCH = {
+    "_calculate_correct_fan",
+    "_calculate_fan_in_and_fan_out",
+    "_no_grad_fill_",
+    "_no_grad_normal_",
+    "_no_grad_trunc_normal_",
+    "_no_grad_uniform_",
+    "_no_grad_zero_",
+}
 """Names of torch.nn.init that users call though torch underscores them: the drop-in has them too."""
 
 

@@ -40,7 +40,9 @@ def test_two_inputs_in_words(framework):
     first = framework.api.plan(model, "64,16; 64,8")
     named = framework.api.plan(model, "x=64,16; z=64,8")
     assert [row.std for row in first] == [row.std for row in named]
-    assert len({row.fed for row in first if row.path in map(framework.path, FED)}) == 2
+    fed = [row for row in first if row.path in map(framework.path, FED)]
+    assert [row.fed for row in fed] == [1.0, 1.0]
+    assert {row.fan_in for row in fed} == {16, 8}
 
 
 def test_words_are_the_same_numbers_in_every_framework(framework):

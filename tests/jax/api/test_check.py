@@ -273,7 +273,7 @@ def test_what_cannot_be_checked():
         check((network, shapes), normal(32, WIDTH))
     with pytest.raises(TypeError, match=r"expected \(function, params\)"):
         check(3, normal(32, WIDTH))
-    with pytest.raises(TypeError, match="expected a model"):
+    with pytest.raises(TypeError, match=r"the factory made PRNGKeyArray: expected \(function, params\)"):
         check(lambda key: key, normal(32, WIDTH))
     with pytest.raises(ModelError, match="expected one number"):
         check((network, weights()), (normal(32, WIDTH), LABELS), lambda output, target: output)
