@@ -47,8 +47,8 @@ MEANT: Mapping[str, str] = {
     "paths": "Names are the framework's own: a.weight, a.kernel, a/kernel; so are the axes of what is stored.",
     "in place": "PyTorch and Keras change the model that they are given and return it; JAX returns another, so that it "
     "has no write, and fix no apply=.",
-    "arrays": "PyTorch takes tensors and lists of them as arguments; JAX and Keras take NumPy arrays, too. Where no loss "
-    "is given, a list or mapping is Keras' one argument, and several arguments in PyTorch and JAX.",
+    "arrays": "PyTorch takes tensors and lists of them as arguments; JAX and Keras take NumPy arrays, too. Where no "
+    "loss is given, a list or mapping is Keras' one argument, and several arguments in PyTorch and JAX.",
     "no inputs": "plan and check of PyTorch may leave inputs to a transformers configuration, Keras to a functional "
     "model; a function of JAX does not say what it takes, so that inputs has no default there.",
     "factories": "A factory takes a key in JAX, and no argument elsewhere, where the framework's own seed is set.",
