@@ -52,8 +52,8 @@ class InitCheck(pytest.Item):
         from fanwise.targets.order import Order  # noqa: PLC0415
         from fanwise.targets.resolved import resolve  # noqa: PLC0415
 
-        found = resolve(Order(self.name, fail_on=self.config.getoption("--init-check-fail-on")))
-        report = commands(found.framework).examined(found)
+        target = resolve(Order(self.name, fail_on=self.config.getoption("--init-check-fail-on")))
+        report = commands(target.framework).examined(target)
         if not report.ok:
             raise UnhealthyError(str(report))
 

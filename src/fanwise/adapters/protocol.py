@@ -80,7 +80,7 @@ class Backend(Protocol):
         ...
 
     def places(self, model: Any, factory: Any) -> Mapping[str, Place]:
-        """Where in the user's sources the modules of a model are constructed, by path; {} where nothing is known.
+        """Lines of the user's sources that construct the modules of a model, by path; {} where nothing is known.
 
         Args:
             model: a model.

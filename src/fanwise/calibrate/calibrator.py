@@ -72,7 +72,7 @@ class Calibrator:
         self._moments: dict[tuple[str, int, int], Moments] = {}
 
     def task(self, op: Op) -> Task | None:
-        """What is to be done at the op that comes next in the run, None for one that has no weight.
+        """Task at the op that comes next in the run, None for one that has no weight.
 
         Raises:
             OtherwiseError: the trace says that another op comes here.
@@ -97,7 +97,7 @@ class Calibrator:
             self._moments[op.key] = measured()
 
     def answer(self, task: Task, measured: Measurement) -> Answer:
-        """What is made of an op's output."""
+        """Answer to an op's output."""
         before = measured.whole()
         line = self._line(task, before)
         settled = [path for path in task.paths if path in self.changes]

@@ -19,7 +19,7 @@ Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
-class Found:
+class Decisions:
     """What a run found.
 
     Args:
@@ -41,8 +41,8 @@ class Found:
         lie = {task.weights[0]: spread(self.calibrator.trace, task) for task in tasks}
         return MappingProxyType({path: own for path, own in lie.items() if own is not None and path in self.changes})
 
-    def balanced(self, values: Mapping[str, "Weighed"]) -> "Found":
-        """The same with equal ratios of gradient to weight.
+    def balanced(self, values: Mapping[str, "Weighed"]) -> "Decisions":
+        """Decisions with equal ratios of gradient to weight.
 
         Args:
             values: of the parameters of the calibrated model, by path, from a run of it forward and backward.
@@ -82,7 +82,7 @@ class Weighed(Protocol):
 
 def calibrated(
     structure: Callable[[], Seen | None], seen: Callable[[], Seen], passed: Callable[[Seen], Calibrator | None]
-) -> Found | None:
+) -> Decisions | None:
     """One pass, in which every op's factor is found; more where what the model does depends on values.
 
     Args:
@@ -102,7 +102,7 @@ def calibrated(
     if calibrator is None:
         return None
     changes = {path: change for path, change in calibrator.changes.items() if not change.identity}
-    return Found(calibrator, changes, tuple(calibrator.lines), forwards)
+    return Decisions(calibrator, changes, tuple(calibrator.lines), forwards)
 
 
 def fixed_by(plan: Plan | None) -> Mapping[str, str]:

@@ -64,7 +64,7 @@ class Measurement(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What is made of an op's output, b being the bias as the model holds it: scale * output + more * b + shift.
+    """Change of an op's output, b being the bias as the model holds it: scale * output + more * b + shift.
 
     Args:
         scale: one number, or one for each unit.

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from fanwise.adapters.protocol import Backend
 from fanwise.calibrate.calibrator import Calibrator, Change
-from fanwise.calibrate.decisions import Found, calibrated, check_plan, with_factors
+from fanwise.calibrate.decisions import Decisions, calibrated, check_plan, with_factors
 from fanwise.calibrate.options import Options
 from fanwise.calibrate.result import Calibration
 from fanwise.calibrate.units import Spread
@@ -41,7 +41,7 @@ class CalibrationPass(Protocol):
         ...
 
     def seen(self) -> Any:
-        """The same from a run."""
+        """Structure of the model, from a run."""
         ...
 
     def passed(self, structure: Any) -> Calibrator | None:
@@ -85,7 +85,7 @@ class CalibrationBackend(Backend, Protocol):
 
 @dataclass(frozen=True)
 class NumberSource:
-    """Where a model's numbers come from: a plan draws them, or they are there already.
+    """Origin of a model's numbers: a plan draws them, or they are there already.
 
     Args:
         plan: what draws them, None where they are there.
@@ -144,32 +144,34 @@ class CalibrationSession:
         inputs = self.backend.join([self.backend.inputs(model, one, valued=True) for one, _ in given])
         run = self.backend.calibration(model, inputs, NumberSource(self.plan, self.key, self.balance), self.options)
         with run.kept(early=self.balance or self.plan is not None):
-            found = self._found(run)
+            decisions = self._found(run)
             if self.balance:
-                found = self._balanced(run, found, inputs, self.backend.join_targets([target for _, target in given]))
-            made, planned = self._changed(run, found)
-        told = self.backend.describe(None if len(batches) > 1 else given[0][0], inputs)
+                decisions = self._balanced(
+                    run, decisions, inputs, self.backend.join_targets([target for _, target in given])
+                )
+            calibrated_model, planned = self._changed(run, decisions)
+        description = self.backend.describe(None if len(batches) > 1 else given[0][0], inputs)
         name = self.backend.model_name(model)
-        return replace(found.settled(planned), name=name, batch=told, model=made)
+        return replace(decisions.settled(planned), name=name, batch=description, model=calibrated_model)
 
-    def _found(self, run: CalibrationPass) -> Found:
+    def _found(self, run: CalibrationPass) -> Decisions:
         if self.plan is not None:
             run.draw(self.plan)
-        found = calibrated(run.structure, run.seen, run.passed)
-        if found is None:
+        decisions = calibrated(run.structure, run.seen, run.passed)
+        if decisions is None:
             raise ModelError("the model does other things in each of two runs on the same inputs: nothing to calibrate")
-        return found
+        return decisions
 
-    def _balanced(self, run: CalibrationPass, found: Found, inputs: Inputs, target: Any) -> Found:
-        """The same with equal ratios of gradient to weight, from a run of the calibrated model."""
-        with run.undone(found.changes if self.plan is None else ()):
-            made, _ = self._changed(run, found)
-            values = self.backend.observe(made, inputs, target, self.loss).values
-        return found.balanced(values)
+    def _balanced(self, run: CalibrationPass, decisions: Decisions, inputs: Inputs, target: Any) -> Decisions:
+        """Decisions with equal ratios of gradient to weight, from a run of the calibrated model."""
+        with run.undone(decisions.changes if self.plan is None else ()):
+            calibrated_model, _ = self._changed(run, decisions)
+            values = self.backend.observe(calibrated_model, inputs, target, self.loss).values
+        return decisions.balanced(values)
 
-    def _changed(self, run: CalibrationPass, found: Found) -> tuple[Any, Plan | None]:
+    def _changed(self, run: CalibrationPass, decisions: Decisions) -> tuple[Any, Plan | None]:
         """The model with what was decided, and the plan that says it."""
         if self.plan is None:
-            return run.changed(found.changes, found.spreads), None
-        planned = with_factors(self.plan, found.changes)
+            return run.changed(decisions.changes, decisions.spreads), None
+        planned = with_factors(self.plan, decisions.changes)
         return run.draw(planned), planned

@@ -16,7 +16,7 @@ PRODUCTS = frozenset(("mul", "rmul", "multiply", "div", "truediv", "divide", "tr
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be done at one op.
+    """Work to be done at one op.
 
     Args:
         op: which.

@@ -17,7 +17,7 @@ DESIGNS: Mapping[str, str] = {
 }
 """Roles that are by design, in words."""
 SHOWN: Mapping[str, str] = {"FRZ001": "frozen", "TWI001": "used more than once"}
-"""The same of findings."""
+"""Findings that are by design, in words."""
 
 
 def layers(subject: Subject, findings: Sequence[Finding]) -> tuple[Layer, ...]:

@@ -90,7 +90,7 @@ class ReportData:
         return not any(at_least(finding.severity, self.fail_on) for finding in self.findings)
 
     def constructed(self, path: str) -> Place | None:
-        """Where in the sources a module is constructed, or else the nearest module around it.
+        """Line of the sources that constructs a module, or else the nearest module around it.
 
         Args:
             path: of a parameter or a module; "" for the model.

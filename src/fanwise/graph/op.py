@@ -99,7 +99,7 @@ class UseRole(StrEnum):
     OUTPUT = "output"
     """Its output projection."""
     BIAS = "bias"
-    """What is added to a map's result."""
+    """An offset that is added to a map's result."""
     STATE_BIAS = "state_bias"
     """A second bias, added to the map of a hidden state."""
     SCALE = "scale"

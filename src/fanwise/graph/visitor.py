@@ -24,7 +24,7 @@ class Moment(Protocol):
 
 
 class Visitor(Protocol):
-    """What is shown each op, in the order of execution."""
+    """Onlooker that is shown each op, in the order of execution."""
 
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
         """Before an op is executed.

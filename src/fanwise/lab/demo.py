@@ -253,5 +253,5 @@ def checked(setup: Setup, start: Start) -> tuple[Finding, ...]:
 
 
 def _plain(finding: Finding) -> Finding:
-    """The same without read-only views, which cannot be pickled."""
+    """Results without read-only views, which cannot be pickled."""
     return replace(finding, evidence=dict(finding.evidence), follows=tuple(map(_plain, finding.follows)))

@@ -362,7 +362,7 @@ def _short(value: float, *, exponent_digits: int = 1) -> str:
 
 
 def _narrow(value: float) -> str:
-    """The same in five characters, where one digit and an exponent need no more: 3e-3, 0.027, 1.3, 190, 2.1e3, 4e27."""
+    """Number in five characters, where one digit and an exponent need no more: 3e-3, 0.027, 1.3, 190, 2.1e3, 4e27."""
     text = _short(value)
     if len(text) <= NARROW or not math.isfinite(value):
         return text

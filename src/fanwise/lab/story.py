@@ -49,7 +49,7 @@ def tone(outcome: Outcome) -> Tone:
 
 
 def _beginning(outcome: Outcome, setup: Setup, findings: Sequence[Finding] | None) -> str:
-    """What is particular about step zero; the first that applies."""
+    """Particular of step zero; the first that applies."""
     gradients = outcome.rms(lambda layer: layer.weight_gradient_std)
     if not any(gradients[:-1]) and not any(outcome.rms(lambda layer: layer.std)):
         return "No signal passes, so every hidden gradient is exactly 0: only the output bias can learn."
@@ -87,7 +87,7 @@ def _layers(outcome: Outcome) -> str:
 
 
 def _across(std: float, outcome: Outcome) -> str:
-    """The same over all hidden layers, where there are more than a few."""
+    """Ratio over all hidden layers, where there are more than a few."""
     steps = len(outcome.trials[0].before.layers) - 2
     return f", x {std**steps:.1e} over {steps} layers" if steps >= 4 else ""
 

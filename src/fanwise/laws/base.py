@@ -34,7 +34,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class Site:
-    """Where a law draws: one map of a parameter, and the part of it that is wanted.
+    """Site of a draw: one map of a parameter, and the part of it that is wanted.
 
     Args:
         shape: global shape of the parameter, whose C order counts the stream's elements.

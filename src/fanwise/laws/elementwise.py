@@ -52,7 +52,7 @@ class ConstantLaw(Initializer):
 
 @dataclass(frozen=True)
 class Constant(ConstantLaw):
-    """The same value everywhere.
+    """One value everywhere.
 
     Args:
         value: a finite number.

@@ -187,7 +187,7 @@ class Layout:
         return _default(ndim)
 
     def fuse(self, axis: int, parts: int | Sequence[int]) -> "Layout":
-        """The same layout with several maps side by side along a storage axis.
+        """Layout of several maps side by side along a storage axis.
 
         Args:
             axis: the axis, counted from 0.

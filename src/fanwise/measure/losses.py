@@ -287,7 +287,7 @@ def _own(outputs: Any, arrays: LossArrays) -> Loss | None:
 
 
 def _own_value(outputs: Any, arrays: LossArrays) -> Any:
-    """What is named the loss, or the one number that a model returns."""
+    """Output that is named the loss, or the one number that a model returns."""
     named, floats = arrays.fields(outputs).get("loss"), arrays.floats(outputs)
     if named is not None or not floats:
         return named

@@ -126,7 +126,7 @@ class ObservedLoss:
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the user's sources a module is constructed.
+    """Line of the user's sources that constructs a module.
 
     Args:
         file: path of the file.

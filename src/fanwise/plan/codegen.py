@@ -288,7 +288,7 @@ def _index(box: Box, shape: Shape) -> str:
 
 
 def _note(row: Row, law: Initializer, box: Box, layout: Layout | None) -> str:
-    """Where a std comes from, where there is a fan_in and something is drawn."""
+    """Origin of a std, where there is a fan_in and something is drawn."""
     if layout is None or not isinstance(law, Normal | TruncatedNormal | Uniform):
         return ""
     fan_in = layout.fans(box.shape).fan_in

@@ -154,7 +154,7 @@ def digest_of_all(digests: Mapping[str, str]) -> str:
 
 
 def differences(manifest: Manifest, digests: Mapping[str, str]) -> tuple[str, ...]:
-    """What is wrong with a model, by the digests of its parameters.
+    """Faults of a model, by the digests of its parameters.
 
     Args:
         manifest: what should be.

@@ -150,7 +150,7 @@ class Row:
         return self.law is not None and not holds(self.law, Orthogonal | DeltaOrthogonal)
 
     def edited(self, law: Initializer | None, reason: str) -> "Row":
-        """The same parameter under another law: what was said of the old law is dropped, its calibration too."""
+        """Row of the same parameter under another law: what was said of the old law is dropped, its calibration too."""
         return replace(self, law=law, reason=reason, source="", gives=None, guess=False, factor=1.0)
 
     def _moments(self, law: Initializer) -> Moments:
@@ -178,7 +178,7 @@ def checked_text(value: object, *, name: str) -> str:
 
 
 def placed(error: Exception, where: str) -> TypeError | ValueError:
-    """The same complaint with the place where it arose, as one of the two kinds that callers expect."""
+    """Error with the place where it arose, as one of the two kinds that callers expect."""
     kind = TypeError if isinstance(error, TypeError) else ValueError
     return kind(f"{where}: {error}")
 

@@ -52,7 +52,7 @@ class Scale:
     lane: float = 0.0
 
     def place(self, value: float) -> float | None:
-        """Where `value` stands; beyond [0, 1] if outside the range, None if it cannot be drawn."""
+        """Position of `value`; beyond [0, 1] if outside the range, None if it cannot be drawn."""
         if not abs(value) < DRAWABLE:
             return None
         if self.axis.scale == "log" and value <= 0:

@@ -1,4 +1,4 @@
-"""Where the labels of a chart's guides stand, so that they cover neither curves nor each other."""
+"""Positions of the labels of a chart's guides: they cover neither curves nor each other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

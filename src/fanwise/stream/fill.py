@@ -197,7 +197,7 @@ def constant(
     box: Box | None = None,
     out: Array | None = None,
 ) -> Array:
-    """The same value everywhere, rounded to the dtype.
+    """One value everywhere, rounded to the dtype.
 
     The arguments, the result and the errors are those of `normal`.
     """

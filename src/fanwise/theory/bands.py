@@ -77,7 +77,7 @@ def _maps(walk: Walk, here: Here, sources: list[Scatter]) -> float:
 
 
 def _average(walk: Walk, here: Here, sources: list[Scatter]) -> float:
-    """That of the values; the queries and the keys change little."""
+    """Slope by the values; the queries and the keys change little."""
     return sources[min(2, len(sources) - 1)].total if sources else 0.0
 
 

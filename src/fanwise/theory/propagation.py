@@ -89,7 +89,7 @@ def propagate(
 
 
 def _alike(trace: Trace, size: float) -> dict[int, Given]:
-    """The same for every tensor that the model is given."""
+    """One second moment for every tensor that the model is given."""
     numbers = {number for op in trace.ops for number in op.given}
     return {number: Given(size) for number in (numbers | {0})}
 

@@ -59,7 +59,7 @@ class Likeness:
         return (of_one + (examples - 1) * self.another) / examples
 
     def minus(self, other: float) -> "Likeness":
-        """What is left where something that all places share is taken away."""
+        """Likeness less what all places share."""
         return Likeness(max(self.here - other, 0.0), self.elsewhere - other, self.another - other)
 
 
@@ -93,7 +93,7 @@ def independent(*name: object) -> Rows:
 
 
 def reshaped(rows: Rows, moments: Likeness) -> Rows:
-    """The same sample with other second moments, each row a combination of the rows that were."""
+    """Sample brought to other second moments, each row a combination of the rows that were."""
     if not np.isfinite(rows).all():  # a signal that has overflowed has no second moments to change
         return rows
     before, after = _factors(likeness(rows)), _factors(moments)

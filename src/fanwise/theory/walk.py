@@ -140,7 +140,7 @@ class Walk:
         return shape[axis + 1 :] if axis < -1 else shape[1:-1]
 
     def _kept_profile(self, here: Here) -> Profile:
-        """That of what was read: functions of each value, norms and pools keep the places."""
+        """Profile of what was read: functions of each value, norms and pools keep the places."""
         if here.op.kind not in KEEPS_PLACES:
             return ()
         parts = [

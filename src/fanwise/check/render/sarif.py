@@ -98,7 +98,7 @@ def _message(finding: Finding) -> str:
 
 
 def _related(report: ReportData, finding: Finding, root: str | PurePath) -> Iterator[Json]:
-    """Where what follows from a finding shows, each with its message."""
+    """Places of what follows from a finding, each with its message."""
     following = (other for child in finding.follows for other in child.walk())
     for number, other in enumerate(following, 1):
         location: dict[str, Json] = {"id": number, "message": {"text": f"{other.code}: {other.message}"}}

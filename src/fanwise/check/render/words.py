@@ -148,7 +148,7 @@ def tone_of(severity: Severity | None) -> Tone:
 
 
 def design_note(layer: Layer) -> str:
-    """What is by design at a layer, as a sentence of its own."""
+    """Sentence that says what is by design at a layer."""
     return f"by design: {layer.design}" if layer.design else ""
 
 
@@ -269,7 +269,7 @@ def _near(file: str) -> str:
 
 
 def _start(report: ReportData) -> str:
-    """Where the first of what is wrong starts; "" where no finding has a place."""
+    """Place at which the first fault starts; "" where no finding has a place."""
     wrong = [finding for finding in report.findings if finding.severity != "info" and finding.place]
     if not wrong:
         return ""

@@ -17,7 +17,7 @@ TOTAL, FEWEST = 1e2, 6
 STEEP, STEEP_FEWEST = 1e6, 3
 """... or fewer, where it falls or rises as much as this."""
 BACKWARD_TOTAL = 1e4
-"""The same for gradients, whose energy also depends on pooling and padding."""
+"""Bounds for gradients, whose energy also depends on pooling and padding."""
 STREAM_TOTAL, STREAM_RATE = 1e3, 0.2
 """Growth of a residual stream: factor over all its joins, and log of it per join over the later half of them."""
 STREAM_LOUD = 1e2

@@ -1,4 +1,4 @@
-"""Where in the model an op's signal comes from: the map before it, its name and its path."""
+"""Origin of an op's signal: the map before it, its name and its path."""
 
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import TO_SIGNAL
@@ -19,5 +19,5 @@ def name_of(source: Map | None, op: Op) -> str:
 
 
 def path_of(source: Map | None, op: Op) -> str:
-    """Where it starts: the map's weight where it is known, else the op's module."""
+    """Path at which a finding starts: the map's weight where it is known, else the op's module."""
     return op.module if source is None else source.path

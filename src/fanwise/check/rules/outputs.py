@@ -23,13 +23,13 @@ INPUTS_ALIKE = 0.99
 TWICE = 2.0
 """Times the loss of a guess from which a model is confidently wrong."""
 SQUARED_TIMES = 300.0
-"""The same for a squared error: targets are often much smaller than outputs of unit variance, without harm."""
+"""Bound for a squared error: targets are often much smaller than outputs of unit variance, without harm."""
 LOUD_TIMES, LOUD_HEAD = 1.3, 5.0
 """Times the loss of a guess that are worth a warning where the head's own gain is as large as this ..."""
 SWAPPED_HEAD = 2.0
 """... or as this, where it follows from the fan_out."""
 LOUD_SQUARED = 20.0
-"""The same times for a squared error."""
+"""Factors for a squared error."""
 HEAD_GAIN, FED_RMS = 3.0, 4.0
 """Gain of a head from which it is to blame for a loss, and rms of its input from which that is."""
 

@@ -15,7 +15,7 @@ MINORITY = 0.5
 LARGE_STEP = 1.0
 """Size of the first update of a weight over that of the weight itself from which it forgets its start."""
 LOST_STEP = 6e-8
-"""The same below which float32 rounds the update away (half a unit in the last place)."""
+"""Ratio below which float32 rounds the update away (half a unit in the last place)."""
 DTYPE_STEPS = {"bfloat16": 2.0**-9, "float16": 2.0**-12}
 """Half a unit in the last place of other dtypes."""
 EPSILON = 1e-8

@@ -23,7 +23,7 @@ Tensor = TypeVar("Tensor")
 
 @dataclass(frozen=True)
 class Source:
-    """Where the values of a tensor come from.
+    """Origin of a tensor's values.
 
     Args:
         op: index of the op that gave them, `INPUT` for one of the model's inputs.

@@ -62,7 +62,7 @@ class Fixed(keras.initializers.Initializer):
 
 
 def constant_values(value: float, dtype: str, box: Box) -> Array:
-    """The same value everywhere.
+    """One value everywhere.
 
     Raises:
         ValueError: the dtype cannot hold it as it is (a floating-point format rounds it).
@@ -91,7 +91,7 @@ class Ones(Fixed, keras.initializers.Ones):
 
 
 class Constant(Fixed, keras.initializers.Constant):
-    """The same value everywhere.
+    """One value everywhere.
 
     Args:
         value: a finite number.

@@ -50,7 +50,7 @@ class Extents:
 
     @classmethod
     def of(cls, layout: Layout, shape: Shape) -> "Extents":
-        """Those of a shape."""
+        """Extents of a shape."""
         inputs, outputs, window, stack = (layout.extent(shape, role) for role in ("in", "out", "kernel", "stack"))
         groups = max(layout.group_count(shape), 1)
         if layout.grouped == "in":  # stored with the inputs of all groups and the outputs of one
@@ -59,7 +59,7 @@ class Extents:
 
 
 def _extents(case: Case) -> Extents | None:
-    """Those of the case's map; of the map beside it, where the case is a bias."""
+    """Extents of the case's map; of the map beside it, where the case is a bias."""
     if case.layout is not None:
         return Extents.of(case.layout, case.parameter.shape)
     return None if case.around is None or case.role not in BIASES else _known(case.around.map_of(case.op))

@@ -92,7 +92,7 @@ class Recipe:
         return self.rules[case.role](case, feed)
 
     def but(self, name: str, title: str, rules: Mapping[str, Rule], source: str = "") -> "Recipe":
-        """The same recipe with other rules for some roles."""
+        """Recipe with other rules for some roles."""
         return replace(self, name=name, title=title, rules=MappingProxyType({**self.rules, **rules}), source=source)
 
 

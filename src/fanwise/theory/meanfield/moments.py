@@ -28,7 +28,7 @@ class Unit:
 
     @property
     def kinks(self) -> tuple[float, ...]:
-        """Where z makes f(sqrt(q) z) rough."""
+        """Values of z at which f(sqrt(q) z) is rough."""
         return tuple(kink / math.sqrt(self.q) for kink in self.nonlinearity.kinks)
 
     def value(self, z: F64) -> F64:

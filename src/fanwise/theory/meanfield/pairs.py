@@ -86,7 +86,7 @@ class Pair:
 
     @cached_property
     def rough(self) -> tuple[float, ...]:
-        """Where f(sqrt(q) z) has a kink: those that are known, and those at which panels crowd."""
+        """Kinks of f(sqrt(q) z): those that are known, and those at which panels crowd."""
         kinks = [kink - ASIDE for kink in self.unit.kinks]
         edges = normal_panels(lambda z: self.unit.value(z + ASIDE), kinks=kinks) + ASIDE
         return tuple({*self.unit.kinks, *_crowded(edges)})

@@ -1,4 +1,4 @@
-"""Where a function of one variable changes its sign."""
+"""Roots of a function of one variable, where it changes its sign."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ STEPS = 200
 
 
 def root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a continuous function that has other signs at low and at high is 0, to the last digits.
+    """Root of a continuous function that has other signs at low and at high, to the last digits.
 
     References:
         Dowell and Jarratt, "A modified regula falsi method for computing the root of an equation", 1971: the Illinois

@@ -30,7 +30,7 @@ TAT_CORRELATION = 0.9
 """What the whole network makes of correlation 0, with leaky ReLU: 0.9 by Zhang et al., 2022."""
 
 SCALES, SHIFTS = (1.0, 0.5, 0.2, 0.08), (0.0, 0.4, -0.4, 1.0, -1.0, 2.0, -2.0)
-"""Where Newton's method starts."""
+"""Points from which Newton's method starts."""
 STEPS, HALVINGS = 30, 12
 SOLVED = 1e-11
 NUDGE = 1e-6
@@ -41,7 +41,7 @@ the function moved by this much, and without its kinks."""
 HOMOGENEOUS = 1e-9
 """Relative deviation of E f^2 from a power of q, up to which f counts as homogeneous."""
 SMALLEST_SCALE, LARGEST = 1e-4, 10.0
-"""Where Newton's method may go: a shift or a scale beyond leaves the part of an activation that is its own."""
+"""Range of Newton's method: a shift or a scale beyond leaves the part of an activation that is its own."""
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def _solved(
 
 
 def _newton(equations: Equations, scale: float, shift: float) -> tuple[float, float] | None:
-    """Where both equations hold, by damped Newton steps; None where they do not lead there."""
+    """Point at which both equations hold, by damped Newton steps; None where they do not lead there."""
     try:
         at, residual = np.array([scale, shift]), equations(scale, shift)
         for _ in range(STEPS):
