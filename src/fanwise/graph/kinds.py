@@ -139,7 +139,7 @@ AFFINE = AT_ONCE | {OpKind.SCALE}
 TO_NONLINEARITY = AFFINE | {OpKind.NORM}
 """What may stand between a map and the nonlinearity that it feeds."""
 TO_SIGNAL = TO_NONLINEARITY | {OpKind.ADD}
-"""Steps from a map to where its signal is bent next, through a residual connection too: shown beside it by the check."""
+"""Steps from a map to where its signal is bent next, a residual connection too: the check shows them side by side."""
 ADAPTER_STEPS = (ELEMENTWISE | {OpKind.SLICE}) - {OpKind.ADD}
 """What may stand between the maps of an adapter."""
 RANDOM_FEATURES = frozenset({OpKind.SLICE, OpKind.ELEMENTWISE, OpKind.SCALE, OpKind.MUL})

@@ -15,7 +15,7 @@ import jax.numpy as jnp  # noqa: E402
 
 from fanwise import Box, Key  # noqa: E402
 from fanwise.jax.stream import bits as stream  # noqa: E402
-from fanwise.jax.stream.bits import integers  # noqa: E402
+from fanwise.jax.stream import integers  # noqa: E402
 from fanwise.jax.stream.keys import stream_of  # noqa: E402
 from fanwise.stream import fill  # noqa: E402
 from fanwise.stream.formats import FORMATS  # noqa: E402
