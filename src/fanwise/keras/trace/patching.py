@@ -7,7 +7,7 @@ and is the original in every other thread; runs that overlap share it, and the l
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import local
 from types import MappingProxyType, ModuleType
@@ -39,7 +39,10 @@ OPERATORS: Mapping[str, tuple[str, bool]] = MappingProxyType(
         "__getitem__": ("getitem", False),
     }
 )
-"""Operators of tensors, the function that each is, and whether its operands come in reverse."""
+"""Operators of the tensors of JAX and TensorFlow, the function that each is, and whether its operands come in reverse.
+
+PyTorch shows its own to a mode of the thread (`fanwise.keras.trace.torch_operators`).
+"""
 
 UNTOUCHED = frozenset(
     {"is_tensor", "convert_to_numpy", "standardize_dtype", "compute_output_spec", "device_scope", "shape"}
@@ -80,12 +83,21 @@ def followed(recorder: Recorder, model: Any, kinds: tuple[type, ...]) -> Iterato
         model: whose layers.
         kinds: classes of the tensors whose operators are followed.
     """
-    watched = dict(_watched(model, kinds))
+    modal = keras.config.backend() == "torch"
+    watched = dict(_watched(model, () if modal else kinds))
     with ExitStack() as stack:
         for key, find in watched.items():
             stack.enter_context(replaced(key, find))
         stack.enter_context(_in_this_thread(_Run(recorder, frozenset(watched))))
+        if modal:
+            stack.enter_context(_operator_mode(recorder))
         yield
+
+
+def _operator_mode(recorder: Recorder) -> AbstractContextManager[Any]:
+    from fanwise.keras.trace.torch_operators import OperatorMode  # noqa: PLC0415  (only where PyTorch is the backend)
+
+    return OperatorMode(recorder)
 
 
 def _watched(model: Any, kinds: tuple[type, ...]) -> Iterator[tuple[Hashable, Callable[[], Iterator[Replacement]]]]:
@@ -154,7 +166,10 @@ def _is_followed(name: str, function: Any) -> bool:
     return own and not name.startswith("_") and name not in UNTOUCHED
 
 
+@functools.cache
 def _watch(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as every run replaces it; without a run it is the original."""
+
     @functools.wraps(function)
     def call(*args: Any, **named: Any) -> Any:
         recorder = _recorder(FUNCTIONS)
