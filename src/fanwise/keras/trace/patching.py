@@ -1,9 +1,15 @@
-"""Replacements for the time of a run: layers' `call`, Keras' functions, the operators of tensors."""
+"""Replacements for the time of a run: layers' `call`, Keras' functions, the operators of tensors.
+
+Python keeps these names for the whole process. What stands under them meanwhile asks which run its own thread is in,
+and is the original in every other thread; runs that overlap share it, and the last one puts the originals back.
+"""
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from threading import local
 from types import MappingProxyType, ModuleType
 from typing import Any
 
@@ -13,6 +19,7 @@ from keras.src import ops as inner_ops
 
 from fanwise.keras.trace.execution import Execution
 from fanwise.keras.trace.recorder import Recorder
+from fanwise.keras.trace.replacements import Replacement, replaced
 from fanwise.keras.trace.variables import layers_of
 
 OPERATORS: Mapping[str, tuple[str, bool]] = MappingProxyType(
@@ -32,7 +39,10 @@ OPERATORS: Mapping[str, tuple[str, bool]] = MappingProxyType(
         "__getitem__": ("getitem", False),
     }
 )
-"""Operators of tensors, the function that each is, and whether its operands come in reverse."""
+"""Operators of the tensors of JAX and TensorFlow, the function that each is, and whether its operands come in reverse.
+
+PyTorch shows its own to a mode of the thread (`fanwise.keras.trace.torch_operators`).
+"""
 
 UNTOUCHED = frozenset(
     {"is_tensor", "convert_to_numpy", "standardize_dtype", "compute_output_spec", "device_scope", "shape"}
@@ -40,50 +50,98 @@ UNTOUCHED = frozenset(
 """Functions that say what a value is."""
 
 
+FUNCTIONS = "functions"
+IMMUTABLE = 1 << 8
+"""Python's flag of classes that cannot be changed, such as those of C."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run of a thread, and the keys of what it follows; another run's layers and operators are none of its own."""
+
+    recorder: Recorder
+    keys: frozenset[Hashable]
+
+
+class _Thread(local):
+    """The run that a thread is in, the innermost where a run is made within another."""
+
+    run: _Run | None = None
+
+
+_THREAD = _Thread()
+
+
 @contextmanager
 def followed(recorder: Recorder, model: Any, kinds: tuple[type, ...]) -> Iterator[None]:
     """The context in which a model's layers, the functions between them and the operators are recorded.
+
+    Nothing is recorded of what other threads do in it.
 
     Args:
         recorder: what is told.
         model: whose layers.
         kinds: classes of the tensors whose operators are followed.
     """
+    modal = keras.config.backend() == "torch"
+    watched = dict(_watched(model, () if modal else kinds))
     with ExitStack() as stack:
-        for layer in layers_of(model):
-            stack.enter_context(_layer(recorder, layer))
-        stack.enter_context(_functions(recorder))
-        for kind in kinds:
-            stack.enter_context(_operators(recorder, kind))
+        for key, find in watched.items():
+            stack.enter_context(replaced(key, find))
+        stack.enter_context(_in_this_thread(_Run(recorder, frozenset(watched))))
+        if modal:
+            stack.enter_context(_operator_mode(recorder))
         yield
 
 
+def _operator_mode(recorder: Recorder) -> AbstractContextManager[Any]:
+    from fanwise.keras.trace.torch_operators import OperatorMode  # noqa: PLC0415  (only where PyTorch is the backend)
+
+    return OperatorMode(recorder)
+
+
+def _watched(model: Any, kinds: tuple[type, ...]) -> Iterator[tuple[Hashable, Callable[[], Iterator[Replacement]]]]:
+    """What a run follows: a key, and what gives the replacements."""
+    for layer in layers_of(model):
+        yield (id(layer), "call"), functools.partial(_layer, layer)
+    yield FUNCTIONS, _functions
+    for kind in kinds:
+        for name in OPERATORS:
+            yield (_owner(kind, name), name), functools.partial(_operators, kind, name)
+
+
 @contextmanager
-def _layer(recorder: Recorder, layer: Any) -> Iterator[None]:
+def _in_this_thread(run: _Run) -> Iterator[None]:
+    before = _THREAD.run
+    try:
+        _THREAD.run = run
+        yield
+    finally:
+        _THREAD.run = before
+
+
+def _recorder(key: Hashable) -> Recorder | None:
+    """What is told of a call that this thread makes now, where its run follows what is called."""
+    run = _THREAD.run
+    return run.recorder if run is not None and run.recorder.active and key in run.keys else None
+
+
+def _layer(layer: Any) -> Iterator[Replacement]:
     """The layer's own dictionary shadows its class, past what Keras does on assignment."""
-    own, original = vars(layer), layer.call
+    original, key = layer.call, (id(layer), "call")
 
     @functools.wraps(original)
     def call(*args: Any, **named: Any) -> Any:
-        if not recorder.active:
+        recorder = _recorder(key)
+        if recorder is None:
             return original(*args, **named)
         return recorder.layer(layer, original, args, named)
 
-    missing = object()
-    before = own.get("call", missing)
-    own["call"] = call
-    try:
-        yield
-    finally:
-        if before is missing:
-            del own["call"]
-        else:
-            own["call"] = before
+    yield Replacement(vars(layer), "call", call)
 
 
-@contextmanager
-def _functions(recorder: Recorder) -> Iterator[None]:
-    """Replaces every function of the backend, wherever Keras keeps a name for it."""
+def _functions() -> Iterator[Replacement]:
+    """Every function of the backend, wherever Keras keeps a name for it."""
     homes: tuple[ModuleType, ...] = (
         backend.numpy,
         backend.nn,
@@ -96,18 +154,11 @@ def _functions(recorder: Recorder) -> Iterator[None]:
     for home in homes:
         for name, function in vars(home).items():
             if _is_followed(name, function):
-                wrapped[function] = _watch(recorder, name, function)
-    changed: list[tuple[ModuleType, str, Any]] = []
+                wrapped[function] = _watch(name, function)
     for home in (*homes, backend, inner_ops, keras.ops):
         for name, value in list(vars(home).items()):
             if inspect.isfunction(value) and value in wrapped:
-                changed.append((home, name, value))
-                vars(home)[name] = wrapped[value]
-    try:
-        yield
-    finally:
-        for home, name, value in changed:
-            vars(home)[name] = value
+                yield Replacement(vars(home), name, wrapped[value])
 
 
 def _is_followed(name: str, function: Any) -> bool:
@@ -115,52 +166,42 @@ def _is_followed(name: str, function: Any) -> bool:
     return own and not name.startswith("_") and name not in UNTOUCHED
 
 
-def _watch(recorder: Recorder, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+@functools.cache
+def _watch(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as every run replaces it; without a run it is the original."""
+
     @functools.wraps(function)
     def call(*args: Any, **named: Any) -> Any:
-        if not recorder.active:
+        recorder = _recorder(FUNCTIONS)
+        if recorder is None:
             return function(*args, **named)
         return recorder.function(name, Execution(function, args, named))
 
     return call
 
 
-@contextmanager
-def _operators(recorder: Recorder, kind: type) -> Iterator[None]:
-    changed: list[tuple[type, str, Any]] = []
-    try:
-        for name in OPERATORS:
-            changed.append(_replace(recorder, kind, name))
-        yield
-    finally:
-        for owner, name, before in reversed(changed):
-            if before is None:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, before)
-
-
-def _replace(recorder: Recorder, kind: type, name: str) -> tuple[type, str, Any]:
-    """Replaces an operator on the class that defines it, or on the one below where that is closed."""
-    owners = [owner for owner in kind.__mro__ if name in vars(owner)]
-    original = vars(owners[0])[name]
-    below = kind.__mro__[max(kind.__mro__.index(owners[0]) - 1, 0)]
-    for owner in (owners[0], below):
-        before = vars(owner).get(name)
-        try:
-            setattr(owner, name, _operator(recorder, name, original))
-        except TypeError:  # a class of C cannot be changed
-            continue
-        return owner, name, before
+def _owner(kind: type, name: str) -> type:
+    """The class that defines an operator, or the one below where that cannot be changed."""
+    defining = next(position for position, owner in enumerate(kind.__mro__) if name in vars(owner))
+    for owner in (kind.__mro__[defining], kind.__mro__[max(defining - 1, 0)]):
+        if not owner.__flags__ & IMMUTABLE:
+            return owner
     raise TypeError(f"the operator {name} of {kind.__name__} cannot be followed")
 
 
-def _operator(recorder: Recorder, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    function, turned = OPERATORS[name]
+def _operators(kind: type, name: str) -> Iterator[Replacement]:
+    owner = _owner(kind, name)
+    original = next(vars(owner)[name] for owner in kind.__mro__ if name in vars(owner))
+    yield Replacement(owner, name, _operator((owner, name), original))
+
+
+def _operator(key: tuple[type, str], original: Callable[..., Any]) -> Callable[..., Any]:
+    function, turned = OPERATORS[key[1]]
 
     @functools.wraps(original)
     def operator(*args: Any) -> Any:
-        if not recorder.active:
+        recorder = _recorder(key)
+        if recorder is None:
             return original(*args)
         if turned:
             return recorder.function(function, Execution(lambda *given: original(*given[::-1]), args[::-1]))

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from threading import get_ident
+from functools import wraps
+from threading import local
 from typing import Any
 
 import keras
@@ -22,6 +23,7 @@ from fanwise.keras.trace.features import ViewStep, runs_of_features
 from fanwise.keras.trace.function_table import IGNORED, SELECTIONS, VIEWS, Arguments, describe
 from fanwise.keras.trace.layer_table import describe_layer
 from fanwise.keras.trace.moments import moments_of, saved, second_moment
+from fanwise.keras.trace.replacements import Replacement, replaced
 from fanwise.keras.trace.separable import is_separable, separated
 from fanwise.keras.trace.tensor_origins import TensorOrigins
 from fanwise.keras.trace.variables import (
@@ -67,7 +69,6 @@ class Recorder:
         self._names = component_names(model)
         self._calls = ModuleCalls()
         self._parameter_ops: dict[int, Source] = {}
-        self._thread = get_ident()
         self._busy = False
         self._last: tuple[Call, Execution] | None = None
         for number, tensor in enumerate(given):
@@ -75,8 +76,8 @@ class Recorder:
 
     @property
     def active(self) -> bool:
-        """Whether a call is looked at: not one made by what is recorded already, nor in another thread."""
-        return not self._busy and get_ident() == self._thread
+        """Whether a call is looked at: not one made by what is recorded already."""
+        return not self._busy
 
     @property
     def location(self) -> str:
@@ -329,19 +330,36 @@ class Recorder:
             self._busy = before
 
 
+class _Thread(local):
+    """The layers whose activation a thread leaves out."""
+
+    def __init__(self) -> None:
+        self.linear: set[int] = set()
+
+
+_THREAD = _Thread()
+
+
 @contextmanager
 def _without_activation(layer: Any) -> Iterator[None]:
-    """The layer's activation replaced by the identity; in its own dictionary, past what Keras does on assignment."""
-    own, missing = vars(layer), object()
-    before = own.get("activation", missing)
-    own["activation"] = keras.activations.linear
-    try:
-        yield
-    finally:
-        if before is missing:
-            del own["activation"]
-        else:
-            own["activation"] = before
+    """The context in which the layer's activation is the identity, in this thread alone."""
+    with replaced((id(layer), "activation"), lambda: [_activation(layer)]):
+        _THREAD.linear.add(id(layer))
+        try:
+            yield
+        finally:
+            _THREAD.linear.discard(id(layer))
+
+
+def _activation(layer: Any) -> Replacement:
+    """Something in the layer's own dictionary, past what Keras does on assignment."""
+    original = layer.activation
+
+    @wraps(original, updated=())
+    def activation(x: Any) -> Any:
+        return x if id(layer) in _THREAD.linear else original(x)
+
+    return Replacement(vars(layer), "activation", activation)
 
 
 def _convert(array: Any) -> Any:
