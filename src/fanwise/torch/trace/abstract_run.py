@@ -15,7 +15,7 @@ from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
 from fanwise.torch.trace.recorder import Recorder
 from fanwise.torch.trace.restore import unchanged
-from fanwise.torch.trace.run import Inputs, ModelError, forward, given_tensors, main_outputs, prepared
+from fanwise.torch.trace.run import Inputs, ModelError, followed, forward, given_tensors, main_outputs
 from fanwise.torch.trace.storage import storage_of
 from fanwise.torch.trace.substitute import swapped
 
@@ -57,9 +57,8 @@ def _positions(tensor: Tensor) -> int:
 
 
 def _trace(model: nn.Module, inputs: Inputs) -> Trace:
-    given = given_tensors(inputs)
-    recorder = Recorder(model, Watcher(), given)
-    with prepared(model, given, recorder), torch.no_grad(), _unwatched(model):
+    recorder = Recorder(model, Watcher(), given_tensors(inputs))
+    with followed(model, recorder), torch.no_grad(), _unwatched(model):
         outputs = forward(model, inputs, recorder)
         return recognised(recorder.trace(main_outputs(outputs)))
 
