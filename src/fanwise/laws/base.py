@@ -131,6 +131,27 @@ class Initializer(ABC):
         parts = self._parts(checked_layout_shape(shape, layout), layout)
         return mixture([(part.size, self._moments(part.shape, own)) for part, own in parts])
 
+    @final
+    def check_dtype(self, shape: ShapeLike, *, layout: Layout | None = None, dtype: DTypeLike = "float32") -> None:
+        """Raises where a dtype cannot hold the numbers that would be drawn; nothing is drawn.
+
+        Whole matrices are drawn before it can be told: they pass.
+
+        Raises:
+            TypeError: an argument of the wrong kind.
+            ValueError: a shape or layout that do not fit, or a scale that the dtype cannot hold.
+        """
+        form = as_format(dtype)
+        for part, own in self._parts(checked_layout_shape(shape, layout), layout):
+            if part.size:
+                self._resolved(part.shape, own)._check_format(part.shape, form)
+
+    def _check_format(self, shape: Shape, form: Format) -> None:  # noqa: B027  (matrices are drawn before it is known)
+        """Raises where a format cannot hold the numbers of one map.
+
+        Called on the law that `_resolved` gave for this shape, which is not empty.
+        """
+
     def _parts(self, shape: Shape, layout: Layout | None) -> tuple[tuple[Box, Layout | None], ...]:
         """The maps that the law fills, each with the fans of its own."""
         return fused_parts(shape, layout)

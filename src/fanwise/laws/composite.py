@@ -9,7 +9,7 @@ from fanwise.laws.base import Initializer, Moments, Site, draw_parts, known_layo
 from fanwise.laws.layout import Fused, Layout, along
 from fanwise.stream.arguments import checked_choice, checked_count
 from fanwise.stream.box import Box, Shape, checked_shape
-from fanwise.stream.formats import Array
+from fanwise.stream.formats import Array, Format
 
 REPEAT = ("inner", "outer")
 
@@ -75,6 +75,11 @@ class Blocks(Initializer):
         pairs = zip(self.laws, self.boxes(shape), strict=True)
         return replace(self, laws=[law._resolved(box.shape, layout) for law, box in pairs])
 
+    def _check_format(self, shape: Shape, form: Format) -> None:
+        for law, box in zip(self.laws, self.boxes(shape), strict=True):
+            if box.size:
+                law._check_format(box.shape, form)
+
     def _draw(self, site: Site, out: Array) -> None:
         pairs = []
         for law, box in zip(self.laws, self.boxes(site.part.shape), strict=True):
@@ -120,6 +125,9 @@ class ICNR(Initializer):
     def _resolved(self, shape: Shape, layout: Layout | None) -> "ICNR":
         self._out_axis(shape, known_layout(layout, shape))
         return replace(self, base=self.base._resolved(shape, layout))
+
+    def _check_format(self, shape: Shape, form: Format) -> None:
+        self.base._check_format(shape, form)
 
     def _draw(self, site: Site, out: Array) -> None:
         axis = self._out_axis(site.part.shape, site.known_layout())

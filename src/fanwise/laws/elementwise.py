@@ -29,6 +29,10 @@ class ElementwiseLaw(Initializer):
     def _draw(self, site: Site, out: Array) -> None:
         fill.write(out, site.known_key(), self.stream_law(site.form), box=site.box, shape=site.shape)
 
+    @final
+    def _check_format(self, shape: Shape, form: Format) -> None:
+        self.stream_law(form)
+
     @abstractmethod
     def stream_law(self, form: Format) -> Law:
         """What turns words into these values.
@@ -44,6 +48,10 @@ class ConstantLaw(Initializer):
     @final
     def _resolved(self, shape: Shape, layout: Layout | None) -> Initializer:
         return self
+
+    @final
+    def _check_format(self, shape: Shape, form: Format) -> None:
+        fill.checked_constant(form, float(self._moments((), None).mean))
 
     @final
     def _draw(self, site: Site, out: Array) -> None:

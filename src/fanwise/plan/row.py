@@ -172,7 +172,7 @@ def checked_text(value: object, *, name: str) -> str:
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} = {value!r}: expected a str")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
         raise ValueError(f"{name} = {value!r}: expected text that UTF-8 can hold, this has lone surrogates")
     return value
 

@@ -51,10 +51,10 @@ class Measured:
     def varies(self) -> bool:
         """Whether any unit gives different values; True where it gives one alone."""
         few = self._output[:FEW] if self._axis % self._output.dim() else self._output
-        if _differ(_rows(few, self._axis)):
+        if _differ(few, self._axis):
             return True
-        rows = _rows(self._output, self._axis)
-        return len(rows) < 2 or _differ(rows)
+        single = self._output.numel() < 2 * self._output.shape[self._axis]
+        return single or _differ(self._output, self._axis)
 
     def through(self, function: Callable[..., Any], factor: float) -> Moments:
         """Moments of a function of the values times a factor, computed on the host."""
@@ -69,10 +69,14 @@ def _rows(output: Tensor, axis: int) -> Tensor:
     return moved.reshape(-1, moved.shape[-1])
 
 
-def _differ(rows: Tensor) -> bool:
-    """Whether rows differ by more than rounding."""
-    low, high = rows.amin(0), rows.amax(0)
-    return not bool((high - low <= ROUNDING * rows.abs().amax()).all())
+def _differ(output: Tensor, axis: int) -> bool:
+    """Whether any unit gives values that differ by more than rounding."""
+    others = [other for other in range(output.dim()) if other != axis % output.dim()]
+    if not others:
+        return False  # without axes to reduce, torch would reduce all
+    low, high = output.amin(others), output.amax(others)
+    size = torch.maximum(low.abs(), high.abs()).amax()
+    return not bool((high - low <= ROUNDING * size).all())
 
 
 def moments(tensor: Tensor) -> Moments:
@@ -88,19 +92,21 @@ def moments(tensor: Tensor) -> Moments:
     if not values.is_floating_point() or not values.numel():
         return Moments(math.nan, math.nan)
     size = CACHED if values.device.type == "cpu" else CHUNK
-    parts = torch.stack([_part(part) for part in torch.split(in_memory(values), size)])
-    counts, sums, squares = parts.unbind(1)
+    parts = torch.split(in_memory(values), size)
+    totals = [torch.stack(column) for column in zip(*map(_part, parts), strict=True)]
+    sums, squares = torch.stack(totals, 1).unbind(1)  # strided: torch adds up a contiguous vector in another order
+    counts = torch.tensor([part.numel() for part in parts], dtype=sums.dtype, device=sums.device)
     mean = sums.sum() / values.numel()
     spread = squares.sum() + (counts * (sums / counts - mean).square()).sum()
     return Moments(float(mean), float(spread) / values.numel())
 
 
-def _part(values: Tensor) -> Tensor:
-    """Number, sum, and sum of squares about the mean of some values."""
-    wide = values.double()
+def _part(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum, and sum of squares about the mean, of some values."""
+    wide = values.to(torch.float64, copy=True)
     total = wide.sum()
-    wide = wide - total / len(values)
-    return torch.stack([torch.full_like(total, len(values)), total, wide.dot(wide)])
+    wide -= total / values.numel()
+    return total, wide.dot(wide)
 
 
 def adjust_(output: Tensor, answer: Answer, bias: Tensor | None, axis: int) -> None:

@@ -1,22 +1,21 @@
 """Answers to what a model asks of tensors that have no values."""
 
-from collections.abc import MutableMapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
 from fanwise.torch.trace.function_names import ANSWERS, tensors_in
 from fanwise.torch.trace.invocation import Invocation
 from fanwise.torch.trace.storage import is_abstract
+from fanwise.torch.trace.tensor_map import TensorMap
 
 
 class Answers:
     """Answers given so far: a model branches on them."""
 
     def __init__(self) -> None:
-        self._answers: MutableMapping[Tensor, bool] = WeakIdKeyDictionary()
+        self._answers = TensorMap[bool]()
 
     def answer(self, question: Invocation) -> Any:
         """The answer to a question; where a tensor has no values, those that a model branches on get the usual one."""

@@ -1,6 +1,6 @@
 """Calls of torch's functions: their arguments, and which of these are data and which act as parameters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from fanwise.graph.tracking import call as tracking
 from fanwise.graph.tracking.call import parts_of
 
-__all__ = ["Arguments", "Call", "Part", "data_of", "parts_of"]
+__all__ = ["Arguments", "Call", "Part", "along_axes", "data_of", "parts_of"]
 
 Call: TypeAlias = tracking.Call[Tensor]
 """The description of a call; data come from the model's inputs or are constants."""
@@ -49,3 +49,10 @@ class Arguments:
 def data_of(*tensors: Tensor | None) -> tuple[Tensor, ...]:
     """The tensors that are given."""
     return tuple(tensor for tensor in tensors if tensor is not None)
+
+
+def along_axes(numbers: int | Sequence[int], dims: int) -> tuple[int, ...]:
+    """One number for each axis of a window: of its stride, padding or dilation."""
+    if isinstance(numbers, int):
+        return (numbers,) * dims
+    return tuple(int(number) for number in numbers) * (dims if len(numbers) == 1 else 1)

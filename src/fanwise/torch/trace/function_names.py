@@ -137,6 +137,7 @@ def bare_name(function: Callable[..., Any]) -> str:
     return pieces[-1].strip("_")
 
 
+@lru_cache(maxsize=4096)
 def full_name(function: Callable[..., Any]) -> str:
     """The function's dotted name, "torch.Tensor.add_"."""
     return resolve_name(function) or str(getattr(function, "__name__", type(function).__name__))
@@ -161,7 +162,7 @@ def tensors_in(values: Any) -> Iterable[Tensor]:
     elif isinstance(values, (tuple, list)):
         for value in values:
             yield from tensors_in(value)
-    elif isinstance(values, Mapping):
+    elif isinstance(values, (dict, Mapping)):  # dict first: an abstract class is asked at length
         for value in values.values():
             yield from tensors_in(value)
 

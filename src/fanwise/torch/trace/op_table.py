@@ -24,7 +24,7 @@ from fanwise.graph.tracking.binary import Binary
 from fanwise.laws.layout import Fused, Layout
 from fanwise.torch.trace import function_names as names
 from fanwise.torch.trace import products
-from fanwise.torch.trace.calls import Arguments, Call, Part, data_of, parts_of
+from fanwise.torch.trace.calls import Arguments, Call, Part, along_axes, data_of, parts_of
 from fanwise.torch.trace.function_names import tensors_in
 from fanwise.torch.trace.storage import is_abstract
 
@@ -51,7 +51,7 @@ def _conv(a: Arguments) -> Call:
 def _convolution(a: Arguments, *, transposed: bool, groups: int) -> Call:
     weight, source = a.tensor(1, "weight"), a.tensor(0, "input")
     dims = 0 if weight is None else weight.dim() - 2
-    steps = _each(a.get(3, "stride", 1), dims)
+    steps = along_axes(a.get(3, "stride", 1), dims)
     kernel = " kernel" * dims
     if transposed:
         layout = Layout.conv_transpose("in out" + kernel, groups=groups, stride=steps)
@@ -61,13 +61,6 @@ def _convolution(a: Arguments, *, transposed: bool, groups: int) -> Call:
     detail = Convolution(steps, padding, dilation)
     parts = parts_of((weight, UseRole.WEIGHT, layout), (a.tensor(2, "bias"), UseRole.BIAS, None))
     return Call(OpKind.CONV_TRANSPOSE if transposed else OpKind.CONV, data_of(source), parts, -(dims + 1), detail)
-
-
-def _each(steps: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    """One number for each dimension."""
-    if isinstance(steps, int):
-        return (steps,) * dims
-    return tuple(int(step) for step in steps) * (dims if len(steps) == 1 else 1)
 
 
 def _embedding(a: Arguments) -> Call | None:

@@ -92,7 +92,7 @@ class ParameterProvenance:
         self._opaque: dict[int, Provenance] = {}  # sparse tensors and others without a storage, by their id
         self._kept: list[tuple[Tensor, _Base | None]] = []  # storages that live as long as their record
         self._shapes: dict[str, torch.Size] = {}
-        for path, tensor in _distinct(model):
+        for tensor, (path, *_) in _distinct(model):
             self._shapes[path] = tensor.shape
             self.record(path, tensor)
 
@@ -180,10 +180,12 @@ def parameters(model: nn.Module) -> tuple[Parameter, ...]:
         TypeError: not a module, or a parameter that has no shape yet (a lazy module before its first forward).
     """
     check_model(model)
-    aliases: dict[object, list[str]] = {}
-    for path, tensor in model.named_parameters(remove_duplicate=False):
-        aliases.setdefault(_identity(tensor), []).append(path)
-    return tuple(_parameter(path, tensor, aliases[_identity(tensor)]) for path, tensor in _distinct(model))
+    return checked_parameters(model)
+
+
+def checked_parameters(model: nn.Module) -> tuple[Parameter, ...]:
+    """The same of a model that `check_model` let pass."""
+    return tuple(_parameter(tensor, paths) for tensor, paths in _distinct(model))
 
 
 def check_model(model: nn.Module) -> None:
@@ -194,14 +196,14 @@ def check_model(model: nn.Module) -> None:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model = {type(model).__name__}: expected a torch.nn.Module")
-    for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise TypeError(
-                f"module {path or '(the model)'!r} is TorchScript: its operations cannot be seen, give the "
-                "nn.Module that it was made from"
-            )
-    lazy = [path for path, tensor in model.named_parameters() if nn.parameter.is_lazy(tensor)]
-    if lazy:
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        scripted = [path for path, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)]
+        raise TypeError(
+            f"module {scripted[0] or '(the model)'!r} is TorchScript: its operations cannot be seen, give the "
+            "nn.Module that it was made from"
+        )
+    if any(nn.parameter.is_lazy(tensor) for tensor in model.parameters()):
+        lazy = [path for path, tensor in model.named_parameters() if nn.parameter.is_lazy(tensor)]
         raise TypeError(f"parameter {lazy[0]!r} has no shape yet (a lazy module): run the model once on a batch first")
 
 
@@ -210,17 +212,17 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _parameter(path: str, tensor: Tensor, names: Sequence[str]) -> Parameter:
-    others = tuple(name for name in names if name != path)
-    return Parameter(path, tuple(tensor.shape), dtype_name(tensor.dtype), others, tensor.requires_grad)
+def _parameter(tensor: Tensor, paths: Sequence[str]) -> Parameter:
+    path, *others = paths
+    return Parameter(path, tuple(tensor.shape), dtype_name(tensor.dtype), tuple(others), tensor.requires_grad)
 
 
-def _distinct(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
-    seen: set[object] = set()
-    for path, tensor in model.named_parameters():
-        if _identity(tensor) not in seen:
-            seen.add(_identity(tensor))
-            yield path, tensor
+def _distinct(model: nn.Module) -> Iterable[tuple[Tensor, list[str]]]:
+    """Each parameter once, with its path and then its aliases."""
+    groups: dict[object, tuple[Tensor, list[str]]] = {}
+    for path, tensor in model.named_parameters(remove_duplicate=False):
+        groups.setdefault(_identity(tensor), (tensor, []))[1].append(path)
+    return groups.values()
 
 
 def _identity(tensor: Tensor) -> object:

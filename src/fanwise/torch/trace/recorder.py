@@ -5,7 +5,7 @@ matched to parameters by their storage, so views, slices and parametrized weight
 followed by the identity of the tensors that the functions return.
 """
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.weak import WeakIdKeyDictionary
 
 from fanwise.graph.details import Activation, Halves
 from fanwise.graph.kinds import ACTING_ALONE, PROBED, REPLAYABLE
@@ -32,9 +31,10 @@ from fanwise.torch.trace.function_names import tensors_in
 from fanwise.torch.trace.invocation import Invocation
 from fanwise.torch.trace.module_stack import ModuleStack
 from fanwise.torch.trace.parameter_uses import UseReader
-from fanwise.torch.trace.provenance import ParameterProvenance, parameters
+from fanwise.torch.trace.provenance import ParameterProvenance, checked_parameters
 from fanwise.torch.trace.restore import saved
 from fanwise.torch.trace.substitute import moments_of, probing, replayable, second_moment
+from fanwise.torch.trace.tensor_map import TensorMap
 
 
 class Recorder(TorchFunctionMode):
@@ -58,12 +58,12 @@ class Recorder(TorchFunctionMode):
         self._see = see or (lambda op, output: None)
         self.provenance = ParameterProvenance(model)
         """Which parameters stand behind the tensors that it meets."""
-        self._tracker = Tracker({parameter.path: parameter for parameter in parameters(model)}, visitor)
+        self._tracker = Tracker({parameter.path: parameter for parameter in checked_parameters(model)}, visitor)
         self._use_reader = UseReader(self._tracker.parameters, dict(model.named_parameters()), self.provenance)
         self._modules = ModuleStack(model, self._name_parametrized)
-        self._sources: MutableMapping[Tensor, Source] = WeakIdKeyDictionary()
-        self._parameter_ops: MutableMapping[Tensor, Source] = WeakIdKeyDictionary()  # of parameters read as data
-        self._stand_ins: MutableMapping[Tensor, Tensor] = WeakIdKeyDictionary()  # what the model reads in their place
+        self._sources = TensorMap[Source]()
+        self._parameter_ops = TensorMap[Source]()  # of parameters read as data
+        self._stand_ins = TensorMap[Tensor]()  # what the model reads in their place
         self._answers = Answers()
         self._last = ""
         self.again: Callable[[Mapping[int, Tensor]], Any] = lambda new: None

@@ -21,9 +21,10 @@ def unchanged(model: nn.Module, inputs: Sequence[Tensor], *, training: bool = Fa
     With `training` the model keeps its own mode. The training flags are set one by one: `Module.train` may be
     overridden by what merges or swaps weights.
     """
-    modules = [_Attributes.of(module) for module in model.modules()]
+    members = list(model.modules())
+    modules = [_Attributes.of(module) for module in members]
     tensors = [_Values.of(tensor) for tensor in (*model.buffers(), *inputs)]
-    for module in () if training else model.modules():
+    for module in () if training else members:
         module.training = False
     try:
         with seeded(0):
@@ -92,7 +93,8 @@ class _Attributes:
     @classmethod
     def of(cls, module: nn.Module) -> "_Attributes":
         home = vars(module)
-        held = tuple((value, value.copy()) for value in home.values() if isinstance(value, (dict, list)))
+        containers = [value for value in home.values() if isinstance(value, (dict, list))]
+        held = tuple((value, value.copy() if value else ()) for value in containers)  # most are empty
         return cls(home, dict(home), held)
 
     def restore(self) -> None:
@@ -108,6 +110,8 @@ def _same(value: Any, copy: Any) -> bool:
     """Whether a container holds the very objects that it held."""
     if len(value) != len(copy):
         return False
+    if not value:
+        return True  # as most of a module's dictionaries are, those of hooks
     if isinstance(value, list):
         return all(map(is_, value, copy))
     return all(map(is_, value.values(), copy.values())) and list(value) == list(copy)

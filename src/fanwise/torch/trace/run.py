@@ -64,8 +64,14 @@ def prepared(
     model: nn.Module, given: Sequence[Tensor], recorder: Recorder, *, training: bool = False
 ) -> Iterator[None]:
     """The context of a run: whatever it changes is put back, nothing is compiled, and modules are followed."""
+    with unchanged(model, given, training=training), followed(model, recorder):
+        yield
+
+
+@contextmanager
+def followed(model: nn.Module, recorder: Recorder) -> Iterator[None]:
+    """The same where the model is put back by what surrounds it: written parameters alone are put back."""
     with ExitStack() as stack:
-        stack.enter_context(unchanged(model, given, training=training))
         stack.callback(recorder.writes.restore)
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_silent(model))

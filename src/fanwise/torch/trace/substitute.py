@@ -13,6 +13,7 @@ from fanwise.graph.tracking.tracker import Measured, drawn_values, stand_in_seed
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
 from fanwise.stream.key import Key
+from fanwise.torch.trace.calls import along_axes
 from fanwise.torch.trace.function_names import NONLINEARITIES, tensors_in, writes_in_place
 from fanwise.torch.trace.storage import is_abstract
 
@@ -25,6 +26,9 @@ BATCH_NORM_ARGUMENTS = {
 
 SAME_SHAPE = (NONLINEARITIES - {"glu"}) | {"layer_norm", "group_norm", "instance_norm", "rms_norm", "softmax"}
 """Functions whose output has the shape of their first argument."""
+
+CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
+"""Functions of input, weight, bias, stride, padding, dilation and groups."""
 
 
 def swapped(values: Any, new: Mapping[int, Any]) -> Any:
@@ -88,9 +92,35 @@ def without_values(func: Callable[..., Any], name: str, args: Sequence[Any], nam
         return _empty(args[0], args[0].shape)
     if name == "linear" and len(args) > 1 and args[1].dim() == 2:
         return _empty(args[0], (*args[0].shape[:-1], args[1].shape[0]))
+    if name in CONVOLUTIONS and not named and args[0].dim() == args[1].dim() and _in_order(args[:2]):
+        shape = _convolved(args[0].shape, args[1].shape, args[3:6])
+        return func(*args) if shape is None else _empty(args[0], shape)
     if name == "grouped_mm" and len(args) > 1 and args[0].dim() == 2 and args[1].dim() == 3:
         return _empty(args[0], (args[0].shape[0], args[1].shape[-1]))  # torch's own rule knows bfloat16 alone
     return func(*args, **named)
+
+
+def _in_order(tensors: Sequence[Tensor]) -> bool:
+    """Whether the memory format is torch's own: an output in another is left to torch."""
+    return all(tensor.is_contiguous() for tensor in tensors)
+
+
+def _convolved(shape: Sequence[int], kernel: Sequence[int], window: Sequence[Any]) -> Sequence[int] | None:
+    """The shape of a convolution's output; None where the padding is given in words, or something does not fit.
+
+    Args:
+        shape: of the input.
+        kernel: shape of the weight, (out, in, ...).
+        window: stride, padding and dilation as far as they are given.
+    """
+    defaults: Sequence[Any] = (1, 0, 1)
+    steps, padding, dilation = [*window, *defaults[len(window) :]]
+    if isinstance(padding, str):
+        return None
+    each = [along_axes(number, len(kernel) - 2) for number in (steps, padding, dilation)]
+    rows = zip(shape[2:], kernel[2:], *each, strict=True)
+    sizes = [(n + 2 * pad - wide * (size - 1) - 1) // step + 1 for n, size, step, pad, wide in rows]
+    return (shape[0], kernel[0], *sizes) if min(sizes) > 0 else None
 
 
 def _is_special(func: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from fanwise.plan.model_fit import check_fits, chosen_rows
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import Row
 from fanwise.stream.key import KeyLike, as_key
-from fanwise.torch.trace.provenance import check_model, parameters
+from fanwise.torch.trace.provenance import check_model, checked_parameters
 from fanwise.torch.trace.storage import is_abstract
 from fanwise.torch.weights.draw_row import check_numbers, check_row, draw_row_
 from fanwise.torch.weights.overlap import check_apart
@@ -72,7 +72,7 @@ def apply(
     """
     check_model(model)
     stream = as_key(key)
-    check_fits(parameters(model), plan)
+    check_fits(checked_parameters(model), plan)
     held = dict(model.named_parameters(remove_duplicate=False))
     targets = [(held[row.path], row) for row in chosen_rows(plan, only, skip_loaded)]
     for tensor, row in targets:
@@ -113,7 +113,7 @@ def materialize(model: nn.Module, plan: Plan, key: KeyLike, device: torch.device
     """
     check_model(model)
     stream, target_device = as_key(key), _check_device(device)
-    check_fits(parameters(model), plan)
+    check_fits(checked_parameters(model), plan)
     held = dict(model.named_parameters(remove_duplicate=False))
     targets = [(held[row.path], row) for row in plan.rows if row.law is not None and is_abstract(held[row.path])]
     for tensor, row in targets:
@@ -168,7 +168,7 @@ def _allocate(tensor: Tensor, device: torch.device) -> nn.Parameter:
 def _registrations(model: nn.Module) -> Mapping[str, Sequence[tuple[nn.Module, str]]]:
     """Modules and names under which the tensor of each path is registered."""
     places = {f"{prefix}.{name}" if prefix else name: (module, name) for prefix, module, name in _registered(model)}
-    groups = [(parameter.path, *parameter.aliases) for parameter in parameters(model)]
+    groups = [(parameter.path, *parameter.aliases) for parameter in checked_parameters(model)]
     return {name: [places[other] for other in names] for names in groups for name in names}
 
 

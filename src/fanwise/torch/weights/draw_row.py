@@ -1,7 +1,7 @@
 """The numbers of one row of a plan, drawn into one tensor; and all that can go wrong, told before anything is drawn."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,7 +14,6 @@ from torch import Tensor
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import ICNR, Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
-from fanwise.laws.layout import Layout
 from fanwise.laws.structured import Dirac, Identity, MatrixLaw
 from fanwise.plan.row import Row, holds, placed
 from fanwise.stream.box import Box, Shape, pieces
@@ -184,37 +183,12 @@ class _Scaled:
 
 
 def _check_plane(dtype: torch.dtype, plane: _Plane) -> None:
-    """Draws one element of each map, for a law refuses before it writes; whole matrices go by their bounds."""
+    """Numbers drawn one by one go by their law; whole matrices, and what is rounded again, by their bounds."""
     row = plane.counted
     drawn = dtype if dtype in DRAWN and row.factor == 1 else torch.float64 if dtype == torch.float64 else torch.float32
-    name = dtype_name(drawn)
-    for law, box in _corners(row):
-        if not holds(law, MatrixLaw):
-            _law_of(row)(row.shape, key=0, layout=row.layout, dtype=name, box=box)
+    _law_of(row).check_dtype(row.shape, layout=row.layout, dtype=dtype_name(drawn))
     if drawn != dtype or holds(plane.law, MatrixLaw):
         _check_reach(dtype, plane.reach)
-
-
-def _corners(row: Row) -> Iterator[tuple[Initializer, Box]]:
-    """An element of each map that a law fills, and the law of this map."""
-    for part in _outer(_law_of(row), row.shape, row.layout):
-        yield from _inner(_law_of(row), part)
-
-
-def _outer(law: Initializer, shape: Shape, layout: Layout | None) -> Sequence[Box]:
-    """The maps that a layout cuts out; blocks along its axis are cut out by the law."""
-    if layout is None or layout.fused is None or (isinstance(law, Blocks) and law.axis == layout.fused.axis):
-        return (Box.whole(shape),)
-    return [box for box, _ in layout.blocks(shape)]
-
-
-def _inner(law: Initializer, part: Box) -> Iterator[tuple[Initializer, Box]]:
-    if part.size and not isinstance(law, Blocks):
-        yield law, Box(part.start, (1,) * len(part.shape))
-    elif part.size and isinstance(law, Blocks):
-        for block, box in zip(law.laws, law.boxes(part.shape), strict=True):
-            start = tuple(a + b for a, b in zip(part.start, box.start, strict=True))
-            yield from _inner(block, Box(start, box.shape))
 
 
 def _check_reach(dtype: torch.dtype, reach: float) -> None:
