@@ -74,7 +74,7 @@ def _drop_values(model: nn.Module, mode: FakeTensorMode) -> None:
     storages: dict[object, Tensor] = {}
     for module in model.modules():
         for name, tensor in module._buffers.items():
-            module._buffers[name] = None if tensor is None else mode.from_tensor(tensor)
+            module._buffers[name] = None if tensor is None else _without_values(tensor, mode, storages)
         for name, parameter in module._parameters.items():
             if parameter is None:
                 continue
@@ -86,10 +86,10 @@ def _drop_values(model: nn.Module, mode: FakeTensorMode) -> None:
                 vars(module)["_parameters"][name] = stand_ins[id(parameter)]
 
 
-def _without_values(parameter: nn.Parameter, mode: FakeTensorMode, storages: dict[object, Tensor]) -> Tensor:
-    """A fake tensor for a parameter; one on the meta device stands for one with the inputs."""
-    storage = storage_of(parameter)
-    if storage is None or type(parameter) is not nn.Parameter:
+def _without_values(parameter: Tensor, mode: FakeTensorMode, storages: dict[object, Tensor]) -> Tensor:
+    """A fake tensor for a parameter or buffer; a parameter on the meta device stands for one with the inputs."""
+    storage, is_parameter = storage_of(parameter), type(parameter) is nn.Parameter
+    if storage is None or not (is_parameter or _is_plain(parameter)):
         return mode.from_tensor(parameter)
     key = storage, parameter.dtype
     if key not in storages:
@@ -97,7 +97,13 @@ def _without_values(parameter: nn.Parameter, mode: FakeTensorMode, storages: dic
         storages[key] = torch.empty(count, dtype=parameter.dtype, device="meta")
     view = storages[key].as_strided(parameter.shape, parameter.stride(), parameter.storage_offset())
     device = "cpu" if parameter.is_meta else parameter.device
-    return FakeTensor(mode, view, device, requires_grad=parameter.requires_grad, _is_param=True)
+    return FakeTensor(mode, view, device, requires_grad=parameter.requires_grad, _is_param=is_parameter)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is nothing but its memory, so that its fake needs none of torch's own slow description."""
+    marked = tensor.is_quantized or tensor.is_conj() or tensor.is_neg() or tensor.requires_grad or tensor.is_meta
+    return type(tensor) is Tensor and not marked
 
 
 @contextmanager
