@@ -25,7 +25,7 @@ CAUSES: Mapping[str, str] = MappingProxyType(
         "bias": "biases that drown the signal",
         "saturated": "a nonlinearity on its flat sides",
         "dead": "units that never change",
-        "no_residual_scale": "branches as loud as their stream in a deep residual network",
+        "no_residual_scale": "branches as loud as their residual stream in a deep residual network",
         "head": "a head that is too loud",
         "loud_input": "features too loud for the head",
         "alike": "what tells examples apart is lost",

@@ -91,15 +91,15 @@ def growing_signal(subject: Subject) -> Iterator[Symptom]:
     title="a residual stream that grows with depth",
     page=Page(
         says="In a residual network without enough normalisation, each block adds to the residual stream a branch as "
-        "loud as the stream itself.",
-        why="Each such branch doubles the second moment of the stream: activations grow exponentially with depth, and "
-        "so do gradients.",
+        "loud as the residual stream itself.",
+        why="Each such branch doubles the second moment of the residual stream: activations grow exponentially with "
+        "depth, and so do gradients.",
         measured="The second moment of one residual stream at its joins. It rises by more than a factor of "
         f"{STREAM_TOTAL:,.0f} over all of them, by more than a factor of {math.exp(STREAM_RATE):.2f} a join over the "
         f"later half, and to an rms above {math.sqrt(STREAM_LOUD):g}.",
         example="64 blocks of x + f(x) without a normalisation, with f at He's law.",
-        remedy="Let each of L branches give 1/L of the stream's variance: scale its last map by 1/sqrt(L), or start "
-        "that map at 0 (fanwise fix).",
+        remedy="Let each of L branches give 1/L of the residual stream's variance: scale its last map by 1/sqrt(L), or "
+        "start that map at 0 (fanwise fix).",
     ),
     source='Zhang et al., "Fixup initialization", 2019, section 2; De and Smith, "Batch normalization biases residual '
     'blocks", 2020, section 2',
@@ -288,9 +288,9 @@ def _stream(subject: Subject, joins: Sequence[Join], moments: Sequence[float]) -
         f"{ends_rms[1]:.3g}",
         closing[0].path if closing else subject.trace.ops[joins[0].op].module,
         joins[0].op,
-        f"each of {len(joins)} branches is as loud as the stream that it joins",
+        f"each of {len(joins)} branches is as loud as the residual stream that it joins",
         "no_residual_scale",
         tuple(layer.path for layer in closing),
         {"rate": rate, "joins": len(joins)},
-        redraw(closing, f"let each branch give 1/{len(joins)} of the stream (fanwise fix)"),
+        redraw(closing, f"let each branch give 1/{len(joins)} of the residual stream (fanwise fix)"),
     )

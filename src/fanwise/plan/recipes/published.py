@@ -208,7 +208,7 @@ def _table(std: float, reason: str, source: str) -> Rule:
 def _gpt2_end(case: Case, feed: Feed) -> Choice:
     """0.02 / sqrt(number of residual layers)."""
     joins = 1 if case.join is None else case.join.total
-    reason = f"std {GPT_STD} / sqrt({joins}), one for each residual layer of its stream"
+    reason = f"std {GPT_STD} / sqrt({joins}), one for each layer of its residual stream"
     return Choice(Normal(GPT_STD / math.sqrt(joins)), reason, GPT2)
 
 
@@ -227,7 +227,7 @@ GPT2_RECIPE = _published(
 
 
 def _model_width(case: Case) -> int:
-    """Features of the stream that a dense map works for; its own fan_in elsewhere."""
+    """Features of the residual stream that a dense map works for; its own fan_in elsewhere."""
     branch = _branch(case)
     dense = case.op is not None and case.op.kind in (OpKind.LINEAR, OpKind.ATTENTION_BLOCK)
     return branch.width if branch is not None and branch.width and dense else round(fan_in_of(case))
@@ -290,7 +290,7 @@ def _xavier(case: Case, gain_of: Callable[[str | None], float], words: tuple[str
 
 
 def deepnorm_constants(stack: Stack) -> tuple[float, float]:
-    """Alpha, the model's factor on its stream, and beta, the gain of the maps on its branches.
+    """Alpha, the model's factor on its residual stream, and beta, the gain of the maps on its branches.
 
     One stack of N layers: (2N)^(1/4), (8N)^(-1/4); an encoder of N beside a decoder of M: 0.81 (N^4 M)^(1/16),
     0.87 (N^4 M)^(-1/16); the decoder: (3M)^(1/4), (12M)^(-1/4). A layer has two joins, a decoder's that reads an
@@ -314,14 +314,14 @@ def _deepnorm_beta(stack: Stack) -> tuple[float, str]:
 
 DEEPNORM_RECIPE = _published(
     "deepnorm",
-    "Xavier, times beta where a stream scaled by alpha is joined",
+    "Xavier, times beta where a residual stream scaled by alpha is joined",
     _each(("weight", "branch_end"), _on_branches(_deepnorm_beta, "normal", DEEPNET)),
     DEEPNET,
 )
 
 
 def admin_omega(stack: Stack) -> float:
-    r"""The model's factor on its stream, by which its output changes as log n with the n residual branches of a stack.
+    r"""The model's factor on its residual stream, by which its output changes as log n with its n branches.
 
     $$ \omega^2 = \frac{n + 1}{\ln(n + 1)} - 1 $$
 
@@ -339,7 +339,7 @@ def _admin_factor(stack: Stack) -> tuple[float, str]:
 
 ADMIN_RECIPE = _published(
     "admin",
-    "Xavier, where a stream scaled by omega is joined",
+    "Xavier, where a residual stream scaled by omega is joined",
     _each(("weight", "branch_end"), _on_branches(_admin_factor, "uniform", ADMIN)),
     ADMIN,
 )

@@ -151,10 +151,11 @@ def _quiet_query(case: Case, feed: Feed, variance: float) -> Choice:
 
 
 def unit_branch_end(case: Case, feed: Feed) -> Choice:
-    """A fixed share of the stream that the branch joins: 1 / joins of its second moment."""
+    """A fixed share of the residual stream that the branch joins: 1 / joins of its second moment."""
     total = 1 if case.join is None else case.join.total
     share = feed.stream / (total * case.ends)
-    reason = f"1/{total} of the second moment of the stream that it joins, so that {total} joins grow it by at most e"
+    reason = f"1/{total} of the second moment of the residual stream that it joins"
+    reason += f", so that {total} joins grow it by at most e"
     return _guessed(scaled(case, _short(share / feed.second_moment), gives=share, reason=reason, source=_RADFORD), feed)
 
 
@@ -227,25 +228,29 @@ def norm_scale(case: Case, feed: Feed) -> Choice:
 
 
 def branch_norm(case: Case, feed: Feed) -> Choice:
-    """The normalisation at the end of a branch sets the branch's share of the stream; a batch norm's is 0."""
+    """The normalisation at the end of a branch sets the branch's share of the residual stream; a batch norm's is 0."""
     if case.op is not None and case.op.norm == "batch_norm":
         reason = "a batch norm that ends a branch: each block starts as its shortcut" + _offset_words(case)
         return Choice(_constant(-case.offset), reason, _GOYAL, 0.0)
     total = 1 if case.join is None else case.join.total
     share = feed.stream / (total * case.ends)
-    reason = f"it ends a branch: 1/{total} of the second moment of the stream" + _offset_words(case)
+    reason = f"it ends a branch: 1/{total} of the second moment of the residual stream" + _offset_words(case)
     return Choice(_constant(math.sqrt(share) - case.offset), reason, _RADFORD, share)
 
 
 def branch_gate(case: Case, feed: Feed) -> Choice:
-    """The model's own small value, or the branch's share of the stream where that is smaller."""
+    """The model's own small value, or the branch's share of the residual stream where that is smaller."""
     total = 1 if case.join is None else case.join.total
     value = math.sqrt(feed.stream / (total * case.ends))
     if feed.found is not None and abs(feed.found) <= value:
         return Choice(_constant(feed.found), "a gate as small as the model's author set it", _TOUVRON)
     if feed.found is None and not feed.known:
-        return Choice(_constant(value), f"a gate that lets through 1/{total} of the stream", _TOUVRON, None, True)
-    return Choice(_constant(value), f"a gate that lets through 1/{total} of the second moment of the stream", _TOUVRON)
+        return Choice(
+            _constant(value), f"a gate that lets through 1/{total} of the residual stream", _TOUVRON, None, True
+        )
+    return Choice(
+        _constant(value), f"a gate that lets through 1/{total} of the second moment of the residual stream", _TOUVRON
+    )
 
 
 def keep(case: Case, feed: Feed) -> Choice:

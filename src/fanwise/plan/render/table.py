@@ -171,7 +171,7 @@ def _note(row: Row) -> str:
     """What few parameters have and a reader should know."""
     parts = [
         f"Also called {', '.join(row.aliases)}." if row.aliases else "",
-        f"Draws from the stream {row.stream}." if row.stream else "",
+        f"Draws from the random number stream {row.stream}." if row.stream else "",
         f"Calibrated by {short(row.factor)}." if row.factor != 1 else "",
     ]
     return " ".join(filter(None, parts))
