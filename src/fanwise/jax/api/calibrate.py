@@ -72,6 +72,8 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
         ModelError: the model could not be run.
 
     Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
         >>> def network(p, x):
         ...     return jax.nn.relu(x @ p["w0"] + p["b0"]) @ p["w1"]
         >>> keys = jax.random.split(jax.random.key(0), 3)
@@ -79,10 +81,10 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
         >>> params["w1"] = jax.random.normal(keys[1], (64, 10))
         >>> x = jax.random.normal(keys[2], (256, 64))
         >>> result = calibrate((network, params), x)
-        >>> network, made = result.model
+        >>> network, scaled = result.model
         >>> sorted(result.factors), result.forwards
         (['w0', 'w1'], 1)
-        >>> print(f"{(x @ made['w0']).std():.5f} {network(made, x).std():.3f}")
+        >>> print(f"{(x @ scaled['w0']).std():.5f} {network(scaled, x).std():.3f}")
         1.00000 0.303
 
     References:

@@ -72,6 +72,7 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
         ModelError: the model could not be run.
 
     Example:
+        >>> import keras
         >>> import numpy as np
         >>> hidden = keras.layers.Dense(64, name="hidden")
         >>> model = keras.Sequential([keras.Input((64,)), hidden, keras.layers.ReLU(), keras.layers.Dense(10)])

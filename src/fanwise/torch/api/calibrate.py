@@ -75,6 +75,8 @@ def calibrate(  # noqa: PLR0913  (one parameter a choice; all but two by name)
         ModelError: the model could not be run.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
         >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
         <torch._C.Generator object at ...>
         >>> model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
