@@ -64,7 +64,7 @@ def test_a_view_shows_the_drawn_parameter():
     law = Normal(1.0)
     (drawn,) = replaced(stand_ins, {"w": law}, view)
     assert drawn.shape == (3, 2)
-    assert (drawn.T == stand_ins.numbers(W)).all()
+    assert (stand_ins.numbers(W) == drawn.T).all()
 
 
 def test_parameters_that_are_joined_are_each_drawn():
