@@ -1,4 +1,4 @@
-"""The structure of a program before a calibration runs it: forms, slices of stacks, shares of means, what is not known."""
+"""The structure of a program before a calibration: forms, slices of stacks, shares of means, what is not known."""
 
 import numpy as np
 import pytest
