@@ -70,6 +70,8 @@ def test_each_slice_of_a_stack_has_a_factor_of_its_own():
     _, written = run.changed(changes, {})
     np.testing.assert_allclose(written["w"][1], jnp.eye(2), rtol=1e-5)
     np.testing.assert_allclose(written["w"][0], jnp.eye(2) / 2**0.5, rtol=1e-5)
+    _, written = run.changed({"w[1]": changes["w[1]"]}, {})
+    assert (written["w"][0] == params["w"][0]).all()
 
 
 def test_a_parameter_that_a_loop_repeats_is_left():

@@ -134,6 +134,7 @@ def test_a_sum_over_a_number_is_a_mean(name):
 SUMS = {
     "by what differs": lambda x: x.sum(0) / jnp.array([1.0, 2.0, 3.0, 4.0]),
     "a maximum": lambda x: x.max(0) / 5,
+    "repeated before": lambda x: jnp.broadcast_to(x.sum(0), (5, 4)) / 5,
 }
 
 

@@ -71,9 +71,9 @@ def test_a_dtype_rounds_the_same_values():
 
 def test_a_factor_multiplies_before_the_one_rounding():
     law = Normal(1.0)
-    plan = planned(row("b", law), row("w", law, factor=3.0))
+    plan = planned(row("b", law), row("w", law, factor=0.7))
     half = apply(model(jnp.float16), plan, 7)[1]["w"]
-    wide = law((4, 3), key=Key(7).child("w"), dtype="float32") * np.float32(3)
+    wide = law((4, 3), key=Key(7).child("w"), dtype="float32") * np.float32(0.7)
     assert np.asarray(half).tobytes() == wide.astype(np.float16).tobytes()
 
 
@@ -102,6 +102,13 @@ def test_numbers_that_a_dtype_cannot_hold_are_refused_by_path():
 def test_a_plan_for_another_model():
     with pytest.raises(ValueError, match="b: not in the plan"):
         apply(model(), planned(row("w", he_normal)), 7)
+
+
+def test_canonical_order_of_a_kernel_whose_axes_go_around():
+    layout = Layout.conv("out kernel in")
+    other = row("w", Normal(1.0), shape=(2, 3, 4), layout=layout, order="canonical")
+    drawn = apply((lambda p, x: x, {"w": jnp.ones((2, 3, 4))}), Plan((other,)), 7)[1]["w"]
+    assert (drawn.transpose(1, 2, 0) == Normal(1.0)((3, 4, 2), key=Key(7).child("w"))).all()
 
 
 # materialize
