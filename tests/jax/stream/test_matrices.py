@@ -10,6 +10,7 @@ import jax.numpy as jnp  # noqa: E402
 from fanwise import Key, Layout, Normal  # noqa: E402
 from fanwise.jax.stream.keys import stream_of  # noqa: E402
 from fanwise.jax.stream.matrices import haar, matrix_part  # noqa: E402
+from fanwise.laws.matrices import haar as numpy_haar  # noqa: E402
 from fanwise.laws.resolve import Part  # noqa: E402
 from fanwise.laws.structured import DeltaOrthogonal, Dirac, Identity, Orthogonal  # noqa: E402
 from fanwise.stream.box import Box  # noqa: E402
@@ -30,7 +31,7 @@ def is_orthonormal(matrix):
     return np.abs(gram - np.eye(len(gram))).max() < 1e-5
 
 
-@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (1, 1)])
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4)])
 def test_orthonormal_matrices(shape):
     gaussian = Normal(1.0)((2, *shape), key=Key(5))
     matrices = np.asarray(jax.jit(haar)(gaussian))
@@ -51,11 +52,10 @@ def test_each_matrix_of_a_stack_is_orthogonal():
 
 
 def test_a_part_reads_the_numbers_of_its_own_place():
-    """The second block of columns is another matrix than the first, from the same stream."""
-    first, second = (part_of(Orthogonal(), (4, 8), DENSE, box=Box((0, start), (4, 4))) for start in (0, 4))
-    assert is_orthonormal(first)
-    assert is_orthonormal(second)
-    assert not np.allclose(first, second)
+    """The second block of columns is made of the normal numbers that stand there."""
+    second = part_of(Orthogonal(), (4, 8), DENSE, box=Box((0, 4), (4, 4)))
+    wanted = numpy_haar(Normal(1.0)((4, 8), key=Key(5))[:, 4:])
+    np.testing.assert_allclose(second, wanted, atol=1e-5)
 
 
 def test_a_window_is_0_but_at_its_centre():
