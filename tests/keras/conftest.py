@@ -31,6 +31,15 @@ def _first_weights_without_compilation():
         yield
 
 
+@pytest.fixture(autouse=True)
+def _names_from_the_beginning():
+    """Keras counts the layers that have no name of their own, and numbers go by names: each test counts from 0."""
+    if find_spec("keras") is not None:
+        import keras  # noqa: PLC0415  (the backend is chosen above)
+
+        keras.utils.clear_session(free_memory=False)
+
+
 def quick(original, draw):
     """A random function of Keras that compiles nothing."""
     import jax  # noqa: PLC0415  (only where it is the backend)

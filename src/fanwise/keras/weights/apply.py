@@ -49,8 +49,8 @@ def apply(
     Example:
         >>> import numpy as np
         >>> from fanwise.keras import plan
-        >>> layers = [keras.layers.Dense(100, "relu"), keras.layers.Dense(10)]
-        >>> model = keras.Sequential([keras.Input((784,)), *layers])
+        >>> layers = [keras.layers.Dense(100, "relu", name="hidden"), keras.layers.Dense(10, name="head")]
+        >>> model = keras.Sequential([keras.Input((784,)), *layers], name="digits")  # the numbers go by these names
         >>> made = apply(model, plan(model), key=0)
         >>> round(float(np.std(keras.ops.convert_to_numpy(model.layers[0].kernel)) * 784**0.5), 2)
         1.0
