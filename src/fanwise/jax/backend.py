@@ -16,14 +16,14 @@ from fanwise.graph.op import Parameter
 from fanwise.graph.trace import Trace
 from fanwise.jax.measure.calibration_pass import JaxCalibration
 from fanwise.jax.measure.joined_batches import JOINING, joined
-from fanwise.jax.measure.losses import named_loss, split
+from fanwise.jax.measure.losses import named_loss
 from fanwise.jax.measure.observe import observe
 from fanwise.jax.trace.abstract_run import structure_of
 from fanwise.jax.trace.inputs import as_inputs, inputs_text
 from fanwise.jax.trace.models import FORMS, as_model, is_model, parameters
 from fanwise.jax.trace.run import Inputs, program_of, traced
 from fanwise.jax.weights.apply import apply, reader
-from fanwise.measure.losses import LossLike
+from fanwise.measure.losses import LossLike, split
 from fanwise.measure.observation import Observation, Place
 from fanwise.plan.plan import Plan
 from fanwise.stream.formats import Array

@@ -5,7 +5,7 @@ go by name (`NamedLoss`) and how its arrays are handled (`LossArrays`).
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -216,9 +216,9 @@ def _fits(target: Target, output: tuple[int, ...], given: tuple[int, ...], *, is
     return given == output and (target is Target.NUMBER or not is_integer)
 
 
-def unknown_name(loss: str, choices: str) -> ValueError:
+def unknown_name(loss: str, choices: Iterable[str]) -> ValueError:
     """The error that a loss of an unknown name gets."""
-    return ValueError(f"loss = {loss!r}: expected one of {choices}, or a function of output and target")
+    return ValueError(f"loss = {loss!r}: expected one of {', '.join(choices)}, or a function of output and target")
 
 
 def loss_of(outputs: Any, target: Any, named: NamedLoss | None, arrays: LossArrays) -> Loss | None:

@@ -12,10 +12,8 @@ import numpy as np
 from jax import Array
 
 from fanwise.measure import losses
-from fanwise.measure.losses import NEUTRAL, KnownLosses, Loss, LossLike, NamedLoss, check_kind, split
+from fanwise.measure.losses import NEUTRAL, KnownLosses, Loss, LossLike, NamedLoss, check_kind, unknown_name
 from fanwise.measure.observation import ObservedLoss
-
-__all__ = ["LossLike", "loss_of", "named_loss", "numbers", "observed", "split"]
 
 
 def cross_entropy(logits: Array, target: Array) -> Array:
@@ -101,9 +99,7 @@ def named_loss(loss: LossLike) -> NamedLoss | None:
     check_kind(loss)
     if isinstance(loss, str):
         if loss not in LOSSES:
-            raise ValueError(
-                f"loss = {loss!r}: expected one of {', '.join(LOSSES)}, or a function of output and target"
-            )
+            raise unknown_name(loss, LOSSES)
         return NamedLoss(loss, LOSSES[loss], NEUTRAL[loss])
     if loss is None:
         return None

@@ -10,13 +10,13 @@ from jax.tree_util import tree_unflatten
 
 from fanwise.graph.patterns import recognised
 from fanwise.graph.visitor import Watcher
-from fanwise.jax.measure.losses import LossLike, loss_of, numbers, observed
+from fanwise.jax.measure.losses import loss_of, numbers, observed
 from fanwise.jax.measure.reachability import reached
 from fanwise.jax.trace.biases import Joined, with_biases
 from fanwise.jax.trace.recorder import Recorder
 from fanwise.jax.trace.run import Inputs, ModelError, Program, interpret_program, program_of
 from fanwise.jax.trace.traced_value import Value
-from fanwise.measure.losses import Loss
+from fanwise.measure.losses import Loss, LossLike
 from fanwise.measure.observation import NAN, Observation, ObservedLoss, Signal, observation
 from fanwise.measure.signal_statistics import Signals, moment_of, sampled, signal_of
 from fanwise.measure.weight_statistics import weigh

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from fanwise.measure import losses
-from fanwise.measure.losses import Loss, LossLike, NamedLoss, Target, check_kind, is_near
+from fanwise.measure.losses import Loss, LossLike, NamedLoss, Target, check_kind, is_near, unknown_name
 from fanwise.measure.observation import ObservedLoss
 from fanwise.stream.formats import Array
 from fanwise.torch.trace.function_names import bare_name, tensors_in
@@ -123,9 +123,7 @@ def named_loss(loss: LossLike) -> NamedLoss | None:
         return None
     if isinstance(loss, str):
         if loss not in LOSSES:
-            raise ValueError(
-                f"loss = {loss!r}: expected one of {', '.join(LOSSES)}, or a function of output and target"
-            )
+            raise unknown_name(loss, LOSSES)
         return NamedLoss(loss, vars(functional)[loss], LOSSES[loss])
     function = loss if isinstance(loss, (FunctionType, BuiltinFunctionType)) else type(loss)
     name = function.__name__
