@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 
@@ -34,6 +35,21 @@ USES = 4
 """Earlier uses of one weight that a further use is held against."""
 
 
+class Grounds(StrEnum):
+    """What a prediction stands on."""
+
+    RULES = "rules"
+    """Rules of theory alone, from what was measured of the inputs and parameters."""
+    ASSUMPTION = "assumption"
+    """Rules, one of which assumes something: attention, cells, functions that were run on normal values."""
+    NOTHING = "nothing"
+    """An op without a rule stands before it: no theory."""
+
+
+_WEAKER = tuple(Grounds)
+"""From the strongest to the weakest."""
+
+
 @dataclass(frozen=True)
 class Given:
     """What theory takes a model's input tensor to be: normal values.
@@ -52,7 +68,7 @@ class Given:
 
     def rows(self, number: int) -> Rows:
         """A sample of it."""
-        shared = self.mean**2
+        shared = self.mean * self.mean
         varying = Likeness(self.second_moment, max(self.elsewhere, shared), max(self.another, shared)).minus(shared)
         return self.mean + normal_rows(varying, "input", number)
 
@@ -104,7 +120,9 @@ class Walk:
     rows: list[Rows] = field(default_factory=list)
     assumed: dict[int, None] = field(default_factory=dict)
     measured: dict[int, None] = field(default_factory=dict)
-    doubts: list[bool] = field(default_factory=list)
+    unruled: dict[int, None] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+    grounds: list[Grounds] = field(default_factory=list)
     parts: dict[int, tuple[tuple[int, int, float], ...]] = field(default_factory=dict)
     passes: dict[str, list[_Pass]] = field(default_factory=dict)
     memory: dict[int, object] = field(default_factory=dict)
@@ -120,15 +138,22 @@ class Walk:
 
     def sure(self, op: Op) -> tuple[bool, ...]:
         """Which of an op's sources stand on no assumption; a normalisation ends a doubt."""
-        return tuple(source == INPUT or not self.doubts[source] for source in op.inputs)
+        return tuple(source == INPUT or self.grounds[source] == Grounds.RULES for source in op.inputs)
 
     def keep(self, here: Here, rows: Rows) -> None:
         """Remembers what an op gives."""
-        doubtful = here.op.index in self.assumed or not all(self.sure(here.op))
-        self.doubts.append(doubtful and here.op.kind != OpKind.NORM)
+        self.grounds.append(self._grounds_of(here.op))
         self.seen.append(here)
         self.rows.append(rows)
         self.profiles.setdefault(here.op.index, self._kept_profile(here))
+
+    def _grounds_of(self, op: Op) -> Grounds:
+        """The weakest of its own and of its sources' grounds; after a normalisation those before it do not count."""
+        if op.index in self.unruled:
+            return Grounds.NOTHING
+        own = Grounds.ASSUMPTION if op.index in self.assumed else Grounds.RULES
+        before = [self.grounds[source] for source in op.inputs if source != INPUT and op.kind != OpKind.NORM]
+        return max((own, *before), key=_WEAKER.index)
 
     def profile(self, index: int) -> Profile:
         """How the second moment of an op's output is spread over its spatial axes; () where that is not known."""

@@ -27,7 +27,7 @@ from fanwise.torch.trace import op_table
 from fanwise.torch.trace.answers import Answers
 from fanwise.torch.trace.calls import Call, Part
 from fanwise.torch.trace.features import runs_of_features, viewed
-from fanwise.torch.trace.function_names import tensors_in
+from fanwise.torch.trace.function_names import BY_PLACE, tensors_in
 from fanwise.torch.trace.invocation import Invocation
 from fanwise.torch.trace.module_stack import ModuleStack
 from fanwise.torch.trace.parameter_uses import UseReader
@@ -270,7 +270,8 @@ class Recorder(TorchFunctionMode):
         if call.parts:
             return op
         given = function.args, function.named
-        alone = op.kind in REPLAYABLE and all(tensor in self._sources for tensor in call.data)
+        by_value = op.kind in REPLAYABLE and op.name not in BY_PLACE
+        alone = by_value and all(tensor in self._sources for tensor in call.data)
         replay = replayable(function.function, given, call.data) if alone else None
         probed = replay is None and op.kind in PROBED
         probe = probing(function.function, given, call.data[: len(op.inputs)]) if probed else None
