@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 from fanwise.graph.details import (
@@ -252,6 +253,14 @@ class Op:
     def time(self) -> int | None:
         """The axis of the steps that a recurrent op reads, None where it reads one step or other kinds."""
         return self.detail.time if isinstance(self.detail, Recurrence) else None
+
+    @property
+    def fed(self) -> frozenset[int]:
+        """Positions of the uses that map what a recurrent op reads: of its first cell, and of that cell's reverse."""
+        roles = [use.role for use in self.uses]
+        cells = [i for i, pair in enumerate(pairwise(roles)) if pair == (UseRole.WEIGHT, UseRole.RECURRENT)]
+        is_double = isinstance(self.detail, Recurrence) and self.detail.bidirectional
+        return frozenset(cells[: 1 + is_double])
 
     def used(self, role: UseRole) -> tuple[Use, ...]:
         """The uses in a role."""
