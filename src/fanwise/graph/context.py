@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from fanwise.graph.kinds import BRANCH_STEPS, LINEAR_MAPS, TRANSPARENT
+from fanwise.graph.factors import Factor, factor_after
+from fanwise.graph.kinds import BRANCH_STEPS, LINEAR_MAPS, TRANSPARENT, WEIGHTED
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
 from fanwise.graph.residual import Join
 from fanwise.graph.trace import Trace
@@ -57,6 +58,7 @@ class GraphContext:
     def __init__(self, trace: Trace, heads: frozenset[int] = frozenset()) -> None:
         self.trace = trace
         self._heads = heads
+        self._factors: dict[int, Factor | None] = {}
 
     def is_head(self, op: Op | None) -> bool:
         """Whether an op makes the model's outputs."""
@@ -78,6 +80,25 @@ class GraphContext:
     def activation(self, op: Op | None) -> Op | None:
         """The nonlinearity that feeds an op, None where another op stands between or there is none."""
         return None if op is None else self.trace.before(op, {OpKind.ACTIVATION}, TRANSPARENT)
+
+    def factor(self, op: Op | None) -> Factor | None:
+        """By what a map's output is multiplied on its way to what it is for; None where there is no such way."""
+        if op is None:
+            return None
+        if op.index not in self._factors:
+            self._factors[op.index] = factor_after(self.trace, op)
+        return self._factors[op.index]
+
+    def bent_by(self, op: Op | None) -> str | None:
+        """Name of the nonlinearity, or "softmax", that a map is for; None where it is for no such thing."""
+        factor = self.factor(op)
+        end = None if factor is None or factor.end is None else self.trace.ops[factor.end]
+        return None if end is None or end.kind == OpKind.ADD else end.nonlinearity or str(end.kind)
+
+    def is_first(self, op: Op | None) -> bool:
+        """Whether no weight stands between an op and the model's inputs."""
+        past = set() if op is None else self.trace.ancestors(op.index) - {op.index}
+        return not any(self.trace.ops[index].kind in WEIGHTED for index in past)
 
     def reads_input(self, op: Op | None) -> bool:
         """Whether an op reads the model's input itself, moved or dropped out at most."""

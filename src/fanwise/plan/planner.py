@@ -5,11 +5,13 @@ on a propagation by theory, where there is nothing to measure (a model on the me
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypeAlias
 
 from fanwise.graph.details import Attention
+from fanwise.graph.factors import Factor
 from fanwise.graph.kinds import ATTENTION_OPERAND, CONSTANT_FACTOR, MAP_USES, UNFED_USES
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
 from fanwise.graph.patterns import constant_of
@@ -18,13 +20,19 @@ from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
 from fanwise.plan.recipes.unit import Choice, Feed, Recipe
-from fanwise.plan.roles import Case, cases, fan_in_of
+from fanwise.plan.roles import MAP_ROLES, Case, cases, fan_in_of
 
+OpKey: TypeAlias = tuple[str, int, int]
+"""Name of an op that is the same in every pass: module, call, ordinal."""
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
 STATES: Mapping[str, float] = MappingProxyType({"lstm": 0.07, "gru": 0.3, "rnn_tanh": 0.5})
 """Second moment assumed for the state of a recurrent cell that another map inside the same op reads: what 24 steps on
 white inputs give for unit pre-activations, an orthogonal map of the state, and a forget gate that starts open."""
+MOVED = 0.02
+"""By what share the feed of a head may differ from the pass before."""
+ROUGH = 0.1
+"""Measured factors that differ by less, from each other or from 1, are one: batches are small."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,25 @@ class Decision:
         return None if self.fed is None else float(f"{moments.std**2 * fan_in_of(case) * self.fed:.3g}")
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a pass measures and the next one needs earlier.
+
+    Args:
+        heads: second moment of what feeds a table that is the head too, by its path.
+        factors: by what an op multiplies the rms of the operand that comes from a map, by the op's key.
+    """
+
+    heads: dict[str, float] = field(default_factory=dict)
+    factors: dict[OpKey, float] = field(default_factory=dict)
+
+    def has_moved(self, now: "Measured") -> bool:
+        """Whether a later pass measured something else."""
+        heads = (abs(value / self.heads.get(path, 1.0) - 1) > MOVED for path, value in now.heads.items())
+        factors = (abs(value / self.factors.get(key, 1.0) - 1) > ROUGH for key, value in now.factors.items())
+        return any(heads) or any(factors)
+
+
 class Planner:
     """A visitor of a run or of a propagation.
 
@@ -60,7 +87,7 @@ class Planner:
         trace: of an earlier run of the same model: it says what follows each op.
         recipe: the rules.
         constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
-        heads: second moment of what feeds the head, by the path of its table, from an earlier pass.
+        known: what an earlier pass measured and this one needs before it can be measured.
     """
 
     def __init__(
@@ -68,32 +95,36 @@ class Planner:
         trace: Trace,
         recipe: Recipe,
         constants: Mapping[str, float] | None = None,
-        heads: Mapping[str, float] | None = None,
+        known: "Measured | None" = None,
     ) -> None:
         self.cases = cases(trace)
         self.decisions: dict[str, Decision] = {}
-        self.heads: dict[str, float] = dict(heads or {})
-        self.measured_heads: dict[str, float] = {}
+        self.known = known or Measured()
+        self.measured = Measured()
         self._recipe = recipe
         self._constants = constants
         self._trace = trace
-        self._moments: dict[tuple[str, int, int], float] = {}
+        self._moments: dict[OpKey, float] = {}
         self._input: float | None = None
         self._streams = {join.op: join.stream for join in trace.joins}
         self._wanted = {trace.ops[stream].key for stream in self._streams.values() if stream >= 0}
         self._wants_input = INPUT in self._streams.values()
         self._late: list[str] = []
+        self._operands = _measured_operands(trace, self.cases.values())
+        self._read: dict[OpKey, float] = {}
 
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
         """Decides the laws of the parameters that an op uses; returns what it should see in their place."""
         self._see_input(op, moment)
+        if op.key in self._operands:
+            self._read[op.key] = moment(self._operands[op.key])
         laws: dict[str, Initializer] = {}
         for position, use in enumerate(op.uses):
             case = self.cases[use.path]
             if use.path not in self.decisions:
                 self._decide(case, op, use, self._feed(case, op, use, position, moment))
             if case.role == "tied_embedding" and use.role == UseRole.WEIGHT:
-                self.measured_heads[use.path] = _positive(moment(0))[0]
+                self.measured.heads[use.path] = _positive(moment(0))[0]
             seen = self._seen(case, use)
             if seen is not None:
                 laws[use.path] = seen
@@ -101,6 +132,8 @@ class Planner:
 
     def after(self, op: Op, moment: Callable[[], float]) -> float | None:
         """Remembers the streams; sets the scale of maps whose input is hidden inside their op."""
+        if op.key in self._read:
+            self._measure_factor(op.key, moment())
         if not self._late:
             self._remember(op, moment)
             return None
@@ -126,11 +159,24 @@ class Planner:
     def _feed(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> Feed:
         fed, known = self._second_moment(case, op, use, position, moment)
         stream, sure = self._stream(case)
-        return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path))
+        return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path), self._factor(case))
+
+    def _factor(self, case: Case) -> float:
+        factor = _factor_of(case)
+        if factor is None:
+            return 1.0
+        keys = (self._trace.ops[index].key for index, _ in factor.measured)
+        return factor.value * math.prod(self.known.factors.get(key, 1.0) for key in keys)
+
+    def _measure_factor(self, key: OpKey, after: float) -> None:
+        before = self._read.pop(key)
+        factor = math.sqrt(after / before) if before > 0 and 0 < after < math.inf else 1.0
+        if abs(factor - 1) > ROUGH:
+            self.measured.factors[key] = float(f"{factor:.3g}")
 
     def _second_moment(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> tuple[float, bool]:
         if case.role == "tied_embedding":
-            return _positive(self.heads.get(use.path, 1.0))[0], True
+            return _positive(self.known.heads.get(use.path, 1.0))[0], True
         if case.role == "position" and op.kind == OpKind.EMBEDDING:
             return self._partner_moment(case)
         if case.role == "magnitude":
@@ -160,7 +206,7 @@ class Planner:
         partner = None if case.partner is None else self.cases[case.partner]
         if partner is None:
             return 1.0, True
-        feed = Feed(_positive(self.heads.get(partner.parameter.path, 1.0))[0])
+        feed = Feed(_positive(self.known.heads.get(partner.parameter.path, 1.0))[0])
         law = self._recipe.choose(partner, feed).law
         return (
             (1.0, True) if law is None else (law.moments(partner.parameter.shape, layout=partner.layout).std ** 2, True)
@@ -220,13 +266,34 @@ class Planner:
             return None
         if case.offset:
             return Constant(chosen.moments(case.parameter.shape).mean + case.offset)
-        if use.ratio != 1:
+        if use.ratio != 1 and self._constants is not None:  # theory applies it itself
             return Normal(use.ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
         return None if case.derived and case.role not in ("weight", "branch_end", "head") else chosen
 
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:
         if op.key in self._wanted:
             self._moments[op.key] = moment()
+
+
+def _measured_operands(trace: Trace, cases: Iterable[Case]) -> dict[OpKey, int]:
+    """The ops whose factor is to be measured, and which of their operands comes from a map."""
+    factors = (factor for case in cases if (factor := _factor_of(case)) is not None)
+    return {trace.ops[index].key: operand for factor in factors for index, operand in factor.measured}
+
+
+def _factor_of(case: Case) -> Factor | None:
+    """The factor between a map and what its role is about: a nonlinearity, the outputs, or the join.
+
+    A learned factor at the end of a branch is a gate, with a law of its own.
+    """
+    if case.around is None or case.role not in MAP_ROLES:
+        return None
+    factor, bends = case.around.factor(case.op), case.around.bent_by(case.op) is not None
+    if factor is None or (case.role == "weight" and not bends):
+        return None
+    if case.role == "branch_end":
+        return factor if factor.end is not None and not bends and not factor.measured else None
+    return factor if bends or factor.end is None else None
 
 
 def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:

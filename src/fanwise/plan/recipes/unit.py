@@ -13,7 +13,7 @@ from typing import TypeAlias
 from fanwise.graph.details import Lookup
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
-from fanwise.laws.elementwise import Constant, Normal, Ones, VarianceScaling, Zeros
+from fanwise.laws.elementwise import Constant, Normal, Ones, Uniform, VarianceScaling, Zeros
 from fanwise.laws.structured import Orthogonal
 from fanwise.plan.roles import ROLES, Case, fan_in_of
 
@@ -28,6 +28,7 @@ class Feed:
         stream: second moment of the residual stream where the case's branch joins it.
         scores: by what the scores of the attention that a query feeds exceed unit variance, in std.
         found: the parameter's one value, where all its values are equal and there are values; None elsewhere.
+        factor: by what the model multiplies a map's output before the nonlinearity, join or output that it is for.
     """
 
     second_moment: float = 1.0
@@ -35,6 +36,7 @@ class Feed:
     stream: float = 1.0
     scores: float = 1.0
     found: float | None = None
+    factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,12 @@ _SALIMANS = 'Salimans and Kingma, "Weight normalization", 2016, eq. 2'
 _GOYAL = 'Goyal et al., "Accurate, large minibatch SGD", 2017, section 5.1'
 _TOUVRON = 'Touvron et al., "Going deeper with image transformers", 2021, section 2'
 
+_SITZMANN = 'Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020, section 3.2'
+
+SINES = ("sin", "cos")
+"""Nonlinearities whose argument a model multiplies by a frequency."""
+NEAR = 0.15
+"""Inputs in [-1, 1] are known by their second moment, which a grid with its ends exceeds a little."""
 LOUDEST = 0.5
 """Std of the logits at the start where there are many classes, and under a tied table, which would starve below."""
 EXCESS = 0.02
@@ -129,11 +137,50 @@ def scaled(case: Case, variance: float, *, gives: float | None, reason: str, sou
 
 def unit_weight(case: Case, feed: Feed) -> Choice:
     """Unit second moment at the output, from what feeds it; queries also make up for scores that are too large."""
-    variance = _short(1.0 / feed.second_moment)
+    sine = None if case.around is None else case.around.bent_by(case.op)
+    if feed.factor != 1 and sine in SINES:
+        return siren(case, feed)
+    variance = _short(1.0 / (feed.second_moment * feed.factor**2))
     reason = "unit second moment at its output, from what feeds it"
+    if feed.factor != 1:
+        return _guessed(_divided(case, variance, 1.0, feed), feed)
     if feed.scores != 1 and (case.part == "query" or "query" in case.blocks):
         return _quiet_query(case, feed, variance)
     return _guessed(scaled(case, variance, gives=1.0, reason=reason), feed)
+
+
+def _divided(case: Case, variance: float, gives: float, feed: Feed) -> Choice:
+    """The law of a map whose output the model multiplies before it is used."""
+    end = None if case.around is None else case.around.bent_by(case.op)
+    reason = f"unit second moment at the argument of {end}: the model multiplies this map's output by {feed.factor:.4g}"
+    return scaled(case, variance, gives=_short(gives / feed.factor**2), reason=reason)
+
+
+def siren(case: Case, feed: Feed) -> Choice:
+    """A map whose output is multiplied by w before a sine: U(-sqrt(6 / fan_in) / w, sqrt(6 / fan_in) / w).
+
+    The argument of the sine then has variance 1 where sines, of second moment 1/2, feed the map. The first map has
+    U(-1 / (fan_in r), 1 / (fan_in r)) for inputs in [-r, r], whatever w: the frequencies that it offers are the
+    model's own choice, and r is sqrt(3 E x^2), that of evenly spread inputs; published for r = 1.
+    """
+    if case.around is not None and case.around.is_first(case.op):
+        reach = math.sqrt(3 * feed.second_moment)
+        reach = 1.0 if abs(reach - 1) < NEAR else float(f"{reach:.3g}")
+        bound = 1 / (fan_in_of(case) * reach * _ratio_of(case))
+        reason = f"the first map before sin({feed.factor:.4g} x): 1 / fan_in, for inputs in [-{reach:g}, {reach:g}]"
+        return _guessed(Choice(Uniform(bound), reason, _SITZMANN), feed)
+    before = None if case.around is None else case.around.activation(case.op)
+    sine = before is not None and before.nonlinearity in SINES
+    variance = 2.0 if sine else _short(1 / feed.second_moment)
+    variance /= (feed.factor * _ratio_of(case)) ** 2
+    reason = f"the argument of sin({feed.factor:.4g} x) has unit variance: sqrt(6 / fan_in) / {feed.factor:.4g}"
+    if case.layout is None:
+        return Choice(Uniform(math.sqrt(3 * variance / fan_in_of(case))), reason, _SITZMANN)
+    return _guessed(Choice(VarianceScaling(variance, "fan_in", "uniform"), reason, _SITZMANN), feed)
+
+
+def _ratio_of(case: Case) -> float:
+    return 1.0 if case.use is None else case.use.ratio
 
 
 def _short(variance: float) -> float:
@@ -156,14 +203,21 @@ def unit_branch_end(case: Case, feed: Feed) -> Choice:
     share = feed.stream / (total * case.ends)
     reason = f"1/{total} of the second moment of the residual stream that it joins"
     reason += f", so that {total} joins grow it by at most e"
+    reason += _factor_words(feed)
+    share /= feed.factor**2
     return _guessed(scaled(case, _short(share / feed.second_moment), gives=share, reason=reason, source=_RADFORD), feed)
+
+
+def _factor_words(feed: Feed) -> str:
+    return "" if feed.factor == 1 else f"; the model multiplies its output by {feed.factor:.4g}"
 
 
 def unit_head(case: Case, feed: Feed) -> Choice:
     """Outputs so small that the loss of C classes starts 2 % above ln C, of std 0.5 at most."""
     std = head_std(case)
-    reason = f"outputs of std {std:.2g}: the loss starts near that of a guess"
-    return _guessed(scaled(case, _short(std**2 / feed.second_moment), gives=std**2, reason=reason), feed)
+    reason = f"outputs of std {std:.2g}: the loss starts near that of a guess" + _factor_words(feed)
+    gives = (std / feed.factor) ** 2
+    return _guessed(scaled(case, _short(gives / feed.second_moment), gives=gives, reason=reason), feed)
 
 
 def head_std(case: Case) -> float:

@@ -52,7 +52,8 @@ class UseReader:
     def _use(self, part: Part, held: Provenance, which: int) -> Use:
         path, role = held.paths[which], held.role(which, part.role)
         layout = self._layout(part, held, which) if role == part.role else None
-        return Use(path, role, layout, held.steps, self._ratio(part.input, held, path), _seen(part.input, held))
+        steps = (*held.steps, "normalize") if held.steps and held.degrees[which] == 0 else held.steps
+        return Use(path, role, layout, steps, self._ratio(part.input, held, path), _seen(part.input, held))
 
     def _layout(self, part: Part, held: Provenance, which: int) -> Layout | None:
         if part.layout is None:
@@ -61,8 +62,10 @@ class UseReader:
 
     def _ratio(self, tensor: Tensor, held: Provenance, path: str) -> float:
         """The ratio of a weight's std to its parameter's, where constant factors make it of that parameter alone."""
-        if len(held.paths) > 1 or not set(held.steps) & FACTORS or is_abstract(tensor):
+        if len(held.paths) > 1 or not set(held.steps) & FACTORS:
             return 1.0
+        if is_abstract(tensor):
+            return held.factor
         return std_ratio(second_moment(self.tensors[path]), second_moment(tensor))
 
 

@@ -158,7 +158,7 @@ class Recorder(TorchFunctionMode):
         output = function()
         for tensor in tensors_in(output) if sources else ():  # a constant that data select from has none
             if self.provenance.find(tensor) is None and _is_inexact(tensor):
-                self.provenance.derive(tensor, sources, function.name)
+                self.provenance.derive(tensor, sources, function)
         return output
 
     # Views of data
