@@ -6,21 +6,25 @@ on a propagation by theory, where there is nothing to measure (a model on the me
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fanwise.graph.details import Attention
 from fanwise.graph.kinds import ATTENTION_OPERAND, CONSTANT_FACTOR, MAP_USES, UNFED_USES
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
 from fanwise.graph.patterns import constant_of
+from fanwise.graph.repetition import Chain
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
 from fanwise.plan.recipes.unit import Choice, Feed, Recipe
 from fanwise.plan.roles import Case, cases, fan_in_of
+from fanwise.plan.stacked import stacked_choice
 
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
+MOVED = 0.02
+"""Share by which a number may differ between two passes that agree."""
 STATE = 0.1
 """Second moment assumed for the state of a recurrent cell that feeds the next layer: it is hidden in one op."""
 
@@ -51,6 +55,26 @@ class Decision:
         return None if self.fed is None else float(f"{moments.std**2 * fan_in_of(case) * self.fed:.3g}")
 
 
+@dataclass(frozen=True)
+class Settled:
+    """What a pass measured, for the next to start from.
+
+    Args:
+        heads: second moment of what feeds the head, by the path of its table.
+        loops: by what the variance of a weight that opens a loop is multiplied, by `Use.matrix`.
+        fed: second moment of what feeds each weight of a loop for the first time while no factor is at work.
+    """
+
+    heads: Mapping[str, float] = field(default_factory=dict)
+    loops: Mapping[str, float] = field(default_factory=dict)
+    fed: Mapping[str, float] = field(default_factory=dict)
+
+    def differs(self, earlier: "Settled") -> bool:
+        """Whether something has moved by more than 2 % since."""
+        pairs = ((self.heads, earlier.heads), (self.loops, earlier.loops))
+        return any(abs(value / old.get(name, 1.0) - 1) > MOVED for new, old in pairs for name, value in new.items())
+
+
 class Planner:
     """A visitor of a run or of a propagation.
 
@@ -58,7 +82,7 @@ class Planner:
         trace: of an earlier run of the same model: it says what follows each op.
         recipe: the rules.
         constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
-        heads: second moment of what feeds the head, by the path of its table, from an earlier pass.
+        settled: what an earlier pass measured.
     """
 
     def __init__(
@@ -66,12 +90,16 @@ class Planner:
         trace: Trace,
         recipe: Recipe,
         constants: Mapping[str, float] | None = None,
-        heads: Mapping[str, float] | None = None,
+        settled: "Settled | None" = None,
     ) -> None:
         self.cases = cases(trace)
         self.decisions: dict[str, Decision] = {}
-        self.heads: dict[str, float] = dict(heads or {})
+        self.settled = settled or Settled()
         self.measured_heads: dict[str, float] = {}
+        self._chosen: dict[str, Decision] = {}
+        self._loops = _loops_of(self.cases)
+        self._in_loops: dict[str, list[float]] = {}
+        self._fed_in_loops: dict[str, float] = {}
         self._recipe = recipe
         self._constants = constants
         self._trace = trace
@@ -87,8 +115,8 @@ class Planner:
         self._see_input(op, moment)
         laws: dict[str, Initializer] = {}
         for position, use in enumerate(op.uses):
-            case = self.cases[use.path]
-            if use.path not in self.decisions:
+            case = self._case(use)
+            if self._slot(use) not in self._chosen:
                 self._decide(case, op, use, self._feed(case, op, use, position, moment))
             if case.role == "tied_embedding" and use.role == UseRole.WEIGHT:
                 self.measured_heads[use.path] = _positive(moment(0))[0]
@@ -99,6 +127,9 @@ class Planner:
 
     def after(self, op: Op, moment: Callable[[], float]) -> float | None:
         """Remembers the streams; sets the scale of maps whose input is hidden inside their op."""
+        for name, chain in self._loops.items():
+            if op.index in (chain.ops[0], chain.ops[-1]):
+                self._in_loops.setdefault(name, []).append(moment())
         if not self._late:
             self._remember(op, moment)
             return None
@@ -111,9 +142,36 @@ class Planner:
     def finish(self) -> None:
         """Decides what no op of this pass used."""
         for path, case in self.cases.items():
-            if path not in self.decisions:
+            layers = {
+                index: self._chosen[own.use.matrix]
+                for index, own in case.layers.items()
+                if own.use is not None and own.use.matrix in self._chosen
+            }
+            if layers:
+                self.decisions[path] = _of_stack(case, layers)
+            elif path in self._chosen:
+                self.decisions[path] = self._chosen[path]
+            else:
                 feed = Feed(1.0, known=case.role == "unused", found=self._value(path))
                 self.decisions[path] = Decision(case, self._recipe.choose(case, feed))
+
+    def measured(self) -> "Settled":
+        """What this pass measured for the next."""
+        loops = dict(self.settled.loops)
+        for name, (first, *_, last) in self._in_loops.items():
+            if min(first, last) > 0 and math.isfinite(first + last):
+                growth = (last / first) ** (1 / (self._loops[name].uses - 1))
+                loops[name] = float(f"{loops.get(name, 1.0) / growth:.3g}")
+        return Settled(dict(self.measured_heads), loops, self.settled.fed or self._fed_in_loops)
+
+    def _case(self, use: Use) -> Case:
+        """The case of a parameter, or of the layer of a stack that a use reads."""
+        case = self.cases[use.path]
+        return case if use.layer is None else case.layers.get(use.layer[1], case)
+
+    def _slot(self, use: Use) -> str:
+        """What a decision is taken for: a parameter, or a layer of a stack."""
+        return use.matrix if self.cases[use.path].layers else use.path
 
     # What feeds
 
@@ -124,11 +182,15 @@ class Planner:
     def _feed(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> Feed:
         fed, known = self._second_moment(case, op, use, position, moment)
         stream, sure = self._stream(case)
-        return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path))
+        if case.is_loop:
+            self._fed_in_loops[use.matrix] = fed
+            fed = self.settled.fed.get(use.matrix, fed)
+        loop = self.settled.loops.get(use.matrix, 1.0)
+        return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path), loop)
 
     def _second_moment(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> tuple[float, bool]:
         if case.role == "tied_embedding":
-            return _positive(self.heads.get(use.path, 1.0))[0], True
+            return _positive(self.settled.heads.get(use.path, 1.0))[0], True
         if case.role == "position" and op.kind == OpKind.EMBEDDING:
             return self._partner_moment(case)
         if case.role == "magnitude":
@@ -142,7 +204,7 @@ class Planner:
     def _direction_moment(self, op: Op, use: Use) -> tuple[float, bool]:
         """1 / (std^2 fan_in) of the direction that a length belongs to: the length then gives the same map."""
         for other in op.uses:
-            decision = self.decisions.get(other.path)
+            decision = self._chosen.get(self._slot(other))
             if (
                 other.path != use.path
                 and other.role in MAP_USES
@@ -158,7 +220,7 @@ class Planner:
         partner = None if case.partner is None else self.cases[case.partner]
         if partner is None:
             return 1.0, True
-        feed = Feed(_positive(self.heads.get(partner.parameter.path, 1.0))[0])
+        feed = Feed(_positive(self.settled.heads.get(partner.parameter.path, 1.0))[0])
         law = self._recipe.choose(partner, feed).law
         return (
             (1.0, True) if law is None else (law.moments(partner.parameter.shape, layout=partner.layout).std ** 2, True)
@@ -188,13 +250,13 @@ class Planner:
     def _decide(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
         choice = self._recipe.choose(case, feed)
         fed = feed.second_moment if use.role in MAP_USES else None
-        self.decisions[use.path] = Decision(case, choice, fed)
+        self._chosen[self._slot(use)] = Decision(case, choice, fed)
         if use.role == UseRole.OUTPUT and choice.law is not None:
-            self._late.append(use.path)
+            self._late.append(self._slot(use))
 
-    def _settle(self, path: str, second_moment: float) -> float:
+    def _settle(self, slot: str, second_moment: float) -> float:
         """The output was measured instead of the input: for a map without bias the one follows from the other."""
-        decision = self.decisions[path]
+        decision = self._chosen[slot]
         law = decision.choice.law
         if law is None:
             return 1.0
@@ -205,7 +267,7 @@ class Planner:
         stream, _ = self._stream(decision.case)
         feed = Feed(second_moment / variance, True, stream)
         choice = self._recipe.choose(decision.case, feed)
-        self.decisions[path] = Decision(decision.case, choice, feed.second_moment)
+        self._chosen[slot] = Decision(decision.case, choice, feed.second_moment)
         after = (
             1.0 if choice.law is None else choice.law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
         )
@@ -213,7 +275,7 @@ class Planner:
 
     def _seen(self, case: Case, use: Use) -> Initializer | None:
         """What the op should see: the law, or that of what is made of the parameter."""
-        chosen = self.decisions[use.path].choice.law
+        chosen = self._chosen[self._slot(use)].choice.law
         if chosen is None or case.role == "magnitude" or case.normalized:
             return None
         if case.offset:
@@ -225,6 +287,23 @@ class Planner:
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:
         if op.key in self._wanted:
             self._moments[op.key] = moment()
+
+
+def _of_stack(case: Case, layers: Mapping[int, Decision]) -> Decision:
+    """One decision for a stack whose layers were decided one by one."""
+    choice = stacked_choice(case, {index: decision.choice for index, decision in layers.items()})
+    feeds = [decision.fed for decision in layers.values() if decision.fed is not None]
+    return Decision(case, choice, float(f"{sum(feeds) / len(feeds):.3g}") if feeds else None)
+
+
+def _loops_of(cases_by_path: Mapping[str, Case]) -> Mapping[str, Chain]:
+    """The chain of each weight that opens a loop."""
+    each = [own for case in cases_by_path.values() for own in (case.layers.values() or (case,))]
+    return {
+        own.use.matrix: own.chain
+        for own in each
+        if own.is_loop and own.use is not None and own.chain is not None and own.chain.opens
+    }
 
 
 def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:
