@@ -246,7 +246,7 @@ class Fractal(nn.Module):
 
 
 class PartialConv(nn.Module):
-    """Chen et al. (2023), FasterNet: a convolution on a quarter of the channels, written in place, then a perceptron."""
+    """Chen et al. (2023), FasterNet: a quarter of the channels convolved, written in place, then a perceptron."""
 
     def __init__(self, c):
         super().__init__()
