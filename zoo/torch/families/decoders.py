@@ -38,7 +38,7 @@ class NormalisedGPT(nn.Module):
         return nn.ParameterList([nn.Parameter(torch.randn(rows, columns) * self.scale) for _ in range(depth)])
 
     def forward(self, idx):
-        norm = lambda t: F.normalize(t, dim=-1)  # noqa: E731
+        norm = lambda t: F.normalize(t, dim=-1)
         h = norm(self.embed)[idx]
         for i in range(len(self.wq)):
             sqk = self.sqk[i] / self.scale
@@ -72,7 +72,7 @@ class Reversible(nn.Module):
         turned = qk @ self.rotations
         order = torch.cat([turned, -turned], -1).argmax(-1).argsort(stable=True, dim=-1)
         back = order.argsort(-1)
-        take = lambda t, o: torch.gather(t, 1, o[..., None].expand_as(t))  # noqa: E731
+        take = lambda t, o: torch.gather(t, 1, o[..., None].expand_as(t))
         q, v = (take(t, order).unflatten(1, (-1, 4)) for t in (qk, v))
         score = q @ F.normalize(q, dim=-1).transpose(-1, -2) / q.shape[-1] ** 0.5
         y = (score.softmax(-1) @ v).flatten(1, 2)
@@ -226,7 +226,7 @@ class ExpertChoice(nn.Module):
         super().__init__()
         self.tok = nn.Embedding(WORDS, d)
         self.gates = nn.ModuleList([nn.Linear(d, experts, bias=False) for _ in range(depth)])
-        expert = lambda: nn.Sequential(nn.Linear(d, 64), nn.SiLU(), nn.Linear(64, d))  # noqa: E731
+        expert = lambda: nn.Sequential(nn.Linear(d, 64), nn.SiLU(), nn.Linear(64, d))
         self.experts = nn.ModuleList([nn.ModuleList([expert() for _ in range(experts)]) for _ in range(depth)])
         self.norms = nn.ModuleList([nn.LayerNorm(d) for _ in range(depth + 1)])
         self.head = nn.Linear(d, WORDS)

@@ -57,7 +57,7 @@ class PNA(nn.Module):
         m = self.pre(torch.cat([x[dst], x[src]], -1))
         at = dst[:, None].expand_as(m)
         base = torch.zeros_like(x)
-        reduce = lambda how, v: base.scatter_reduce(0, at, v, how, include_self=False)  # noqa: E731
+        reduce = lambda how, v: base.scatter_reduce(0, at, v, how, include_self=False)
         mean = reduce("mean", m)
         std = torch.sqrt(F.relu(reduce("mean", m * m) - mean * mean) + 1e-5)
         out = torch.cat([mean, reduce("amax", m), reduce("amin", m), std], -1)
@@ -231,7 +231,7 @@ class GPS(nn.Module):
     def __init__(self, d=32, depth=3):
         super().__init__()
         self.enter = nn.Linear(FEATURES, d)
-        block = lambda: nn.Sequential(nn.Linear(d, 2 * d), nn.ReLU(), nn.Linear(2 * d, d))  # noqa: E731
+        block = lambda: nn.Sequential(nn.Linear(d, 2 * d), nn.ReLU(), nn.Linear(2 * d, d))
         self.local, self.mlp = (
             nn.ModuleList(block() for _ in range(depth)),
             nn.ModuleList(block() for _ in range(depth)),
@@ -257,7 +257,7 @@ class PointTransformer(nn.Module):
     def __init__(self, d=32, near=8, depth=2):
         super().__init__()
         self.near, self.enter = near, nn.Linear(3, d)
-        linear = lambda n: nn.ModuleList(nn.Linear(n, d) for _ in range(depth))  # noqa: E731
+        linear = lambda n: nn.ModuleList(nn.Linear(n, d) for _ in range(depth))
         self.fc1, self.fc2, self.q, self.k, self.v = (linear(d) for _ in range(5))
         self.delta1, self.delta2, self.gamma1, self.gamma2 = linear(3), linear(d), linear(d), linear(d)
         self.head = nn.Sequential(nn.Linear(d, 64), nn.ReLU(), nn.Linear(64, CLASSES))
@@ -265,7 +265,7 @@ class PointTransformer(nn.Module):
     def forward(self, xyz):
         b = len(xyz)
         idx = torch.cdist(xyz, xyz).argsort()[:, :, : self.near]
-        take = lambda t: t[torch.arange(b)[:, None, None], idx]  # noqa: E731
+        take = lambda t: t[torch.arange(b)[:, None, None], idx]
         x = self.enter(xyz)
         for i in range(len(self.fc1)):
             y = self.fc1[i](x)
@@ -309,7 +309,7 @@ class Triangles(nn.Module):
     def __init__(self, c=16, depth=2):
         super().__init__()
         self.left, self.right = nn.Linear(FEATURES, c), nn.Linear(FEATURES, c)
-        linear = lambda i, o: nn.ModuleList(nn.Linear(i, o) for _ in range(2 * depth))  # noqa: E731
+        linear = lambda i, o: nn.ModuleList(nn.Linear(i, o) for _ in range(2 * depth))
         self.norm_in, self.norm_out, self.norm_t = (
             nn.ModuleList(nn.LayerNorm(c) for _ in range(2 * depth)) for _ in range(3)
         )

@@ -110,9 +110,9 @@ class Permutator(nn.Module):
     def __init__(self, dim=32, depth=3):
         super().__init__()
         self.patch = nn.Conv2d(3, dim, 4, 4)
-        norm = lambda: nn.LayerNorm(dim)  # noqa: E731
+        norm = lambda: nn.LayerNorm(dim)
         self.mix = nn.ModuleList([nn.Sequential(norm(), PermuteMLP(dim)) for _ in range(depth)])
-        mlp = lambda: nn.Sequential(norm(), nn.Linear(dim, 96), nn.GELU(), nn.Linear(96, dim))  # noqa: E731
+        mlp = lambda: nn.Sequential(norm(), nn.Linear(dim, 96), nn.GELU(), nn.Linear(96, dim))
         self.mlp = nn.ModuleList([mlp() for _ in range(depth)])
         self.norm, self.head = norm(), nn.Linear(dim, CLASSES)
 

@@ -354,7 +354,7 @@ class ChannelMix(nn.Module):
     def __init__(self, dim=32, depth=3):
         super().__init__()
         self.emb, self.ln0, self.ln_out = nn.Embedding(WORDS, dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
-        linear = lambda a, b: nn.ModuleList(nn.Linear(a, b, bias=False) for _ in range(depth))  # noqa: E731
+        linear = lambda a, b: nn.ModuleList(nn.Linear(a, b, bias=False) for _ in range(depth))
         self.k, self.v, self.r, self.o = (linear(dim, dim) for _ in range(4))
         self.ck, self.cv, self.cr = linear(dim, 4 * dim), linear(4 * dim, dim), linear(dim, dim)
         self.ln1, self.ln2 = (nn.ModuleList(nn.LayerNorm(dim) for _ in range(depth)) for _ in range(2))

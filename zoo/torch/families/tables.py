@@ -1,6 +1,7 @@
 """Tables, recommendations and forecasts: crosses of features, histories of users, series cut and mixed."""
 
 import math
+from itertools import pairwise
 
 import torch
 
@@ -19,7 +20,7 @@ class CrossV2(nn.Module):
         super().__init__()
         new = lambda *shape: nn.ParameterList(
             [nn.Parameter(nn.init.xavier_normal_(torch.empty(shape))) for _ in range(depth)]
-        )  # noqa: E731
+        )
         self.u, self.v, self.c = new(experts, d, rank), new(experts, d, rank), new(experts, rank, rank)
         self.gating = nn.ModuleList([nn.Linear(d, 1, bias=False) for _ in range(experts)])
         self.bias = nn.ParameterList([nn.Parameter(torch.zeros(d, 1)) for _ in range(depth)])
@@ -162,12 +163,12 @@ class BatchEnsemble(nn.Module):
 
     def __init__(self, k=4, widths=(32, 48, 48)):
         super().__init__()
-        sizes = list(zip(widths, widths[1:], strict=False))
+        sizes = list(pairwise(widths))
         self.k = k
         self.weight = nn.ParameterList(
             [nn.Parameter(torch.empty(o, i).uniform_(-(i**-0.5), i**-0.5)) for i, o in sizes]
         )
-        sign = lambda n: nn.Parameter(torch.randint(0, 2, (k, n)) * 2.0 - 1)  # noqa: E731
+        sign = lambda n: nn.Parameter(torch.randint(0, 2, (k, n)) * 2.0 - 1)
         self.r, self.s = (
             nn.ParameterList([sign(i) for i, _ in sizes]),
             nn.ParameterList([nn.Parameter(torch.ones(k, o)) for _, o in sizes]),
@@ -222,7 +223,7 @@ class Additive(nn.Module):
 
 
 class Inverted(nn.Module):
-    """Liu et al. (2024), iTransformer: each variable's whole series is one token; its own norm taken off and put back."""
+    """Liu et al. (2024), iTransformer: a variable's whole series is one token; its norm taken off and put back."""
 
     def __init__(self, length=24, ahead=6, d=32, depth=2):
         super().__init__()
@@ -377,7 +378,7 @@ class HierarchicalInterpolation(nn.Module):
         self.mlps = nn.ModuleList()
         for p in pools:
             sizes = length // p, 64, 64
-            body = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), nn.ReLU())]
+            body = [m for i, o in pairwise(sizes) for m in (nn.Linear(i, o), nn.ReLU())]
             self.mlps.append(nn.Sequential(*body, nn.Linear(64, length + max(ahead // p, 1))))
 
     def forward(self, x):
@@ -398,7 +399,7 @@ class SCINet(nn.Module):
         super().__init__()
         side = lambda: nn.Sequential(
             nn.ReplicationPad1d((3, 3)), nn.Conv1d(n, 2 * n, 5), nn.LeakyReLU(0.01), nn.Conv1d(2 * n, n, 3), nn.Tanh()
-        )  # noqa: E731
+        )
         self.phi, self.psi, self.u, self.p = (side() for _ in range(4))
         self.deeper = nn.ModuleList([SCINet(n, levels - 1), SCINet(n, levels - 1)]) if levels > 1 else None
 

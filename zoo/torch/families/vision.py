@@ -190,7 +190,7 @@ class CrossViT(nn.Module):
         self.pos = nn.ParameterList(
             nn.Parameter(torch.randn(1, 1 + (16 // p) ** 2, d) * 0.02) for d, p in zip(dims, patches, strict=True)
         )
-        layer = lambda d: nn.TransformerEncoderLayer(d, 4, 2 * d, 0.0, F.gelu, batch_first=True, norm_first=True)  # noqa: E731
+        layer = lambda d: nn.TransformerEncoderLayer(d, 4, 2 * d, 0.0, F.gelu, batch_first=True, norm_first=True)
         self.own = nn.ModuleList(nn.ModuleList(layer(d) for d in dims) for _ in range(depth))
         self.project = nn.ModuleList(
             nn.ModuleList(nn.Linear(dims[i], dims[1 - i]) for i in (0, 1)) for _ in range(depth)
@@ -311,7 +311,7 @@ class TNT(nn.Module):
         self.pixel = nn.Linear(3, inner)
         self.inner_pos, self.outer_pos = nn.Parameter(torch.zeros(1, 16, inner)), nn.Parameter(torch.zeros(1, 16, dim))
         self.norm_in, self.enter = nn.LayerNorm(16 * inner), nn.Linear(16 * inner, dim)
-        layer = lambda d, h: nn.TransformerEncoderLayer(d, h, 2 * d, 0.0, "gelu", batch_first=True, norm_first=True)  # noqa: E731
+        layer = lambda d, h: nn.TransformerEncoderLayer(d, h, 2 * d, 0.0, "gelu", batch_first=True, norm_first=True)
         self.inner, self.outer = (nn.ModuleList(layer(*size) for _ in range(depth)) for size in ((inner, 2), (dim, 4)))
         self.norms = nn.ModuleList(nn.LayerNorm(16 * inner) for _ in range(depth))
         self.fold = nn.ModuleList(nn.Linear(16 * inner, dim) for _ in range(depth))
