@@ -169,7 +169,7 @@ class LadderVAE(nn.Module):
 
 
 class ConditionalNorm(nn.Module):
-    """Brock et al. (2019), BigGAN: batch norms scaled and shifted by maps of class and code, skips by nearest pixels."""
+    """Brock et al. (2019), BigGAN: batch norms scaled and shifted by maps of class and code."""
 
     def __init__(self, c=16, z=8):
         super().__init__()
@@ -196,7 +196,7 @@ class ConditionalNorm(nn.Module):
 
 
 class Modulated(nn.Module):
-    """Karras et al. (2020), StyleGAN2: kernels scaled by a style and demodulated, equalised rates, one noise strength."""
+    """Karras et al. (2020), StyleGAN2: kernels scaled by a style and demodulated, equalised rates."""
 
     def __init__(self, c=16, z=16, depth=3):
         super().__init__()
@@ -263,7 +263,7 @@ class GatedPixelCNN(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Ho et al. (2020) as it is copied around: group norms, time added inside, attention at the bottom, zeros at no end."""
+    """Ho et al. (2020) as it is copied around: group norms, time added inside, attention at the bottom."""
 
     def __init__(self, c=16):
         super().__init__()
@@ -374,7 +374,7 @@ class Finite(nn.Module):
 
 
 class Prior(nn.Module):
-    """Chang et al. (2022), MaskGIT: a post-norm bidirectional transformer of codes, an inner map before the tied table."""
+    """Chang et al. (2022), MaskGIT: post-norm, codes both ways, a map before the tied table."""
 
     def __init__(self, d=32, depth=3):
         super().__init__()
