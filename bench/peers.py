@@ -7,9 +7,8 @@
 
 The suites are not ours to ship: give the path of your own copy, of about the version that is installed. The peer's
 initializers are replaced by fanwise's before the suite is read; nothing in it is changed. Tests of what the drop-in
-does not have are left to the peer, and count neither way: of TensorFlow's second API that is whatever
-`fanwise.tensorflow.Law` has no law for, uniform and normal numbers around another mean. Every test that fails is named, with
-the first line of its error: what the docs call a difference is among them.
+does not have are left out: of TensorFlow's second API those of uniform numbers between two bounds. Every test that
+fails is named, with the first line of its error: what the docs call a difference is among them.
 """
 
 import argparse
@@ -31,28 +30,28 @@ def replace_names(theirs: ModuleType, ours: ModuleType, names: Iterable[str]) ->
 
 def torch() -> None:
     """`torch.nn.init`."""
-    import torch.nn.init as theirs
+    import torch.nn.init as theirs  # noqa: PLC0415
 
-    from fanwise.torch import init as ours
+    from fanwise.torch import init as ours  # noqa: PLC0415
 
     replace_names(theirs, ours, [name for name in dir(ours) if name in dir(theirs) and callable(getattr(ours, name))])
 
 
 def jax() -> None:
     """`jax.nn.initializers`."""
-    import jax.nn.initializers as theirs
+    import jax.nn.initializers as theirs  # noqa: PLC0415
 
-    from fanwise.jax import initializers as ours
+    from fanwise.jax import initializers as ours  # noqa: PLC0415
 
     replace_names(theirs, ours, [name for name in dir(theirs) if name in ours.__all__ and name != "Initializer"])
 
 
 def keras() -> None:
     """`keras.src.initializers`, also where its modules import the classes from."""
-    from keras.src import initializers as theirs
-    from keras.src.initializers import constant_initializers, random_initializers
+    from keras.src import initializers as theirs  # noqa: PLC0415
+    from keras.src.initializers import constant_initializers, random_initializers  # noqa: PLC0415
 
-    from fanwise.keras import initializers as ours
+    from fanwise.keras import initializers as ours  # noqa: PLC0415
 
     names = [name for name in ours.INITIALIZERS if hasattr(theirs, name)]
     replace_names(theirs, ours, [*names, "get"])
@@ -62,10 +61,10 @@ def keras() -> None:
 
 def tensorflow() -> None:
     """`tensorflow.python.ops.init_ops_v2`, by the laws of `fanwise.tensorflow.Law`."""
-    from tensorflow.python.ops import init_ops_v2 as theirs
+    from tensorflow.python.ops import init_ops_v2 as theirs  # noqa: PLC0415
 
-    from fanwise import Constant, Identity, Normal, Orthogonal, TruncatedNormal, VarianceScaling, Zeros
-    from fanwise.tensorflow import Law
+    from fanwise import Constant, Identity, Normal, Orthogonal, TruncatedNormal, VarianceScaling, Zeros  # noqa: PLC0415
+    from fanwise.tensorflow import Law  # noqa: PLC0415
 
     def scaled(scale, mode, distribution):
         return lambda seed=None: Law(VarianceScaling(scale, mode, distribution), seed=seed)
