@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from fanwise.graph.details import Attention
+from fanwise.graph.arithmetic import QUOTIENTS
+from fanwise.graph.attention import score_std
 from fanwise.graph.factors import Factor
-from fanwise.graph.kinds import ATTENTION_OPERAND, CONSTANT_FACTOR, MAP_USES, UNFED_USES
+from fanwise.graph.kinds import MAP_USES, UNFED_USES
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
-from fanwise.graph.patterns import constant_of
 from fanwise.graph.repetition import Chain
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
@@ -240,8 +240,19 @@ class Planner:
     def _scores(self, case: Case) -> float:
         if case.op is None or (case.part != "query" and "query" not in case.blocks):
             return 1.0
-        std = score_std(self._trace, case.op)
-        return std if std > LOUD_SCORES else 1.0  # quieter ones may be added to others
+        std = score_std(self._trace, case.op, self._learned_factor)
+        return std if std > LOUD_SCORES else 1.0  # quieter ones are meant
+
+    def _learned_factor(self, op: Op) -> float:
+        """The size of the parameters that an op multiplies by, 1 where it is not known."""
+        size = math.prod(self._size(use) for use in op.used(UseRole.SCALE))
+        return 1.0 / size if op.name in QUOTIENTS and size else size
+
+    def _size(self, use: Use) -> float:
+        if use.seen is not None:
+            return math.hypot(*use.seen)
+        value = None if use.steps else self._value(use.path)
+        return 1.0 if value is None else abs(value)
 
     def _value(self, path: str) -> float | None:
         return None if self._constants is None else self._constants.get(path)
@@ -338,66 +349,6 @@ def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:
     which = min({UseRole.KEY: 1, UseRole.VALUE: 2}.get(use.role, 0), len(op.inputs) - 1)
     value, known = _positive(moment(which))
     return value, known and moment.known(which)
-
-
-def score_std(trace: Trace, query: Op) -> float:
-    """Std of the attention scores that a projection of unit queries and keys leads to.
-
-    1 where they are divided by sqrt(d), or where a norm stands between.
-    """
-    queue: list[tuple[Op, float]] = [(query, 1.0)]
-    seen = {query.index}
-    while queue:
-        here, factor = queue.pop(0)
-        for reader in trace.follows(here):
-            if reader.index in seen:
-                continue
-            seen.add(reader.index)
-            if reader.kind == OpKind.NORM:
-                return 1.0
-            if reader.kind == OpKind.ATTENTION:
-                return factor * _attention_factor(reader)
-            if reader.kind == OpKind.MATMUL:
-                return _product_std(trace, reader, here, factor)
-            if reader.kind in ATTENTION_OPERAND:
-                queue.append((reader, factor * constant_of(reader)))
-    return 1.0
-
-
-def _attention_factor(op: Op) -> float:
-    """By what an attention multiplies the std of products of unit values; 1 where it does not say."""
-    return op.detail.scale * math.sqrt(op.detail.width) if isinstance(op.detail, Attention) else 1.0
-
-
-def _product_std(trace: Trace, product: Op, source: Op, factor: float) -> float:
-    width = source.shape[-1] if source.shape else 1
-    width = width if product.width is None else product.width
-    factor *= (
-        (1.0 if product.constant is None else product.constant)
-        * math.sqrt(width)
-        * _factor_before(trace, product, source)
-    )
-    here: Op | None = product
-    while here is not None:
-        following = [op for op in trace.follows(here) if op.kind in ATTENTION_OPERAND or op.kind == OpKind.SOFTMAX]
-        here = following[0] if following else None
-        if here is None or here.kind == OpKind.SOFTMAX:
-            return factor if here is not None else 1.0
-        if here.kind == OpKind.NORM:
-            return 1.0
-        factor *= constant_of(here)
-    return 1.0
-
-
-def _factor_before(trace: Trace, product: Op, source: Op) -> float:
-    """The numbers by which the other operand of a product was multiplied since its map."""
-    factor, others = 1.0, [i for i in product.inputs if i not in (source.index, INPUT)]
-    while others:
-        op = trace.ops[others[0]]
-        if op.kind not in CONSTANT_FACTOR or len(op.inputs) != 1:
-            break
-        factor, others = factor * constant_of(op), [i for i in op.inputs if i >= 0]
-    return factor
 
 
 def _positive(value: float) -> tuple[float, bool]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from fanwise.graph.attention import attention_part
 from fanwise.graph.context import GraphContext
 from fanwise.graph.kinds import (
     ATTENTION_OPERAND,
@@ -21,7 +22,6 @@ from fanwise.graph.kinds import (
     WEIGHTED,
 )
 from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
-from fanwise.graph.patterns import attention_part
 from fanwise.graph.repetition import Chain, ChainKind, chains_of
 from fanwise.graph.residual import Join
 from fanwise.graph.trace import Trace

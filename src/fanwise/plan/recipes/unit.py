@@ -208,7 +208,8 @@ def _short(variance: float) -> float:
 
 
 def _quiet_query(case: Case, feed: Feed, variance: float) -> Choice:
-    reason = "unit second moment, and attention scores of unit variance: this model does not divide them by sqrt(d)"
+    reason = "attention scores of unit variance: queries of unit second moment would give them std "
+    reason += f"{feed.scores:.3g} in this model"
     small = variance / feed.scores**2
     if not case.blocks or case.layout is None or case.layout.fused is None:
         return scaled(case, small, gives=1 / feed.scores**2, reason=reason)
