@@ -162,14 +162,15 @@ def unit_branch_end(case: Case, feed: Feed) -> Choice:
 def unit_head(case: Case, feed: Feed) -> Choice:
     """Outputs so small that the loss of C classes starts 2 % above ln C, of std 0.5 at most."""
     std = head_std(case)
-    reason = f"outputs of std {std:.2g}: the loss starts near that of a guess"
+    reason = f"outputs of std {std * math.sqrt(case.ends):.2g}: the loss starts near that of a guess"
+    reason += f"; it is one of {case.ends} that are summed" if case.ends > 1 else ""
     return _guessed(scaled(case, _short(std**2 / feed.second_moment), gives=std**2, reason=reason), feed)
 
 
 def head_std(case: Case) -> float:
-    """Std of the outputs of C classes with which the loss starts 2 % above ln C, 0.5 at most."""
+    """Std of the outputs of C classes with which the loss starts 2 % above ln C, 0.5 at most; of one of several terms."""
     classes = 10 if case.layout is None else max(case.layout.extent(case.parameter.shape, "out"), 10)
-    return min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes)))
+    return min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes))) / math.sqrt(case.ends)
 
 
 def unit_tied(case: Case, feed: Feed) -> Choice:

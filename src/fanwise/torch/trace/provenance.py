@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fanwise.graph.op import Parameter, UseRole
 from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, PRODUCTS, SUMS
-from fanwise.torch.trace.storage import is_strided, storage_of
+from fanwise.torch.trace.storage import is_strided, is_wrapped, storage_of, unwrapped
 
 Axes = tuple[int | None, ...]
 """Axes of a parameter on which the axes of a tensor lie; None for an axis that lies on none."""
@@ -109,11 +109,18 @@ class ParameterProvenance:
 
     def find(self, tensor: Tensor) -> Provenance | None:
         """The parameters behind a tensor, None for a tensor that holds none."""
+        if is_wrapped(tensor):
+            return self._find_wrapped(tensor)
         storage = storage_of(tensor)
         if storage is None:
             return self._opaque.get(id(tensor))
         covering = [base for base in self._bases.get(storage, ()) if base.covers(tensor)]
         return self._with_own_axes(covering[-1].view(tensor), tensor) if covering else None
+
+    def _find_wrapped(self, tensor: Tensor) -> Provenance | None:
+        inner, shown = unwrapped(tensor)
+        held = self.find(inner)
+        return None if held is None else replace(held, axes=tuple(tuple(axes[i] for i in shown) for axes in held.axes))
 
     def _with_own_axes(self, held: Provenance, tensor: Tensor) -> Provenance:
         """Gives a tensor with the shape of its parameter the parameter's axes, whatever shape it had between."""
@@ -157,6 +164,10 @@ class ParameterProvenance:
         self._add(tensor, Provenance(tuple(order), tuple(entries[path][0] for path in order), steps, sides))
 
     def _add(self, tensor: Tensor, held: Provenance) -> None:
+        if is_wrapped(tensor):
+            tensor, shown = unwrapped(tensor)
+            own = [dict(zip(shown, axes, strict=True)) for axes in held.axes]
+            held = replace(held, axes=tuple(tuple(axes.get(i) for i in range(tensor.dim())) for axes in own))
         storage = storage_of(tensor)
         if storage is None:
             self._kept.append((tensor, None))
