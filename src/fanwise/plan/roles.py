@@ -10,14 +10,13 @@ from types import MappingProxyType
 
 from fanwise.graph.attention import attention_part
 from fanwise.graph.context import GraphContext
+from fanwise.graph.heads import heads_of
 from fanwise.graph.kinds import (
     ATTENTION_OPERAND,
     BRANCH_STEPS,
-    HEAD_STEPS,
     MAP_USES,
     MOVING,
     SCORE_ENDS,
-    STRETCH_MAPS,
     TOKENS,
     WEIGHTED,
 )
@@ -88,7 +87,7 @@ class Case:
         op: the op that uses it, None for an unused one.
         use: how.
         join: the residual connection whose branch it ends, None elsewhere.
-        ends: how many maps end that branch side by side.
+        ends: how many maps end that branch side by side; of a head, how many are summed.
         part: "query", "key" or "value" where it feeds an attention's operand.
         blocks: what its fused maps are.
         partner: for a position table, the table of tokens that it is added to.
@@ -155,7 +154,7 @@ def cases(trace: Trace) -> Mapping[str, Case]:
 class _Reader:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._heads = _heads(trace)
+        self._heads = heads_of(trace)
         self._around = GraphContext(trace, frozenset(self._heads))
         self._ends: dict[int, tuple[Join, int]] = {}
         for join in trace.joins:
@@ -221,6 +220,8 @@ class _Reader:
         if op.index in self._ends and case.role in ("branch_end", "branch_norm", "branch_gate"):
             join, ends = self._ends[op.index]
             return replace(case, join=join, ends=ends, repeats=self._counts[use.matrix, join.number])
+        if case.role == "head":
+            return replace(case, ends=self._heads[op.index])
         return replace(case, repeats=chain.uses) if chain is not None and case.is_loop else case
 
     def _role(self, parameter: Parameter, op: Op, use: Use) -> str:
@@ -307,22 +308,6 @@ class _Reader:
         if tables is None or tables.index == table.index:
             return None
         return next((use.path for use in tables.uses if use.role == UseRole.TABLE), None)
-
-
-def _heads(trace: Trace) -> set[int]:
-    """Maps that the outputs lead back to without a norm, an add or an attention between."""
-    heads: set[int] = set()
-    ends = [index for number, index in enumerate(trace.outputs) if number == 0 or not trace.followers[index]]
-    queue, seen = list(ends), set(ends)
-    while queue:
-        op = trace.ops[queue.pop()]
-        if op.kind in STRETCH_MAPS:
-            heads.add(op.index)
-        elif op.kind in HEAD_STEPS or (op.kind == OpKind.ADD and len(op.inputs) == 1):
-            fresh = [source for source in op.inputs if source >= 0 and source not in seen]
-            seen.update(fresh)
-            queue += fresh
-    return heads
 
 
 def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:

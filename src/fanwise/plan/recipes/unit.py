@@ -252,15 +252,17 @@ def branch_share(case: Case, feed: Feed) -> tuple[float, str]:
 def unit_head(case: Case, feed: Feed) -> Choice:
     """Outputs so small that the loss of C classes starts 2 % above ln C, of std 0.5 at most."""
     std = head_std(case)
-    reason = f"outputs of std {std:.2g}: the loss starts near that of a guess" + _factor_words(feed)
+    reason = f"outputs of std {std * math.sqrt(case.ends):.2g}: the loss starts near that of a guess"
+    reason += f"; it is one of {case.ends} that are summed" if case.ends > 1 else ""
     gives = (std / feed.factor) ** 2
+    reason += _factor_words(feed)
     return _guessed(scaled(case, _short(gives / feed.second_moment), gives=gives, reason=reason), feed)
 
 
 def head_std(case: Case) -> float:
-    """Std of the outputs of C classes with which the loss starts 2 % above ln C, 0.5 at most."""
+    """Std of the outputs of C classes with which the loss starts 2 % above ln C, 0.5 at most; of n terms, of each."""
     classes = 10 if case.layout is None else max(case.layout.extent(case.parameter.shape, "out"), 10)
-    return min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes)))
+    return min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes))) / math.sqrt(case.ends)
 
 
 def unit_tied(case: Case, feed: Feed) -> Choice:
