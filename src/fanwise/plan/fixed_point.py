@@ -2,29 +2,23 @@
 
 from collections.abc import Callable, Mapping
 
-from fanwise.graph.trace import Trace
 from fanwise.plan.planner import Decision, Planner
-from fanwise.plan.recipes.unit import Recipe
 from fanwise.plan.row import Row
 
 PASSES = 3
 """At most so many runs until the tables that are heads too have settled."""
 
 
-def plan_until_stable(
-    trace: Trace, recipe: Recipe, constants: Mapping[str, float] | None, execute: Callable[[Planner], object]
-) -> Planner:
+def plan_until_stable(make: Callable[[Mapping[str, float]], Planner], execute: Callable[[Planner], object]) -> Planner:
     """The planner after as many runs as it takes.
 
     Args:
-        trace: of an earlier run of the model.
-        recipe: the rules.
-        constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
+        make: a planner, from the second moments of what feeds the heads that are tables too, by path.
         execute: runs the model, or a theory of it, with the planner as the visitor.
     """
     heads: dict[str, float] = {}
     for _ in range(PASSES):
-        planner = Planner(trace, recipe, constants, heads)
+        planner = make(heads)
         execute(planner)
         planner.finish()
         if not _moved(heads, planner.measured_heads):

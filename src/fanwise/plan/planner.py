@@ -7,6 +7,7 @@ on a propagation by theory, where there is nothing to measure (a model on the me
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from fanwise.graph.details import Attention
 from fanwise.graph.kinds import ATTENTION_OPERAND, CONSTANT_FACTOR, MAP_USES, UNFED_USES
@@ -16,8 +17,10 @@ from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
+from fanwise.plan.meant import Meant
 from fanwise.plan.recipes.unit import Choice, Feed, Recipe
 from fanwise.plan.roles import Case, cases, fan_in_of
+from fanwise.plan.starts import Starts
 
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
@@ -57,7 +60,8 @@ class Planner:
     Args:
         trace: of an earlier run of the same model: it says what follows each op.
         recipe: the rules.
-        constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
+        starts: the values that the model holds; None where they cannot be read.
+        keep: what the user keeps, as why, by path.
         heads: second moment of what feeds the head, by the path of its table, from an earlier pass.
     """
 
@@ -65,7 +69,9 @@ class Planner:
         self,
         trace: Trace,
         recipe: Recipe,
-        constants: Mapping[str, float] | None = None,
+        starts: Starts | None = None,
+        *,
+        keep: Mapping[str, str] = MappingProxyType({}),
         heads: Mapping[str, float] | None = None,
     ) -> None:
         self.cases = cases(trace)
@@ -73,7 +79,8 @@ class Planner:
         self.heads: dict[str, float] = dict(heads or {})
         self.measured_heads: dict[str, float] = {}
         self._recipe = recipe
-        self._constants = constants
+        self._starts = starts
+        self._meant = Meant(trace, starts, keep)
         self._trace = trace
         self._moments: dict[tuple[str, int, int], float] = {}
         self._input: float | None = None
@@ -112,8 +119,8 @@ class Planner:
         """Decides what no op of this pass used."""
         for path, case in self.cases.items():
             if path not in self.decisions:
-                feed = Feed(1.0, known=case.role == "unused", found=self._value(path))
-                self.decisions[path] = Decision(case, self._recipe.choose(case, feed))
+                feed = Feed(1.0, known=case.role == "unused", found=self._value(case))
+                self.decisions[path] = Decision(case, self._choose(case, feed))
 
     # What feeds
 
@@ -124,7 +131,7 @@ class Planner:
     def _feed(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> Feed:
         fed, known = self._second_moment(case, op, use, position, moment)
         stream, sure = self._stream(case)
-        return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path))
+        return Feed(fed, known and sure, stream, self._scores(case), self._value(case))
 
     def _second_moment(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> tuple[float, bool]:
         if case.role == "tied_embedding":
@@ -159,7 +166,7 @@ class Planner:
         if partner is None:
             return 1.0, True
         feed = Feed(_positive(self.heads.get(partner.parameter.path, 1.0))[0])
-        law = self._recipe.choose(partner, feed).law
+        law = self._choose(partner, feed).law
         return (
             (1.0, True) if law is None else (law.moments(partner.parameter.shape, layout=partner.layout).std ** 2, True)
         )
@@ -180,14 +187,25 @@ class Planner:
         std = score_std(self._trace, case.op)
         return std if std > LOUD_SCORES else 1.0  # quieter ones may be added to others
 
-    def _value(self, path: str) -> float | None:
-        return None if self._constants is None else self._constants.get(path)
+    def _value(self, case: Case) -> float | None:
+        shape = case.parameter.shape
+        is_small = len(shape) < 2 or min(shape) == 1
+        return self._starts.constant(case.parameter.path) if is_small and self._starts is not None else None
 
     # Decisions
 
+    def _choose(self, case: Case, feed: Feed) -> Choice:
+        """What is meant to stay, or else what the recipe says."""
+        meant = self._meant.choice(case)
+        if meant is not None:
+            return meant
+        choice = self._recipe.choose(self._meant.as_map(case), feed)
+        return choice if choice.law is not None else self._meant.as_found(case) or choice
+
     def _decide(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
-        choice = self._recipe.choose(case, feed)
-        fed = feed.second_moment if use.role in MAP_USES else None
+        choice = self._choose(case, feed)
+        is_map = case.use is not None and case.use.role in MAP_USES
+        fed = feed.second_moment if is_map or use.role in MAP_USES else None
         self.decisions[use.path] = Decision(case, choice, fed)
         if use.role == UseRole.OUTPUT and choice.law is not None:
             self._late.append(use.path)
@@ -204,7 +222,7 @@ class Planner:
             return 1.0
         stream, _ = self._stream(decision.case)
         feed = Feed(second_moment / variance, True, stream)
-        choice = self._recipe.choose(decision.case, feed)
+        choice = self._choose(decision.case, feed)
         self.decisions[path] = Decision(decision.case, choice, feed.second_moment)
         after = (
             1.0 if choice.law is None else choice.law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
@@ -214,11 +232,11 @@ class Planner:
     def _seen(self, case: Case, use: Use) -> Initializer | None:
         """What the op should see: the law, or that of what is made of the parameter."""
         chosen = self.decisions[use.path].choice.law
-        if chosen is None or case.role == "magnitude" or case.normalized:
+        if chosen is None or case.role == "magnitude" or case.normalized or use.path in self._meant.merged:
             return None
         if case.offset:
             return Constant(chosen.moments(case.parameter.shape).mean + case.offset)
-        if use.ratio != 1:
+        if use.ratio != 1 or use.layout != case.layout:
             return Normal(use.ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
         return None if case.derived and case.role not in ("weight", "branch_end", "head") else chosen
 
