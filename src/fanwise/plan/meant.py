@@ -71,7 +71,7 @@ class Meant:
         return bool(uses) and all(stops_gradient(use) for _, use in uses)
 
     def as_found(self, case: Case) -> Choice | None:
-        """A law for random values of which the recipe knows none: so the key fixes them too; None where there are none."""
+        """A law for random values of which the recipe knows none, so that the key fixes them too."""
         path = case.parameter.path
         if self._starts is None or case.op is None or not case.parameter.trained or self._is_cut_off(path):
             return None
