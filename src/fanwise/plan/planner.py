@@ -19,10 +19,12 @@ from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
+from fanwise.plan.meant import Meant
 from fanwise.plan.measured import ROUGH, Measured, OpKey
 from fanwise.plan.recipes.unit import Choice, Feed, Recipe
 from fanwise.plan.roles import MAP_ROLES, Case, cases, fan_in_of
 from fanwise.plan.stacked import stacked_choice
+from fanwise.plan.starts import Starts
 
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
@@ -63,7 +65,8 @@ class Planner:
     Args:
         trace: of an earlier run of the same model: it says what follows each op.
         recipe: the rules.
-        constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
+        starts: the values that the model holds; None where they cannot be read.
+        keep: what the user keeps, as why, by path.
         known: what an earlier pass measured and this one needs before it can be measured.
     """
 
@@ -71,8 +74,10 @@ class Planner:
         self,
         trace: Trace,
         recipe: Recipe,
-        constants: Mapping[str, float] | None = None,
-        known: "Measured | None" = None,
+        starts: Starts | None = None,
+        *,
+        keep: Mapping[str, str] = MappingProxyType({}),
+        known: Measured | None = None,
     ) -> None:
         self.cases = cases(trace)
         self.decisions: dict[str, Decision] = {}
@@ -82,7 +87,8 @@ class Planner:
         self._loops = _loops_of(self.cases)
         self._in_loops: dict[str, list[float]] = {}
         self._recipe = recipe
-        self._constants = constants
+        self._starts = starts
+        self._meant = Meant(trace, starts, keep)
         self._trace = trace
         self._moments: dict[OpKey, float] = {}
         self._input: float | None = None
@@ -140,8 +146,8 @@ class Planner:
             elif path in self._chosen:
                 self.decisions[path] = self._chosen[path]
             else:
-                feed = Feed(1.0, known=case.role == "unused", found=self._value(path))
-                self.decisions[path] = Decision(case, self._recipe.choose(case, feed))
+                feed = Feed(1.0, known=case.role == "unused", found=self._value(case))
+                self.decisions[path] = Decision(case, self._choose(case, feed))
 
     def _measure_loops(self) -> None:
         """By what the variance of each weight that opens a loop is to be multiplied in the next pass."""
@@ -174,7 +180,7 @@ class Planner:
             self.measured.fed[use.matrix] = fed
             fed = self.known.fed.get(use.matrix, fed)
         factor, loop = self._factor(case), self.known.loops.get(use.matrix, 1.0)
-        return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path), factor, loop)
+        return Feed(fed, known and sure, stream, self._scores(case), self._value(case), factor, loop)
 
     def _factor(self, case: Case) -> float:
         factor = _factor_of(case)
@@ -222,7 +228,7 @@ class Planner:
         if partner is None:
             return 1.0, True
         feed = Feed(_positive(self.known.heads.get(partner.parameter.path, 1.0))[0])
-        law = self._recipe.choose(partner, feed).law
+        law = self._choose(partner, feed).law
         return (
             (1.0, True) if law is None else (law.moments(partner.parameter.shape, layout=partner.layout).std ** 2, True)
         )
@@ -251,17 +257,28 @@ class Planner:
     def _size(self, use: Use) -> float:
         if use.seen is not None:
             return math.hypot(*use.seen)
-        value = None if use.steps else self._value(use.path)
+        value = None if use.steps else self._value(self.cases[use.path])
         return 1.0 if value is None else abs(value)
 
-    def _value(self, path: str) -> float | None:
-        return None if self._constants is None else self._constants.get(path)
+    def _value(self, case: Case) -> float | None:
+        shape = case.parameter.shape
+        is_small = len(shape) < 2 or min(shape) == 1
+        return self._starts.constant(case.parameter.path) if is_small and self._starts is not None else None
 
     # Decisions
 
+    def _choose(self, case: Case, feed: Feed) -> Choice:
+        """What is meant to stay, or else what the recipe says."""
+        meant = self._meant.choice(case)
+        if meant is not None:
+            return meant
+        choice = self._recipe.choose(self._meant.as_map(case), feed)
+        return choice if choice.law is not None else self._meant.as_found(case) or choice
+
     def _decide(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
-        choice = self._recipe.choose(case, feed)
-        fed = feed.second_moment if use.role in MAP_USES else None
+        choice = self._choose(case, feed)
+        is_map = case.use is not None and case.use.role in MAP_USES
+        fed = feed.second_moment if is_map or use.role in MAP_USES else None
         self._chosen[self._slot(use)] = Decision(case, choice, fed)
         if use.role == UseRole.OUTPUT and choice.law is not None:
             self._late.append(self._slot(use))
@@ -278,7 +295,7 @@ class Planner:
             return 1.0
         stream, _ = self._stream(decision.case)
         feed = Feed(second_moment / variance, True, stream)
-        choice = self._recipe.choose(decision.case, feed)
+        choice = self._choose(decision.case, feed)
         self._chosen[slot] = Decision(decision.case, choice, feed.second_moment)
         after = (
             1.0 if choice.law is None else choice.law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
@@ -288,12 +305,13 @@ class Planner:
     def _seen(self, case: Case, use: Use) -> Initializer | None:
         """What the op should see: the law, or that of what is made of the parameter."""
         chosen = self._chosen[self._slot(use)].choice.law
-        if chosen is None or case.role == "magnitude" or case.normalized:
+        if chosen is None or case.role == "magnitude" or case.normalized or use.path in self._meant.merged:
             return None
         if case.offset:
             return Constant(chosen.moments(case.parameter.shape).mean + case.offset)
-        if use.ratio != 1 and self._constants is not None:  # theory applies it itself
-            return Normal(use.ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
+        ratio = 1.0 if self._starts is None else use.ratio  # theory applies it itself
+        if ratio != 1 or use.layout != case.layout:
+            return Normal(ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
         return None if case.derived and case.role not in ("weight", "branch_end", "head") else chosen
 
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:

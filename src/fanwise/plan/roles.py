@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from fanwise.graph.attention import attention_part
 from fanwise.graph.context import GraphContext
+from fanwise.graph.contractions import layout_of_product
 from fanwise.graph.heads import heads_of
 from fanwise.graph.kinds import (
     ATTENTION_OPERAND,
@@ -55,7 +56,21 @@ ROLES: Mapping[str, str] = MappingProxyType(
 """Every role and what it means."""
 
 PLAIN = frozenset(
-    {"to", "float", "half", "bfloat16", "double", "type", "contiguous", "clone", "detach", "t", "transpose", "permute"}
+    {
+        "to",
+        "float",
+        "half",
+        "bfloat16",
+        "double",
+        "type",
+        "contiguous",
+        "clone",
+        "detach",
+        "stop_gradient",
+        "t",
+        "transpose",
+        "permute",
+    }
     | {"reshape", "view", "flatten", "expand", "squeeze", "unsqueeze"}
 )
 """Functions that change neither the values nor their number."""
@@ -64,6 +79,8 @@ LINEAR = PLAIN | frozenset(
     | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}
 )
 """Functions that keep the values' size, or that the planner knows."""
+FACTORS = frozenset({"mul", "rmul", "multiply", "cat", "stack"})
+"""Functions of a weight and of a factor on it."""
 NORMALIZING = frozenset({"batch_norm", "layer_norm", "instance_norm", "group_norm", "normalize", "_SpectralNorm"})
 """Functions after which the size of the weights has no effect."""
 MAP_ROLES = ("weight", "branch_end", "head")
@@ -203,6 +220,9 @@ class _Reader:
         return min(cases, key=lambda case: order.index(case.role) if case.role in order else len(order))
 
     def _of_use(self, parameter: Parameter, op: Op, use: Use) -> Case:
+        product = layout_of_product(self._trace, op, parameter) if use.role == UseRole.SCALE else None
+        if product is not None:
+            use = replace(use, role=UseRole.WEIGHT, layout=product)
         chain = self._chains.get(use.matrix) if use.role in MAP_USES else None
         case = Case(parameter, self._role(parameter, op, use), op, use, around=self._around, chain=chain)
         if case.role == "position":
@@ -231,13 +251,13 @@ class _Reader:
             return self._bias_role(op, use)
         if use.role == UseRole.SHIFT:
             return self._shift_role(parameter, op, use)
-        return self._simple_role(op, use)
+        return self._simple_role(parameter, op, use)
 
-    def _simple_role(self, op: Op, use: Use) -> str:
+    def _simple_role(self, parameter: Parameter, op: Op, use: Use) -> str:
         if use.role == UseRole.TABLE:
             return self._table_role(op)
         if use.role == UseRole.SCALE:
-            return self._scale_role(op)
+            return self._scale_role(parameter, op, use)
         if use.role == UseRole.OPERAND:
             return "token" if op.kind == OpKind.PARAMETER else "other"
         return str(use.role)
@@ -260,16 +280,22 @@ class _Reader:
             return "embedding"
         return "position" if self._trace.after(op, {OpKind.ADD, OpKind.SHIFT}, MOVING) is not None else "embedding"
 
-    def _scale_role(self, op: Op) -> str:
+    def _scale_role(self, parameter: Parameter, op: Op, use: Use) -> str:
         ends = op.index in self._ends
         if op.kind in WEIGHTED:
-            return "magnitude"
-        if op.kind == OpKind.NORM or self._follows_norm(op):
+            return "gate" if _multiplies_weight(op, use) else "magnitude"
+        if op.kind == OpKind.NORM or (self._follows_norm(op) and self._has_features(parameter, op)):
             return "branch_norm" if ends else "norm_scale"
         return "branch_gate" if ends else "gate"
 
     def _follows_norm(self, op: Op) -> bool:
         return any(source.kind == OpKind.NORM for source in self._trace.feeds(op)[:1])
+
+    def _has_features(self, parameter: Parameter, op: Op) -> bool:
+        """Whether a factor has a value for each feature; one for all of them is a temperature."""
+        axis = self._trace.axes[op.index] % max(len(op.shape), 1)
+        own = axis - (len(op.shape) - len(parameter.shape))
+        return not op.shape or op.shape[axis] == 1 or (own >= 0 and parameter.shape[own] > 1)
 
     def _bias_role(self, op: Op, use: Use) -> str:
         if op.kind == OpKind.RECURRENT:
@@ -308,6 +334,12 @@ class _Reader:
         if tables is None or tables.index == table.index:
             return None
         return next((use.path for use in tables.uses if use.role == UseRole.TABLE), None)
+
+
+def _multiplies_weight(op: Op, use: Use) -> bool:
+    """Whether a factor multiplies a weight as it is; beside a direction, which is normed, it is a length."""
+    uses = (use, *(other for other in op.uses if other.role in MAP_USES))
+    return all(set(each.steps) <= PLAIN | FACTORS for each in uses)
 
 
 def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:

@@ -16,6 +16,7 @@ from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, Uniform, VarianceScaling, Zeros
 from fanwise.laws.structured import LooksLinear, Orthogonal
 from fanwise.plan.roles import ROLES, Case, fan_in_of
+from fanwise.plan.row import KEPT
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ SINES = ("sin", "cos")
 """Nonlinearities whose argument a model multiplies by a frequency."""
 NEAR = 0.15
 """Inputs in [-1, 1] are known by their second moment, which a grid with its ends exceeds a little."""
+WRITTEN = (1e-12, 1e6)
+"""Sizes of constants that people write."""
 LOUDEST = 0.5
 """Std of the logits at the start where there are many classes, and under a tied table, which would starve below."""
 EXCESS = 0.02
@@ -317,33 +320,45 @@ def gate_bias(case: Case, feed: Feed) -> Choice:
 
 def norm_scale(case: Case, feed: Feed) -> Choice:
     """1 after a normalisation."""
-    return Choice(_constant(1.0 - case.offset), "a normalisation starts as one" + _offset_words(case))
+    return Choice(constant_law(1.0 - case.offset), "a normalisation starts as one" + _offset_words(case))
 
 
 def branch_norm(case: Case, feed: Feed) -> Choice:
     """The normalisation at the end of a branch sets the branch's share of the residual stream; a batch norm's is 0."""
     if case.op is not None and case.op.norm == "batch_norm":
         reason = "a batch norm that ends a branch: each block starts as its shortcut" + _offset_words(case)
-        return Choice(_constant(-case.offset), reason, _GOYAL, 0.0)
+        return Choice(constant_law(-case.offset), reason, _GOYAL, 0.0)
     share, _ = branch_share(case, feed)
     total = 1 if case.join is None else case.join.total * case.repeats
     reason = f"it ends a branch: 1/{total} of the second moment of the residual stream" + _offset_words(case)
-    return Choice(_constant(math.sqrt(share) - case.offset), reason, _RADFORD, share)
+    return Choice(constant_law(math.sqrt(share) - case.offset), reason, _RADFORD, share)
 
 
 def branch_gate(case: Case, feed: Feed) -> Choice:
     """The model's own small value, or the branch's share of the residual stream where that is smaller."""
     total = 1 if case.join is None else case.join.total * case.repeats
     value = math.sqrt(branch_share(case, feed)[0])
-    if feed.found is not None and abs(feed.found) <= value:
-        return Choice(_constant(feed.found), "a gate as small as the model's author set it", _TOUVRON)
+    if feed.found is not None and _is_meant(case, feed.found, value):
+        reason = f"{KEPT}: a gate of {feed.found:.4g}, as the model's author set it"
+        return Choice(constant_law(feed.found), reason, _TOUVRON)
     if feed.found is None and not feed.known:
         return Choice(
-            _constant(value), f"a gate that lets through 1/{total} of the residual stream", _TOUVRON, None, True
+            constant_law(value), f"a gate that lets through 1/{total} of the residual stream", _TOUVRON, None, True
         )
     return Choice(
-        _constant(value), f"a gate that lets through 1/{total} of the second moment of the residual stream", _TOUVRON
+        constant_law(value), f"a gate that lets through 1/{total} of the second moment of the residual stream", _TOUVRON
     )
+
+
+def _is_meant(case: Case, found: float, share: float) -> bool:
+    """Whether a gate's value is small enough for its branch, or a number that somebody chose: 1 is chosen by nobody."""
+    chosen = math.prod(case.parameter.shape) == 1 and found != 1
+    return is_plausible(found) and (chosen or abs(found) <= share)
+
+
+def is_plausible(value: float) -> bool:
+    """Whether a constant may have been written down; others are memory that was never initialised."""
+    return value == 0 or WRITTEN[0] < abs(value) < WRITTEN[1]
 
 
 def keep(case: Case, feed: Feed) -> Choice:
@@ -369,13 +384,14 @@ def normal(std: float, reason: str, source: str = "") -> Rule:
 def magnitude(case: Case, feed: Feed) -> Choice:
     """The length of a row that gives unit second moment: sqrt(fan_in) times the std."""
     return Choice(
-        _constant(1 / math.sqrt(feed.second_moment)),
+        constant_law(1 / math.sqrt(feed.second_moment)),
         "each row has the length that gives unit second moment",
         _SALIMANS,
     )
 
 
-def _constant(value: float) -> Initializer:
+def constant_law(value: float) -> Initializer:
+    """The law of one value."""
     if value == 0:
         return Zeros()
     return Ones() if value == 1 else Constant(value)
