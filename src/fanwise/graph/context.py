@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from fanwise.graph.kinds import BRANCH_STEPS, LINEAR_MAPS, TRANSPARENT
+from fanwise.graph.kinds import BRANCH_STEPS, CONSTANT_FACTOR, LINEAR_MAPS, MOVING, TO_SIGNAL, TRANSPARENT
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
+from fanwise.graph.patterns import constant_of
 from fanwise.graph.residual import Join
 from fanwise.graph.trace import Trace
 
@@ -78,6 +79,24 @@ class GraphContext:
     def activation(self, op: Op | None) -> Op | None:
         """The nonlinearity that feeds an op, None where another op stands between or there is none."""
         return None if op is None else self.trace.before(op, {OpKind.ACTIVATION}, TRANSPARENT)
+
+    def constant_after(self, op: Op | None) -> float:
+        """The number by which what an op gives is multiplied before anything else reads it: sqrt(d) after a table."""
+        factor = 1.0
+        while op is not None:
+            readers = self.trace.follows(op)
+            op = readers[0] if len(readers) == 1 else None
+            if op is None or not (op.kind in MOVING or (op.kind in CONSTANT_FACTOR and len(op.inputs) == 1)):
+                break
+            factor *= constant_of(op)
+        return factor
+
+    def is_bent(self, op: Op | None, join: Join | None) -> bool:
+        """Whether a nonlinearity stands between an op and the end of the branch that it is in."""
+        if op is None or join is None:
+            return False
+        bend = self.trace.after(op, {OpKind.ACTIVATION}, TO_SIGNAL)
+        return bend is not None and bend.index <= join.branch
 
     def reads_input(self, op: Op | None) -> bool:
         """Whether an op reads the model's input itself, moved or dropped out at most."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fanwise.graph.details import Attention
 from fanwise.graph.kinds import ATTENTION_OPERAND, CONSTANT_FACTOR, MAP_USES, UNFED_USES
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
-from fanwise.graph.patterns import constant_of
+from fanwise.graph.patterns import attention_part, constant_of
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
@@ -160,9 +160,16 @@ class Planner:
             return 1.0, True
         feed = Feed(_positive(self.heads.get(partner.parameter.path, 1.0))[0])
         law = self._recipe.choose(partner, feed).law
-        return (
-            (1.0, True) if law is None else (law.moments(partner.parameter.shape, layout=partner.layout).std ** 2, True)
-        )
+        if law is None:
+            return 1.0, True
+        std = law.moments(partner.parameter.shape, layout=partner.layout).std
+        return (std * self._table_factor(partner)) ** 2, True
+
+    def _table_factor(self, table: Case) -> float:
+        """The number by which the model multiplies the rows of a table."""
+        uses = self._trace.uses[table.parameter.path]
+        op = next((op for op, use in uses if use.role == UseRole.TABLE), None)
+        return 1.0 if table.around is None else table.around.constant_after(op)
 
     def _stream(self, case: Case) -> tuple[float, bool]:
         if case.join is None:
@@ -175,10 +182,15 @@ class Planner:
         return _positive(self._moments.get(self._trace.ops[stream].key, math.nan))
 
     def _scores(self, case: Case) -> float:
-        if case.op is None or (case.part != "query" and "query" not in case.blocks):
+        is_query = case.part == "query" or "query" in case.blocks
+        if case.op is None or not (is_query or self._is_query_norm(case)):
             return 1.0
         std = score_std(self._trace, case.op)
         return std if std > LOUD_SCORES else 1.0  # quieter ones may be added to others
+
+    def _is_query_norm(self, case: Case) -> bool:
+        """Whether it is the scale of a norm of queries: what they were before it drops out."""
+        return case.role == "norm_scale" and case.op is not None and attention_part(self._trace, case.op) == "query"
 
     def _value(self, path: str) -> float | None:
         return None if self._constants is None else self._constants.get(path)
