@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from fanwise.graph.arithmetic import QUOTIENTS
-from fanwise.graph.attention import score_std
+from fanwise.graph.attention import attention_part, score_std
 from fanwise.graph.factors import Factor
 from fanwise.graph.kinds import MAP_USES, UNFED_USES
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
@@ -229,9 +229,16 @@ class Planner:
             return 1.0, True
         feed = Feed(_positive(self.known.heads.get(partner.parameter.path, 1.0))[0])
         law = self._choose(partner, feed).law
-        return (
-            (1.0, True) if law is None else (law.moments(partner.parameter.shape, layout=partner.layout).std ** 2, True)
-        )
+        if law is None:
+            return 1.0, True
+        std = law.moments(partner.parameter.shape, layout=partner.layout).std
+        return (std * self._table_factor(partner)) ** 2, True
+
+    def _table_factor(self, table: Case) -> float:
+        """The number by which the model multiplies the rows of a table."""
+        uses = self._trace.uses[table.parameter.path]
+        op = next((op for op, use in uses if use.role == UseRole.TABLE), None)
+        return 1.0 if table.around is None else table.around.constant_after(op)
 
     def _stream(self, case: Case) -> tuple[float, bool]:
         if case.join is None:
@@ -244,7 +251,8 @@ class Planner:
         return _positive(self._moments.get(self._trace.ops[stream].key, math.nan))
 
     def _scores(self, case: Case) -> float:
-        if case.op is None or (case.part != "query" and "query" not in case.blocks):
+        is_query = case.part == "query" or "query" in case.blocks
+        if case.op is None or not (is_query or self._is_query_norm(case)):
             return 1.0
         std = score_std(self._trace, case.op, self._learned_factor)
         return std if std > LOUD_SCORES else 1.0  # quieter ones are meant
@@ -264,6 +272,10 @@ class Planner:
         shape = case.parameter.shape
         is_small = len(shape) < 2 or min(shape) == 1
         return self._starts.constant(case.parameter.path) if is_small and self._starts is not None else None
+
+    def _is_query_norm(self, case: Case) -> bool:
+        """Whether it is the scale of a norm of queries: what they were before it drops out."""
+        return case.role == "norm_scale" and case.op is not None and attention_part(self._trace, case.op) == "query"
 
     # Decisions
 

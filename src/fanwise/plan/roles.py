@@ -24,6 +24,7 @@ from fanwise.graph.kinds import (
 from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
 from fanwise.graph.repetition import Chain, ChainKind, chains_of
 from fanwise.graph.residual import Join
+from fanwise.graph.state_space import is_decay, sets_a_time_scale, sets_a_time_step
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 
@@ -49,6 +50,9 @@ ROLES: Mapping[str, str] = MappingProxyType(
         "state_bias": "the second summand of a recurrent cell's gates",
         "slope": "the slope of a PReLU",
         "magnitude": "the length of each row of a weight-normalised map",
+        "time_step": "the bias of a state-space model's time steps",
+        "decay": "the logarithm of a state-space model's decay rates, one for each head",
+        "inner": "a vector whose inner product with another makes a gate, as in differential attention",
         "other": "a parameter that acts in a way of its own, such as a state-space model's decay",
         "unused": "no op of this run reads it",
     }
@@ -81,6 +85,8 @@ LINEAR = PLAIN | frozenset(
 """Functions that keep the values' size, or that the planner knows."""
 FACTORS = frozenset({"mul", "rmul", "multiply", "cat", "stack"})
 """Functions of a weight and of a factor on it."""
+INNER = frozenset({"mul", "sum", "exp"})
+"""Functions that make a number of the inner product of two vectors."""
 NORMALIZING = frozenset({"batch_norm", "layer_norm", "instance_norm", "group_norm", "normalize", "_SpectralNorm"})
 """Functions after which the size of the weights has no effect."""
 MAP_ROLES = ("weight", "branch_end", "head")
@@ -256,8 +262,10 @@ class _Reader:
     def _simple_role(self, parameter: Parameter, op: Op, use: Use) -> str:
         if use.role == UseRole.TABLE:
             return self._table_role(op)
+        if INNER.issubset(use.steps):
+            return "inner"
         if use.role == UseRole.SCALE:
-            return self._scale_role(parameter, op, use)
+            return "decay" if is_decay(self._trace, op, use) else self._scale_role(parameter, op, use)
         if use.role == UseRole.OPERAND:
             return "token" if op.kind == OpKind.PARAMETER else "other"
         return str(use.role)
@@ -300,8 +308,8 @@ class _Reader:
     def _bias_role(self, op: Op, use: Use) -> str:
         if op.kind == OpKind.RECURRENT:
             return "gate_bias" if use.role == UseRole.BIAS else "state_bias"
-        if _sets_a_time_scale(self._trace, op):
-            return "other"
+        if sets_a_time_scale(self._trace, op):
+            return "time_step" if sets_a_time_step(self._trace, op) else "other"
         return "head_bias" if op.index in self._heads else "bias"
 
     def _shift_role(self, parameter: Parameter, op: Op, use: Use) -> str:
@@ -314,8 +322,8 @@ class _Reader:
             return "norm_shift" if _is_vector(parameter, use) else "position"
         if _feeds_scores(self._trace, op):
             return "relative"
-        if _sets_a_time_scale(self._trace, op):
-            return "other"
+        if sets_a_time_scale(self._trace, op):
+            return "time_step" if sets_a_time_step(self._trace, op) else "other"
         if not _is_vector(parameter, use) and not _fills_features(self._trace, source, parameter, use):
             return "position"
         return "head_bias" if source is not None and source.index in self._heads else "bias"
@@ -363,14 +371,6 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
 def _scaled_norm(trace: Trace, op: Op) -> bool:
     """Whether a norm without parameters is followed by a scale that has them."""
     return any(reader.kind == OpKind.SCALE for reader in trace.follows(op))
-
-
-def _sets_a_time_scale(trace: Trace, op: Op) -> bool:
-    """Whether what an op gives goes through a softplus into products: the steps of a state-space model."""
-    follower = trace.after(op, WEIGHTED | {OpKind.ACTIVATION}, MOVING)
-    if follower is None or follower.nonlinearity != "softplus":
-        return False
-    return any(reader.kind in (OpKind.MUL, OpKind.SCALE, OpKind.ELEMENTWISE) for reader in trace.follows(follower))
 
 
 def _fills_features(trace: Trace, source: Op | None, parameter: Parameter, added: Use) -> bool:

@@ -15,6 +15,7 @@ from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, Uniform, VarianceScaling, Zeros
 from fanwise.laws.structured import LooksLinear, Orthogonal
+from fanwise.plan.recipes.spread import RATES, STEPS, decay_logarithm, time_step_bias
 from fanwise.plan.roles import ROLES, Case, fan_in_of
 from fanwise.plan.row import KEPT
 
@@ -111,6 +112,9 @@ _SALIMANS = 'Salimans and Kingma, "Weight normalization", 2016, eq. 2'
 _GOYAL = 'Goyal et al., "Accurate, large minibatch SGD", 2017, section 5.1'
 _TOUVRON = 'Touvron et al., "Going deeper with image transformers", 2021, section 2'
 
+_GU = 'Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces", 2023, section 3.6'
+_DAO = 'Dao and Gu, "Transformers are SSMs", 2024, section 7 (its code)'
+_YE = 'Ye et al., "Differential transformer", 2024, section 2.1 (its code)'
 _SITZMANN = 'Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020, section 3.2'
 
 SINES = ("sin", "cos")
@@ -278,8 +282,12 @@ def unit_tied(case: Case, feed: Feed) -> Choice:
 
 
 def unit_embedding(case: Case, feed: Feed) -> Choice:
-    """Tokens of unit second moment."""
-    return padded(case, Choice(Normal(1.0), "tokens enter the network at unit second moment", "", 1.0))
+    """Tokens of unit second moment, once the model has multiplied them."""
+    factor = 1.0 if case.around is None else case.around.constant_after(case.op)
+    std = 1.0 if factor == 1 else _short(1 / factor)
+    reason = "tokens enter the network at unit second moment"
+    reason += "" if factor == 1 else f"; the model multiplies them by {factor:.4g}"
+    return padded(case, Choice(Normal(std), reason, "", std**2))
 
 
 def padded(case: Case, choice: Choice) -> Choice:
@@ -319,13 +327,20 @@ def gate_bias(case: Case, feed: Feed) -> Choice:
 
 
 def norm_scale(case: Case, feed: Feed) -> Choice:
-    """1 after a normalisation."""
+    """1 after a normalisation; less after one of queries whose scores the model does not divide by sqrt(d)."""
+    if feed.scores != 1:
+        reason = "attention scores of unit variance: this model normalises its queries and does not divide by sqrt(d)"
+        return Choice(constant_law(_short(1 / feed.scores) - case.offset), reason + _offset_words(case))
     return Choice(constant_law(1.0 - case.offset), "a normalisation starts as one" + _offset_words(case))
 
 
 def branch_norm(case: Case, feed: Feed) -> Choice:
-    """The normalisation at the end of a branch sets the branch's share of the residual stream; a batch norm's is 0."""
-    if case.op is not None and case.op.norm == "batch_norm":
+    """The normalisation at the end of a branch sets the branch's share of the residual stream; a batch norm's is 0.
+
+    Not where a nonlinearity stands between it and the sum: at 0 a ReLU passes no gradient, and the branch never opens.
+    """
+    bent = case.around is not None and case.around.is_bent(case.op, case.join)
+    if case.op is not None and case.op.norm == "batch_norm" and not bent:
         reason = "a batch norm that ends a branch: each block starts as its shortcut" + _offset_words(case)
         return Choice(constant_law(-case.offset), reason, _GOYAL, 0.0)
     share, _ = branch_share(case, feed)
@@ -364,6 +379,23 @@ def is_plausible(value: float) -> bool:
 def keep(case: Case, feed: Feed) -> Choice:
     """Left as the model's author set it."""
     return Choice(None, "left as it is: its value belongs to the model's design")
+
+
+def time_step(case: Case, feed: Feed) -> Choice:
+    """Time steps spread over the published range; one value for all is kept."""
+    if feed.found is not None:
+        return keep(case, feed)
+    law = time_step_bias(case.parameter.shape[0]) if len(case.parameter.shape) == 1 else None
+    reason = "time steps spread over [{:g}, {:g}]".format(*STEPS)
+    return keep(case, feed) if law is None else Choice(law, reason, _GU)
+
+
+def decay(case: Case, feed: Feed) -> Choice:
+    """Decay rates spread over the published range; one value for all is kept."""
+    if feed.found is not None:
+        return keep(case, feed)
+    reason = "decay rates spread over [{:g}, {:g}]".format(*RATES)
+    return Choice(decay_logarithm(case.parameter.shape[0]), reason, _DAO)
 
 
 def unused(case: Case, feed: Feed) -> Choice:
@@ -430,6 +462,9 @@ UNIT = Recipe(
             "state_bias": zeros("the other bias of the gates holds the offset"),
             "slope": lambda case, feed: Choice(Constant(0.25), "the slope of the paper", _HE_PRELU),
             "magnitude": magnitude,
+            "time_step": time_step,
+            "decay": decay,
+            "inner": normal(0.1, "inner products near 0: the gate made of them starts near 1", _YE),
             "other": keep,
             "unused": unused,
         }
