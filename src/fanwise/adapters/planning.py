@@ -1,6 +1,6 @@
 """A plan for a model of any framework: the recipe watches runs of it, or of theory where nothing has values."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -9,6 +9,7 @@ from fanwise.adapters.starts import ModelStarts, checked_keep, kept_paths
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import ModelError, Watcher
 from fanwise.plan.fixed_point import plan_until_stable, rows_of
+from fanwise.plan.measured import Measured
 from fanwise.plan.plan import Plan
 from fanwise.plan.planner import Planner
 from fanwise.plan.recipes.registry import recipe as as_recipe
@@ -67,9 +68,9 @@ class _Planning:
             planner = plan_until_stable(self._maker(prepared.run(Watcher()), starts), prepared.run)
         return planner
 
-    def _maker(self, trace: Trace, starts: Starts | None) -> Callable[[Mapping[str, float]], Planner]:
+    def _maker(self, trace: Trace, starts: Starts | None) -> Callable[[Measured], Planner]:
         keep = kept_paths(self.backend, self.model, trace, self.keep)
-        return lambda heads: Planner(trace, self.recipe, starts, keep=keep, heads=heads)
+        return lambda known: Planner(trace, self.recipe, starts, keep=keep, known=known)
 
     def _from_structure(self, prepared: PreparedRun, starts: Starts) -> Planner | None:
         """A planner that knows the model from a pass without values; None where a run shows something else."""
