@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from fanwise.graph.frozen import FrozenMaps, stops_gradient
+from fanwise.graph.frozen import STOPS_GRADIENT, FrozenMaps, stops_gradient
 from fanwise.graph.kinds import MAP_USES, WEIGHTED
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.graph.side_paths import Candidate, SidePath, SidePaths
@@ -73,8 +73,10 @@ class Meant:
     def as_found(self, case: Case) -> Choice | None:
         """A law for random values of which the recipe knows none, so that the key fixes them too."""
         path = case.parameter.path
-        if self._starts is None or case.op is None or not case.parameter.trained or self._is_cut_off(path):
+        if self._starts is None or case.op is None or not case.parameter.trained:
             return None
+        if any(not STOPS_GRADIENT.isdisjoint(use.steps) for _, use in self._trace.uses[path]):
+            return None  # it may be a base to which no gradient comes back
         if not self._starts.is_finite(path) or self._constant(path) is not None:
             return None
         law = self._starts.drawn_like(path)

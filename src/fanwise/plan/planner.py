@@ -321,9 +321,10 @@ class Planner:
             return None
         if case.offset:
             return Constant(chosen.moments(case.parameter.shape).mean + case.offset)
-        ratio = 1.0 if self._starts is None else use.ratio  # theory applies it itself
-        if ratio != 1 or use.layout != case.layout:
-            return Normal(ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
+        if use.layout is None and case.layout is not None:
+            return Normal(chosen.moments(case.parameter.shape, layout=case.layout).std)
+        if use.ratio != 1 and self._starts is not None:  # theory applies it itself
+            return Normal(use.ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
         return None if case.derived and case.role not in ("weight", "branch_end", "head") else chosen
 
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:
