@@ -16,6 +16,7 @@ from fanwise.graph.details import (
     Attention,
     AttentionBlock,
     Detail,
+    MadeWeight,
     Normalisation,
     Product,
     Recurrence,
@@ -142,6 +143,7 @@ class Use:
         steps: functions between the parameter and this op, such as ("exp", "neg"); () where it is used as it is.
         ratio: std of what the op sees over the std of the parameter, where constants multiply it on the way.
         seen: mean and std of what the op sees, where that is made of the parameter and was there to be measured.
+        fan_in: how many products a value sums, where the layout does not tell: a weight tied by indices.
     """
 
     path: str
@@ -150,6 +152,7 @@ class Use:
     steps: tuple[str, ...] = ()
     ratio: float = 1.0
     seen: tuple[float, float] | None = field(default=None, compare=False)
+    fan_in: float | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,7 @@ class Op:
         given: which of the model's inputs it reads, one number for each `INPUT` among its inputs; () where an adapter
             does not say.
         blocks: for a weight op whose features are parts, what each is: "query", "key", "value", "gate", "up", "part".
+        made: for a product, the operand that the model makes and uses as a weight; None where there is none.
     """
 
     index: int
@@ -197,6 +201,7 @@ class Op:
     reads: tuple[Shape, ...] = ()
     given: tuple[int, ...] = ()
     blocks: tuple[str, ...] = ()
+    made: MadeWeight | None = None
 
     @property
     def size(self) -> int:

@@ -7,7 +7,6 @@ on a propagation by theory, where there is nothing to measure (a model on the me
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from fanwise.graph.details import Attention
 from fanwise.graph.factors import Factor
@@ -18,11 +17,10 @@ from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
+from fanwise.plan.makers import MadeWeights, OpKey
 from fanwise.plan.recipes.unit import Choice, Feed, Recipe
 from fanwise.plan.roles import MAP_ROLES, Case, cases, fan_in_of
 
-OpKey: TypeAlias = tuple[str, int, int]
-"""Name of an op that is the same in every pass: module, call, ordinal."""
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
 MOVED = 0.02
@@ -110,6 +108,7 @@ class Planner:
         self._late: list[str] = []
         self._operands = _measured_operands(trace, self.cases.values())
         self._read: dict[OpKey, float] = {}
+        self._made = MadeWeights(trace, self.cases)
 
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
         """Decides the laws of the parameters that an op uses; returns what it should see in their place."""
@@ -123,18 +122,24 @@ class Planner:
                 self._decide(case, op, use, self._feed(case, op, use, position, moment))
             if case.role == "tied_embedding" and use.role == UseRole.WEIGHT:
                 self.measured.heads[use.path] = _positive(moment(0))[0]
+            self._remember_law(op, use.path)
             seen = self._seen(case, use)
             if seen is not None:
                 laws[use.path] = seen
+        if op.key in self._made.products:
+            self._ask(op, moment)
         return laws
 
     def after(self, op: Op, moment: Callable[[], float]) -> float | None:
         """Remembers the streams; sets the scale of maps whose input is hidden inside their op."""
         if op.key in self._read:
             self._measure_factor(op.key, moment())
+        if op.key in self._made.roots:
+            self._made.sizes[op.key] = moment()
         if not self._late:
-            self._remember(op, moment)
-            return None
+            made = self._made.factors.pop(op.key, None)
+            self._remember(op, moment if made is None else lambda: moment() * made**2)
+            return made
         late, self._late = self._late, []
         factor = self._settle(late[0], moment())
         if op.key in self._wanted:
@@ -165,6 +170,21 @@ class Planner:
             return 1.0
         keys = (self._trace.ops[index].key for index, _ in factor.measured)
         return factor.value * math.prod(self.known.factors.get(key, 1.0) for key in keys)
+
+    def _ask(self, op: Op, moment: Moment) -> None:
+        """Settles what makes the weight of a product."""
+        path, _ = self._made.products[op.key]
+        asked = self._made.demand(op, moment)
+        if asked is not None:
+            case, fed = self.cases[path], self.decisions[path].fed
+            self.decisions[path] = Decision(case, self._recipe.choose(case, asked[1]), fed)
+        if path in self.decisions:
+            self._made.factors[op.key] = self._made.factor(op, self.decisions[path].choice.law)
+
+    def _remember_law(self, op: Op, path: str) -> None:
+        law = self.decisions[path].choice.law
+        if law is not None and self._made.roots.get(op.key) == path:
+            self._made.drawn[op.key] = law
 
     def _measure_factor(self, key: OpKey, after: float) -> None:
         before = self._read.pop(key)
@@ -232,6 +252,7 @@ class Planner:
     # Decisions
 
     def _decide(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
+        feed = self._made.first_feed(case, feed)
         choice = self._recipe.choose(case, feed)
         fed = feed.second_moment if use.role in MAP_USES else None
         self.decisions[use.path] = Decision(case, choice, fed)

@@ -4,7 +4,7 @@ Roles partition the parameters: every parameter has exactly one, so two rules ca
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -20,6 +20,7 @@ from fanwise.graph.kinds import (
     TOKENS,
     WEIGHTED,
 )
+from fanwise.graph.made import Maker, is_map
 from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
 from fanwise.graph.patterns import attention_part
 from fanwise.graph.residual import Join
@@ -89,6 +90,7 @@ class Case:
         blocks: what its fused maps are.
         partner: for a position table, the table of tokens that it is added to.
         offset: what is added to the parameter before it is used: 1 for norms written as 1 + weight.
+        maker: the products that use what its op makes as a weight, None where it makes none.
         around: what stands around it; None in a case that is made by hand.
     """
 
@@ -102,6 +104,7 @@ class Case:
     blocks: tuple[str, ...] = ()
     partner: str | None = None
     offset: float = 0.0
+    maker: Maker | None = None
     around: GraphContext | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -136,12 +139,12 @@ class _Reader:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._heads = _heads(trace)
-        self._around = GraphContext(trace, frozenset(self._heads))
         self._ends: dict[int, tuple[Join, int]] = {}
         for join in trace.joins:
             ends = tuple(_branch_ends(trace, join))
             for end in ends:
                 self._ends[end] = (join, len(ends))
+        self._around = GraphContext(trace, frozenset(self._heads), self._ends)
 
     def case(self, parameter: Parameter) -> Case:
         uses = self._trace.uses[parameter.path]
@@ -157,6 +160,10 @@ class _Reader:
         return min(cases, key=lambda case: order.index(case.role) if case.role in order else len(order))
 
     def _of_use(self, parameter: Parameter, op: Op, use: Use) -> Case:
+        maker = self._around.makers.get(op.index) if use.role in (UseRole.WEIGHT, UseRole.TABLE) else None
+        if maker is not None and (maker.products or op.index not in self._heads):
+            use = _as_map(parameter, use, maker)
+            return Case(parameter, "weight", op, use, blocks=op.blocks, maker=maker, around=self._around)
         case = Case(parameter, self._role(parameter, op, use), op, use, around=self._around)
         if case.role == "position":
             case = replace(case, partner=self._partner(op))
@@ -258,6 +265,16 @@ class _Reader:
         return next((use.path for use in tables.uses if use.role == UseRole.TABLE), None)
 
 
+def _as_map(parameter: Parameter, use: Use, maker: Maker) -> Use:
+    """The use of a table whose rows are taken by constant indices, as the weight that it is."""
+    if use.role != UseRole.TABLE or use.layout is None:
+        return use
+    fan_in = maker.products[0].weight.fan_in
+    layout = Layout(tuple("in" if role == "lookup" else role for role in use.layout.axes))
+    is_told = layout.extent(parameter.shape, "in") == fan_in
+    return replace(use, role=UseRole.WEIGHT, layout=layout if is_told else None, fan_in=fan_in)
+
+
 def _heads(trace: Trace) -> set[int]:
     """Maps that the outputs lead back to without a norm, an add or an attention between."""
     heads: set[int] = set()
@@ -265,13 +282,23 @@ def _heads(trace: Trace) -> set[int]:
     queue, seen = list(ends), set(ends)
     while queue:
         op = trace.ops[queue.pop()]
-        if op.kind in STRETCH_MAPS:
+        if is_map(op, STRETCH_MAPS):
             heads.add(op.index)
-        elif op.kind in HEAD_STEPS or (op.kind == OpKind.ADD and len(op.inputs) == 1):
-            fresh = [source for source in op.inputs if source >= 0 and source not in seen]
+        elif op.kind in HEAD_STEPS or op.kind == OpKind.ADD:
+            fresh = [source for source in _towards_head(trace, op) if source >= 0 and source not in seen]
             seen.update(fresh)
             queue += fresh
     return heads
+
+
+def _towards_head(trace: Trace, op: Op) -> Sequence[int]:
+    """The inputs of an op through which the outputs may lead to their head: of a sum, a product with a made weight.
+
+    Its other summand is a bias; other sums have no head.
+    """
+    if op.kind != OpKind.ADD or len(op.inputs) == 1:
+        return op.inputs
+    return [source for source in op.inputs if source >= 0 and trace.ops[source].made is not None]
 
 
 def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
@@ -280,7 +307,7 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
     queue, seen = [join.branch], {join.branch}
     while queue:
         op = trace.ops[queue.pop()]
-        if op.kind in WEIGHTED or op.kind in (OpKind.NORM, OpKind.SCALE):
+        if is_map(op, WEIGHTED) or op.kind in (OpKind.NORM, OpKind.SCALE):
             if op.kind != OpKind.NORM or op.uses:
                 yield op.index
                 continue
@@ -342,7 +369,9 @@ def _reach(trace: Trace, op: Op, until: Op) -> set[int]:
 
 
 def fan_in_of(case: Case) -> float:
-    """fan_in of a case's map; the elements of a row where it has no layout."""
+    """fan_in of a case's map; the elements of a row where neither its use nor its layout tells."""
+    if case.use is not None and case.use.fan_in is not None:
+        return max(case.use.fan_in, 1)
     if case.layout is not None:
         fans = case.layout.block_fans(case.parameter.shape)
         return max(fans[0].fan_in, 1)

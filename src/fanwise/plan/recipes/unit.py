@@ -5,8 +5,8 @@ every role, so that no parameter is forgotten, and each role has one rule, so th
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -16,6 +16,31 @@ from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, Uniform, VarianceScaling, Zeros
 from fanwise.laws.structured import Orthogonal
 from fanwise.plan.roles import ROLES, Case, fan_in_of
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a product asks of the weight, or of the bias, that the model makes for it.
+
+    Args:
+        fan_in: how many products an output value sums; 1 for a bias.
+        fed: second moment of what the product reads beside the weight; 1 for a bias.
+        gain: second moment of the weight over that of the features that it holds.
+        role: of the product: "weight", "head" or "branch_end".
+        outputs: how many it makes.
+        share: of the stream that a branch's end is to have.
+        part: of the output's second moment that is asked for: half where a bias is made too.
+        factor: as in `Feed`, of the product.
+    """
+
+    fan_in: float = 1.0
+    fed: float = 1.0
+    gain: float = 1.0
+    role: str = "weight"
+    outputs: int = 10
+    share: float = 1.0
+    part: float = 1.0
+    factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +54,7 @@ class Feed:
         scores: by what the scores of the attention that a query feeds exceed unit variance, in std.
         found: the parameter's one value, where all its values are equal and there are values; None elsewhere.
         factor: by what the model multiplies a map's output before the nonlinearity, join or output that it is for.
+        demands: for what makes weights, what is asked of each of its parts, by number; empty until it is known.
     """
 
     second_moment: float = 1.0
@@ -37,6 +63,7 @@ class Feed:
     scores: float = 1.0
     found: float | None = None
     factor: float = 1.0
+    demands: Mapping[int, Demand] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +136,8 @@ _TOUVRON = 'Touvron et al., "Going deeper with image transformers", 2021, sectio
 
 _SITZMANN = 'Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020, section 3.2'
 
+_CHANG = 'Chang, Flokas, Lipson, "Principled weight initialization for hypernetworks", 2020'
+
 SINES = ("sin", "cos")
 """Nonlinearities whose argument a model multiplies by a frequency."""
 NEAR = 0.15
@@ -137,6 +166,8 @@ def scaled(case: Case, variance: float, *, gives: float | None, reason: str, sou
 
 def unit_weight(case: Case, feed: Feed) -> Choice:
     """Unit second moment at the output, from what feeds it; queries also make up for scores that are too large."""
+    if case.maker is not None:
+        return unit_maker(case, feed)
     sine = None if case.around is None else case.around.bent_by(case.op)
     if feed.factor != 1 and sine in SINES:
         return siren(case, feed)
@@ -147,6 +178,38 @@ def unit_weight(case: Case, feed: Feed) -> Choice:
     if feed.scores != 1 and (case.part == "query" or "query" in case.blocks):
         return _quiet_query(case, feed, variance)
     return _guessed(scaled(case, variance, gives=1.0, reason=reason), feed)
+
+
+def unit_maker(case: Case, feed: Feed) -> Choice:
+    """What makes a weight: E w^2 = 1 / (fan_in E x^2) of the product that uses it; half beside a bias that is made.
+
+    variance = E w^2 / (own fan_in E h^2)
+    """
+    parts = len(case.blocks) or 1
+    sizes = [_asked(feed.demands[part]) if part in feed.demands else 1.0 for part in range(parts)]
+    fans = sorted({demand.fan_in for demand in feed.demands.values()} - {1.0})
+    reason = (
+        f"it makes weights of fan_in {', '.join(f'{fan:g}' for fan in fans)}: of unit second moment at their product"
+    )
+    reason += "" if all(demand.part == 1 for demand in feed.demands.values()) else ", half of it from the bias made too"
+    if len(set(sizes)) == 1:
+        variance = _short(sizes[0] / feed.second_moment)
+        return _guessed(scaled(case, variance, gives=_short(sizes[0]), reason=reason, source=_CHANG), feed)
+    return _guessed(_each_part(case, [size / feed.second_moment for size in sizes], reason), feed)
+
+
+def _each_part(case: Case, variances: Sequence[float], reason: str) -> Choice:
+    """A law for each of the parts that a map's features are cut into."""
+    if case.layout is None or case.layout.fused is None:
+        return scaled(case, _short(variances[0]), gives=None, reason=reason, source=_CHANG)
+    laws = [VarianceScaling(_short(variance / _ratio_of(case) ** 2)) for variance in variances]
+    return Choice(Blocks(laws, case.layout.fused.axis, case.layout.fused.sizes or None), reason, _CHANG)
+
+
+def _asked(demand: Demand) -> float:
+    """The second moment that features should have for what they make to be a weight, or a bias."""
+    wanted = {"head": guess_std(demand.outputs) ** 2, "branch_end": demand.share}.get(demand.role, 1.0)
+    return wanted * demand.part / (demand.fan_in * demand.fed * demand.gain * demand.factor**2)
 
 
 def _divided(case: Case, variance: float, gives: float, feed: Feed) -> Choice:
@@ -222,7 +285,12 @@ def unit_head(case: Case, feed: Feed) -> Choice:
 
 def head_std(case: Case) -> float:
     """Std of the outputs of C classes with which the loss starts 2 % above ln C, 0.5 at most."""
-    classes = 10 if case.layout is None else max(case.layout.extent(case.parameter.shape, "out"), 10)
+    return guess_std(10 if case.layout is None else case.layout.extent(case.parameter.shape, "out"))
+
+
+def guess_std(classes: int) -> float:
+    """The same from the number of classes; ten where there are fewer."""
+    classes = max(classes, 10)
     return min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes)))
 
 
