@@ -13,6 +13,7 @@ from fanwise.graph.kinds import (
     TRANSPARENT,
     WEIGHTED,
 )
+from fanwise.graph.made import Maker, makers
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
 from fanwise.graph.residual import Join
 from fanwise.graph.trace import Trace
@@ -60,16 +61,24 @@ class GraphContext:
     Args:
         trace: of a run.
         heads: indices of the maps that make the outputs.
+        ends: the joins of the branches that ops end, and how many end each side by side, by the op's index.
     """
 
-    def __init__(self, trace: Trace, heads: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, trace: Trace, heads: frozenset[int] = frozenset(), ends: Mapping[int, tuple[Join, int]] | None = None
+    ) -> None:
         self.trace = trace
         self._heads = heads
+        self._ended_by = dict(ends or {})
         self._factors: dict[int, Factor | None] = {}
 
     def is_head(self, op: Op | None) -> bool:
         """Whether an op makes the model's outputs."""
         return op is not None and op.index in self._heads
+
+    def ended(self, op: Op) -> tuple[Join, int] | None:
+        """The join of the branch that an op ends, and how many ops end it; None where it ends none."""
+        return self._ended_by.get(op.index)
 
     def branch(self, op: Op | None) -> Branch | None:
         """The innermost branch on which an op lies, None where it lies on none."""
@@ -87,6 +96,11 @@ class GraphContext:
     def activation(self, op: Op | None) -> Op | None:
         """The nonlinearity that feeds an op, None where another op stands between or there is none."""
         return None if op is None else self.trace.before(op, {OpKind.ACTIVATION}, TRANSPARENT)
+
+    @cached_property
+    def makers(self) -> Mapping[int, Maker]:
+        """What makes weights, by the index of its op."""
+        return makers(self.trace)
 
     def factor(self, op: Op | None) -> Factor | None:
         """By what a map's output is multiplied on its way to what it is for; None where there is no such way."""

@@ -188,6 +188,23 @@ class Slicing:
     peers: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class MadeWeight:
+    """An operand of a product that the model makes and uses as a weight.
+
+    Args:
+        operand: which of the product's inputs.
+        root: index of the op whose features it holds: a map, or a lookup by constant indices.
+        runs: the features.
+        fan_in: how many products an output value sums.
+    """
+
+    operand: int
+    root: int
+    runs: Runs
+    fan_in: float
+
+
 Detail: TypeAlias = (
     Activation
     | Arithmetic

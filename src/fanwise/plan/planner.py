@@ -19,9 +19,10 @@ from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
+from fanwise.plan.makers import MadeWeights
 from fanwise.plan.meant import Meant
 from fanwise.plan.measured import ROUGH, Measured, OpKey
-from fanwise.plan.recipes.unit import Choice, Feed, Recipe
+from fanwise.plan.recipes.recipe import Choice, Feed, Recipe
 from fanwise.plan.roles import MAP_ROLES, Case, cases, fan_in_of
 from fanwise.plan.stacked import stacked_choice
 from fanwise.plan.starts import Starts
@@ -98,6 +99,7 @@ class Planner:
         self._late: list[str] = []
         self._operands = _measured_operands(trace, self.cases.values())
         self._read: dict[OpKey, float] = {}
+        self._made = MadeWeights(trace, self.cases)
 
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
         """Decides the laws of the parameters that an op uses; returns what it should see in their place."""
@@ -111,9 +113,12 @@ class Planner:
                 self._decide(case, op, use, self._feed(case, op, use, position, moment))
             if case.role == "tied_embedding" and use.role == UseRole.WEIGHT:
                 self.measured.heads[use.path] = _positive(moment(0))[0]
+            self._remember_law(op, use.path)
             seen = self._seen(case, use)
             if seen is not None:
                 laws[use.path] = seen
+        if op.key in self._made.products:
+            self._ask(op, moment)
         return laws
 
     def after(self, op: Op, moment: Callable[[], float]) -> float | None:
@@ -123,9 +128,12 @@ class Planner:
         for name, chain in self._loops.items():
             if op.index in (chain.ops[0], chain.ops[-1]):
                 self._in_loops.setdefault(name, []).append(moment())
+        if op.key in self._made.roots:
+            self._made.sizes[op.key] = moment()
         if not self._late:
-            self._remember(op, moment)
-            return None
+            made = self._made.factors.pop(op.key, None)
+            self._remember(op, moment if made is None else lambda: moment() * made**2)
+            return made
         late, self._late = self._late, []
         factor = self._settle(late[0], moment())
         if op.key in self._wanted:
@@ -188,6 +196,21 @@ class Planner:
             return 1.0
         keys = (self._trace.ops[index].key for index, _ in factor.measured)
         return factor.value * math.prod(self.known.factors.get(key, 1.0) for key in keys)
+
+    def _ask(self, op: Op, moment: Moment) -> None:
+        """Settles what makes the weight of a product."""
+        path, _ = self._made.products[op.key]
+        asked = self._made.demand(op, moment)
+        if asked is not None:
+            case, fed = self.cases[path], self._chosen[path].fed
+            self._chosen[path] = Decision(case, self._choose(case, asked[1]), fed)
+        if path in self._chosen:
+            self._made.factors[op.key] = self._made.factor(op, self._chosen[path].choice.law)
+
+    def _remember_law(self, op: Op, path: str) -> None:
+        decision = self._chosen.get(path)
+        if decision is not None and decision.choice.law is not None and self._made.roots.get(op.key) == path:
+            self._made.drawn[op.key] = decision.choice.law
 
     def _measure_factor(self, key: OpKey, after: float) -> None:
         before = self._read.pop(key)
@@ -288,6 +311,7 @@ class Planner:
         return choice if choice.law is not None else self._meant.as_found(case) or choice
 
     def _decide(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
+        feed = self._made.first_feed(case, feed)
         choice = self._choose(case, feed)
         is_map = case.use is not None and case.use.role in MAP_USES
         fed = feed.second_moment if is_map or use.role in MAP_USES else None

@@ -21,6 +21,7 @@ from fanwise.graph.kinds import (
     TOKENS,
     WEIGHTED,
 )
+from fanwise.graph.made import Maker, is_map
 from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
 from fanwise.graph.repetition import Chain, ChainKind, chains_of
 from fanwise.graph.residual import Join
@@ -118,6 +119,7 @@ class Case:
         repeats: how many times it joins the same residual stream, or is applied in a row in a loop.
         chain: the uses that follow each other, each of what the one before led to; None where there is one use.
         layers: of a stack that is read layer by layer, the case of each layer by its index; empty elsewhere.
+        maker: the products that use what its op makes as a weight, None where it makes none.
         around: what stands around it; None in a case that is made by hand.
     """
 
@@ -134,6 +136,7 @@ class Case:
     repeats: int = 1
     chain: Chain | None = None
     layers: Mapping[int, "Case"] = field(default_factory=lambda: _NO_LAYERS, repr=False, compare=False)
+    maker: Maker | None = None
     around: GraphContext | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -178,12 +181,12 @@ class _Reader:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._heads = heads_of(trace)
-        self._around = GraphContext(trace, frozenset(self._heads))
         self._ends: dict[int, tuple[Join, int]] = {}
         for join in trace.joins:
             ends = tuple(_branch_ends(trace, join))
             for end in ends:
                 self._ends[end] = (join, len(ends))
+        self._around = GraphContext(trace, frozenset(self._heads), self._ends)
         self._chains = chains_of(trace)
         self._counts = self._ends_by_stream()
 
@@ -226,6 +229,10 @@ class _Reader:
         return min(cases, key=lambda case: order.index(case.role) if case.role in order else len(order))
 
     def _of_use(self, parameter: Parameter, op: Op, use: Use) -> Case:
+        maker = self._around.makers.get(op.index) if use.role in (UseRole.WEIGHT, UseRole.TABLE) else None
+        if maker is not None and (maker.products or op.index not in self._heads):
+            use = _as_map(parameter, use, maker)
+            return Case(parameter, "weight", op, use, blocks=op.blocks, maker=maker, around=self._around)
         product = layout_of_product(self._trace, op, parameter) if use.role == UseRole.SCALE else None
         if product is not None:
             use = replace(use, role=UseRole.WEIGHT, layout=product)
@@ -344,6 +351,16 @@ class _Reader:
         return next((use.path for use in tables.uses if use.role == UseRole.TABLE), None)
 
 
+def _as_map(parameter: Parameter, use: Use, maker: Maker) -> Use:
+    """The use of a table whose rows are taken by constant indices, as the weight that it is."""
+    if use.role != UseRole.TABLE or use.layout is None:
+        return use
+    fan_in = maker.products[0].weight.fan_in
+    layout = Layout(tuple("in" if role == "lookup" else role for role in use.layout.axes))
+    is_told = layout.extent(parameter.shape, "in") == fan_in
+    return replace(use, role=UseRole.WEIGHT, layout=layout if is_told else None, fan_in=fan_in)
+
+
 def _multiplies_weight(op: Op, use: Use) -> bool:
     """Whether a factor multiplies a weight as it is; beside a direction, which is normed, it is a length."""
     uses = (use, *(other for other in op.uses if other.role in MAP_USES))
@@ -356,7 +373,7 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
     queue, seen = [join.branch], {join.branch}
     while queue:
         op = trace.ops[queue.pop()]
-        if op.kind in WEIGHTED or op.kind in (OpKind.NORM, OpKind.SCALE):
+        if is_map(op, WEIGHTED) or op.kind in (OpKind.NORM, OpKind.SCALE):
             if op.kind != OpKind.NORM or op.uses:
                 yield op.index
                 continue
@@ -410,7 +427,9 @@ def _reach(trace: Trace, op: Op, until: Op) -> set[int]:
 
 
 def fan_in_of(case: Case) -> float:
-    """fan_in of a case's map; the elements of a row where it has no layout."""
+    """fan_in of a case's map; the elements of a row where neither its use nor its layout tells."""
+    if case.use is not None and case.use.fan_in is not None:
+        return max(case.use.fan_in, 1)
     if case.layout is not None:
         fans = case.layout.block_fans(case.parameter.shape)
         return max(fans[0].fan_in, 1)

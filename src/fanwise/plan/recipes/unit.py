@@ -1,106 +1,19 @@
-"""Recipes as data: for each role of a parameter, the rule that gives its law.
-
-A rule is a small function of a case and of what feeds it. A recipe is a mapping from roles to rules; it must speak for
-every role, so that no parameter is forgotten, and each role has one rule, so that no two fight.
-"""
+"""The recipe `unit`: unit second moments at every map that is planned, from what feeds it; and its rules."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from types import MappingProxyType
-from typing import TypeAlias
 
 from fanwise.graph.details import Lookup
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, Uniform, VarianceScaling, Zeros
 from fanwise.laws.structured import LooksLinear, Orthogonal
+from fanwise.plan.recipes.recipe import Choice, Demand, Feed, Recipe, Rule
 from fanwise.plan.recipes.spread import RATES, STEPS, decay_logarithm, time_step_bias
-from fanwise.plan.roles import ROLES, Case, fan_in_of
+from fanwise.plan.roles import Case, fan_in_of
 from fanwise.plan.row import KEPT
-
-
-@dataclass(frozen=True)
-class Feed:
-    """What a rule knows beside its case.
-
-    Args:
-        second_moment: of what feeds the op, E x^2.
-        known: whether it was measured or derived; otherwise it is assumed.
-        stream: second moment of the residual stream where the case's branch joins it.
-        scores: by what the scores of the attention that a query feeds exceed unit variance, in std.
-        found: the parameter's one value, where all its values are equal and there are values; None elsewhere.
-        factor: by what the model multiplies a map's output before the nonlinearity, join or output that it is for.
-        loop: by what its variance is multiplied so that a loop through it keeps the second moment.
-    """
-
-    second_moment: float = 1.0
-    known: bool = True
-    stream: float = 1.0
-    scores: float = 1.0
-    found: float | None = None
-    factor: float = 1.0
-    loop: float = 1.0
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A law and why.
-
-    Args:
-        law: None leaves the parameter as it is.
-        reason: one sentence.
-        source: author, title, year.
-        gives: second moment that the op should give, None where the rule does not say.
-        guess: it stands on an assumption.
-    """
-
-    law: Initializer | None
-    reason: str
-    source: str = ""
-    gives: float | None = None
-    guess: bool = False
-
-
-Rule: TypeAlias = Callable[[Case, Feed], Choice]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A way to initialise whole models.
-
-    Args:
-        name: how the command line calls it.
-        title: what it does, in one line.
-        rules: one rule for every role of `ROLES`.
-        source: author, title, year.
-
-    Raises:
-        ValueError: a role without a rule, or a rule for an unknown role.
-    """
-
-    name: str
-    title: str
-    rules: Mapping[str, Rule]
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        missing, strange = sorted(set(ROLES) - set(self.rules)), sorted(set(self.rules) - set(ROLES))
-        if missing or strange:
-            raise ValueError(f"recipe {self.name!r}: no rule for {missing}, rules for unknown roles {strange}")
-
-    def choose(self, case: Case, feed: Feed) -> Choice:
-        """The law of one parameter."""
-        if not case.parameter.trained and case.role != "unused":
-            return Choice(None, "left as it is: the model does not train it")
-        if case.transformed and case.role in ("weight", "branch_end", "head", "recurrent"):
-            return Choice(None, "left as it is: the model makes its weights from it in a way that is not known here")
-        return self.rules[case.role](case, feed)
-
-    def but(self, name: str, title: str, rules: Mapping[str, Rule], source: str = "") -> "Recipe":
-        """Recipe with other rules for some roles."""
-        return replace(self, name=name, title=title, rules=MappingProxyType({**self.rules, **rules}), source=source)
-
 
 _SAXE = 'Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2013'
 _BALDUZZI = 'Balduzzi et al., "The shattered gradients problem", 2017, section 4.1'
@@ -116,6 +29,8 @@ _GU = 'Gu and Dao, "Mamba: linear-time sequence modeling with selective state sp
 _DAO = 'Dao and Gu, "Transformers are SSMs", 2024, section 7 (its code)'
 _YE = 'Ye et al., "Differential transformer", 2024, section 2.1 (its code)'
 _SITZMANN = 'Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020, section 3.2'
+
+_CHANG = 'Chang, Flokas, Lipson, "Principled weight initialization for hypernetworks", 2020'
 
 SINES = ("sin", "cos")
 """Nonlinearities whose argument a model multiplies by a frequency."""
@@ -149,6 +64,8 @@ def scaled(case: Case, variance: float, *, gives: float | None, reason: str, sou
 
 def unit_weight(case: Case, feed: Feed) -> Choice:
     """Unit second moment at the output, from what feeds it; queries also make up for scores that are too large."""
+    if case.maker is not None:
+        return unit_maker(case, feed)
     sine = None if case.around is None else case.around.bent_by(case.op)
     if feed.factor != 1 and sine in SINES:
         return siren(case, feed)
@@ -161,6 +78,38 @@ def unit_weight(case: Case, feed: Feed) -> Choice:
     if feed.scores != 1 and (case.part == "query" or "query" in case.blocks):
         return _quiet_query(case, feed, variance)
     return _guessed(scaled(case, variance, gives=1.0, reason=reason), feed)
+
+
+def unit_maker(case: Case, feed: Feed) -> Choice:
+    """What makes a weight: E w^2 = 1 / (fan_in E x^2) of the product that uses it; half beside a bias that is made.
+
+    variance = E w^2 / (own fan_in E h^2)
+    """
+    parts = len(case.blocks) or 1
+    sizes = [_asked(feed.demands[part]) if part in feed.demands else 1.0 for part in range(parts)]
+    fans = sorted({demand.fan_in for demand in feed.demands.values()} - {1.0})
+    reason = (
+        f"it makes weights of fan_in {', '.join(f'{fan:g}' for fan in fans)}: of unit second moment at their product"
+    )
+    reason += "" if all(demand.part == 1 for demand in feed.demands.values()) else ", half of it from the bias made too"
+    if len(set(sizes)) == 1:
+        variance = _short(sizes[0] / feed.second_moment)
+        return _guessed(scaled(case, variance, gives=_short(sizes[0]), reason=reason, source=_CHANG), feed)
+    return _guessed(_each_part(case, [size / feed.second_moment for size in sizes], reason), feed)
+
+
+def _each_part(case: Case, variances: Sequence[float], reason: str) -> Choice:
+    """A law for each of the parts that a map's features are cut into."""
+    if case.layout is None or case.layout.fused is None:
+        return scaled(case, _short(variances[0]), gives=None, reason=reason, source=_CHANG)
+    laws = [VarianceScaling(_short(variance / _ratio_of(case) ** 2)) for variance in variances]
+    return Choice(Blocks(laws, case.layout.fused.axis, case.layout.fused.sizes or None), reason, _CHANG)
+
+
+def _asked(demand: Demand) -> float:
+    """The second moment that features should have for what they make to be a weight, or a bias."""
+    wanted = {"head": guess_std(demand.outputs) ** 2, "branch_end": demand.share}.get(demand.role, 1.0)
+    return wanted * demand.part / (demand.fan_in * demand.fed * demand.gain * demand.factor**2)
 
 
 def _divided(case: Case, variance: float, gives: float, feed: Feed) -> Choice:
@@ -268,8 +217,14 @@ def unit_head(case: Case, feed: Feed) -> Choice:
 
 def head_std(case: Case) -> float:
     """Std of the outputs of C classes with which the loss starts 2 % above ln C, 0.5 at most; of n terms, of each."""
-    classes = 10 if case.layout is None else max(case.layout.extent(case.parameter.shape, "out"), 10)
-    return min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes))) / math.sqrt(case.ends)
+    classes = 10 if case.layout is None else case.layout.extent(case.parameter.shape, "out")
+    return guess_std(classes) / math.sqrt(case.ends)
+
+
+def guess_std(classes: int) -> float:
+    """The same from the number of classes; ten where there are fewer."""
+    classes = max(classes, 10)
+    return min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes)))
 
 
 def unit_tied(case: Case, feed: Feed) -> Choice:
