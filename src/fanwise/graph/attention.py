@@ -16,8 +16,10 @@ from fanwise.graph.trace import Trace
 Factor = Callable[[Op], float]
 """The size of what an op multiplies by that is no number in the program: a learned temperature."""
 
-DIVISIONS = ("div", "rdiv", "idiv", "truediv", "itruediv", "true_divide", "divide")
-PRODUCTS = ("mul", "rmul", "imul", "multiply")
+QUOTIENTS = frozenset({"div", "truediv", "itruediv", "true_divide", "divide"})
+"""Functions that divide by a number."""
+PRODUCTS = frozenset({"mul", "rmul", "imul", "multiply"})
+"""Functions that multiply by a number."""
 SUMS = ("sum", "reduce_sum")
 NORMALISED = ("normalize",)
 """Norms after which a vector has length 1."""
@@ -32,7 +34,7 @@ def constant_of(op: Op) -> float:
     constant = op.constant
     if len(op.inputs) != 1 or not constant:
         return 1.0
-    if op.name in DIVISIONS:
+    if op.name in QUOTIENTS:
         return 1.0 / abs(constant)
     return abs(float(constant)) if op.name in PRODUCTS else 1.0
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from fanwise.graph.attention import DIVISIONS, SUMS, attention_part
+from fanwise.graph.attention import QUOTIENTS, SUMS, attention_part
 from fanwise.graph.details import Activation, Arithmetic, Halves, Normalisation, Slicing
 from fanwise.graph.kinds import ELEMENTWISE, MOVING, STATISTIC
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
@@ -51,7 +51,7 @@ def _named(trace: Trace, op: Op) -> Op:
 
 def _scores_of(trace: Trace, op: Op) -> int | None:
     """The op whose first input a quotient is the softmax of, exp(x - max x) / sum exp(x - max x); None for others."""
-    if op.name not in DIVISIONS or min(op.inputs) < 0:
+    if op.name not in QUOTIENTS or min(op.inputs) < 0:
         return None
     power, total = (trace.ops[source] for source in op.inputs)
     if power.name != "exp" or total.name not in SUMS or total.inputs != (power.index,):
