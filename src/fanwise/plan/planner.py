@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from fanwise.graph.arithmetic import QUOTIENTS
+from fanwise.graph.arithmetic import QUOTIENTS, made_of
 from fanwise.graph.attention import attention_part, score_std
 from fanwise.graph.factors import Factor
 from fanwise.graph.kinds import MAP_USES, UNFED_USES
@@ -288,8 +288,8 @@ class Planner:
     def _size(self, use: Use) -> float:
         if use.seen is not None:
             return math.hypot(*use.seen)
-        value = None if use.steps else self._value(self.cases[use.path])
-        return 1.0 if value is None else abs(value)
+        value = self._value(self.cases[use.path])
+        return 1.0 if value is None else abs(made_of(value, use.steps))
 
     def _value(self, case: Case) -> float | None:
         shape = case.parameter.shape

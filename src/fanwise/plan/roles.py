@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from fanwise.graph.arithmetic import PLAIN
 from fanwise.graph.attention import attention_part
 from fanwise.graph.context import GraphContext
 from fanwise.graph.contractions import layout_of_product
@@ -60,25 +61,6 @@ ROLES: Mapping[str, str] = MappingProxyType(
 )
 """Every role and what it means."""
 
-PLAIN = frozenset(
-    {
-        "to",
-        "float",
-        "half",
-        "bfloat16",
-        "double",
-        "type",
-        "contiguous",
-        "clone",
-        "detach",
-        "stop_gradient",
-        "t",
-        "transpose",
-        "permute",
-    }
-    | {"reshape", "view", "flatten", "expand", "squeeze", "unsqueeze"}
-)
-"""Functions that change neither the values nor their number."""
 LINEAR = PLAIN | frozenset(
     {"cat", "stack", "weight_norm", "weight_norm_interface", "_WeightNorm", "_SpectralNorm", "parametrization", "hook"}
     | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}
