@@ -4,25 +4,27 @@ Roles partition the parameters: every parameter has exactly one, so two rules ca
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from fanwise.graph.attention import attention_part
 from fanwise.graph.context import GraphContext
+from fanwise.graph.contractions import layout_of_product
+from fanwise.graph.heads import heads_of
 from fanwise.graph.kinds import (
     ATTENTION_OPERAND,
     BRANCH_STEPS,
-    HEAD_STEPS,
     MAP_USES,
     MOVING,
     SCORE_ENDS,
-    STRETCH_MAPS,
     TOKENS,
     WEIGHTED,
 )
 from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
-from fanwise.graph.patterns import attention_part
+from fanwise.graph.repetition import Chain, ChainKind, chains_of
 from fanwise.graph.residual import Join
+from fanwise.graph.state_space import is_decay, sets_a_time_scale, sets_a_time_step
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 
@@ -48,6 +50,9 @@ ROLES: Mapping[str, str] = MappingProxyType(
         "state_bias": "the second summand of a recurrent cell's gates",
         "slope": "the slope of a PReLU",
         "magnitude": "the length of each row of a weight-normalised map",
+        "time_step": "the bias of a state-space model's time steps",
+        "decay": "the logarithm of a state-space model's decay rates, one for each head",
+        "inner": "a vector whose inner product with another makes a gate, as in differential attention",
         "other": "a parameter that acts in a way of its own, such as a state-space model's decay",
         "unused": "no op of this run reads it",
     }
@@ -55,7 +60,21 @@ ROLES: Mapping[str, str] = MappingProxyType(
 """Every role and what it means."""
 
 PLAIN = frozenset(
-    {"to", "float", "half", "bfloat16", "double", "type", "contiguous", "clone", "detach", "t", "transpose", "permute"}
+    {
+        "to",
+        "float",
+        "half",
+        "bfloat16",
+        "double",
+        "type",
+        "contiguous",
+        "clone",
+        "detach",
+        "stop_gradient",
+        "t",
+        "transpose",
+        "permute",
+    }
     | {"reshape", "view", "flatten", "expand", "squeeze", "unsqueeze"}
 )
 """Functions that change neither the values nor their number."""
@@ -64,6 +83,10 @@ LINEAR = PLAIN | frozenset(
     | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}
 )
 """Functions that keep the values' size, or that the planner knows."""
+FACTORS = frozenset({"mul", "rmul", "multiply", "cat", "stack"})
+"""Functions of a weight and of a factor on it."""
+INNER = frozenset({"mul", "sum", "exp"})
+"""Functions that make a number of the inner product of two vectors."""
 NORMALIZING = frozenset({"batch_norm", "layer_norm", "instance_norm", "group_norm", "normalize", "_SpectralNorm"})
 """Functions after which the size of the weights has no effect."""
 MAP_ROLES = ("weight", "branch_end", "head")
@@ -72,6 +95,9 @@ ADDED_TABLES = ("position", "relative", "token")
 """Roles of tables whose rows are added to a signal, or enter as one."""
 TABLES = ("embedding", "tied_embedding", *ADDED_TABLES)
 """Roles of tables; a framework's profile has a rule of its own for those of tokens."""
+
+
+_NO_LAYERS: Mapping[int, "Case"] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -84,11 +110,14 @@ class Case:
         op: the op that uses it, None for an unused one.
         use: how.
         join: the residual connection whose branch it ends, None elsewhere.
-        ends: how many maps end that branch side by side.
+        ends: how many maps end that branch side by side; of a head, how many are summed.
         part: "query", "key" or "value" where it feeds an attention's operand.
         blocks: what its fused maps are.
         partner: for a position table, the table of tokens that it is added to.
         offset: what is added to the parameter before it is used: 1 for norms written as 1 + weight.
+        repeats: how many times it joins the same residual stream, or is applied in a row in a loop.
+        chain: the uses that follow each other, each of what the one before led to; None where there is one use.
+        layers: of a stack that is read layer by layer, the case of each layer by its index; empty elsewhere.
         around: what stands around it; None in a case that is made by hand.
     """
 
@@ -102,6 +131,9 @@ class Case:
     blocks: tuple[str, ...] = ()
     partner: str | None = None
     offset: float = 0.0
+    repeats: int = 1
+    chain: Chain | None = None
+    layers: Mapping[int, "Case"] = field(default_factory=lambda: _NO_LAYERS, repr=False, compare=False)
     around: GraphContext | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -113,6 +145,16 @@ class Case:
     def derived(self) -> bool:
         """Whether the op sees something made of the parameter, not the parameter."""
         return self.use is not None and any(step not in PLAIN for step in self.use.steps)
+
+    @property
+    def is_driven(self) -> bool:
+        """Whether it ends a branch each time beside another stream, which the time before does not lead to."""
+        return self.join is not None and self.chain is not None and self.chain.uses > self.repeats
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether it is applied in a row with nothing that leads past it or comes in from outside."""
+        return self.chain is not None and self.chain.kind == ChainKind.LOOP and self.role == "weight"
 
     @property
     def transformed(self) -> bool:
@@ -135,16 +177,43 @@ def cases(trace: Trace) -> Mapping[str, Case]:
 class _Reader:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._heads = _heads(trace)
+        self._heads = heads_of(trace)
         self._around = GraphContext(trace, frozenset(self._heads))
         self._ends: dict[int, tuple[Join, int]] = {}
         for join in trace.joins:
             ends = tuple(_branch_ends(trace, join))
             for end in ends:
                 self._ends[end] = (join, len(ends))
+        self._chains = chains_of(trace)
+        self._counts = self._ends_by_stream()
 
     def case(self, parameter: Parameter) -> Case:
+        """The case of a parameter; of a stack that is read layer by layer, the one that most of its layers have."""
         uses = self._trace.uses[parameter.path]
+        layers = [use.layer for _, use in uses]
+        axes = {layer[0] for layer in layers if layer is not None}
+        if not uses or None in layers or len(axes) > 1:
+            return self._of_uses(parameter, uses)
+        by_index: dict[int, list[tuple[Op, Use]]] = {}
+        for used, layer in zip(uses, layers, strict=True):
+            by_index.setdefault(0 if layer is None else layer[1], []).append(used)
+        each = {index: self._of_uses(parameter, by_index[index]) for index in sorted(by_index)}
+        roles = [case.role for case in each.values()]
+        common = next(case for case in each.values() if case.role == max(roles, key=roles.count))
+        return replace(common, layers=MappingProxyType(each))
+
+    def _ends_by_stream(self) -> Mapping[tuple[str, int], int]:
+        """How many branches of a stream, one after the other, each parameter ends.
+
+        By `Use.matrix` and number of the stream. Branches side by side, as those of the rows of a picture, count once.
+        """
+        depths: dict[tuple[str, int], set[int]] = {}
+        for index, (join, _) in self._ends.items():
+            for use in self._trace.ops[index].uses:
+                depths.setdefault((use.matrix, join.number), set()).add(join.depth)
+        return MappingProxyType({name: len(distinct) for name, distinct in depths.items()})
+
+    def _of_uses(self, parameter: Parameter, uses: Sequence[tuple[Op, Use]]) -> Case:
         if not uses:
             return Case(parameter, "unused")
         cases = [self._of_use(parameter, op, use) for op, use in uses]
@@ -157,7 +226,11 @@ class _Reader:
         return min(cases, key=lambda case: order.index(case.role) if case.role in order else len(order))
 
     def _of_use(self, parameter: Parameter, op: Op, use: Use) -> Case:
-        case = Case(parameter, self._role(parameter, op, use), op, use, around=self._around)
+        product = layout_of_product(self._trace, op, parameter) if use.role == UseRole.SCALE else None
+        if product is not None:
+            use = replace(use, role=UseRole.WEIGHT, layout=product)
+        chain = self._chains.get(use.matrix) if use.role in MAP_USES else None
+        case = Case(parameter, self._role(parameter, op, use), op, use, around=self._around, chain=chain)
         if case.role == "position":
             case = replace(case, partner=self._partner(op))
         if case.role in ("norm_scale", "branch_norm") and "add" in use.steps:
@@ -172,8 +245,10 @@ class _Reader:
             case = replace(case, part=None if blocks else part, blocks=blocks)
         if op.index in self._ends and case.role in ("branch_end", "branch_norm", "branch_gate"):
             join, ends = self._ends[op.index]
-            case = replace(case, join=join, ends=ends)
-        return case
+            return replace(case, join=join, ends=ends, repeats=self._counts[use.matrix, join.number])
+        if case.role == "head":
+            return replace(case, ends=self._heads[op.index])
+        return replace(case, repeats=chain.uses) if chain is not None and case.is_loop else case
 
     def _role(self, parameter: Parameter, op: Op, use: Use) -> str:
         if use.role in MAP_USES:
@@ -182,13 +257,15 @@ class _Reader:
             return self._bias_role(op, use)
         if use.role == UseRole.SHIFT:
             return self._shift_role(parameter, op, use)
-        return self._simple_role(op, use)
+        return self._simple_role(parameter, op, use)
 
-    def _simple_role(self, op: Op, use: Use) -> str:
+    def _simple_role(self, parameter: Parameter, op: Op, use: Use) -> str:
         if use.role == UseRole.TABLE:
             return self._table_role(op)
+        if INNER.issubset(use.steps):
+            return "inner"
         if use.role == UseRole.SCALE:
-            return self._scale_role(op)
+            return "decay" if is_decay(self._trace, op, use) else self._scale_role(parameter, op, use)
         if use.role == UseRole.OPERAND:
             return "token" if op.kind == OpKind.PARAMETER else "other"
         return str(use.role)
@@ -197,8 +274,11 @@ class _Reader:
         if op.kind == OpKind.ATTENTION_BLOCK:
             ends = use.role == UseRole.OUTPUT and op.index in self._ends
             return "branch_end" if ends else "weight"
+        chain = self._chains.get(use.matrix)
+        if chain is not None and chain.kind == ChainKind.STATE:
+            return "recurrent"
         if op.index in self._heads:
-            return "head"
+            return "head" if chain is None else "weight"
         return "branch_end" if op.index in self._ends else "weight"
 
     def _table_role(self, op: Op) -> str:
@@ -208,22 +288,28 @@ class _Reader:
             return "embedding"
         return "position" if self._trace.after(op, {OpKind.ADD, OpKind.SHIFT}, MOVING) is not None else "embedding"
 
-    def _scale_role(self, op: Op) -> str:
+    def _scale_role(self, parameter: Parameter, op: Op, use: Use) -> str:
         ends = op.index in self._ends
         if op.kind in WEIGHTED:
-            return "magnitude"
-        if op.kind == OpKind.NORM or self._follows_norm(op):
+            return "gate" if _multiplies_weight(op, use) else "magnitude"
+        if op.kind == OpKind.NORM or (self._follows_norm(op) and self._has_features(parameter, op)):
             return "branch_norm" if ends else "norm_scale"
         return "branch_gate" if ends else "gate"
 
     def _follows_norm(self, op: Op) -> bool:
         return any(source.kind == OpKind.NORM for source in self._trace.feeds(op)[:1])
 
+    def _has_features(self, parameter: Parameter, op: Op) -> bool:
+        """Whether a factor has a value for each feature; one for all of them is a temperature."""
+        axis = self._trace.axes[op.index] % max(len(op.shape), 1)
+        own = axis - (len(op.shape) - len(parameter.shape))
+        return not op.shape or op.shape[axis] == 1 or (own >= 0 and parameter.shape[own] > 1)
+
     def _bias_role(self, op: Op, use: Use) -> str:
         if op.kind == OpKind.RECURRENT:
             return "gate_bias" if use.role == UseRole.BIAS else "state_bias"
-        if _sets_a_time_scale(self._trace, op):
-            return "other"
+        if sets_a_time_scale(self._trace, op):
+            return "time_step" if sets_a_time_step(self._trace, op) else "other"
         return "head_bias" if op.index in self._heads else "bias"
 
     def _shift_role(self, parameter: Parameter, op: Op, use: Use) -> str:
@@ -236,8 +322,8 @@ class _Reader:
             return "norm_shift" if _is_vector(parameter, use) else "position"
         if _feeds_scores(self._trace, op):
             return "relative"
-        if _sets_a_time_scale(self._trace, op):
-            return "other"
+        if sets_a_time_scale(self._trace, op):
+            return "time_step" if sets_a_time_step(self._trace, op) else "other"
         if not _is_vector(parameter, use) and not _fills_features(self._trace, source, parameter, use):
             return "position"
         return "head_bias" if source is not None and source.index in self._heads else "bias"
@@ -258,20 +344,10 @@ class _Reader:
         return next((use.path for use in tables.uses if use.role == UseRole.TABLE), None)
 
 
-def _heads(trace: Trace) -> set[int]:
-    """Maps that the outputs lead back to without a norm, an add or an attention between."""
-    heads: set[int] = set()
-    ends = [index for number, index in enumerate(trace.outputs) if number == 0 or not trace.followers[index]]
-    queue, seen = list(ends), set(ends)
-    while queue:
-        op = trace.ops[queue.pop()]
-        if op.kind in STRETCH_MAPS:
-            heads.add(op.index)
-        elif op.kind in HEAD_STEPS or (op.kind == OpKind.ADD and len(op.inputs) == 1):
-            fresh = [source for source in op.inputs if source >= 0 and source not in seen]
-            seen.update(fresh)
-            queue += fresh
-    return heads
+def _multiplies_weight(op: Op, use: Use) -> bool:
+    """Whether a factor multiplies a weight as it is; beside a direction, which is normed, it is a length."""
+    uses = (use, *(other for other in op.uses if other.role in MAP_USES))
+    return all(set(each.steps) <= PLAIN | FACTORS for each in uses)
 
 
 def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
@@ -287,7 +363,7 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
             if _scaled_norm(trace, op):
                 continue
         if op.kind in BRANCH_STEPS and op.index not in joins:
-            fresh = [source for source in op.inputs if source > join.stream and source not in seen]
+            fresh = [source for source in op.inputs if source > join.origin and source not in seen]
             seen.update(fresh)
             queue += fresh
 
@@ -295,14 +371,6 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
 def _scaled_norm(trace: Trace, op: Op) -> bool:
     """Whether a norm without parameters is followed by a scale that has them."""
     return any(reader.kind == OpKind.SCALE for reader in trace.follows(op))
-
-
-def _sets_a_time_scale(trace: Trace, op: Op) -> bool:
-    """Whether what an op gives goes through a softplus into products: the steps of a state-space model."""
-    follower = trace.after(op, WEIGHTED | {OpKind.ACTIVATION}, MOVING)
-    if follower is None or follower.nonlinearity != "softplus":
-        return False
-    return any(reader.kind in (OpKind.MUL, OpKind.SCALE, OpKind.ELEMENTWISE) for reader in trace.follows(follower))
 
 
 def _fills_features(trace: Trace, source: Op | None, parameter: Parameter, added: Use) -> bool:

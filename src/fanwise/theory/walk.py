@@ -220,25 +220,29 @@ class Walk:
 
     def moments(self, use: Use, laws: Mapping[str, Initializer]) -> Moments | None:
         """Moments of a parameter; None where it has no law."""
-        law = laws.get(use.path)
-        shape = self.trace.by_path[use.path].shape
+        law, shape = self._law_of_layer(laws.get(use.path), use), self.shape_of(use)
         return None if law is None else law.moments(shape, layout=use.layout if _fits(use, shape) else None)
+
+    def shape_of(self, use: Use) -> Shape:
+        """The shape of a parameter; of a stack of layers, one of which is read, that of a stack of this one."""
+        shape, layer = self.trace.by_path[use.path].shape, use.layer
+        return shape if layer is None else tuple(1 if axis == layer[0] else size for axis, size in enumerate(shape))
 
     def vector(self, use: Use, laws: Mapping[str, Initializer]) -> Values | None:
         """A sample of a parameter's values, one a feature, the same wherever it is asked for."""
         moments = self.moments(use, laws)
-        return None if moments is None else moments.mean + moments.std * fresh("parameter", use.path)
+        return None if moments is None else moments.mean + moments.std * fresh("parameter", use.matrix)
 
     def rows_of(self, use: Use, laws: Mapping[str, Initializer], features: int) -> Rows | None:
         """A sample of a parameter that is read as data: one value a feature, or one a feature and place."""
         here = self.vector(use, laws)
         if here is None:
             return None
-        if math.prod(self.trace.by_path[use.path].shape) <= max(features, 1):
+        if math.prod(self.shape_of(use)) <= max(features, 1):
             return np.stack([here, here, here])
         moments = self.moments(use, laws)
         spread, mean = (0.0, 0.0) if moments is None else (moments.std, moments.mean)
-        others = [mean + spread * fresh("parameter", use.path, row) for row in (ELSEWHERE, ANOTHER)]
+        others = [mean + spread * fresh("parameter", use.matrix, row) for row in (ELSEWHERE, ANOTHER)]
         return np.stack([here, *others])
 
     def map_variance(self, use: Use, laws: Mapping[str, Initializer]) -> tuple[float, float]:
@@ -253,7 +257,7 @@ class Walk:
 
     def block_variances(self, use: Use, laws: Mapping[str, Initializer]) -> list[tuple[int, float, float]]:
         """Outputs, variance times fan_in, and mean times fan_in of each map that a weight holds."""
-        law, shape = laws.get(use.path), self.trace.by_path[use.path].shape
+        law, shape = self._law_of_layer(laws.get(use.path), use), self.shape_of(use)
         if law is None:
             return [(1, 1.0, 0.0)]
         if not _fits(use, shape) or use.layout is None:
@@ -282,6 +286,14 @@ class Walk:
         left = _conditioned(rows, before, name) if before and finite else normal_rows(likeness(rows), *name)
         self.passes[path] = [*before[1 - USES :], _Pass(rows, left)]
         return left
+
+    def _law_of_layer(self, law: Initializer | None, use: Use) -> Initializer | None:
+        """The law of the layer that is read, of a stack whose layers have laws of their own."""
+        if not isinstance(law, Blocks) or use.layer is None or law.axis != use.layer[0]:
+            return law
+        axis, index = use.layer
+        boxes = zip(law.laws, law.boxes(self.trace.by_path[use.path].shape), strict=True)
+        return next(own for own, box in boxes if index < box.start[axis] + box.shape[axis])
 
     # Shapes
 

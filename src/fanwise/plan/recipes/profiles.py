@@ -100,7 +100,7 @@ def _hidden(case: Case) -> int:
 
 BIASES = ("bias", "head_bias")
 NORMS = ("norm_scale", "branch_norm")
-KEPT = ("gate", "branch_gate", "magnitude", "other", "unused")
+KEPT = ("gate", "branch_gate", "magnitude", "time_step", "decay", "inner", "other", "unused")
 
 
 def _profile(name: str, rules: Mapping[str, Rule], source: str) -> Recipe:

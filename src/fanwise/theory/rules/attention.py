@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from fanwise.graph import details
+from fanwise.graph.arithmetic import constant_of
 from fanwise.graph.kinds import AFTER_SOFTMAX, BEFORE_SOFTMAX
 from fanwise.graph.op import Op, OpKind, UseRole
-from fanwise.graph.patterns import constant_of
 from fanwise.graph.trace import Trace
 from fanwise.theory.rules.affine import shifted
 from fanwise.theory.rules.maps import map_uses
@@ -91,7 +91,7 @@ def attention_block(walk: Walk, here: Here) -> Rows | None:
     attention, operands = block
     values = _attended(walk, here.op, attention, operands)
     variance, _ = walk.map_variance(out[0], here.laws)
-    return shifted(walk, here, math.sqrt(variance) * walk.through(out[0].path, values, here.op.index, "out"))
+    return shifted(walk, here, math.sqrt(variance) * walk.through(out[0].matrix, values, here.op.index, "out"))
 
 
 @backward_rule(OpKind.ATTENTION_BLOCK)

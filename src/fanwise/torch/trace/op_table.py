@@ -229,7 +229,7 @@ def _binary(a: Arguments) -> Call:
     if parts and data:
         return binary.of_parameters(data, parts)
     if len(data) == 2:
-        return binary.of_data(data, _scalar(data[1]))
+        return binary.of_data(data, _scalar_among(data, is_product=a.name in names.PRODUCTS))
     numbers = (value for value in operands if isinstance(value, int | float) and not isinstance(value, bool))
     return binary.of_number(data, next(numbers, None), parts)
 
@@ -241,9 +241,15 @@ def _operands(a: Arguments) -> list[Any]:
     return [*a.args[:2], *a.named.values()]
 
 
+def _scalar_among(data: Sequence[Tensor], *, is_product: bool) -> float | None:
+    """The number that the second of two tensors holds, or either of two that are multiplied; None where none does."""
+    second = _scalar(data[1])
+    return _scalar(data[0]) if second is None and is_product else second
+
+
 def _scalar(tensor: Tensor) -> float | None:
-    """The number that a tensor without axes holds, where it has a value and none asks for its gradient."""
-    readable = tensor.dim() == 0 and tensor.is_floating_point() and not is_abstract(tensor)
+    """The number that a tensor of one value holds, where it can be read."""
+    readable = tensor.numel() == 1 and tensor.is_floating_point() and not is_abstract(tensor)
     return float(tensor.detach()) if readable else None
 
 

@@ -9,13 +9,13 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from fanwise.graph.op import Parameter
-from fanwise.graph.tracking.tracker import Measured, drawn_values, stand_in_seed
+from fanwise.graph.tracking.tracker import Measured, Parts, drawn_values, stand_in_seed
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
 from fanwise.stream.key import Key
 from fanwise.torch.trace.calls import along_axes
 from fanwise.torch.trace.function_names import NONLINEARITIES, tensors_in, writes_in_place
-from fanwise.torch.trace.storage import is_abstract
+from fanwise.torch.trace.storage import is_abstract, is_wrapped, outside_transforms, unwrapped, wrapped_like
 
 BATCH_NORM_ARGUMENTS = {
     "batch_norm": ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
@@ -42,11 +42,13 @@ def swapped(values: Any, new: Mapping[int, Any]) -> Any:
     return values
 
 
-def drawn(parameter: Parameter, law: Initializer, tensor: Tensor, *, layout: Layout | None, itself: bool) -> Tensor:
+def drawn(
+    shown: tuple[Parameter, Parts], law: Initializer, tensor: Tensor, *, layout: Layout | None, itself: bool
+) -> Tensor:
     """Values for a tensor that stands for a parameter.
 
     Args:
-        parameter: which it is.
+        shown: which it is, and what it shows of it: other parts get other numbers.
         law: what is drawn.
         tensor: whose shape, dtype and device are wanted.
         layout: of the parameter.
@@ -55,11 +57,20 @@ def drawn(parameter: Parameter, law: Initializer, tensor: Tensor, *, layout: Lay
     """
     if is_abstract(tensor):
         return torch.empty_like(tensor)
+    with outside_transforms():
+        values = _drawn(shown, law, unwrapped(tensor)[0], layout=layout, itself=itself)
+    return wrapped_like(values, tensor)
+
+
+def _drawn(
+    shown: tuple[Parameter, Parts], law: Initializer, tensor: Tensor, *, layout: Layout | None, itself: bool
+) -> Tensor:
+    parameter, parts = shown
     if itself and tuple(tensor.shape) == parameter.shape and not tensor.is_complex():
         values = torch.from_numpy(drawn_values(parameter, law, layout))
     else:
         moments = law.moments(parameter.shape, layout=layout)
-        generator = torch.Generator("cpu").manual_seed(stand_in_seed(parameter.path))
+        generator = torch.Generator("cpu").manual_seed(stand_in_seed(parameter.path, parts))
         normal = torch.randn(tuple(tensor.shape), generator=generator, device="cpu")
         values = normal * moments.std + moments.mean
     return values.to(device=tensor.device, dtype=tensor.dtype)
@@ -149,7 +160,7 @@ def replayable(func: Callable[..., Any], call: tuple[Any, Any], data: Sequence[T
         call: its positional and its named arguments.
         data: the tensors that the arrays stand for.
     """
-    if any(all(tensor is not known for known in data) for tensor in tensors_in(list(call))):
+    if any(is_wrapped(tensor) or all(tensor is not known for known in data) for tensor in tensors_in(list(call))):
         return None
     slots = {id(tensor): _Slot(position) for position, tensor in enumerate(data)}
     args, named = swapped(list(call[0]), slots), swapped(dict(call[1]), slots)
@@ -168,6 +179,8 @@ def probing(
     """Mean and second moment of what a function gives for normal values in place of `data`; None without values."""
     if not data or any(is_abstract(operand) or not operand.is_floating_point() for operand in data):
         return None
+    if any(map(is_wrapped, tensors_in(list(call)))):
+        return None  # they are gone by then
     slots = {id(tensor): _Slot(position) for position, tensor in enumerate(data)}
     args, named = swapped(list(call[0]), slots), swapped(dict(call[1]), slots)
     shapes = [(tuple(operand.shape), operand.dtype, operand.device) for operand in data]
@@ -205,5 +218,8 @@ def second_moment(tensor: Tensor) -> float:
     """E x^2 over a tensor, in float32 or better; NaN where it holds no numbers, or is meta or fake."""
     if is_abstract(tensor) or tensor.numel() == 0:
         return float("nan")
+    if is_wrapped(tensor):
+        with outside_transforms():
+            return second_moment(unwrapped(tensor)[0])
     values = tensor.detach().abs() if tensor.is_complex() else tensor.detach()
     return float(values.to(torch.promote_types(values.dtype, torch.float32)).square().mean())
