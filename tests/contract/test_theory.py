@@ -26,7 +26,8 @@ def tolerance(case, ops):
 
 
 APART = {("jax", "log_softmax"): "six operations there, whose gradients cancel; theory takes them as independent"}
-"""What is written out in a framework so that its gradients are not followed."""
+"""What is written out in a framework so that its gradients are not followed; where a function without a rule was run
+(`Propagation.measured`), the gradient is a guess, too."""
 FEW = 2
 """Settings of each kind that are looked at in a fast run of the tests."""
 
@@ -53,9 +54,7 @@ def _hold(framework, chosen):
             continue
         error = tolerance(case, [run.trace.ops[0], run.trace.ops[last]])
         assert said.second_moments[last] == pytest.approx(run.signals[last].second_moment, rel=error), case
-        if (
-            not said.measured and (framework.name, case.kind) not in APART
-        ):  # of a function without a rule, that was run, the gradient is a guess
+        if not said.measured and (framework.name, case.kind) not in APART:
             assert said.gradients[0] == pytest.approx(run.signals[0].gradient, rel=error), case
 
 
