@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from fanwise.graph.details import Activation, Convolution, Product
+from fanwise.graph.details import Activation, Convolution, Pooling, Product
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.graph.tracking.binary import Binary
 from fanwise.jax.trace.calls import Call, Part, Step
@@ -225,6 +225,21 @@ def _activation(step: Step, values: Sequence[Value]) -> Call | None:
 # Others
 
 
+POOLS: Mapping[str, str] = MappingProxyType(
+    {"reduce_window_sum": "sum", "reduce_window_max": "max", "reduce_window_min": "min"}
+)
+"""What primitives take of their windows."""
+
+
+def _pool(step: Step, values: Sequence[Value]) -> Call:
+    """A reduction over windows; what is read apart, as gradients do, has no rule."""
+    numbers = {name: tuple(step.params[name]) for name in ("window_dimensions", "window_strides", "window_dilation")}
+    apart = max(step.params["base_dilation"], default=1) > 1
+    window, stride, dilation = numbers.values()
+    detail = Pooling(POOLS[step.name], window, stride, tuple(step.params["padding"]), dilation)
+    return replace(_plain(OpKind.POOL, values), detail=None if apart else detail)
+
+
 def _concatenated(step: Step, values: Sequence[Value]) -> Call:
     return Call(OpKind.CONCAT, tuple(operand for operand, value in enumerate(values) if not value.is_constant))
 
@@ -256,5 +271,6 @@ _DESCRIPTIONS: Mapping[str, Callable[[Step, Sequence[Value]], Call | None]] = Ma
         "concatenate": _concatenated,
         "gather": _gather,
     }
+    | dict.fromkeys(POOLS, _pool)
     | dict.fromkeys(ACTIVATIONS, _activation)
 )

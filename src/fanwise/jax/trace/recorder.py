@@ -139,6 +139,9 @@ class Recorder:
         numbered = [replace(value, data=self.numbers(value)) for value in inputs.read]
         laws = self.tracker.before(op, moments_of(numbered))
         arrays = [self.numbers(data.get(operand, value)) for operand, value in enumerate(values)]
+        if op.replay is None:
+            slots = [operand for operand in order if data[operand].is_data]
+            op = replace(op, probe=op_roles.probe_of_call(step, call, slots, arrays))
         return self._close(op, step, inputs, step(*self._stand_ins.replaced(laws, op, values, arrays)))
 
     def merge_mean(self, source: Value, number: float, output: Value) -> None:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from fanwise.torch.trace import function_names as names
 from fanwise.torch.trace import products
 from fanwise.torch.trace.calls import Arguments, Call, Part, along_axes, data_of, parts_of
 from fanwise.torch.trace.function_names import tensors_in
+from fanwise.torch.trace.pools import pooling
 from fanwise.torch.trace.storage import is_abstract
 
 
@@ -265,6 +267,10 @@ def _concatenation(a: Arguments) -> Call:
     return Call(OpKind.CONCAT, tuple(tensors_in([*a.args[:1], a.named.get("tensors", ())])))
 
 
+def _pool(a: Arguments) -> Call:
+    return replace(_plain(OpKind.POOL)(a), detail=pooling(a))
+
+
 def _softmax(a: Arguments) -> Call:
     scores = a.tensor(0, "input")
     return Call(OpKind.SOFTMAX, data_of(scores), (), -1, Softmax(_is_causal(scores)))
@@ -349,7 +355,7 @@ def _table() -> dict[str, Callable[[Arguments], Call | None]]:
     table |= dict.fromkeys(names.SUMS | names.PRODUCTS | names.DIVISIONS, _binary)
     table |= dict.fromkeys(names.SOFTMAXES, _softmax) | dict.fromkeys(names.JOINS, _concatenation)
     table |= dict.fromkeys(names.ELEMENTWISE, _plain(OpKind.ELEMENTWISE))
-    table |= dict.fromkeys(names.POOLS, _plain(OpKind.POOL)) | dict.fromkeys(names.REDUCTIONS, _plain(OpKind.REDUCE))
+    table |= dict.fromkeys(names.POOLS, _pool) | dict.fromkeys(names.REDUCTIONS, _plain(OpKind.REDUCE))
     return table
 
 
