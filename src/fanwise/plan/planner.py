@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from fanwise.graph.arithmetic import QUOTIENTS, made_of
+from fanwise.graph.arithmetic import PLAIN, QUOTIENTS, made_of
 from fanwise.graph.attention import attention_part, score_std
 from fanwise.graph.factors import Factor
 from fanwise.graph.kinds import MAP_USES, UNFED_USES
@@ -23,7 +23,7 @@ from fanwise.plan.makers import MadeWeights
 from fanwise.plan.meant import Meant
 from fanwise.plan.measured import ROUGH, Measured, OpKey
 from fanwise.plan.recipes.recipe import Choice, Feed, Recipe
-from fanwise.plan.roles import MAP_ROLES, Case, cases, fan_in_of
+from fanwise.plan.roles import JOINED, MAP_ROLES, Case, cases, fan_in_of
 from fanwise.plan.stacked import stacked_choice
 from fanwise.plan.starts import Starts
 
@@ -233,18 +233,19 @@ class Planner:
 
     def _direction_moment(self, op: Op, use: Use) -> tuple[float, bool]:
         """1 / (std^2 fan_in) of the direction that a length belongs to: the length then gives the same map."""
-        for other in op.uses:
-            decision = self._chosen.get(self._slot(other))
-            if (
-                other.path != use.path
-                and other.role in MAP_USES
-                and decision is not None
-                and decision.choice.law is not None
-            ):
-                shape, layout = decision.case.parameter.shape, decision.case.layout
-                std = decision.choice.law.moments(shape, layout=layout).std
-                return _positive(1 / (std**2 * fan_in_of(decision.case)) if std else math.nan)
-        return 1.0, False
+        direction = self._direction(op, use)
+        if direction is None or direction.choice.law is None:
+            return 1.0, False
+        case = direction.case
+        if case.normalized:
+            return 1.0, False  # `_settle_length` measures what comes out
+        std = direction.choice.law.moments(case.parameter.shape, layout=case.layout).std
+        return _positive(1 / (std**2 * fan_in_of(case)) if std else math.nan)
+
+    def _direction(self, op: Op, length: Use) -> Decision | None:
+        """The decision for the weights whose rows have a length that is a parameter of its own."""
+        others = (use for use in op.uses if use.path != length.path and use.role in MAP_USES)
+        return next((self._chosen[self._slot(use)] for use in others if self._slot(use) in self._chosen), None)
 
     def _partner_moment(self, case: Case) -> tuple[float, bool]:
         partner = None if case.partner is None else self.cases[case.partner]
@@ -316,8 +317,13 @@ class Planner:
         is_map = case.use is not None and case.use.role in MAP_USES
         fed = feed.second_moment if is_map or use.role in MAP_USES else None
         self._chosen[self._slot(use)] = Decision(case, choice, fed)
-        if use.role == UseRole.OUTPUT and choice.law is not None:
+        if choice.law is not None and (use.role == UseRole.OUTPUT or self._is_length(case, op, use)):
             self._late.append(self._slot(use))
+
+    def _is_length(self, case: Case, op: Op, use: Use) -> bool:
+        """Whether a parameter is the length of standardised weights: their mean is 0, so that they see no mean."""
+        direction = self._direction(op, use) if case.role == "magnitude" else None
+        return direction is not None and direction.case.role == "weight" and direction.case.normalized
 
     def _settle(self, slot: str, second_moment: float) -> float:
         """The output was measured instead of the input: for a map without bias the one follows from the other."""
@@ -325,6 +331,8 @@ class Planner:
         law = decision.choice.law
         if law is None:
             return 1.0
+        if decision.case.role == "magnitude":
+            return self._settle_length(slot, second_moment)
         shape, layout = decision.case.parameter.shape, decision.case.layout
         variance = law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
         if not (math.isfinite(second_moment) and second_moment > 0 and variance > 0):
@@ -338,6 +346,16 @@ class Planner:
         )
         return math.sqrt(after / variance)
 
+    def _settle_length(self, slot: str, second_moment: float) -> float:
+        """The length of standardised weights, from what they give at the length that they have."""
+        case = self._chosen[slot].case
+        value = self._value(case)
+        if not value or not (math.isfinite(second_moment) and second_moment > 0):
+            return 1.0
+        moment, _ = _positive(second_moment)
+        self._chosen[slot] = Decision(case, self._choose(case, Feed(moment / value**2)))
+        return 1 / math.sqrt(moment)
+
     def _seen(self, case: Case, use: Use) -> Initializer | None:
         """What the op should see: the law, or that of what is made of the parameter."""
         chosen = self._chosen[self._slot(use)].choice.law
@@ -349,7 +367,8 @@ class Planner:
             return Normal(chosen.moments(case.parameter.shape, layout=case.layout).std)
         if use.ratio != 1 and self._starts is not None:  # theory applies it itself
             return Normal(use.ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
-        return None if case.derived and case.role not in ("weight", "branch_end", "head") else chosen
+        joined = set(use.steps) <= PLAIN | JOINED
+        return None if case.derived and not joined and case.role not in ("weight", "branch_end", "head") else chosen
 
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:
         if op.key in self._wanted:

@@ -61,6 +61,8 @@ ROLES: Mapping[str, str] = MappingProxyType(
 )
 """Every role and what it means."""
 
+JOINED = frozenset({"cat", "stack", "setitem"})
+"""Functions that put values among others."""
 LINEAR = PLAIN | frozenset(
     {"cat", "stack", "weight_norm", "weight_norm_interface", "_WeightNorm", "_SpectralNorm", "parametrization", "hook"}
     | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}
@@ -235,8 +237,7 @@ class _Reader:
         if op.index in self._ends and case.role in ("branch_end", "branch_norm", "branch_gate"):
             join, ends = self._ends[op.index]
             return replace(case, join=join, ends=ends, repeats=self._counts[use.matrix, join.number])
-        if case.role == "head":
-            return replace(case, ends=self._heads[op.index])
+        case = replace(case, ends=self._heads[op.index]) if case.role == "head" else case
         return replace(case, repeats=chain.uses) if chain is not None and case.is_loop else case
 
     def _role(self, parameter: Parameter, op: Op, use: Use) -> str:

@@ -72,6 +72,9 @@ WRITES = frozenset(
     "dynamic_update_slice scatter scatter_add scatter-add scatter_mul scatter_max scatter_min".split()  # noqa: SIM905
 )
 
+PLACED = ("dynamic_update_slice", "scatter", "select_n")
+"""Primitives that put values of one array among those of another."""
+
 
 def describe(step: Step, values: Sequence[Value]) -> Call:
     """The description of an operation on data, or on a parameter and a constant."""
@@ -86,6 +89,21 @@ def _kind(name: str) -> OpKind:
     if name in REDUCTIONS:
         return OpKind.REDUCE
     return OpKind.POOL if name.startswith(("reduce_window", "select_and_gather")) else OpKind.OTHER
+
+
+def _placed(step: Step, values: Sequence[Value]) -> Call:
+    """Values put among others: those of a parameter are data there, such as mask tokens."""
+    tokens = {operand for operand, value in enumerate(values) if value.held is not None and value.size > 1}
+    data = tuple(i for i, value in enumerate(values) if value.is_float and (value.is_data or i in tokens))
+    rest = (i for i, value in enumerate(values) if value.held is not None and i not in tokens)
+    return Call(OpKind.ELEMENTWISE, data, tuple(Part(operand, UseRole.OPERAND) for operand in rest))
+
+
+def _added(step: Step, values: Sequence[Value]) -> Call | None:
+    """Rows added at some places, as `x.at[indices].add(rows)`."""
+    if values[0].is_data and values[2].held is not None:
+        return Binary(is_sum=True).of_parameters([0], [Part(2, UseRole.OPERAND)])
+    return None
 
 
 def _plain(kind: OpKind, values: Sequence[Value]) -> Call:
@@ -269,8 +287,11 @@ _DESCRIPTIONS: Mapping[str, Callable[[Step, Sequence[Value]], Call | None]] = Ma
         "div": _multiplication,
         "max": _maximum,
         "concatenate": _concatenated,
+        "stack": _concatenated,
         "gather": _gather,
+        "scatter-add": _added,
     }
     | dict.fromkeys(POOLS, _pool)
+    | dict.fromkeys(PLACED, _placed)
     | dict.fromkeys(ACTIVATIONS, _activation)
 )

@@ -236,7 +236,7 @@ class Recorder:
         """An output of an op."""
         shape, dtype = form
         if not is_float(dtype):
-            return of_form(form, data=data)
+            return of_form(form, data=data, op=op.index if is_index(dtype) else None)
         moving = inputs.sources
         proportional = op.kind in PROPORTIONAL and bool(moving) and all(value.reduced for value in moving)
         return of_form(
@@ -265,3 +265,8 @@ def _sides(op: Op, shape: tuple[int, ...], moving: Sequence[Value]) -> tuple[str
 def is_float(dtype: Any) -> bool:
     """Whether a dtype is one of floating-point or complex numbers."""
     return bool(jnp.issubdtype(dtype, jnp.inexact))
+
+
+def is_index(dtype: Any) -> bool:
+    """Whether a dtype is one of integers, such as the places that a sort gives."""
+    return bool(jnp.issubdtype(dtype, jnp.integer))

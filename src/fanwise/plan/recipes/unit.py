@@ -209,9 +209,8 @@ def unit_head(case: Case, feed: Feed) -> Choice:
     """Outputs so small that the loss of C classes starts 2 % above ln C, of std 0.5 at most."""
     std = head_std(case)
     reason = f"outputs of std {std * math.sqrt(case.ends):.2g}: the loss starts near that of a guess"
-    reason += f"; it is one of {case.ends} that are summed" if case.ends > 1 else ""
+    reason += _factor_words(feed) + (f"; it is one of {case.ends} that are summed" if case.ends > 1 else "")
     gives = (std / feed.factor) ** 2
-    reason += _factor_words(feed)
     return _guessed(scaled(case, _short(gives / feed.second_moment), gives=gives, reason=reason), feed)
 
 

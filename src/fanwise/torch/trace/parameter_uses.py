@@ -72,9 +72,10 @@ class UseReader:
 
 
 def _is_placed(held: Provenance, tensor: Tensor) -> bool:
-    """Whether a parameter fills a part of a tensor, the rest of which is 0."""
-    joined = {"cat", "setitem"} & set(held.steps) and not is_abstract(tensor)
-    return bool(joined) and 0 < int(torch.count_nonzero(unwrapped(tensor)[0])) < tensor.numel()
+    """Whether a parameter fills a part of a tensor, the rest of which is 0; the ratio tells of a mask."""
+    if not held.steps or set(held.steps) & FACTORS or is_abstract(tensor):
+        return False
+    return 0 < int(torch.count_nonzero(unwrapped(tensor)[0])) < tensor.numel()
 
 
 def _seen(tensor: Tensor, held: Provenance) -> tuple[float, float] | None:

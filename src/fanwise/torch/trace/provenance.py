@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fanwise.graph.op import Parameter, UseRole
 from fanwise.graph.tracking.homogeneity import degree_after
-from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, FACTORS, PRODUCTS, SUMS
+from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, FACTORS, NORMS, PRODUCTS, SUMS
 from fanwise.torch.trace.invocation import Invocation
 from fanwise.torch.trace.storage import is_abstract, is_strided, is_wrapped, storage_of, unwrapped
 
@@ -68,10 +68,23 @@ class _Base:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    owner: int
 
     def covers(self, tensor: Tensor) -> bool:
-        reach = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True)) if 0 not in self.shape else 0
-        return self.offset <= tensor.storage_offset() <= self.offset + reach
+        return self.offset <= tensor.storage_offset() <= self.offset + _reach(self.shape, self.strides)
+
+    def closeness(self, tensor: Tensor) -> tuple[bool, ...]:
+        """How sure it is that a tensor is a view of this one and not of another over the same memory.
+
+        First by identity, then by what torch knows of views, then by where its elements lie.
+        """
+        last = tensor.storage_offset() + _reach(tensor.shape, tensor.stride())
+        return (
+            self.owner == id(tensor),
+            tensor._base is not None and self.owner == id(tensor._base),
+            (self.offset, self.shape, self.strides) == (tensor.storage_offset(), tuple(tensor.shape), tensor.stride()),
+            last <= self.offset + _reach(self.shape, self.strides),
+        )
 
     def axis_of(self, stride: int, size: int) -> int | None:
         """The base's axis on which a view's axis lies: the one whose steps its stride is made of."""
@@ -145,6 +158,8 @@ class ParameterProvenance:
         if storage is None:
             return self._opaque.get(id(tensor))
         covering = [base for base in self._bases.get(storage, ()) if base.covers(tensor)]
+        if len(covering) > 1:  # of those that fit alike the latest: a tensor may have been written to
+            covering = sorted(covering, key=lambda base: base.closeness(tensor))
         return self._with_own_axes(covering[-1].view(tensor), tensor) if covering else None
 
     def _find_wrapped(self, tensor: Tensor) -> Provenance | None:
@@ -163,30 +178,20 @@ class ParameterProvenance:
             return held
         return replace(held, axes=(whole, *held.axes[1:]))
 
-    def derive(self, tensor: Tensor, sources: Sequence[Tensor], step: str, function: Invocation | None = None) -> None:
-        """Records a tensor that a function made of parameters alone.
-
-        Args:
-            tensor: what it gave, or wrote to.
-            sources: what is made of parameters among its arguments.
-            step: the function's name, as the planner knows it.
-            function: the function, where its own name says how the result grows; None where it grows as they do.
-        """
+    def derive(self, tensor: Tensor, sources: Sequence[Tensor], function: Invocation) -> None:
+        """Records a tensor that a function made of parameters alone."""
+        step = function.name
         pairs = [(source, held) for source in sources if (held := self.find(source)) is not None]
         entries: dict[str, tuple[Axes, UseRole | None]] = {}
         for source, held in pairs:
             side = _side(source.shape, tensor.shape, step)
             for path, axes, own in zip(held.paths, held.axes, held.sides, strict=True):
                 entries.setdefault(path, (_derived_axes(tensor, source, axes), own or side))
-        growth = {path: self._degree(path, [held for _, held in pairs], function) for path in entries}
-        factor = 1.0 if function is None else number_in(function)
-        self._record(tensor, entries, (*pairs[0][1].steps, step), growth, pairs[0][1].factor * factor)
+        growth = {path: self._degree(path, function) for path in entries}
+        self._record(tensor, entries, (*pairs[0][1].steps, step), growth, pairs[0][1].factor * number_in(function))
 
-    def _degree(self, path: str, sources: Sequence[Provenance], function: Invocation | None) -> float | None:
+    def _degree(self, path: str, function: Invocation) -> float | None:
         """How what a function gives grows with a parameter."""
-        if function is None:
-            degrees = {held.degree(path) for held in sources if path in held.paths}
-            return degrees.pop() if len(degrees) == 1 else None
         if function.name not in BINARY:
             held = [self.find(tensor) for tensor in function.tensors]
             degrees = {one.degree(path) for one in held if one is not None}
@@ -234,7 +239,7 @@ class ParameterProvenance:
             self._kept.append((tensor, None))
             self._opaque[id(tensor)] = held
             return
-        base = _Base(held, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
+        base = _Base(held, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride(), id(tensor))
         self._kept.append((tensor, base))
         self._bases.setdefault(storage, []).append(base)
 
@@ -325,8 +330,15 @@ def as_number(value: Any) -> float | None:
     return float(value.detach()) if readable and not value.requires_grad else None
 
 
+def _reach(shape: Sequence[int], strides: Sequence[int]) -> int:
+    """How far the last element of a tensor lies behind its first."""
+    return sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if 0 not in shape else 0
+
+
 def _side(shape: Sequence[int], whole: Sequence[int], step: str) -> UseRole | None:
     """The role that a parameter of this shape has in the tensor of another that is made with it."""
+    if step in NORMS and math.prod(shape) < math.prod(whole):
+        return UseRole.SCALE
     if step not in BROADCAST or math.prod(shape) >= math.prod(whole) or len(shape) > len(whole):
         return None
     offset = len(whole) - len(shape)

@@ -23,6 +23,7 @@ from fanwise.graph.tracking.tracker import Read, Source, Tracker
 from fanwise.graph.tracking.views import selection_of
 from fanwise.graph.tracking.writes import Writes
 from fanwise.graph.visitor import Visitor
+from fanwise.laws.nonlinearities import nonlinearity
 from fanwise.torch.trace import function_names as names
 from fanwise.torch.trace import op_table
 from fanwise.torch.trace.answers import Answers
@@ -34,11 +35,12 @@ from fanwise.torch.trace.module_stack import ModuleStack
 from fanwise.torch.trace.operand_roles import operand_roles
 from fanwise.torch.trace.parameter_uses import UseReader
 from fanwise.torch.trace.provenance import ParameterProvenance, checked_parameters
+from fanwise.torch.trace.rectifiers import Rectifiers
 from fanwise.torch.trace.recurrent_layers import RecurrentLayers
 from fanwise.torch.trace.restore import saved
-from fanwise.torch.trace.steps import step_between
+from fanwise.torch.trace.steps import as_step, output_of
 from fanwise.torch.trace.storage import is_inside_transform, is_wrapped, storage_of, unwrapped
-from fanwise.torch.trace.substitute import moments_of, probing, replayable, second_moment
+from fanwise.torch.trace.substitute import BATCH_NORM_ARGUMENTS, moments_of, probing, replayable, second_moment
 from fanwise.torch.trace.tensor_map import TensorMap
 
 
@@ -72,6 +74,7 @@ class Recorder(TorchFunctionMode):
         self._written = TensorMap[list[Read]]()  # tensors into parts of which something was written, not yet an op
         self._transformed: dict[int | None, tuple[Source, Tensor]] = {}  # what was made inside function transforms
         self._answers = Answers()
+        self._rectifiers = Rectifiers()
         self._last = ""
         self.again: Callable[[Mapping[int, Tensor]], Any] = lambda new: None
         """Executes the function that was seen last once more, with other tensors in place of arguments, by their `id`;
@@ -92,7 +95,8 @@ class Recorder(TorchFunctionMode):
 
     def trace(self, outputs: Sequence[Tensor]) -> Trace:
         """The trace of the run."""
-        return self._tracker.trace([self._sources.get(tensor) for tensor in outputs])
+        unseen = [f"module {path!r} ran in a thread of its own" for path in self._modules.elsewhere]
+        return self._tracker.trace([self._sources.get(tensor) for tensor in outputs], unseen)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -102,7 +106,9 @@ class Recorder(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         call = Invocation(func, names.bare_name(func), args, dict(kwargs or {}))
         if call.name in names.QUESTIONS or names.is_attribute(func, call.name):
-            return self._answers.answer(call)
+            answer = self._answers.answer(call)
+            self._rectifiers.see(call, answer)
+            return answer
         tensors = call.tensors
         for tensor in tensors if self._written else ():
             self._settle(tensor)
@@ -112,7 +118,9 @@ class Recorder(TorchFunctionMode):
         traced = any(tensor in self._sources for tensor in tensors)
         held = any(self._holds_parameter(tensor) for tensor in tensors)
         if (not traced and not held) or call.name in names.CONSTANTS:
-            return call()
+            output = call()
+            self._rectifiers.see(call, output)
+            return output
         if not names.writes_in_place(func) or not isinstance(args[0], Tensor):
             return self._execute(call, alone=not traced)
         if held:
@@ -129,7 +137,7 @@ class Recorder(TorchFunctionMode):
         layers = None if alone else RecurrentLayers.of(function)
         if layers is not None:
             return self._layer_by_layer(layers)
-        call = self._describe(function)
+        call = (None if alone else self._rectifiers.describe(function)) or self._describe(function)
         if call is None and (name in names.VIEWS or name in names.SELECTIONS):
             return self._view(function)
         if alone and not _acts_alone(name, call):
@@ -192,12 +200,13 @@ class Recorder(TorchFunctionMode):
         """A function of parameters alone: its result is followed as one."""
         sources = [tensor for tensor in function.tensors if self._holds_parameter(tensor)]
         in_place = names.writes_in_place(function.function)
-        step = step_between(function, self._holds_parameter)
+        step = as_step(function, self._holds_parameter)
         output = function()
-        for tensor in tensors_in(function.args[0] if in_place else output) if sources else ():
+        outputs = list(tensors_in(function.args[0] if in_place else output)) if sources else []
+        for position, tensor in enumerate(outputs):
             held = self.provenance.find(tensor)  # a constant that data select from has none
             if _is_inexact(tensor) and (held is None or (in_place and held.steps)):
-                self.provenance.derive(tensor, sources, step, function if step == function.name else None)
+                self.provenance.derive(tensor, sources, output_of(step, position))
         return output
 
     # Writes
@@ -236,6 +245,7 @@ class Recorder(TorchFunctionMode):
         target = function.args[0] if function.args else None
         if id(target) in new and names.writes_in_place(function.function) and isinstance(target, Tensor):
             target.detach().copy_(new.pop(id(target)))
+            self._stand_ins.discard(target)
         return function.with_tensors(new)
 
     def _spread(self, target: Tensor) -> None:
@@ -246,7 +256,8 @@ class Recorder(TorchFunctionMode):
         if target not in self._sources:
             held = self.provenance.find(target)
             if held is not None and held.steps and base not in self._sources:
-                self.provenance.derive(base, [target], "cat" if base.dim() == target.dim() else "setitem")
+                step = "cat" if base.dim() == target.dim() else "setitem"
+                self.provenance.derive(base, [target], Invocation(torch.cat, step, (target,), {}))
         elif target.numel() == base.numel():
             self._sources[base] = replace(self._sources[target], views=None)
         else:
@@ -404,6 +415,8 @@ class Recorder(TorchFunctionMode):
         """The op with its function, for theory to run it on values of its own."""
         if call.parts:
             return op
+        if op.kind == OpKind.ACTIVATION and op.name not in names.NONLINEARITY_NAMES:
+            return replace(op, replay=nonlinearity("relu").function)  # written out
         given = function.args, function.named
         by_value = op.kind in REPLAYABLE and op.name not in BY_PLACE
         alone = by_value and all(tensor in self._sources for tensor in call.data)
@@ -443,7 +456,7 @@ def _is_inexact(tensor: Tensor) -> bool:
 
 def _acts_alone(name: str, call: Call | None) -> bool:
     """Whether a function of parameters alone is an op of the model: a table's rows, learned queries projected."""
-    if call is None or not call.parts:
+    if call is None or not call.parts or name in BATCH_NORM_ARGUMENTS:  # a batch norm of weights standardises them
         return False
     if call.kind == OpKind.EMBEDDING or (
         call.kind in ACTING_ALONE and (call.kind != OpKind.LINEAR or name == "linear")

@@ -1,19 +1,19 @@
 """Names of the steps between a parameter and what the model makes of it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fanwise.torch.trace import function_names as names
-from fanwise.torch.trace.function_names import tensors_in
 from fanwise.torch.trace.invocation import Invocation
 from fanwise.torch.trace.storage import is_abstract, is_wrapped
 
 
-def step_between(function: Invocation, holds_parameter: Callable[[Any], bool]) -> str:
-    """The name of a function of parameters, as the planner knows it.
+def as_step(function: Invocation, holds_parameter: Callable[[Any], bool]) -> Invocation:
+    """A function of parameters, under the name by which the planner knows what it does to them.
 
     A mask is a product with zeros and ones; a write of a parameter into a part of a tensor joins it with the rest.
 
@@ -21,16 +21,21 @@ def step_between(function: Invocation, holds_parameter: Callable[[Any], bool]) -
         function: of parameters and constants.
         holds_parameter: whether an argument is made of parameters.
     """
-    name = function.name
-    others = [tensor for tensor in tensors_in([function.args[1:], function.named]) if holds_parameter(tensor)]
-    if name in names.MASKS and len([tensor for tensor in function.tensors if holds_parameter(tensor)]) == 1:
-        return "mul"
-    if name in names.WRITES and not others:
-        return "mul"
-    first = function.args[0] if function.args else None
-    if name == "copy" or (name in names.SUMS and not holds_parameter(first) and _is_nothing(first)):
-        return "clone"
-    return "cat" if _is_part(function) else name
+    held = [tensor for tensor in function.tensors if holds_parameter(tensor)]
+    name, first = function.name, function.args[0] if function.args else None
+    masked = name in names.MASKS or (name in names.WRITES and first is not None)
+    if masked and len(held) == 1 and (name in names.MASKS or held[0] is first):
+        return replace(function, name="mul", args=tuple(held), named={})
+    added = name in names.SUMS and names.writes_in_place(function.function) and not holds_parameter(first)
+    if name == "copy" or (added and _is_nothing(first)):
+        return replace(function, name="clone")
+    return replace(function, name="cat") if _is_part(function) else function
+
+
+def output_of(function: Invocation, position: int) -> Invocation:
+    """The function that gives one of the outputs of a function of several."""
+    name = function.name.split("_")[position] if function.name in ("var_mean", "std_mean") else function.name
+    return replace(function, name=name)
 
 
 def _is_nothing(value: Any) -> bool:

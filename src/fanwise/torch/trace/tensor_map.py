@@ -30,6 +30,10 @@ class TensorMap(Generic[Value]):
         """Takes a tensor's value out."""
         return self._entries.pop(id(tensor))[1]
 
+    def discard(self, tensor: Tensor) -> None:
+        """Forgets a tensor."""
+        self._entries.pop(id(tensor), None)
+
     def __contains__(self, tensor: Tensor) -> bool:
         return id(tensor) in self._entries
 
