@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from fanwise.graph.kinds import BRANCH_STEPS, CONSTANT_FACTOR, LINEAR_MAPS, MOVING, TO_SIGNAL, TRANSPARENT
+from fanwise.graph.factors import Factor, factor_after
+from fanwise.graph.kinds import BRANCH_STEPS, CONSTANT_FACTOR, LINEAR_MAPS, MOVING, TO_SIGNAL, TRANSPARENT, WEIGHTED
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
 from fanwise.graph.patterns import constant_of
 from fanwise.graph.residual import Join
@@ -58,6 +59,7 @@ class GraphContext:
     def __init__(self, trace: Trace, heads: frozenset[int] = frozenset()) -> None:
         self.trace = trace
         self._heads = heads
+        self._factors: dict[int, Factor | None] = {}
 
     def is_head(self, op: Op | None) -> bool:
         """Whether an op makes the model's outputs."""
@@ -98,6 +100,25 @@ class GraphContext:
         bend = self.trace.after(op, {OpKind.ACTIVATION}, TO_SIGNAL)
         return bend is not None and bend.index <= join.branch
 
+    def factor(self, op: Op | None) -> Factor | None:
+        """By what a map's output is multiplied on its way to what it is for; None where there is no such way."""
+        if op is None:
+            return None
+        if op.index not in self._factors:
+            self._factors[op.index] = factor_after(self.trace, op)
+        return self._factors[op.index]
+
+    def bent_by(self, op: Op | None) -> str | None:
+        """Name of the nonlinearity, or "softmax", that a map is for; None where it is for no such thing."""
+        factor = self.factor(op)
+        end = None if factor is None or factor.end is None else self.trace.ops[factor.end]
+        return None if end is None or end.kind == OpKind.ADD else end.nonlinearity or str(end.kind)
+
+    def is_first(self, op: Op | None) -> bool:
+        """Whether no weight stands between an op and the model's inputs."""
+        past = set() if op is None else self.trace.ancestors(op.index) - {op.index}
+        return not any(self.trace.ops[index].kind in WEIGHTED for index in past)
+
     def reads_input(self, op: Op | None) -> bool:
         """Whether an op reads the model's input itself, moved or dropped out at most."""
         while op is not None and op.inputs:
@@ -116,7 +137,7 @@ class GraphContext:
     @cached_property
     def _branch_of(self) -> Mapping[int, Branch]:
         branches: dict[int, Branch] = {}
-        for branch in sorted(map(self._branch, self.trace.joins), key=lambda branch: branch.join.stream):
+        for branch in sorted(map(self._branch, self.trace.joins), key=lambda branch: branch.join.origin):
             branches.update(dict.fromkeys(branch.ops, branch))
         return branches
 
@@ -132,7 +153,7 @@ class GraphContext:
         queue = [join.branch]
         while queue:
             here = queue.pop()
-            if here > join.stream and here not in members:
+            if here > join.origin and here not in members:
                 members.add(here)
                 queue.extend(self.trace.ops[here].inputs)
         return frozenset(members)
@@ -154,7 +175,7 @@ class GraphContext:
             if op.kind in LINEAR_MAPS:
                 ends.add(op.index)
             elif op.kind in BRANCH_STEPS:
-                fresh = {source for source in op.inputs if source > join.stream} - seen
+                fresh = {source for source in op.inputs if source > join.origin} - seen
                 seen |= fresh
                 queue += fresh
         return frozenset(ends), normed
@@ -189,15 +210,11 @@ class GraphContext:
 
 
 def _streams(trace: Trace) -> Iterator[list[Join]]:
-    """The joins of each stream: those with one beginning and one total, numbered on."""
-    open_streams: list[list[Join]] = []
+    """The joins of each stream."""
+    streams: dict[int, list[Join]] = {}
     for join in trace.joins:
-        peers = [s for s in open_streams if (s[0].first, s[0].total, len(s)) == (join.first, join.total, join.depth)]
-        if join.depth and peers:
-            peers[0].append(join)
-        else:
-            open_streams.append([join])
-    yield from open_streams
+        streams.setdefault(join.number, []).append(join)
+    yield from streams.values()
 
 
 def _map_count(op: Op) -> int:

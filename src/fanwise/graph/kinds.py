@@ -163,6 +163,10 @@ HEAD_STEPS = AFFINE | {
 """What may stand between the map that makes a model's outputs and the outputs."""
 BRANCH_STEPS = HEAD_STEPS | {OpKind.CONCAT, OpKind.NORM, OpKind.ADD}
 """What may stand between the last map of a branch and the join."""
+PASSED = AT_ONCE | {OpKind.CONCAT}
+"""What leaves a signal's size as it is on its way to a nonlinearity; a sum with a bias moves it alone."""
+REACHED = frozenset({OpKind.ACTIVATION, OpKind.SOFTMAX})
+"""Functions whose argument has a size of its own: what bends, and where."""
 HOMOGENEOUS = MOVING | {OpKind.POOL}
 """Ops that give twice the output for twice the input, whatever their function."""
 

@@ -25,6 +25,10 @@ def recognised(trace: Trace) -> Trace:
     return replace(named, ops=tuple(_with_blocks(named, op, blocks.get(op.index)) for op in named.ops))
 
 
+PRODUCTS = frozenset({"mul", "rmul", "imul", "multiply"})
+"""Functions that multiply by a number."""
+QUOTIENTS = frozenset({"div", "truediv", "itruediv", "true_divide", "divide"})
+"""Functions that divide by a number."""
 LENGTHS = ("norm", "vector_norm", "linalg_vector_norm", "linalg_norm", "std")
 """Reductions that grow as their input does, so that a quotient by one is a normalisation."""
 
@@ -260,6 +264,6 @@ def constant_of(op: Op) -> float:
     constant = op.constant
     if len(op.inputs) != 1 or not constant:
         return 1.0
-    if op.name in ("div", "truediv", "true_divide", "divide"):
+    if op.name in QUOTIENTS:
         return 1.0 / abs(constant)
-    return abs(float(constant)) if op.name in ("mul", "rmul", "multiply") else 1.0
+    return abs(float(constant)) if op.name in PRODUCTS else 1.0

@@ -1,14 +1,15 @@
-"""From a trace to the rows of a plan: the planner watches runs until the tables that are heads too have settled."""
+"""From a trace to the rows of a plan: the planner watches runs until what it needs early has settled."""
 
 from collections.abc import Callable, Mapping
 
 from fanwise.graph.trace import Trace
+from fanwise.plan.measured import Measured
 from fanwise.plan.planner import Decision, Planner
 from fanwise.plan.recipes.unit import Recipe
 from fanwise.plan.row import Row
 
 PASSES = 3
-"""At most so many runs until the tables that are heads too have settled."""
+"""At most so many runs until what a map is planned from, and only a run can measure, has settled."""
 
 
 def plan_until_stable(
@@ -22,24 +23,20 @@ def plan_until_stable(
         constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
         execute: runs the model, or a theory of it, with the planner as the visitor.
     """
-    heads: dict[str, float] = {}
+    known = Measured()
     for _ in range(PASSES):
-        planner = Planner(trace, recipe, constants, heads)
+        planner = Planner(trace, recipe, constants, known)
         execute(planner)
         planner.finish()
-        if not _moved(heads, planner.measured_heads):
+        if not known.has_moved(planner.measured):
             break
-        heads = planner.measured_heads
+        known = planner.measured
     return planner
 
 
 def rows_of(planner: Planner) -> list[Row]:
     """One row a parameter, in the model's order."""
     return [_row(planner.decisions[path]) for path in planner.cases]
-
-
-def _moved(before: Mapping[str, float], now: Mapping[str, float]) -> bool:
-    return any(abs(value / before.get(path, 1.0) - 1) > 0.02 for path, value in now.items())
 
 
 def _row(decision: Decision) -> Row:

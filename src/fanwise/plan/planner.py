@@ -5,24 +5,30 @@ on a propagation by theory, where there is nothing to measure (a model on the me
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from fanwise.graph.details import Attention
+from fanwise.graph.factors import Factor
 from fanwise.graph.kinds import ATTENTION_OPERAND, CONSTANT_FACTOR, MAP_USES, UNFED_USES
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
 from fanwise.graph.patterns import attention_part, constant_of
+from fanwise.graph.repetition import Chain
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
+from fanwise.plan.measured import ROUGH, Measured, OpKey
 from fanwise.plan.recipes.unit import Choice, Feed, Recipe
-from fanwise.plan.roles import Case, cases, fan_in_of
+from fanwise.plan.roles import MAP_ROLES, Case, cases, fan_in_of
+from fanwise.plan.stacked import stacked_choice
 
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
-STATE = 0.1
-"""Second moment assumed for the state of a recurrent cell that feeds the next layer: it is hidden in one op."""
+STATES: Mapping[str, float] = MappingProxyType({"lstm": 0.07, "gru": 0.3, "rnn_tanh": 0.5})
+"""Second moment assumed for the state of a recurrent cell that another map inside the same op reads: what 24 steps on
+white inputs give for unit pre-activations, an orthogonal map of the state, and a forget gate that starts open."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Planner:
         trace: of an earlier run of the same model: it says what follows each op.
         recipe: the rules.
         constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
-        heads: second moment of what feeds the head, by the path of its table, from an earlier pass.
+        known: what an earlier pass measured and this one needs before it can be measured.
     """
 
     def __init__(
@@ -66,32 +72,39 @@ class Planner:
         trace: Trace,
         recipe: Recipe,
         constants: Mapping[str, float] | None = None,
-        heads: Mapping[str, float] | None = None,
+        known: "Measured | None" = None,
     ) -> None:
         self.cases = cases(trace)
         self.decisions: dict[str, Decision] = {}
-        self.heads: dict[str, float] = dict(heads or {})
-        self.measured_heads: dict[str, float] = {}
+        self.known = known or Measured()
+        self.measured = Measured()
+        self._chosen: dict[str, Decision] = {}
+        self._loops = _loops_of(self.cases)
+        self._in_loops: dict[str, list[float]] = {}
         self._recipe = recipe
         self._constants = constants
         self._trace = trace
-        self._moments: dict[tuple[str, int, int], float] = {}
+        self._moments: dict[OpKey, float] = {}
         self._input: float | None = None
         self._streams = {join.op: join.stream for join in trace.joins}
         self._wanted = {trace.ops[stream].key for stream in self._streams.values() if stream >= 0}
         self._wants_input = INPUT in self._streams.values()
         self._late: list[str] = []
+        self._operands = _measured_operands(trace, self.cases.values())
+        self._read: dict[OpKey, float] = {}
 
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
         """Decides the laws of the parameters that an op uses; returns what it should see in their place."""
         self._see_input(op, moment)
+        if op.key in self._operands:
+            self._read[op.key] = moment(self._operands[op.key])
         laws: dict[str, Initializer] = {}
         for position, use in enumerate(op.uses):
-            case = self.cases[use.path]
-            if use.path not in self.decisions:
+            case = self._case(use)
+            if self._slot(use) not in self._chosen:
                 self._decide(case, op, use, self._feed(case, op, use, position, moment))
             if case.role == "tied_embedding" and use.role == UseRole.WEIGHT:
-                self.measured_heads[use.path] = _positive(moment(0))[0]
+                self.measured.heads[use.path] = _positive(moment(0))[0]
             seen = self._seen(case, use)
             if seen is not None:
                 laws[use.path] = seen
@@ -99,6 +112,11 @@ class Planner:
 
     def after(self, op: Op, moment: Callable[[], float]) -> float | None:
         """Remembers the streams; sets the scale of maps whose input is hidden inside their op."""
+        if op.key in self._read:
+            self._measure_factor(op.key, moment())
+        for name, chain in self._loops.items():
+            if op.index in (chain.ops[0], chain.ops[-1]):
+                self._in_loops.setdefault(name, []).append(moment())
         if not self._late:
             self._remember(op, moment)
             return None
@@ -110,10 +128,38 @@ class Planner:
 
     def finish(self) -> None:
         """Decides what no op of this pass used."""
+        self._measure_loops()
         for path, case in self.cases.items():
-            if path not in self.decisions:
+            layers = {
+                index: self._chosen[own.use.matrix]
+                for index, own in case.layers.items()
+                if own.use is not None and own.use.matrix in self._chosen
+            }
+            if layers:
+                self.decisions[path] = _of_stack(case, layers)
+            elif path in self._chosen:
+                self.decisions[path] = self._chosen[path]
+            else:
                 feed = Feed(1.0, known=case.role == "unused", found=self._value(path))
                 self.decisions[path] = Decision(case, self._recipe.choose(case, feed))
+
+    def _measure_loops(self) -> None:
+        """By what the variance of each weight that opens a loop is to be multiplied in the next pass."""
+        self.measured.loops.update(self.known.loops)
+        self.measured.fed.update(self.known.fed)  # the first pass, in which no factor was at work, says
+        for name, (first, *_, last) in self._in_loops.items():
+            if min(first, last) > 0 and math.isfinite(first + last):
+                growth = (last / first) ** (1 / (self._loops[name].uses - 1))
+                self.measured.loops[name] = float(f"{self.known.loops.get(name, 1.0) / growth:.3g}")
+
+    def _case(self, use: Use) -> Case:
+        """The case of a parameter, or of the layer of a stack that a use reads."""
+        case = self.cases[use.path]
+        return case if use.layer is None else case.layers.get(use.layer[1], case)
+
+    def _slot(self, use: Use) -> str:
+        """What a decision is taken for: a parameter, or a layer of a stack."""
+        return use.matrix if self.cases[use.path].layers else use.path
 
     # What feeds
 
@@ -124,25 +170,42 @@ class Planner:
     def _feed(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> Feed:
         fed, known = self._second_moment(case, op, use, position, moment)
         stream, sure = self._stream(case)
-        return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path))
+        if case.is_loop:
+            self.measured.fed[use.matrix] = fed
+            fed = self.known.fed.get(use.matrix, fed)
+        factor, loop = self._factor(case), self.known.loops.get(use.matrix, 1.0)
+        return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path), factor, loop)
+
+    def _factor(self, case: Case) -> float:
+        factor = _factor_of(case)
+        if factor is None:
+            return 1.0
+        keys = (self._trace.ops[index].key for index, _ in factor.measured)
+        return factor.value * math.prod(self.known.factors.get(key, 1.0) for key in keys)
+
+    def _measure_factor(self, key: OpKey, after: float) -> None:
+        before = self._read.pop(key)
+        factor = math.sqrt(after / before) if before > 0 and 0 < after < math.inf else 1.0
+        if abs(factor - 1) > ROUGH:
+            self.measured.factors[key] = float(f"{factor:.3g}")
 
     def _second_moment(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> tuple[float, bool]:
         if case.role == "tied_embedding":
-            return _positive(self.heads.get(use.path, 1.0))[0], True
+            return _positive(self.known.heads.get(use.path, 1.0))[0], True
         if case.role == "position" and op.kind == OpKind.EMBEDDING:
             return self._partner_moment(case)
         if case.role == "magnitude":
             return self._direction_moment(op, use)
         if op.kind == OpKind.EMBEDDING or use.role in UNFED_USES:
             return 1.0, True
-        if op.kind == OpKind.RECURRENT and any(other.role == UseRole.WEIGHT for other in op.uses[:position]):
-            return STATE, False
+        if op.kind == OpKind.RECURRENT and op.fed and position not in op.fed:
+            return STATES.get(str(op.cell), 1.0), False
         return _operand_moment(op, use, moment)
 
     def _direction_moment(self, op: Op, use: Use) -> tuple[float, bool]:
         """1 / (std^2 fan_in) of the direction that a length belongs to: the length then gives the same map."""
         for other in op.uses:
-            decision = self.decisions.get(other.path)
+            decision = self._chosen.get(self._slot(other))
             if (
                 other.path != use.path
                 and other.role in MAP_USES
@@ -158,7 +221,7 @@ class Planner:
         partner = None if case.partner is None else self.cases[case.partner]
         if partner is None:
             return 1.0, True
-        feed = Feed(_positive(self.heads.get(partner.parameter.path, 1.0))[0])
+        feed = Feed(_positive(self.known.heads.get(partner.parameter.path, 1.0))[0])
         law = self._recipe.choose(partner, feed).law
         if law is None:
             return 1.0, True
@@ -200,13 +263,13 @@ class Planner:
     def _decide(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
         choice = self._recipe.choose(case, feed)
         fed = feed.second_moment if use.role in MAP_USES else None
-        self.decisions[use.path] = Decision(case, choice, fed)
+        self._chosen[self._slot(use)] = Decision(case, choice, fed)
         if use.role == UseRole.OUTPUT and choice.law is not None:
-            self._late.append(use.path)
+            self._late.append(self._slot(use))
 
-    def _settle(self, path: str, second_moment: float) -> float:
+    def _settle(self, slot: str, second_moment: float) -> float:
         """The output was measured instead of the input: for a map without bias the one follows from the other."""
-        decision = self.decisions[path]
+        decision = self._chosen[slot]
         law = decision.choice.law
         if law is None:
             return 1.0
@@ -217,7 +280,7 @@ class Planner:
         stream, _ = self._stream(decision.case)
         feed = Feed(second_moment / variance, True, stream)
         choice = self._recipe.choose(decision.case, feed)
-        self.decisions[path] = Decision(decision.case, choice, feed.second_moment)
+        self._chosen[slot] = Decision(decision.case, choice, feed.second_moment)
         after = (
             1.0 if choice.law is None else choice.law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
         )
@@ -225,18 +288,56 @@ class Planner:
 
     def _seen(self, case: Case, use: Use) -> Initializer | None:
         """What the op should see: the law, or that of what is made of the parameter."""
-        chosen = self.decisions[use.path].choice.law
+        chosen = self._chosen[self._slot(use)].choice.law
         if chosen is None or case.role == "magnitude" or case.normalized:
             return None
         if case.offset:
             return Constant(chosen.moments(case.parameter.shape).mean + case.offset)
-        if use.ratio != 1:
+        if use.ratio != 1 and self._constants is not None:  # theory applies it itself
             return Normal(use.ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
         return None if case.derived and case.role not in ("weight", "branch_end", "head") else chosen
 
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:
         if op.key in self._wanted:
             self._moments[op.key] = moment()
+
+
+def _measured_operands(trace: Trace, cases: Iterable[Case]) -> dict[OpKey, int]:
+    """The ops whose factor is to be measured, and which of their operands comes from a map."""
+    factors = (factor for case in cases if (factor := _factor_of(case)) is not None)
+    return {trace.ops[index].key: operand for factor in factors for index, operand in factor.measured}
+
+
+def _factor_of(case: Case) -> Factor | None:
+    """The factor between a map and what its role is about: a nonlinearity, the outputs, or the join.
+
+    A learned factor at the end of a branch is a gate, with a law of its own.
+    """
+    if case.around is None or case.role not in MAP_ROLES:
+        return None
+    factor, bends = case.around.factor(case.op), case.around.bent_by(case.op) is not None
+    if factor is None or (case.role == "weight" and not bends):
+        return None
+    if case.role == "branch_end":
+        return factor if factor.end is not None and not bends and not factor.measured else None
+    return factor if bends or factor.end is None else None
+
+
+def _of_stack(case: Case, layers: Mapping[int, Decision]) -> Decision:
+    """One decision for a stack whose layers were decided one by one."""
+    choice = stacked_choice(case, {index: decision.choice for index, decision in layers.items()})
+    feeds = [decision.fed for decision in layers.values() if decision.fed is not None]
+    return Decision(case, choice, float(f"{sum(feeds) / len(feeds):.3g}") if feeds else None)
+
+
+def _loops_of(cases_by_path: Mapping[str, Case]) -> Mapping[str, Chain]:
+    """The chain of each weight that opens a loop."""
+    each = [own for case in cases_by_path.values() for own in (case.layers.values() or (case,))]
+    return {
+        own.use.matrix: own.chain
+        for own in each
+        if own.is_loop and own.use is not None and own.chain is not None and own.chain.opens
+    }
 
 
 def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:

@@ -13,8 +13,8 @@ from typing import TypeAlias
 from fanwise.graph.details import Lookup
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
-from fanwise.laws.elementwise import Constant, Normal, Ones, VarianceScaling, Zeros
-from fanwise.laws.structured import Orthogonal
+from fanwise.laws.elementwise import Constant, Normal, Ones, Uniform, VarianceScaling, Zeros
+from fanwise.laws.structured import LooksLinear, Orthogonal
 from fanwise.plan.recipes.spread import RATES, STEPS, decay_logarithm, time_step_bias
 from fanwise.plan.roles import ROLES, Case, fan_in_of
 
@@ -29,6 +29,8 @@ class Feed:
         stream: second moment of the residual stream where the case's branch joins it.
         scores: by what the scores of the attention that a query feeds exceed unit variance, in std.
         found: the parameter's one value, where all its values are equal and there are values; None elsewhere.
+        factor: by what the model multiplies a map's output before the nonlinearity, join or output that it is for.
+        loop: by what its variance is multiplied so that a loop through it keeps the second moment.
     """
 
     second_moment: float = 1.0
@@ -36,6 +38,8 @@ class Feed:
     stream: float = 1.0
     scores: float = 1.0
     found: float | None = None
+    factor: float = 1.0
+    loop: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class Recipe:
 
 
 _SAXE = 'Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2013'
+_BALDUZZI = 'Balduzzi et al., "The shattered gradients problem", 2017, section 4.1'
 _RADFORD = 'Radford et al., "Language models are unsupervised multitask learners", 2019, section 2.3'
 _GERS = 'Jozefowicz et al., "An empirical exploration of recurrent network architectures", 2015, section 2.2'
 _LIU = 'Liu et al., "Swin transformer", 2021, section 3.2'
@@ -110,11 +115,19 @@ _GU = 'Gu and Dao, "Mamba: linear-time sequence modeling with selective state sp
 _DAO = 'Dao and Gu, "Transformers are SSMs", 2024, section 7 (its code)'
 _YE = 'Ye et al., "Differential transformer", 2024, section 2.1 (its code)'
 
+_SITZMANN = 'Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020, section 3.2'
+
+SINES = ("sin", "cos")
+"""Nonlinearities whose argument a model multiplies by a frequency."""
+NEAR = 0.15
+"""Inputs in [-1, 1] are known by their second moment, which a grid with its ends exceeds a little."""
 LOUDEST = 0.5
 """Std of the logits at the start where there are many classes, and under a tied table, which would starve below."""
 EXCESS = 0.02
 """By what share of ln C the loss may start above ln C: logits of std s add s^2 / 2. Much smaller heads starve what
 feeds them of gradient (python -m bench short_trainings)."""
+ALIKE = 1 / 3
+"""Correlation of two signals behind a ReLU, whose means are 1/pi of their second moments each; 0 for most others."""
 POSITION_SHARE = 0.1
 """Std of a table of positions over that of the tokens that it is added to: as loud as they, it drowns them
 (python -m bench short_trainings)."""
@@ -134,11 +147,64 @@ def scaled(case: Case, variance: float, *, gives: float | None, reason: str, sou
 
 def unit_weight(case: Case, feed: Feed) -> Choice:
     """Unit second moment at the output, from what feeds it; queries also make up for scores that are too large."""
-    variance = _short(1.0 / feed.second_moment)
+    sine = None if case.around is None else case.around.bent_by(case.op)
+    if feed.factor != 1 and sine in SINES:
+        return siren(case, feed)
+    variance = _short(feed.loop / (feed.second_moment * feed.factor**2))
     reason = "unit second moment at its output, from what feeds it"
+    if case.is_loop:
+        return _guessed(_looped(case, variance), feed)
+    if feed.factor != 1:
+        return _guessed(_divided(case, variance, 1.0, feed), feed)
     if feed.scores != 1 and (case.part == "query" or "query" in case.blocks):
         return _quiet_query(case, feed, variance)
     return _guessed(scaled(case, variance, gives=1.0, reason=reason), feed)
+
+
+def _divided(case: Case, variance: float, gives: float, feed: Feed) -> Choice:
+    """The law of a map whose output the model multiplies before it is used."""
+    end = None if case.around is None else case.around.bent_by(case.op)
+    reason = f"unit second moment at the argument of {end}: the model multiplies this map's output by {feed.factor:.4g}"
+    return scaled(case, variance, gives=_short(gives / feed.factor**2), reason=reason)
+
+
+def siren(case: Case, feed: Feed) -> Choice:
+    """A map whose output is multiplied by w before a sine: U(-sqrt(6 / fan_in) / w, sqrt(6 / fan_in) / w).
+
+    The argument of the sine then has variance 1 where sines, of second moment 1/2, feed the map. The first map has
+    U(-1 / (fan_in r), 1 / (fan_in r)) for inputs in [-r, r], whatever w: the frequencies that it offers are the
+    model's own choice, and r is sqrt(3 E x^2), that of evenly spread inputs; published for r = 1.
+    """
+    if case.around is not None and case.around.is_first(case.op):
+        reach = math.sqrt(3 * feed.second_moment)
+        reach = 1.0 if abs(reach - 1) < NEAR else float(f"{reach:.3g}")
+        bound = 1 / (fan_in_of(case) * reach * _ratio_of(case))
+        reason = f"the first map before sin({feed.factor:.4g} x): 1 / fan_in, for inputs in [-{reach:g}, {reach:g}]"
+        return _guessed(Choice(Uniform(bound), reason, _SITZMANN), feed)
+    before = None if case.around is None else case.around.activation(case.op)
+    sine = before is not None and before.nonlinearity in SINES
+    variance = 2.0 if sine else _short(1 / feed.second_moment)
+    variance /= (feed.factor * _ratio_of(case)) ** 2
+    reason = f"the argument of sin({feed.factor:.4g} x) has unit variance: sqrt(6 / fan_in) / {feed.factor:.4g}"
+    if case.layout is None:
+        return Choice(Uniform(math.sqrt(3 * variance / fan_in_of(case))), reason, _SITZMANN)
+    return _guessed(Choice(VarianceScaling(variance, "fan_in", "uniform"), reason, _SITZMANN), feed)
+
+
+def _ratio_of(case: Case) -> float:
+    return 1.0 if case.use is None else case.use.ratio
+
+
+def _looped(case: Case, variance: float) -> Choice:
+    """An orthogonal matrix, of the size that a loop keeps: powers of a Gaussian one wander off, and a ReLU's too."""
+    mirrors = case.chain is not None and case.chain.halves
+    words = "orthogonal and mirrored, so that a ReLU changes nothing" if mirrors else "orthogonal"
+    reason = f"applied {case.repeats} times in a row: {words}, of the size that keeps the second moment"
+    choice = scaled(case, variance, gives=None, reason=reason, source=_BALDUZZI if mirrors else _SAXE)
+    if not isinstance(choice.law, VarianceScaling):
+        return choice
+    gain = math.sqrt(choice.law.scale)
+    return replace(choice, law=LooksLinear(gain) if mirrors else Orthogonal(gain))
 
 
 def _short(variance: float) -> float:
@@ -157,18 +223,42 @@ def _quiet_query(case: Case, feed: Feed, variance: float) -> Choice:
 
 def unit_branch_end(case: Case, feed: Feed) -> Choice:
     """A fixed share of the residual stream that the branch joins: 1 / joins of its second moment."""
-    total = 1 if case.join is None else case.join.total
-    share = feed.stream / (total * case.ends)
-    reason = f"1/{total} of the second moment of the residual stream that it joins"
-    reason += f", so that {total} joins grow it by at most e"
+    share, reason = branch_share(case, feed)
+    share, reason = share / feed.factor**2, reason + _factor_words(feed)
     return _guessed(scaled(case, _short(share / feed.second_moment), gives=share, reason=reason, source=_RADFORD), feed)
+
+
+def _factor_words(feed: Feed) -> str:
+    return "" if feed.factor == 1 else f"; the model multiplies its output by {feed.factor:.4g}"
+
+
+def branch_share(case: Case, feed: Feed) -> tuple[float, str]:
+    """The second moment that a branch adds to its residual stream, and why.
+
+        s / T of T joins;  s / (T n) of one that is added n times, as n equal summands add up to n^2 times their square
+
+    Where each step begins a stream of its own, r = E h^2 / E x^2 of h_i = x_i + f(h_(i-1)) is r = 1 + g r + 2 c
+    sqrt(g r) once it has settled, c the correlation of x and f: g is such that r is e^(1/T). Derived here.
+    """
+    total = 1 if case.join is None else case.join.total
+    if case.is_driven and case.chain is not None:
+        growth = math.exp(1 / total)
+        root = math.sqrt(ALIKE**2 + growth - 1) - ALIKE
+        share = _short(root**2 / growth)
+        reason = f"{share:.3g} of the second moment of what it is added to, {case.chain.uses} times in a row"
+        return share * feed.stream / case.ends, reason + f", so that the last grows by at most e^(1/{total})"
+    reason = f"1/{total * case.repeats} of the second moment of the residual stream that it joins"
+    alike = "" if case.repeats == 1 else f", {case.repeats} of them with this weight, whose sums add up,"
+    reason += f", so that {total} joins{alike} grow it by at most e"
+    return feed.stream / (total * case.repeats * case.ends), reason
 
 
 def unit_head(case: Case, feed: Feed) -> Choice:
     """Outputs so small that the loss of C classes starts 2 % above ln C, of std 0.5 at most."""
     std = head_std(case)
-    reason = f"outputs of std {std:.2g}: the loss starts near that of a guess"
-    return _guessed(scaled(case, _short(std**2 / feed.second_moment), gives=std**2, reason=reason), feed)
+    reason = f"outputs of std {std:.2g}: the loss starts near that of a guess" + _factor_words(feed)
+    gives = (std / feed.factor) ** 2
+    return _guessed(scaled(case, _short(gives / feed.second_moment), gives=gives, reason=reason), feed)
 
 
 def head_std(case: Case) -> float:
@@ -248,16 +338,16 @@ def branch_norm(case: Case, feed: Feed) -> Choice:
     if case.op is not None and case.op.norm == "batch_norm" and not bent:
         reason = "a batch norm that ends a branch: each block starts as its shortcut" + _offset_words(case)
         return Choice(_constant(-case.offset), reason, _GOYAL, 0.0)
-    total = 1 if case.join is None else case.join.total
-    share = feed.stream / (total * case.ends)
+    share, _ = branch_share(case, feed)
+    total = 1 if case.join is None else case.join.total * case.repeats
     reason = f"it ends a branch: 1/{total} of the second moment of the residual stream" + _offset_words(case)
     return Choice(_constant(math.sqrt(share) - case.offset), reason, _RADFORD, share)
 
 
 def branch_gate(case: Case, feed: Feed) -> Choice:
     """The model's own small value, or the branch's share of the residual stream where that is smaller."""
-    total = 1 if case.join is None else case.join.total
-    value = math.sqrt(feed.stream / (total * case.ends))
+    total = 1 if case.join is None else case.join.total * case.repeats
+    value = math.sqrt(branch_share(case, feed)[0])
     if feed.found is not None and abs(feed.found) <= value:
         return Choice(_constant(feed.found), "a gate as small as the model's author set it", _TOUVRON)
     if feed.found is None and not feed.known:

@@ -227,7 +227,7 @@ def _binary(a: Arguments) -> Call:
     if parts and data:
         return binary.of_parameters(data, parts)
     if len(data) == 2:
-        return binary.of_data(data, _scalar(data[1]))
+        return binary.of_data(data, _number_among(a, data))
     numbers = (value for value in operands if isinstance(value, int | float) and not isinstance(value, bool))
     return binary.of_number(data, next(numbers, None), parts)
 
@@ -239,9 +239,15 @@ def _operands(a: Arguments) -> list[Any]:
     return [*a.args[:2], *a.named.values()]
 
 
+def _number_among(a: Arguments, data: Sequence[Tensor]) -> float | None:
+    """The number that one of two tensors holds: the second; the first too in a product, which has no order."""
+    second = _scalar(data[1])
+    return second if second is not None or a.name not in names.PRODUCTS else _scalar(data[0])
+
+
 def _scalar(tensor: Tensor) -> float | None:
-    """The number that a tensor without axes holds, where it has a value and none asks for its gradient."""
-    readable = tensor.dim() == 0 and tensor.is_floating_point() and not is_abstract(tensor)
+    """The number that a tensor of one number holds, where it has a value and none asks for its gradient."""
+    readable = tensor.numel() == 1 and tensor.is_floating_point() and not is_abstract(tensor)
     return float(tensor.detach()) if readable else None
 
 

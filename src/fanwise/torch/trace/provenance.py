@@ -7,17 +7,25 @@ tensor that it was given) can be told in the axes in which the parameter is stor
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fanwise.graph.op import Parameter, UseRole
-from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, PRODUCTS, SUMS
-from fanwise.torch.trace.storage import is_strided, storage_of
+from fanwise.graph.tracking.homogeneity import degree_after
+from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, FACTORS, PRODUCTS, SUMS
+from fanwise.torch.trace.invocation import Invocation
+from fanwise.torch.trace.storage import is_abstract, is_strided, storage_of
 
 Axes = tuple[int | None, ...]
 """Axes of a parameter on which the axes of a tensor lie; None for an axis that lies on none."""
 
+REFLECTED = frozenset({"rsub", "rdiv", "rtruediv", "rpow"})
+"""Functions of two operands in the other order."""
+BINARY = SUMS | PRODUCTS | DIVISIONS | {"pow", "rpow"}
+"""Functions of two operands, either of which may be a number."""
 BROADCAST = SUMS | PRODUCTS | DIVISIONS | ELEMENTWISE | {"weight_norm", "weight_norm_interface", "parametrization"}
 """Functions of several parameters among which a small one acts on a large one."""
 
@@ -33,6 +41,8 @@ class Provenance:
         sides: for each of them, None where the tensor is made of its numbers; its role where it changes those of
             another.
         parts: (axis, first, count) for each axis of the first parameter of which the tensor shows a part.
+        degrees: for each of them, how the tensor grows with it; None where that is not known.
+        factor: by what numbers alone have multiplied it.
     """
 
     paths: tuple[str, ...]
@@ -40,6 +50,12 @@ class Provenance:
     steps: tuple[str, ...] = ()
     sides: tuple[UseRole | None, ...] = (None,)
     parts: tuple[tuple[int, int, int], ...] = ()
+    degrees: tuple[float | None, ...] = (1.0,)
+    factor: float = 1.0
+
+    def degree(self, path: str) -> float | None:
+        """How the tensor grows with a parameter; 0 for one that it is not made of."""
+        return self.degrees[self.paths.index(path)] if path in self.paths else 0.0
 
     def role(self, which: int, role: UseRole) -> UseRole:
         """The role of one of the parameters, where the tensor has this one."""
@@ -82,6 +98,20 @@ class _Base:
             if own is not None:
                 first = (tensor.storage_offset() - self.offset) // stride % self.shape[axis]
                 yield own, first, size
+        yield from self._selected(tensor, places)
+
+    def _selected(self, tensor: Tensor, places: Sequence[int | None]) -> Iterable[tuple[int, int, int]]:
+        """The axes of which a view shows one index alone: layer i of a stack."""
+        steps = zip(places, tensor.shape, tensor.stride(), strict=True)
+        whole = all(self._is_along(axis, size, stride) for axis, size, stride in steps if size > 1 and stride)
+        for axis, size in enumerate(self.shape if whole else ()):
+            own = self.held.axes[0][axis]
+            if size > 1 and self.strides[axis] and axis not in places and own is not None:
+                yield own, (tensor.storage_offset() - self.offset) // self.strides[axis] % size, 1
+
+    def _is_along(self, axis: int | None, size: int, stride: int) -> bool:
+        """Whether a view's axis runs along one axis of the base, not over several."""
+        return axis is not None and stride == self.strides[axis] and size <= self.shape[axis]
 
 
 class ParameterProvenance:
@@ -126,15 +156,30 @@ class ParameterProvenance:
             return held
         return replace(held, axes=(whole, *held.axes[1:]))
 
-    def derive(self, tensor: Tensor, sources: Sequence[Tensor], step: str) -> None:
+    def derive(self, tensor: Tensor, sources: Sequence[Tensor], function: Invocation) -> None:
         """Records a tensor that a function made of parameters alone."""
+        step = function.name
         pairs = [(source, held) for source in sources if (held := self.find(source)) is not None]
         entries: dict[str, tuple[Axes, UseRole | None]] = {}
         for source, held in pairs:
             side = _side(source.shape, tensor.shape, step)
             for path, axes, own in zip(held.paths, held.axes, held.sides, strict=True):
                 entries.setdefault(path, (_derived_axes(tensor, source, axes), own or side))
-        self._record(tensor, entries, (*pairs[0][1].steps, step))
+        growth = {path: self._degree(path, function) for path in entries}
+        self._record(tensor, entries, (*pairs[0][1].steps, step), growth, pairs[0][1].factor * number_in(function))
+
+    def _degree(self, path: str, function: Invocation) -> float | None:
+        """How what a function gives grows with a parameter."""
+        if function.name not in BINARY:
+            held = [self.find(tensor) for tensor in function.tensors]
+            degrees = {one.degree(path) for one in held if one is not None}
+            return degree_after(function.name, (degrees.pop(),)) if len(degrees) == 1 else None
+        operands = [value for value in function.args[:2] if isinstance(value, Tensor | int | float)]
+        ordered = operands[::-1] if function.name in REFLECTED else operands
+        held = [self.find(value) if isinstance(value, Tensor) else None for value in ordered]
+        degrees_in_order = tuple(0.0 if one is None else one.degree(path) for one in held)
+        exponent = next((float(value) for value in operands[1:] if not isinstance(value, Tensor)), None)
+        return degree_after(function.name.removeprefix("r" * (function.name in REFLECTED)), degrees_in_order, exponent)
 
     def name(self, tensor: Tensor, sources: Mapping[str, Tensor], kinds: tuple[str, ...] = ()) -> None:
         """Records a tensor that parametrizations of these kinds made of parameters, axes matched where they agree."""
@@ -148,13 +193,19 @@ class ParameterProvenance:
         self._record(tensor, entries, ("parametrization", *kinds))
 
     def _record(
-        self, tensor: Tensor, entries: Mapping[str, tuple[Axes, UseRole | None]], steps: tuple[str, ...]
+        self,
+        tensor: Tensor,
+        entries: Mapping[str, tuple[Axes, UseRole | None]],
+        steps: tuple[str, ...],
+        growth: Mapping[str, float | None] = MappingProxyType({}),
+        factor: float = 1.0,
     ) -> None:
         """The parameters that the tensor is made of come first; where all seem to be sides, none is."""
         order = sorted(entries, key=lambda path: entries[path][1] is not None)
         plain = all(side for _, side in entries.values())
         sides = tuple(None if plain else entries[path][1] for path in order)
-        self._add(tensor, Provenance(tuple(order), tuple(entries[path][0] for path in order), steps, sides))
+        axes, degrees = tuple(entries[path][0] for path in order), tuple(growth.get(path) for path in order)
+        self._add(tensor, Provenance(tuple(order), axes, steps, sides, (), degrees, factor))
 
     def _add(self, tensor: Tensor, held: Provenance) -> None:
         storage = storage_of(tensor)
@@ -231,6 +282,26 @@ def _identity(tensor: Tensor) -> object:
     if storage is None or tensor.numel() == 0 or not is_strided(tensor):
         return id(tensor)
     return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+
+
+def number_in(function: Invocation) -> float:
+    """The number by which a product or quotient multiplies its other operand; 1 for any other function."""
+    if function.name not in FACTORS:
+        return 1.0
+    numbers = [number for value in function.args[:2] if (number := as_number(value)) is not None]
+    if len(numbers) != 1 or not numbers[0]:
+        return 1.0
+    return abs(numbers[0]) if function.name in PRODUCTS else 1 / abs(numbers[0])
+
+
+def as_number(value: Any) -> float | None:
+    """A number, or the one that a constant tensor holds; None for anything else, and where there is no value."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    readable = isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point() and not is_abstract(value)
+    return float(value.detach()) if readable and not value.requires_grad else None
 
 
 def _side(shape: Sequence[int], whole: Sequence[int], step: str) -> UseRole | None:
