@@ -61,9 +61,9 @@ ROLES: Mapping[str, str] = MappingProxyType(
 
 PLAIN = frozenset(
     {"to", "float", "half", "bfloat16", "double", "type", "contiguous", "clone", "detach", "t", "transpose", "permute"}
-    | {"reshape", "view", "flatten", "expand", "squeeze", "unsqueeze"}
+    | {"reshape", "view", "flatten", "expand", "expand_as", "broadcast_to", "repeat", "tile", "squeeze", "unsqueeze"}
 )
-"""Functions that change neither the values nor their number."""
+"""Functions that change none of the values, and at most repeat them."""
 LINEAR = PLAIN | frozenset(
     {"cat", "stack", "weight_norm", "weight_norm_interface", "_WeightNorm", "_SpectralNorm", "parametrization", "hook"}
     | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}

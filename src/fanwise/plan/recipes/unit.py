@@ -15,7 +15,7 @@ from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, Uniform, VarianceScaling, Zeros
 from fanwise.laws.structured import LooksLinear, Orthogonal
-from fanwise.plan.recipes.spread import RATES, STEPS, decay_logarithm, time_step_bias
+from fanwise.plan.recipes.spread import KEPT, RATES, STEPS, decay_logarithm, kept_share, time_step_bias
 from fanwise.plan.roles import ROLES, Case, fan_in_of
 
 
@@ -113,6 +113,7 @@ _TOUVRON = 'Touvron et al., "Going deeper with image transformers", 2021, sectio
 
 _GU = 'Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces", 2023, section 3.6'
 _DAO = 'Dao and Gu, "Transformers are SSMs", 2024, section 7 (its code)'
+_DE = 'De et al., "Griffin: mixing gated linear recurrences with local attention", 2024, section 2.4'
 _YE = 'Ye et al., "Differential transformer", 2024, section 2.1 (its code)'
 
 _SITZMANN = 'Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020, section 3.2'
@@ -377,6 +378,9 @@ def decay(case: Case, feed: Feed) -> Choice:
     """Decay rates spread over the published range; one value for all is kept."""
     if feed.found is not None:
         return keep(case, feed)
+    if case.use is not None and "softplus" in case.use.steps:
+        reason = "what is kept of the state at a step, spread over [{:g}, {:g}]".format(*KEPT)
+        return Choice(kept_share(case.parameter.shape[0]), reason, _DE)
     reason = "decay rates spread over [{:g}, {:g}]".format(*RATES)
     return Choice(decay_logarithm(case.parameter.shape[0]), reason, _DAO)
 
