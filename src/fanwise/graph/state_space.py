@@ -23,8 +23,15 @@ def sets_a_time_step(trace: Trace, op: Op) -> bool:
 
 
 def is_decay(trace: Trace, op: Op, use: Use) -> bool:
-    """Whether the exponential of a parameter multiplies a time step: one rate for each head."""
-    if op.kind != OpKind.SCALE or "exp" not in use.steps or len(trace.by_path[use.path].shape) != 1:
+    """Whether a parameter is the logarithm of rates that multiply a time step, one for each head.
+
+    Or whether its softplus is a rate that a gate multiplies, as in a gated linear recurrence.
+    """
+    if op.kind != OpKind.SCALE or len(trace.by_path[use.path].shape) != 1:
+        return False
+    if "softplus" in use.steps:
+        return _is_put_into_exp(trace, op)
+    if "exp" not in use.steps:
         return False
     before = trace.before(op, {OpKind.ACTIVATION}, MOVING)
     return before is not None and before.nonlinearity == "softplus" and _is_put_into_exp(trace, op)

@@ -12,6 +12,8 @@ STEPS = (0.001, 0.1)
 """Range of the time steps: Gu and Dao, "Mamba", 2023, section 3.6."""
 RATES = (1.0, 16.0)
 """Range of the decay rates: Dao and Gu, "Transformers are SSMs", 2024, their code's A_init_range."""
+KEPT_SHARES = (0.9, 0.999)
+"""Range of what is kept of a state at a step: De et al., "Griffin", 2024, section 2.4."""
 
 
 def time_step_bias(units: int) -> Initializer:
@@ -34,6 +36,18 @@ def decay_logarithm(units: int) -> Initializer:
     """
     low, high = RATES
     return _spread([math.log(low + share * (high - low)) for share in _shares(units)], units)
+
+
+def kept_share(units: int) -> Initializer:
+    """Inverse softplus of -ln a, for shares a of a state that are kept, evenly spread over `KEPT_SHARES`.
+
+    Example:
+        >>> [round(math.exp(-math.log1p(math.exp(law.value))), 4) for law in kept_share(2).laws]
+        [0.9, 0.999]
+    """
+    low, high = KEPT_SHARES
+    shares = [low + share * (high - low) for share in _shares(units)]
+    return _spread([math.log(math.expm1(-math.log(share))) for share in shares], units)
 
 
 def _shares(units: int) -> list[float]:

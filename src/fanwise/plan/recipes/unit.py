@@ -11,7 +11,7 @@ from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, Uniform, VarianceScaling, Zeros
 from fanwise.laws.structured import LooksLinear, Orthogonal
 from fanwise.plan.recipes.recipe import Choice, Demand, Feed, Recipe, Rule
-from fanwise.plan.recipes.spread import RATES, STEPS, decay_logarithm, time_step_bias
+from fanwise.plan.recipes.spread import KEPT_SHARES, RATES, STEPS, decay_logarithm, kept_share, time_step_bias
 from fanwise.plan.roles import Case, fan_in_of
 from fanwise.plan.row import KEPT
 
@@ -27,7 +27,9 @@ _TOUVRON = 'Touvron et al., "Going deeper with image transformers", 2021, sectio
 
 _GU = 'Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces", 2023, section 3.6'
 _DAO = 'Dao and Gu, "Transformers are SSMs", 2024, section 7 (its code)'
+_DE = 'De et al., "Griffin: mixing gated linear recurrences with local attention", 2024, section 2.4'
 _YE = 'Ye et al., "Differential transformer", 2024, section 2.1 (its code)'
+
 _SITZMANN = 'Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020, section 3.2'
 
 _CHANG = 'Chang, Flokas, Lipson, "Principled weight initialization for hypernetworks", 2020'
@@ -348,6 +350,9 @@ def decay(case: Case, feed: Feed) -> Choice:
     """Decay rates spread over the published range; one value for all is kept."""
     if feed.found is not None:
         return keep(case, feed)
+    if case.use is not None and "softplus" in case.use.steps:
+        reason = "what is kept of the state at a step, spread over [{:g}, {:g}]".format(*KEPT_SHARES)
+        return Choice(kept_share(case.parameter.shape[0]), reason, _DE)
     reason = "decay rates spread over [{:g}, {:g}]".format(*RATES)
     return Choice(decay_logarithm(case.parameter.shape[0]), reason, _DAO)
 

@@ -142,7 +142,8 @@ def pixels(asked: Asked) -> Tensor:
     if any(getattr(asked.config, name, None) is not None for name in ("num_frames", "frames_per_clip")):
         frames = asked.size(("num_frames", "frames_per_clip"))
         return normal(SEQUENCES, frames, _channels(asked), side, side)
-    return normal(IMAGES, _channels(asked), side, side)
+    rows = SEQUENCES if "input_ids" in asked.needed else IMAGES  # a picture for each text
+    return normal(rows, _channels(asked), side, side)
 
 
 def video(asked: Asked) -> Tensor:
