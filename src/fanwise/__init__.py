@@ -20,6 +20,7 @@ from fanwise.laws.initializers import (
     kaiming_uniform,
     lecun_normal,
     lecun_uniform,
+    looks_linear,
     ones,
     orthogonal,
     sparse,
@@ -30,7 +31,7 @@ from fanwise.laws.initializers import (
 )
 from fanwise.laws.layout import Fans, Layout
 from fanwise.laws.nonlinearities import NONLINEARITIES, GaussianMoments, Nonlinearity, nonlinearity
-from fanwise.laws.structured import DeltaOrthogonal, Dirac, Identity, Orthogonal, Sparse
+from fanwise.laws.structured import DeltaOrthogonal, Dirac, Identity, LooksLinear, Orthogonal, Sparse
 from fanwise.stream.box import Box
 from fanwise.stream.key import Key
 
@@ -49,6 +50,7 @@ __all__ = [
     "Initializer",
     "Key",
     "Layout",
+    "LooksLinear",
     "Moments",
     "Nonlinearity",
     "Normal",
@@ -75,6 +77,7 @@ __all__ = [
     "kaiming_uniform",
     "lecun_normal",
     "lecun_uniform",
+    "looks_linear",
     "nonlinearity",
     "ones",
     "orthogonal",

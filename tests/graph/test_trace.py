@@ -69,9 +69,9 @@ def test_a_residual_and_its_numbers():
         ("linear", [5]), ("linear", [6]), ("add", [6, 7]),
     )  # fmt: skip
     assert made.joins == (
-        Join(2, 0, 1, depth=0, total=2, first=0),
-        Join(5, 2, 4, depth=1, total=2, first=0),
-        Join(8, 6, 7, depth=0, total=1, first=6),  # a map lies between: another stream
+        Join(2, 0, 1, depth=0, total=2, first=0, number=2, origin=0),
+        Join(5, 2, 4, depth=1, total=2, first=0, number=2, origin=2),
+        Join(8, 6, 7, depth=0, total=1, first=6, number=8, origin=6),  # a map lies between: another stream
     )
 
 

@@ -10,6 +10,7 @@ from fanwise.check.scale_causes import root
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import TO_SIGNAL
 from fanwise.graph.op import OpKind
+from fanwise.theory.propagation import Grounds
 
 DESIGNS: Mapping[str, str] = {
     "branch_gate": "a gate at the end of a branch, such as LayerScale",
@@ -60,7 +61,7 @@ def _predicted(subject: Subject, op: int) -> tuple[float, tuple[float, float], f
     """
     said = subject.predicted
     size, scatter = said.second_moments[op], said.scatters[op]
-    if not (math.isfinite(size) and math.isfinite(scatter)):
+    if said.grounds[op] == Grounds.NOTHING or not (math.isfinite(size) and math.isfinite(scatter)):
         return math.nan, (math.nan, math.nan), root(said.gradients[op])
     rms = root(size) * math.exp(-min(scatter, LARGEST) / 4)
     reach = math.exp(min(math.sqrt(scatter / len(subject.observations)), LARGEST))

@@ -264,9 +264,9 @@ class Subject:
     @cached_property
     def streams(self) -> tuple[tuple[Join, ...], ...]:
         """The joins of each residual stream, in order; long ones only."""
-        streams: dict[tuple[int, int], list[Join]] = {}
+        streams: dict[int, list[Join]] = {}
         for join in self.trace.joins:
-            streams.setdefault((join.first, join.total), []).append(join)
+            streams.setdefault(join.number, []).append(join)
         return tuple(tuple(joins) for joins in streams.values() if len(joins) > 1)
 
     @cached_property

@@ -132,7 +132,7 @@ class GraphContext:
     @cached_property
     def _branch_of(self) -> Mapping[int, Branch]:
         branches: dict[int, Branch] = {}
-        for branch in sorted(map(self._branch, self.trace.joins), key=lambda branch: branch.join.stream):
+        for branch in sorted(map(self._branch, self.trace.joins), key=lambda branch: branch.join.origin):
             branches.update(dict.fromkeys(branch.ops, branch))
         return branches
 
@@ -148,7 +148,7 @@ class GraphContext:
         queue = [join.branch]
         while queue:
             here = queue.pop()
-            if here > join.stream and here not in members:
+            if here > join.origin and here not in members:
                 members.add(here)
                 queue.extend(self.trace.ops[here].inputs)
         return frozenset(members)
@@ -170,7 +170,7 @@ class GraphContext:
             if op.kind in LINEAR_MAPS:
                 ends.add(op.index)
             elif op.kind in BRANCH_STEPS:
-                fresh = {source for source in op.inputs if source > join.stream} - seen
+                fresh = {source for source in op.inputs if source > join.origin} - seen
                 seen |= fresh
                 queue += fresh
         return frozenset(ends), normed
@@ -205,15 +205,11 @@ class GraphContext:
 
 
 def _streams(trace: Trace) -> Iterator[list[Join]]:
-    """The joins of each stream: those with one beginning and one total, numbered on."""
-    open_streams: list[list[Join]] = []
+    """The joins of each stream."""
+    streams: dict[int, list[Join]] = {}
     for join in trace.joins:
-        peers = [s for s in open_streams if (s[0].first, s[0].total, len(s)) == (join.first, join.total, join.depth)]
-        if join.depth and peers:
-            peers[0].append(join)
-        else:
-            open_streams.append([join])
-    yield from open_streams
+        streams.setdefault(join.number, []).append(join)
+    yield from streams.values()
 
 
 def _map_count(op: Op) -> int:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 from fanwise.graph.details import (
@@ -143,6 +144,7 @@ class Use:
         steps: functions between the parameter and this op, such as ("exp", "neg"); () where it is used as it is.
         ratio: std of what the op sees over the std of the parameter, where constants multiply it on the way.
         seen: mean and std of what the op sees, where that is made of the parameter and was there to be measured.
+        parts: what the op sees of the parameter, as axis, first and count for each axis that it does not see whole.
         fan_in: how many products a value sums, where the layout does not tell: a weight tied by indices.
     """
 
@@ -152,7 +154,28 @@ class Use:
     steps: tuple[str, ...] = ()
     ratio: float = 1.0
     seen: tuple[float, float] | None = field(default=None, compare=False)
+    parts: tuple[tuple[int, int, int], ...] = ()
     fan_in: float | None = None
+
+    @property
+    def matrix(self) -> str:
+        """A name of the numbers that the op sees: uses of one name are uses of the same numbers.
+
+        Example:
+            >>> Use("blocks.w", UseRole.WEIGHT, parts=((0, 3, 1),)).matrix
+            'blocks.w[0:3+1]'
+        """
+        cuts = ", ".join(f"{axis}:{first}+{count}" for axis, first, count in self.parts)
+        return f"{self.path}[{cuts}]" if cuts else self.path
+
+    @property
+    def layer(self) -> tuple[int, int] | None:
+        """The axis and the index at which a stack of layers is read; None where no layer of one is read alone."""
+        if len(self.parts) != 1:
+            return None
+        axis, index, count = self.parts[0]
+        is_stack = self.layout is None or self.layout.axes[axis] == "stack"
+        return (axis, index) if count == 1 and is_stack else None
 
 
 @dataclass(frozen=True)
@@ -257,6 +280,14 @@ class Op:
     def time(self) -> int | None:
         """The axis of the steps that a recurrent op reads, None where it reads one step or other kinds."""
         return self.detail.time if isinstance(self.detail, Recurrence) else None
+
+    @property
+    def fed(self) -> frozenset[int]:
+        """Positions of the uses that map what a recurrent op reads: of its first cell, and of that cell's reverse."""
+        roles = [use.role for use in self.uses]
+        cells = [i for i, pair in enumerate(pairwise(roles)) if pair == (UseRole.WEIGHT, UseRole.RECURRENT)]
+        is_double = isinstance(self.detail, Recurrence) and self.detail.bidirectional
+        return frozenset(cells[: 1 + is_double])
 
     def used(self, role: UseRole) -> tuple[Use, ...]:
         """The uses in a role."""

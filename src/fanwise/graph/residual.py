@@ -1,26 +1,35 @@
 """Residual connections: sums of a residual stream and of a branch that left it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 
 from fanwise.graph.kinds import BENDING, CROOKED, MIXING, STREAM_STEPS, WEIGHTED
 from fanwise.graph.op import INPUT, Op, OpKind
 from fanwise.graph.paths import ancestors, nearest
 
+BOUNDED = ("sigmoid", "tanh", "hard_sigmoid", "hardsigmoid", "hard_tanh", "hardtanh", "softsign", "log_sigmoid")
+"""Nonlinearities that say how much of a signal goes on, or hold it: no stream of any size goes through them."""
+
+LEADS_TO_SUM = STREAM_STEPS - {OpKind.ADD, OpKind.MUL}
+"""What may stand between a map and the sum in which another stream takes its part: no join, and no gate."""
+
 
 @dataclass(frozen=True)
 class Join:
-    """A residual connection: an add of a stream and of a branch that left it.
+    """A residual connection: an add of a stream and of a branch.
 
     Args:
         op: index of the add.
-        stream: index of the op whose output the branch left, and that the add adds unchanged; `INPUT` for an input.
+        stream: index of the op whose output the add adds unchanged; `INPUT` for an input.
         branch: index of the op at the end of the branch.
-        depth: how many joins the same stream has had before.
-        total: how many joins the stream has in all.
+        depth: how many joins the same stream has had before, on the longest way.
+        total: how many joins the stream has one after the other, on the longest way.
         first: index of the op with which the stream begins.
+        number: which stream: joins of one number are of one stream, also where it is cut and put together again.
+        origin: index of the op at which the branch left; where it comes from another stream, what its last map reads.
     """
 
     op: int
@@ -29,17 +38,24 @@ class Join:
     depth: int = 0
     total: int = 1
     first: int = INPUT
+    number: int = 0
+    origin: int = INPUT
 
 
 def joins_of(ops: Sequence[Op]) -> tuple[Join, ...]:
-    """Adds one of whose operands depends on the other, which it meets again; streams are followed through them."""
+    """Adds of a residual stream and of a branch; streams are followed through them.
+
+    A branch left the stream before and meets it again; or it comes from another stream (of another scale, of the other
+    half of a reversible network) and ends in a map.
+    """
     joins: dict[int, Join] = {}
     for op in ops:
         if op.kind == OpKind.ADD and len(set(op.inputs)) == len(op.inputs) == 2:
-            pair = _met_again(ops, op) or _parallel(ops, op, joins) or _projected(ops, op)
-            if pair is not None:
-                joins[op.index] = Join(op.index, *pair)
-    return tuple(_numbered(ops, list(joins.values())))
+            join = _met_again(ops, op) or _parallel(ops, op, joins) or _projected(ops, op) or _across(ops, op, joins)
+            if join is not None:
+                joins |= {earlier.op: earlier for earlier in _sums_before(ops, join, joins)}
+                joins[op.index] = join
+    return tuple(_numbered(ops, sorted(joins.values(), key=lambda join: join.op)))
 
 
 def _orders(op: Op) -> tuple[tuple[int, int], ...]:
@@ -50,10 +66,10 @@ def _orders(op: Op) -> tuple[tuple[int, int], ...]:
     return pairs if minus is None else (pairs[1 - minus],)
 
 
-def _met_again(ops: Sequence[Op], op: Op) -> tuple[int, int] | None:
+def _met_again(ops: Sequence[Op], op: Op) -> Join | None:
     """A stream that is added unchanged to what was made of it."""
     pairs = (pair for pair in _orders(op) if _left_at(ops, *pair) and (pair[0] != INPUT or _same_input(ops, op)))
-    return next(pairs, None)
+    return next((Join(op.index, *pair, origin=pair[0]) for pair in pairs), None)
 
 
 def _same_input(ops: Sequence[Op], op: Op) -> bool:
@@ -63,14 +79,60 @@ def _same_input(ops: Sequence[Op], op: Op) -> bool:
     return any(number in (ops[i].given or (0,)) for i in past if INPUT in ops[i].inputs)
 
 
-def _parallel(ops: Sequence[Op], op: Op, earlier: Mapping[int, Join]) -> tuple[int, int] | None:
+def _parallel(ops: Sequence[Op], op: Op, earlier: Mapping[int, Join]) -> Join | None:
     """A second branch that left the stream where the one before it did: (x + f(x)) + g(x)."""
-    pairs = (
-        (stream, branch)
+    joins = (
+        Join(op.index, stream, branch, origin=earlier[stream].stream)
         for stream, branch in _orders(op)
         if stream in earlier and _left_at(ops, earlier[stream].stream, branch)
     )
-    return next(pairs, None)
+    return next(joins, None)
+
+
+def _across(ops: Sequence[Op], op: Op, earlier: Mapping[int, Join]) -> Join | None:
+    """A map of another stream, added to a stream that has had joins, or to the sum of a coarser scale."""
+    joins = (
+        Join(op.index, stream, branch, origin=_read_by_last_map(ops, branch))
+        for stream, branch in _orders(op)
+        if min(stream, branch) >= 0
+        and ops[branch].size == op.size
+        and _last_map(ops, branch, LEADS_TO_SUM) is not None
+        and (_joins_before(ops, stream, earlier, _keeps_size) or _sums_at(ops, stream))
+    )
+    return next(joins, None)
+
+
+def _keeps_size(op: Op) -> bool:
+    """Whether an op carries a stream on with its size: not what a gate makes of it, or what a gate lets through."""
+    return op.kind in STREAM_STEPS | {OpKind.CONCAT} and op.kind != OpKind.MUL and op.nonlinearity not in BOUNDED
+
+
+def _sums_before(ops: Sequence[Op], join: Join, earlier: Mapping[int, Join]) -> Iterator[Join]:
+    """The first sum of a pyramid of scales, which is one of two maps: known to begin a stream by the next one."""
+    if join.stream < 0 or join.op in earlier or _joins_before(ops, join.stream, earlier):
+        return
+    for index in _sums_at(ops, join.stream):
+        coarse = [source for source in ops[index].inputs if _is_enlarged(ops, source)]
+        fine = [source for source in ops[index].inputs if source not in coarse]
+        if len(coarse) == len(fine) == 1:
+            yield Join(index, coarse[0], fine[0], origin=_read_by_last_map(ops, fine[0]))
+
+
+def _sums_at(ops: Sequence[Op], index: int) -> tuple[int, ...]:
+    """The sum of two maps that a stream is an enlargement of; () where it is none."""
+    if not _is_enlarged(ops, index):
+        return ()
+    step = nearest(ops[index], lambda here: _first(ops, here), {OpKind.ADD}, STREAM_STEPS - {OpKind.ADD})
+    is_sum = step is not None and len(step.inputs) == 2 and min(step.inputs) >= 0
+    return (step.index,) if step is not None and is_sum else ()
+
+
+def _is_enlarged(ops: Sequence[Op], index: int) -> bool:
+    """Whether an op gives what it reads in more positions."""
+    if index < 0:
+        return False
+    op = ops[index]
+    return op.kind == OpKind.POOL and bool(op.reads) and op.size > math.prod(op.reads[0])
 
 
 def _left_at(ops: Sequence[Op], origin: int, branch: int) -> bool:
@@ -93,7 +155,7 @@ def _past_of(ops: Sequence[Op], index: int, floor: int) -> set[int]:
     return past
 
 
-def _projected(ops: Sequence[Op], op: Op) -> tuple[int, int] | None:
+def _projected(ops: Sequence[Op], op: Op) -> Join | None:
     """A stream that is projected or scaled on its way, as where a residual network changes its width: the shorter path.
 
     The branch has at least two maps with a nonlinearity between, or one where the stream has none, and ends in a map.
@@ -105,19 +167,27 @@ def _projected(ops: Sequence[Op], op: Op) -> tuple[int, int] | None:
     maps, others = (_count(ops, ways[i], WEIGHTED) for i in (short, long))
     bent = _count(ops, ways[long], BENDING)
     straight = not _count(ops, ways[short], CROOKED)
-    is_projected = maps <= 1 < others and bent and straight and _ends_in_map(ops, long)
-    return (short, long) if is_projected and (short, long) in _orders(op) else None
+    is_projected = maps <= 1 < others and bent and straight and _last_map(ops, long) is not None
+    is_join = is_projected and (short, long) in _orders(op) and not _is_enlarged(ops, long)
+    return Join(op.index, short, long, origin=short) if is_join else None
 
 
 def _count(ops: Sequence[Op], way: set[int], kinds: AbstractSet[OpKind]) -> int:
     return sum(ops[i].kind in kinds for i in way)
 
 
-def _ends_in_map(ops: Sequence[Op], index: int) -> bool:
+def _last_map(ops: Sequence[Op], index: int, through: AbstractSet[OpKind] = STREAM_STEPS) -> Op | None:
+    """The map that a branch ends in, None where it ends in something else."""
     op = ops[index]
-    return op.kind in WEIGHTED or (
-        op.kind in STREAM_STEPS and nearest(op, lambda here: _first(ops, here), WEIGHTED, STREAM_STEPS) is not None
-    )
+    if op.kind in WEIGHTED:
+        return op
+    return nearest(op, lambda here: _first(ops, here), WEIGHTED, through) if op.kind in through else None
+
+
+def _read_by_last_map(ops: Sequence[Op], index: int) -> int:
+    """What the map that a branch ends in reads."""
+    last = _last_map(ops, index, LEADS_TO_SUM)
+    return INPUT if last is None else min(last.inputs, default=INPUT)
 
 
 def _first(ops: Sequence[Op], op: Op) -> tuple[Op, ...]:
@@ -142,32 +212,44 @@ def _ways_since_split(ops: Sequence[Op], left: int, right: int) -> tuple[set[int
 
 
 def _numbered(ops: Sequence[Op], joins: list[Join]) -> Iterator[Join]:
-    """Joins with their place in their stream: a join's stream leads to the one before it through elementwise ops."""
-    stream_of: dict[int, int] = {}  # op of a join -> number of its stream
-    members: list[list[Join]] = []
-    firsts: list[int] = []
+    """Joins with their place in their stream, which leads from each to the next through elementwise ops and joins."""
+    by_op = {join.op: join for join in joins}
+    depths: dict[int, int] = {}
+    numbers: dict[int, int] = {}
     for join in joins:
-        earlier = _join_before(ops, join.stream, stream_of)
-        if earlier is None:
-            stream_of[join.op] = len(members)
-            members.append([join])
-            firsts.append(join.stream)
-        else:
-            stream_of[join.op] = earlier
-            members[earlier].append(join)
+        before = [index for index in _joins_before(ops, join.stream, by_op) if index in depths]
+        depths[join.op] = max((depths[index] + 1 for index in before), default=0)
+        merged = {numbers[index] for index in before} or {join.op}
+        numbers |= {index: min(merged) for index, number in numbers.items() if number in merged}
+        numbers[join.op] = min(merged)
     for join in joins:
-        number = stream_of[join.op]
-        peers = members[number]
-        yield Join(join.op, join.stream, join.branch, peers.index(join), len(peers), firsts[number])
+        peers = [other for other in joins if numbers[other.op] == numbers[join.op]]
+        total, first = 1 + max(depths[other.op] for other in peers), peers[0].stream
+        yield replace(join, depth=depths[join.op], total=total, first=first, number=numbers[join.op])
 
 
-def _join_before(ops: Sequence[Op], index: int, stream_of: Mapping[int, int]) -> int | None:
-    """The stream that an op belongs to: that of the join which it is, or which it carries on."""
-    while index >= 0:
-        if index in stream_of:
-            return stream_of[index]
-        op = ops[index]
-        if op.kind not in STREAM_STEPS or not op.inputs:
-            return None
-        index = op.inputs[0]
-    return None
+def _is_step(op: Op) -> bool:
+    return op.kind in STREAM_STEPS | {OpKind.CONCAT}
+
+
+def _joins_before(
+    ops: Sequence[Op], index: int, joins: Mapping[int, Join], passes: Callable[[Op], bool] = _is_step
+) -> tuple[int, ...]:
+    """The joins that an op is, or carries on, all parts of what is put together of several.
+
+    Args:
+        ops: of the trace.
+        index: of the op.
+        joins: by the index of their op.
+        passes: says which ops may stand between.
+    """
+    nearest_joins, queue, seen = list[int](), [index], {index}
+    while queue:
+        here = queue.pop()
+        if here in joins:
+            nearest_joins.append(here)
+        elif here >= 0 and passes(ops[here]):
+            sources = ops[here].inputs if ops[here].kind == OpKind.CONCAT else ops[here].inputs[:1]
+            queue += [source for source in sources if source not in seen]
+            seen.update(sources)
+    return tuple(nearest_joins)

@@ -13,7 +13,7 @@ from typing import Any
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import ICNR, Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
-from fanwise.laws.structured import DeltaOrthogonal, Dirac, Identity, Orthogonal, Sparse
+from fanwise.laws.structured import DeltaOrthogonal, Dirac, Identity, LooksLinear, Orthogonal, Sparse
 
 zeros = Zeros()
 ones = Ones()
@@ -25,6 +25,7 @@ he_normal = kaiming_normal = VarianceScaling(2.0, "fan_in", "normal")
 he_uniform = kaiming_uniform = VarianceScaling(2.0, "fan_in", "uniform")
 orthogonal = Orthogonal()
 delta_orthogonal = DeltaOrthogonal()
+looks_linear = LooksLinear()
 identity = Identity()
 dirac = Dirac()
 sparse = Sparse()
@@ -33,6 +34,7 @@ _LECUN = 'LeCun et al., "Efficient BackProp", 1998, eq. 16'
 _GLOROT = 'Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010'
 _HE = 'He et al., "Delving deep into rectifiers", 2015, eq. 10'
 _SAXE = 'Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2013'
+_BALDUZZI = 'Balduzzi et al., "The shattered gradients problem", 2017, section 4.1'
 _XIAO = 'Xiao et al., "Dynamical isometry and a mean field theory of CNNs", 2018, algorithm 1'
 _LE = 'Le et al., "A simple way to initialize recurrent networks of rectified linear units", 2015'
 _MARTENS = 'Martens, "Deep learning via Hessian-free optimization", 2010, section 5.1'
@@ -98,6 +100,7 @@ _ENTRIES = (
     _preset("he_uniform", he_uniform, "U(+-sqrt(6 / fan_in))", _HE, synonyms=("kaiming_uniform",)),
     InitializerEntry("orthogonal", Orthogonal, orthogonal, "gain Q sqrt(max(out / in, 1)), Q Haar", _SAXE),
     InitializerEntry("delta_orthogonal", DeltaOrthogonal, delta_orthogonal, "centre tap Q, Haar; else 0", _XIAO),
+    InitializerEntry("looks_linear", LooksLinear, looks_linear, "gain [[Q, -Q], [-Q, Q]], Q Haar", _BALDUZZI),
     InitializerEntry("identity", Identity, identity, "gain I", _LE),
     InitializerEntry("dirac", Dirac, dirac, "gain I at the centre tap of every group"),
     InitializerEntry("sparse", Sparse, sparse, "N(0, gain^2 / nonzero) on a few inputs of each output", _MARTENS),

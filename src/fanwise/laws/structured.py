@@ -136,6 +136,51 @@ class DeltaOrthogonal(MatrixLaw):
 
 
 @dataclass(frozen=True)
+class LooksLinear(MatrixLaw):
+    """Orthonormal matrices mirrored, [[Q, -Q], [-Q, Q]], so that a ReLU between two of them changes nothing.
+
+        x = [u, v]: W x = [Q (u - v), -Q (u - v)], and relu(z) - relu(-z) = z
+
+    A chain of such maps and ReLUs is linear and keeps lengths at any depth, also where it is one weight over and over.
+    Every other function of f(z) - f(-z) = c z does the same, leaky ReLU, GELU and SiLU among them. Entries have
+    variance gain**2 / fan_in, as of every other law; gain sqrt(2) is that of a ReLU. Odd sizes are cut from the next
+    even ones. Computed as `Orthogonal` is, to the same tolerance.
+
+    Args:
+        gain: factor on the std, >= 0.
+
+    References:
+        Balduzzi et al., "The shattered gradients problem: if resnets are the answer, then what is the question?", 2017,
+        section 4.1.
+    """
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        checked_number(self.gain, name="gain", low=0.0)
+
+    def _matrices(self, site: Site, canonical: Canonical) -> Array:
+        gaussian = canonical.gather(fill.normal(site.known_key(), site.shape, dtype=site.form.working, box=site.part))
+        stack, kernel, inputs, outputs = halved(canonical)
+        quarter = haar(gaussian[:, :, :inputs, :outputs].reshape(stack, kernel * inputs, outputs))
+        scaled = self._singular_value(site.part.shape, site.known_layout()) * quarter.reshape(halved(canonical))
+        rows = np.concatenate([scaled, -scaled], axis=2)[:, :, : canonical.matrices[2]]
+        return np.concatenate([rows, -rows], axis=3)[..., : canonical.matrices[3]]
+
+    def _singular_value(self, shape: Shape, layout: Layout) -> float:
+        """Of the matrix that is mirrored."""
+        _, kernel, inputs, outputs = halved(Canonical.of(shape, layout))
+        fan_in = layout.fans(shape).fan_in
+        return self.gain * math.sqrt(max(kernel * inputs, outputs) / fan_in) if fan_in else 0.0
+
+    def _moments(self, shape: Shape, layout: Layout | None) -> Moments:
+        known = known_layout(layout, shape)
+        _, kernel, inputs, outputs = halved(Canonical.of(shape, known))
+        largest = self._singular_value(shape, known)
+        return Moments(0.0, largest / math.sqrt(max(kernel * inputs, outputs, 1)), -largest, largest)
+
+
+@dataclass(frozen=True)
 class Identity(MatrixLaw):
     """The identity matrix times a gain; ones on the diagonal of a rectangular one.
 
@@ -227,6 +272,12 @@ class Sparse(MatrixLaw):
         fan = max(kernel * inputs, 1)
         largest = NORMAL_REACH * self.gain / math.sqrt(min(self.nonzero, fan))
         return Moments(0.0, self.gain / math.sqrt(fan), -largest, largest)
+
+
+def halved(canonical: Canonical) -> tuple[int, int, int, int]:
+    """The shape of the matrices that are mirrored: half the inputs and half the outputs, rounded up."""
+    stack, kernel, inputs, outputs = canonical.matrices
+    return stack, kernel, (inputs + 1) // 2, (outputs + 1) // 2
 
 
 def _centre_box(part: Box, layout: Layout) -> Box:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from fanwise.graph.trace import Trace
-from fanwise.plan.planner import Decision, Measured, Planner
+from fanwise.plan.measured import Measured
+from fanwise.plan.planner import Decision, Planner
 from fanwise.plan.recipes.unit import Recipe
 from fanwise.plan.row import Row
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 from fanwise.graph.details import Runs
 from fanwise.graph.made import Product
@@ -12,13 +11,12 @@ from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
+from fanwise.plan.measured import OpKey
 from fanwise.plan.recipes.unit import Demand, Feed
 from fanwise.plan.roles import Case
 
 HALF = 0.5
 """Part of a product's output that its weight has where a bias is made beside it, and the part of the bias."""
-OpKey: TypeAlias = tuple[str, int, int]
-"""Name of an op that is the same in every pass: module, call, ordinal."""
 
 
 @dataclass

@@ -23,6 +23,7 @@ from fanwise.graph.kinds import (
 from fanwise.graph.made import Maker, is_map
 from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
 from fanwise.graph.patterns import attention_part
+from fanwise.graph.repetition import Chain, ChainKind, chains_of
 from fanwise.graph.residual import Join
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
@@ -75,6 +76,9 @@ TABLES = ("embedding", "tied_embedding", *ADDED_TABLES)
 """Roles of tables; a framework's profile has a rule of its own for those of tokens."""
 
 
+_NO_LAYERS: Mapping[int, "Case"] = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class Case:
     """One parameter, its role, and what the role's rule needs to know.
@@ -91,6 +95,9 @@ class Case:
         partner: for a position table, the table of tokens that it is added to.
         offset: what is added to the parameter before it is used: 1 for norms written as 1 + weight.
         maker: the products that use what its op makes as a weight, None where it makes none.
+        repeats: how many times it joins the same residual stream, or is applied in a row in a loop.
+        chain: the uses that follow each other, each of what the one before led to; None where there is one use.
+        layers: of a stack that is read layer by layer, the case of each layer by its index; empty elsewhere.
         around: what stands around it; None in a case that is made by hand.
     """
 
@@ -105,6 +112,9 @@ class Case:
     partner: str | None = None
     offset: float = 0.0
     maker: Maker | None = None
+    repeats: int = 1
+    chain: Chain | None = None
+    layers: Mapping[int, "Case"] = field(default_factory=lambda: _NO_LAYERS, repr=False, compare=False)
     around: GraphContext | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -116,6 +126,16 @@ class Case:
     def derived(self) -> bool:
         """Whether the op sees something made of the parameter, not the parameter."""
         return self.use is not None and any(step not in PLAIN for step in self.use.steps)
+
+    @property
+    def is_driven(self) -> bool:
+        """Whether it ends a branch each time beside another stream, which the time before does not lead to."""
+        return self.join is not None and self.chain is not None and self.chain.uses > self.repeats
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether it is applied in a row with nothing that leads past it or comes in from outside."""
+        return self.chain is not None and self.chain.kind == ChainKind.LOOP and self.role == "weight"
 
     @property
     def transformed(self) -> bool:
@@ -144,10 +164,37 @@ class _Reader:
             ends = tuple(_branch_ends(trace, join))
             for end in ends:
                 self._ends[end] = (join, len(ends))
+        self._chains = chains_of(trace)
+        self._counts = self._ends_by_stream()
         self._around = GraphContext(trace, frozenset(self._heads), self._ends)
 
     def case(self, parameter: Parameter) -> Case:
+        """The case of a parameter; of a stack that is read layer by layer, the one that most of its layers have."""
         uses = self._trace.uses[parameter.path]
+        layers = [use.layer for _, use in uses]
+        axes = {layer[0] for layer in layers if layer is not None}
+        if not uses or None in layers or len(axes) > 1:
+            return self._of_uses(parameter, uses)
+        by_index: dict[int, list[tuple[Op, Use]]] = {}
+        for used, layer in zip(uses, layers, strict=True):
+            by_index.setdefault(0 if layer is None else layer[1], []).append(used)
+        each = {index: self._of_uses(parameter, by_index[index]) for index in sorted(by_index)}
+        roles = [case.role for case in each.values()]
+        common = next(case for case in each.values() if case.role == max(roles, key=roles.count))
+        return replace(common, layers=MappingProxyType(each))
+
+    def _ends_by_stream(self) -> Mapping[tuple[str, int], int]:
+        """How many branches of a stream, one after the other, each parameter ends.
+
+        By `Use.matrix` and number of the stream. Branches side by side, as those of the rows of a picture, count once.
+        """
+        depths: dict[tuple[str, int], set[int]] = {}
+        for index, (join, _) in self._ends.items():
+            for use in self._trace.ops[index].uses:
+                depths.setdefault((use.matrix, join.number), set()).add(join.depth)
+        return MappingProxyType({name: len(distinct) for name, distinct in depths.items()})
+
+    def _of_uses(self, parameter: Parameter, uses: Sequence[tuple[Op, Use]]) -> Case:
         if not uses:
             return Case(parameter, "unused")
         cases = [self._of_use(parameter, op, use) for op, use in uses]
@@ -164,7 +211,8 @@ class _Reader:
         if maker is not None and (maker.products or op.index not in self._heads):
             use = _as_map(parameter, use, maker)
             return Case(parameter, "weight", op, use, blocks=op.blocks, maker=maker, around=self._around)
-        case = Case(parameter, self._role(parameter, op, use), op, use, around=self._around)
+        chain = self._chains.get(use.matrix) if use.role in MAP_USES else None
+        case = Case(parameter, self._role(parameter, op, use), op, use, around=self._around, chain=chain)
         if case.role == "position":
             case = replace(case, partner=self._partner(op))
         if case.role in ("norm_scale", "branch_norm") and "add" in use.steps:
@@ -179,8 +227,8 @@ class _Reader:
             case = replace(case, part=None if blocks else part, blocks=blocks)
         if op.index in self._ends and case.role in ("branch_end", "branch_norm", "branch_gate"):
             join, ends = self._ends[op.index]
-            case = replace(case, join=join, ends=ends)
-        return case
+            return replace(case, join=join, ends=ends, repeats=self._counts[use.matrix, join.number])
+        return replace(case, repeats=chain.uses) if chain is not None and case.is_loop else case
 
     def _role(self, parameter: Parameter, op: Op, use: Use) -> str:
         if use.role in MAP_USES:
@@ -204,8 +252,11 @@ class _Reader:
         if op.kind == OpKind.ATTENTION_BLOCK:
             ends = use.role == UseRole.OUTPUT and op.index in self._ends
             return "branch_end" if ends else "weight"
+        chain = self._chains.get(use.matrix)
+        if chain is not None and chain.kind == ChainKind.STATE:
+            return "recurrent"
         if op.index in self._heads:
-            return "head"
+            return "head" if chain is None else "weight"
         return "branch_end" if op.index in self._ends else "weight"
 
     def _table_role(self, op: Op) -> str:
@@ -314,7 +365,7 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
             if _scaled_norm(trace, op):
                 continue
         if op.kind in BRANCH_STEPS and op.index not in joins:
-            fresh = [source for source in op.inputs if source > join.stream and source not in seen]
+            fresh = [source for source in op.inputs if source > join.origin and source not in seen]
             seen.update(fresh)
             queue += fresh
 

@@ -12,7 +12,7 @@ from fanwise.laws.base import Initializer, Moments
 from fanwise.laws.composite import ICNR, Blocks
 from fanwise.laws.elementwise import VarianceScaling
 from fanwise.laws.layout import Fans, Layout
-from fanwise.laws.structured import DeltaOrthogonal, MatrixLaw, Orthogonal
+from fanwise.laws.structured import DeltaOrthogonal, LooksLinear, MatrixLaw, Orthogonal
 from fanwise.stream.arguments import checked_choice, checked_number
 from fanwise.stream.box import Shape, checked_shape
 
@@ -147,7 +147,7 @@ class Row:
     @property
     def exact(self) -> bool:
         """Whether plan and seed fix its bits on every machine; orthogonal matrices agree to a tolerance only."""
-        return self.law is not None and not holds(self.law, Orthogonal | DeltaOrthogonal)
+        return self.law is not None and not holds(self.law, Orthogonal | DeltaOrthogonal | LooksLinear)
 
     def edited(self, law: Initializer | None, reason: str) -> "Row":
         """Row of the same parameter under another law: what was said of the old law is dropped, its calibration too."""

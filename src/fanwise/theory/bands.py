@@ -16,8 +16,8 @@ import numpy as np
 
 from fanwise.graph.kinds import LINEAR_MAPS, RERUNNABLE
 from fanwise.graph.op import OpKind
-from fanwise.theory.rules import FORWARD
-from fanwise.theory.samples import HERE, Rows, likeness, second
+from fanwise.theory.rules import by_rule
+from fanwise.theory.samples import HERE, likeness, second
 from fanwise.theory.walk import Here, Walk
 
 NUDGE = 1e-3
@@ -98,14 +98,13 @@ def _follows(walk: Walk, here: Here, sources: list[Scatter]) -> float:
 
 def _slope(walk: Walk, here: Here, operand: int) -> float:
     """D ln E y^2 / d ln E x^2 by one of the sources."""
-    rule, before = FORWARD.get(here.op.kind), second(walk.rows[here.op.index][HERE])
-    if rule is None or here.op.kind not in RERUNNABLE or not before > 0:
+    before = second(walk.rows[here.op.index][HERE])
+    if here.op.kind not in RERUNNABLE or not before > 0:
         return 1.0
     sources = tuple(rows * (1 + NUDGE) if i == operand else rows for i, rows in enumerate(here.sources))
-    after: Rows | None = rule(walk, Here(here.op, sources, here.laws))
-    if after is None:
-        return 1.0
-    return math.log(second(after[HERE]) / before) / (2 * math.log1p(NUDGE))
+    after = by_rule(walk, Here(here.op, sources, here.laws))
+    ratio = math.nan if after is None else second(after[HERE]) / before
+    return math.log(ratio) / (2 * math.log1p(NUDGE)) if 0 < ratio < math.inf else 1.0
 
 
 Rule: TypeAlias = Callable[[Walk, Here, list[Scatter]], float]

@@ -10,7 +10,7 @@ import numpy as np
 
 from fanwise.graph.op import INPUT
 from fanwise.theory import padding
-from fanwise.theory.rules import BACKWARD, Share
+from fanwise.theory.rules import Share, back_by_rule
 from fanwise.theory.rules.pointwise import signal_gain
 from fanwise.theory.rules.registry import gathered
 from fanwise.theory.samples import HERE, Likeness, Rows, likeness, normal_rows, second
@@ -33,7 +33,8 @@ def gradients(walk: Walk, start: Mapping[int, float]) -> tuple[float, ...]:
         gradient = by_op.get(here.op.index)
         if gradient is None:
             continue
-        for share in BACKWARD.get(here.op.kind, _unknown_gradient)(walk, here, gradient):
+        shares = back_by_rule(walk, here, gradient)
+        for share in _unknown_gradient(walk, here, gradient) if shares is None else shares:
             if share.source != INPUT and np.isfinite(share.rows).all():
                 _add(walk, by_op, share, here)
     return tuple(second(by_op[i][HERE]) if i in by_op else math.nan for i in range(len(walk.seen)))

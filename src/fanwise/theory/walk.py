@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 
@@ -34,6 +35,21 @@ USES = 4
 """Earlier uses of one weight that a further use is held against."""
 
 
+class Grounds(StrEnum):
+    """What a prediction stands on."""
+
+    RULES = "rules"
+    """Rules of theory alone, from what was measured of the inputs and parameters."""
+    ASSUMPTION = "assumption"
+    """Rules, one of which assumes something: attention, cells, functions that were run on normal values."""
+    NOTHING = "nothing"
+    """An op without a rule stands before it: no theory."""
+
+
+_WEAKER = tuple(Grounds)
+"""From the strongest to the weakest."""
+
+
 @dataclass(frozen=True)
 class Given:
     """What theory takes a model's input tensor to be: normal values.
@@ -52,7 +68,7 @@ class Given:
 
     def rows(self, number: int) -> Rows:
         """A sample of it."""
-        shared = self.mean**2
+        shared = self.mean * self.mean
         varying = Likeness(self.second_moment, max(self.elsewhere, shared), max(self.another, shared)).minus(shared)
         return self.mean + normal_rows(varying, "input", number)
 
@@ -104,7 +120,9 @@ class Walk:
     rows: list[Rows] = field(default_factory=list)
     assumed: dict[int, None] = field(default_factory=dict)
     measured: dict[int, None] = field(default_factory=dict)
-    doubts: list[bool] = field(default_factory=list)
+    unruled: dict[int, None] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+    grounds: list[Grounds] = field(default_factory=list)
     parts: dict[int, tuple[tuple[int, int, float], ...]] = field(default_factory=dict)
     passes: dict[str, list[_Pass]] = field(default_factory=dict)
     memory: dict[int, object] = field(default_factory=dict)
@@ -120,15 +138,22 @@ class Walk:
 
     def sure(self, op: Op) -> tuple[bool, ...]:
         """Which of an op's sources stand on no assumption; a normalisation ends a doubt."""
-        return tuple(source == INPUT or not self.doubts[source] for source in op.inputs)
+        return tuple(source == INPUT or self.grounds[source] == Grounds.RULES for source in op.inputs)
 
     def keep(self, here: Here, rows: Rows) -> None:
         """Remembers what an op gives."""
-        doubtful = here.op.index in self.assumed or not all(self.sure(here.op))
-        self.doubts.append(doubtful and here.op.kind != OpKind.NORM)
+        self.grounds.append(self._grounds_of(here.op))
         self.seen.append(here)
         self.rows.append(rows)
         self.profiles.setdefault(here.op.index, self._kept_profile(here))
+
+    def _grounds_of(self, op: Op) -> Grounds:
+        """The weakest of its own and of its sources' grounds; after a normalisation those before it do not count."""
+        if op.index in self.unruled:
+            return Grounds.NOTHING
+        own = Grounds.ASSUMPTION if op.index in self.assumed else Grounds.RULES
+        before = [self.grounds[source] for source in op.inputs if source != INPUT and op.kind != OpKind.NORM]
+        return max((own, *before), key=_WEAKER.index)
 
     def profile(self, index: int) -> Profile:
         """How the second moment of an op's output is spread over its spatial axes; () where that is not known."""
@@ -158,25 +183,29 @@ class Walk:
 
     def moments(self, use: Use, laws: Mapping[str, Initializer]) -> Moments | None:
         """Moments of a parameter; None where it has no law."""
-        law = laws.get(use.path)
-        shape = self.trace.by_path[use.path].shape
+        law, shape = self._law_of_layer(laws.get(use.path), use), self.shape_of(use)
         return None if law is None else law.moments(shape, layout=use.layout if _fits(use, shape) else None)
+
+    def shape_of(self, use: Use) -> Shape:
+        """The shape of a parameter; of a stack of layers, one of which is read, that of a stack of this one."""
+        shape, layer = self.trace.by_path[use.path].shape, use.layer
+        return shape if layer is None else tuple(1 if axis == layer[0] else size for axis, size in enumerate(shape))
 
     def vector(self, use: Use, laws: Mapping[str, Initializer]) -> Values | None:
         """A sample of a parameter's values, one a feature, the same wherever it is asked for."""
         moments = self.moments(use, laws)
-        return None if moments is None else moments.mean + moments.std * fresh("parameter", use.path)
+        return None if moments is None else moments.mean + moments.std * fresh("parameter", use.matrix)
 
     def rows_of(self, use: Use, laws: Mapping[str, Initializer], features: int) -> Rows | None:
         """A sample of a parameter that is read as data: one value a feature, or one a feature and place."""
         here = self.vector(use, laws)
         if here is None:
             return None
-        if math.prod(self.trace.by_path[use.path].shape) <= max(features, 1):
+        if math.prod(self.shape_of(use)) <= max(features, 1):
             return np.stack([here, here, here])
         moments = self.moments(use, laws)
         spread, mean = (0.0, 0.0) if moments is None else (moments.std, moments.mean)
-        others = [mean + spread * fresh("parameter", use.path, row) for row in (ELSEWHERE, ANOTHER)]
+        others = [mean + spread * fresh("parameter", use.matrix, row) for row in (ELSEWHERE, ANOTHER)]
         return np.stack([here, *others])
 
     def map_variance(self, use: Use, laws: Mapping[str, Initializer]) -> tuple[float, float]:
@@ -191,7 +220,7 @@ class Walk:
 
     def block_variances(self, use: Use, laws: Mapping[str, Initializer]) -> list[tuple[int, float, float]]:
         """Outputs, variance times fan_in, and mean times fan_in of each map that a weight holds."""
-        law, shape = laws.get(use.path), self.trace.by_path[use.path].shape
+        law, shape = self._law_of_layer(laws.get(use.path), use), self.shape_of(use)
         if law is None:
             return [(1, 1.0, 0.0)]
         if not _fits(use, shape) or use.layout is None:
@@ -220,6 +249,14 @@ class Walk:
         left = _conditioned(rows, before, name) if before and finite else normal_rows(likeness(rows), *name)
         self.passes[path] = [*before[1 - USES :], _Pass(rows, left)]
         return left
+
+    def _law_of_layer(self, law: Initializer | None, use: Use) -> Initializer | None:
+        """The law of the layer that is read, of a stack whose layers have laws of their own."""
+        if not isinstance(law, Blocks) or use.layer is None or law.axis != use.layer[0]:
+            return law
+        axis, index = use.layer
+        boxes = zip(law.laws, law.boxes(self.trace.by_path[use.path].shape), strict=True)
+        return next(own for own, box in boxes if index < box.start[axis] + box.shape[axis])
 
     # Shapes
 

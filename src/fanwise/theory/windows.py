@@ -23,7 +23,7 @@ def average(rows: Rows, count: float, name: object, *, left: bool) -> Rows:
         left: whether more than one window is left of an example.
     """
     mean = float(rows[HERE].mean())
-    own = likeness(rows).minus(mean**2)
+    own = likeness(rows).minus(mean * mean)
     here = own.average(count)
     return mean + normal_rows(Likeness(here, own.elsewhere if left else here, own.another), "average", name)
 
@@ -58,7 +58,7 @@ def _correlation(ordered: Values, wanted: float) -> float:
     """The correlation of normal values in whose order two values have this product."""
     first, other = fresh("copula", 0), fresh("copula", 1)
     low, high = 0.0, 1.0
-    if second(ordered) - float(ordered.mean()) ** 2 <= 1e-12 * second(ordered) or second(ordered) == 0:
+    if second(ordered - ordered.mean()) <= 1e-12 * second(ordered) or second(ordered) == 0:
         return 1.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2

@@ -11,7 +11,7 @@ import fanwise  # noqa: E402
 from fanwise import Blocks, Key, Layout  # noqa: E402
 from fanwise.jax import draw, fanwise_key  # noqa: E402
 from fanwise.laws.initializers import INITIALIZERS  # noqa: E402
-from fanwise.laws.structured import DeltaOrthogonal, MatrixLaw, Orthogonal, Sparse  # noqa: E402
+from fanwise.laws.structured import DeltaOrthogonal, LooksLinear, MatrixLaw, Orthogonal, Sparse  # noqa: E402
 
 CONVOLUTIONS = ("delta_orthogonal", "dirac")
 LAWS = {name: entry.example for name, entry in INITIALIZERS.items()}
@@ -31,7 +31,7 @@ def assert_same(got, wanted, law, dtype):
     got = np.asarray(got)
     assert got.dtype == wanted.dtype
     assert got.shape == wanted.shape
-    if isinstance(law, (Orthogonal, DeltaOrthogonal)):  # the tolerance that `fanwise.Orthogonal` states
+    if isinstance(law, (Orthogonal, DeltaOrthogonal, LooksLinear)):  # the tolerance that `fanwise.Orthogonal` states
         largest = np.linalg.norm(wanted.astype(np.float64).reshape(-1, wanted.shape[-1]), 2)
         tolerance = (16 * np.sqrt(max(wanted.shape)) * 2.0**-24 + EPS[dtype]) * largest
         assert np.abs(got.astype(np.float64) - wanted.astype(np.float64)).max() < tolerance

@@ -19,6 +19,8 @@ PEERS = 4
 """Fewest weights that an outlier is compared with."""
 SPARED = 10
 """One in so many peers may be as far off as the outlier."""
+SAME_STD = 0.1
+"""Share by which the stds of weights of one law may differ."""
 FAINT_SHARE, LOUD_SHARE = 0.5, 0.3
 """Share of the inner maps that must be so."""
 FAINT_GAIN, LOUD_GAIN = 0.03, 4.0
@@ -37,7 +39,7 @@ REPAIRED = 0.25
         measured="The std of each inner weight against its peers: the weights of its role or, where those are fewer "
         f"than {PEERS - 2}, all inner weights. It is more than {OUTLIER:g} times, or less than 1/{OUTLIER:g} of, the "
         f"std of all but one in {SPARED} of them, whether the fans are counted in or not. A weight that no other "
-        "weight follows may be small, as heads often are.",
+        "weight follows may be small, as heads often are, and so may one that is drawn with the head it feeds.",
         example="A layer that was left out of an init loop, or initialised twice.",
         remedy="Draw it as its peers are drawn (fanwise fix).",
     ),
@@ -149,8 +151,17 @@ def _departures(subject: Subject) -> Iterator[Departure]:
     heads = [layer for layer in sized if layer.case.role == "head"]
     for layer in inner:
         factor = _departure(layer, [other for other in inner if other is not layer], heads)
-        if factor is not None and (factor >= 1 or layer.op.index in subject.followed):
+        small = layer.op.index in subject.followed and not _is_part_of_head(subject, layer)
+        if factor is not None and (factor >= 1 or small):
             yield Departure(layer, factor, _is_hidden(subject, layer))
+
+
+def _is_part_of_head(subject: Subject, layer: Map) -> bool:
+    """Whether all maps that follow it up to the outputs are drawn with its std: a head of several maps."""
+    after = [stretch.maps[stretch.maps.index(layer) + 1 :] for stretch in subject.stretches if layer in stretch.maps]
+    ends = [maps for maps in after if maps]
+    alike = [abs(other.values.std / layer.values.std - 1) < SAME_STD for maps in ends for other in maps]
+    return bool(ends) and all(maps[-1].op.index not in subject.followed for maps in ends) and all(alike)
 
 
 def _departed(departure: Departure) -> Symptom:

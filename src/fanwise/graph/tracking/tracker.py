@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from fanwise.graph.blocks import WeightParts
 from fanwise.graph.kinds import FOLLOWED, WEIGHTED
@@ -19,6 +19,9 @@ from fanwise.stream.formats import Array
 from fanwise.stream.key import Key
 
 Tensor = TypeVar("Tensor")
+
+Parts: TypeAlias = tuple[tuple[int, int, int], ...]
+"""What of a parameter is meant: axis, first and count for each axis that is not meant whole."""
 
 
 @dataclass(frozen=True)
@@ -174,9 +177,10 @@ def drawn_values(parameter: Parameter, law: Initializer, layout: Layout | None) 
     return law(parameter.shape, key=Key(0).child(parameter.path), layout=layout)
 
 
-def stand_in_seed(path: str) -> int:
-    """The seed of values that stand in for something made of a parameter."""
-    return Key(0).child(path).philox().key[0]
+def stand_in_seed(path: str, parts: Parts = ()) -> int:
+    """The seed of values that stand in for something made of a parameter, or for a part of it."""
+    key = Key(0).child(path)
+    return (key.child(str(parts)) if parts else key).philox().key[0]
 
 
 def std_ratio(before: float, after: float) -> float:

@@ -14,12 +14,12 @@ from fanwise.laws.base import known_layout
 from fanwise.laws.layout import Layout, along
 from fanwise.laws.matrices import Canonical
 from fanwise.laws.resolve import Part
-from fanwise.laws.structured import DeltaOrthogonal, Dirac, Identity, Orthogonal
+from fanwise.laws.structured import DeltaOrthogonal, Dirac, Identity, LooksLinear, Orthogonal, halved
 from fanwise.stream.box import Box, Shape
 from fanwise.stream.formats import FORMATS, Format
 from fanwise.stream.law import normal_law
 
-MADE_HERE = (Orthogonal, DeltaOrthogonal, Identity, Dirac)
+MADE_HERE = (Orthogonal, DeltaOrthogonal, LooksLinear, Identity, Dirac)
 """Laws that `matrix_part` makes."""
 
 
@@ -38,6 +38,8 @@ def matrix_part(part: Part, words: Array, shape: Shape, form: Format) -> Array:
     match part.law:
         case Orthogonal():
             matrices = _orthogonal(part, canonical, _gaussian(words, shape, part.box, working))
+        case LooksLinear():
+            matrices = _mirrored(part, canonical, _gaussian(words, shape, part.box, working))
         case DeltaOrthogonal():
             centre = _centre(part.box, layout)
             tap = Canonical.of(centre.shape, layout).gather(_gaussian(words, shape, centre, working))[:, 0]
@@ -78,6 +80,14 @@ def _orthogonal(part: Part, canonical: Canonical, gaussian: Any) -> Any:
     stack, kernel, inputs, outputs = canonical.matrices
     matrices = canonical.gather(gaussian).reshape(stack, kernel * inputs, outputs)
     return _largest(part) * haar(matrices).reshape(canonical.matrices)
+
+
+def _mirrored(part: Part, canonical: Canonical, gaussian: Any) -> Any:
+    stack, kernel, inputs, outputs = halved(canonical)
+    corner = canonical.gather(gaussian)[:, :, :inputs, :outputs].reshape(stack, kernel * inputs, outputs)
+    scaled = _largest(part) * haar(corner).reshape(halved(canonical))
+    rows = jnp.concatenate([scaled, -scaled], axis=2)[:, :, : canonical.matrices[2]]
+    return jnp.concatenate([rows, -rows], axis=3)[..., : canonical.matrices[3]]
 
 
 def _largest(part: Part) -> float:

@@ -149,6 +149,7 @@ class Interpreter:
             sides=op_roles.moved_sides(value.sides, step, shape),
             samples=activations.sampled(step, values) if is_cast else {},
             pending=None,
+            sequence=value.sequence if step.name in VIEWS and step.name != "pad" else None,
         )
 
     def _select(self, step: Step, values: Sequence[Value], output: int) -> Value:

@@ -44,7 +44,20 @@ class UseReader:
     def _use(self, held: Provenance, shown: ShownParameter, part: Part) -> Use:
         steps = (*held.steps, "normalize") if self._is_normalised(held, shown.path) else held.steps
         role, ratio = shown.side or part.role, self._ratio(held, shown.path)
-        return Use(shown.path, role, self._layout(shown, part), steps, ratio)
+        return Use(
+            shown.path, role, self._layout(shown, part), steps, ratio, self._seen(held, shown), tuple(shown.parts)
+        )
+
+    def _seen(self, held: Provenance, shown: ShownParameter) -> tuple[float, float] | None:
+        """Mean and std of a part of a parameter; None for a whole one, and where there are no numbers."""
+        leaf = _numbers_of(self.leaves[shown.path])
+        if not shown.parts or held.steps or not self.measured or leaf is None or isinstance(leaf, jax.core.Tracer):
+            return None
+        made = held.make({})
+        if isinstance(made, jax.core.Tracer) or not made.size or np.iscomplexobj(made):
+            return None
+        values = np.asarray(made, np.float64)
+        return float(values.mean()), float(values.std())
 
     def _layout(self, shown: ShownParameter, part: Part) -> Layout | None:
         shape = self.parameters[shown.path].shape

@@ -79,6 +79,7 @@ class Value:
         state: it is made of the state of a loop over time alone.
         inverse: it is a constant one over a root, such as that of a running variance.
         pending: a statistic and a parameter whose product it is, not yet an op of its own.
+        sequence: of the row that a step of a loop over time reads: the numbers of all rows.
     """
 
     shape: Shape
@@ -95,6 +96,7 @@ class Value:
     state: bool = False
     inverse: bool = False
     pending: "tuple[Value, Value] | None" = None
+    sequence: Any = None
 
     @property
     def is_float(self) -> bool:
@@ -156,8 +158,12 @@ def measured(data: Any) -> float:
 
 
 def moments_of(read: Sequence[Value]) -> Measured[Value]:
-    """Second moments of what an op reads."""
-    return Measured(tuple(read), lambda value: measured(value.data), lambda value: value.data is not None)
+    """Second moments of what an op reads; of what a loop over time reads, over all its steps."""
+    return Measured(tuple(read), _moment, lambda value: value.data is not None)
+
+
+def _moment(value: Value) -> float:
+    return measured(value.data if value.sequence is None else value.sequence)
 
 
 def runs_of_features(chain: ViewChain) -> Runs | None:

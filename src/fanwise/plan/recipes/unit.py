@@ -14,7 +14,7 @@ from fanwise.graph.details import Lookup
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, Uniform, VarianceScaling, Zeros
-from fanwise.laws.structured import Orthogonal
+from fanwise.laws.structured import LooksLinear, Orthogonal
 from fanwise.plan.roles import ROLES, Case, fan_in_of
 
 
@@ -55,6 +55,7 @@ class Feed:
         found: the parameter's one value, where all its values are equal and there are values; None elsewhere.
         factor: by what the model multiplies a map's output before the nonlinearity, join or output that it is for.
         demands: for what makes weights, what is asked of each of its parts, by number; empty until it is known.
+        loop: by what its variance is multiplied so that a loop through it keeps the second moment.
     """
 
     second_moment: float = 1.0
@@ -64,6 +65,7 @@ class Feed:
     found: float | None = None
     factor: float = 1.0
     demands: Mapping[int, Demand] = field(default_factory=dict)
+    loop: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class Recipe:
 
 
 _SAXE = 'Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2013'
+_BALDUZZI = 'Balduzzi et al., "The shattered gradients problem", 2017, section 4.1'
 _RADFORD = 'Radford et al., "Language models are unsupervised multitask learners", 2019, section 2.3'
 _GERS = 'Jozefowicz et al., "An empirical exploration of recurrent network architectures", 2015, section 2.2'
 _LIU = 'Liu et al., "Swin transformer", 2021, section 3.2'
@@ -147,6 +150,8 @@ LOUDEST = 0.5
 EXCESS = 0.02
 """By what share of ln C the loss may start above ln C: logits of std s add s^2 / 2. Much smaller heads starve what
 feeds them of gradient (python -m bench short_trainings)."""
+ALIKE = 1 / 3
+"""Correlation of two signals behind a ReLU, whose means are 1/pi of their second moments each; 0 for most others."""
 POSITION_SHARE = 0.1
 """Std of a table of positions over that of the tokens that it is added to: as loud as they, it drowns them
 (python -m bench short_trainings)."""
@@ -171,8 +176,10 @@ def unit_weight(case: Case, feed: Feed) -> Choice:
     sine = None if case.around is None else case.around.bent_by(case.op)
     if feed.factor != 1 and sine in SINES:
         return siren(case, feed)
-    variance = _short(1.0 / (feed.second_moment * feed.factor**2))
+    variance = _short(feed.loop / (feed.second_moment * feed.factor**2))
     reason = "unit second moment at its output, from what feeds it"
+    if case.is_loop:
+        return _guessed(_looped(case, variance), feed)
     if feed.factor != 1:
         return _guessed(_divided(case, variance, 1.0, feed), feed)
     if feed.scores != 1 and (case.part == "query" or "query" in case.blocks):
@@ -246,6 +253,18 @@ def _ratio_of(case: Case) -> float:
     return 1.0 if case.use is None else case.use.ratio
 
 
+def _looped(case: Case, variance: float) -> Choice:
+    """An orthogonal matrix, of the size that a loop keeps: powers of a Gaussian one wander off, and a ReLU's too."""
+    mirrors = case.chain is not None and case.chain.halves
+    words = "orthogonal and mirrored, so that a ReLU changes nothing" if mirrors else "orthogonal"
+    reason = f"applied {case.repeats} times in a row: {words}, of the size that keeps the second moment"
+    choice = scaled(case, variance, gives=None, reason=reason, source=_BALDUZZI if mirrors else _SAXE)
+    if not isinstance(choice.law, VarianceScaling):
+        return choice
+    gain = math.sqrt(choice.law.scale)
+    return replace(choice, law=LooksLinear(gain) if mirrors else Orthogonal(gain))
+
+
 def _short(variance: float) -> float:
     """Six digits: no batch tells more, and files stay short."""
     return float(f"{variance:.6g}")
@@ -262,17 +281,34 @@ def _quiet_query(case: Case, feed: Feed, variance: float) -> Choice:
 
 def unit_branch_end(case: Case, feed: Feed) -> Choice:
     """A fixed share of the residual stream that the branch joins: 1 / joins of its second moment."""
-    total = 1 if case.join is None else case.join.total
-    share = feed.stream / (total * case.ends)
-    reason = f"1/{total} of the second moment of the residual stream that it joins"
-    reason += f", so that {total} joins grow it by at most e"
-    reason += _factor_words(feed)
-    share /= feed.factor**2
+    share, reason = branch_share(case, feed)
+    share, reason = share / feed.factor**2, reason + _factor_words(feed)
     return _guessed(scaled(case, _short(share / feed.second_moment), gives=share, reason=reason, source=_RADFORD), feed)
 
 
 def _factor_words(feed: Feed) -> str:
     return "" if feed.factor == 1 else f"; the model multiplies its output by {feed.factor:.4g}"
+
+
+def branch_share(case: Case, feed: Feed) -> tuple[float, str]:
+    """The second moment that a branch adds to its residual stream, and why.
+
+        s / T of T joins;  s / (T n) of one that is added n times, as n equal summands add up to n^2 times their square
+
+    Where each step begins a stream of its own, r = E h^2 / E x^2 of h_i = x_i + f(h_(i-1)) is r = 1 + g r + 2 c
+    sqrt(g r) once it has settled, c the correlation of x and f: g is such that r is e^(1/T). Derived here.
+    """
+    total = 1 if case.join is None else case.join.total
+    if case.is_driven and case.chain is not None:
+        growth = math.exp(1 / total)
+        root = math.sqrt(ALIKE**2 + growth - 1) - ALIKE
+        share = _short(root**2 / growth)
+        reason = f"{share:.3g} of the second moment of what it is added to, {case.chain.uses} times in a row"
+        return share * feed.stream / case.ends, reason + f", so that the last grows by at most e^(1/{total})"
+    reason = f"1/{total * case.repeats} of the second moment of the residual stream that it joins"
+    alike = "" if case.repeats == 1 else f", {case.repeats} of them with this weight, whose sums add up,"
+    reason += f", so that {total} joins{alike} grow it by at most e"
+    return feed.stream / (total * case.repeats * case.ends), reason
 
 
 def unit_head(case: Case, feed: Feed) -> Choice:
@@ -354,16 +390,16 @@ def branch_norm(case: Case, feed: Feed) -> Choice:
     if case.op is not None and case.op.norm == "batch_norm":
         reason = "a batch norm that ends a branch: each block starts as its shortcut" + _offset_words(case)
         return Choice(_constant(-case.offset), reason, _GOYAL, 0.0)
-    total = 1 if case.join is None else case.join.total
-    share = feed.stream / (total * case.ends)
+    share, _ = branch_share(case, feed)
+    total = 1 if case.join is None else case.join.total * case.repeats
     reason = f"it ends a branch: 1/{total} of the second moment of the residual stream" + _offset_words(case)
     return Choice(_constant(math.sqrt(share) - case.offset), reason, _RADFORD, share)
 
 
 def branch_gate(case: Case, feed: Feed) -> Choice:
     """The model's own small value, or the branch's share of the residual stream where that is smaller."""
-    total = 1 if case.join is None else case.join.total
-    value = math.sqrt(feed.stream / (total * case.ends))
+    total = 1 if case.join is None else case.join.total * case.repeats
+    value = math.sqrt(branch_share(case, feed)[0])
     if feed.found is not None and abs(feed.found) <= value:
         return Choice(_constant(feed.found), "a gate as small as the model's author set it", _TOUVRON)
     if feed.found is None and not feed.known:

@@ -81,7 +81,7 @@ def attention_block(walk: Walk, here: Here) -> Rows | None:
     attention, operands = block
     values = _attended(walk, here.op, attention, operands)
     variance, _ = walk.map_variance(out[0], here.laws)
-    return shifted(walk, here, math.sqrt(variance) * walk.through(out[0].path, values, here.op.index, "out"))
+    return shifted(walk, here, math.sqrt(variance) * walk.through(out[0].matrix, values, here.op.index, "out"))
 
 
 @backward_rule(OpKind.ATTENTION_BLOCK)

@@ -47,7 +47,9 @@ def linear(walk: Walk, here: Here) -> Rows | None:
     kernel = kernel_of(walk, uses[0])
     passage = padding.forward(here.op, here.read(0), kernel, walk.profile(here.op.inputs[0]) if kernel else ())
     walk.profiles[here.op.index] = passage.profile
-    rows_out = math.sqrt(variance * passage.share) * walk.through(uses[0].path, _thinned(rows, passage), here.op.index)
+    rows_out = math.sqrt(variance * passage.share) * walk.through(
+        uses[0].matrix, _thinned(rows, passage), here.op.index
+    )
     _remember_parts(walk, here, uses[0])
     return shifted(walk, here, rows_out + coherent * passage.share * rows.mean(axis=1, keepdims=True))
 

@@ -1,7 +1,8 @@
 """Functions of each value alone: activations, sums, products."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,9 +97,21 @@ def replayed(here: Here) -> Rows | None:
     """What the op's own function gives; None where it is not finite, or not one value for each."""
     if here.op.replay is None:
         return None
-    values = np.asarray(here.op.replay(*(rows.reshape(-1) for rows in here.sources)), np.float64)
+    answer = _answered(here.op.replay, *(rows.reshape(-1) for rows in here.sources))
+    values = np.asarray(math.nan if answer is None else answer, np.float64)
     whole = values.shape == (3 * SAMPLES,) and bool(np.isfinite(values).all())
-    return values.reshape(3, SAMPLES) if whole else None
+    return np.asarray(values.reshape(3, SAMPLES)) if whole else None
+
+
+def _answered(function: Callable[..., Any], *given: Any) -> Any:
+    """What a function of the model's framework gives for values of theory's own; None where it refuses them.
+
+    It may need a shape, a gradient or a state that a sample does not have, and raises what it likes.
+    """
+    try:
+        return function(*given)
+    except Exception:
+        return None
 
 
 def probed(here: Here) -> Rows | None:
@@ -106,13 +119,16 @@ def probed(here: Here) -> Rows | None:
     if here.op.probe is None or not here.sources:
         return None
     given = [(float(rows[HERE].mean()), float(rows[HERE].std())) for rows in here.sources]
-    mean, size = here.op.probe(given)
+    answer = _answered(here.op.probe, given)
+    if answer is None:
+        return None
+    mean, size = answer
     if not (math.isfinite(mean) and math.isfinite(size)):  # a mask that hides scores leaves the others as they are
         return here.first if here.op.kind in (OpKind.ADD, OpKind.ELEMENTWISE) else None
     rows = here.first - here.first[HERE].mean()
     spread = math.sqrt(second(rows[HERE]))
     rows = rows / spread if spread > 0 else normal_rows(Likeness(1.0), "probe", here.op.index)
-    return mean + math.sqrt(max(size - mean**2, 0.0)) * rows
+    return np.asarray(mean + math.sqrt(max(size - mean * mean, 0.0)) * rows)
 
 
 def _slope(walk: Walk, here: Here, operand: int) -> NDArray[np.float64] | float | None:

@@ -90,7 +90,7 @@ def _reduced_features(here: Here, count: float) -> Rows | None:
     if here.op.name in ("amax", "max"):
         return None
     means = np.repeat(here.first.mean(axis=1, keepdims=True), SAMPLES, axis=1)
-    spread = math.sqrt(max(second(here.first[HERE]) - float(means[HERE, 0]) ** 2, 0.0) / count)
+    spread = math.sqrt(max(second(here.first[HERE] - means[HERE, 0]), 0.0) / count)
     return (count if here.op.name == "sum" else 1.0) * (means + spread * fresh("features", here.op.index))
 
 

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias
 
+import numpy as np
+
+from fanwise.graph.kinds import KEEPS_PLACES
 from fanwise.graph.op import OpKind
 from fanwise.theory.padding import Profile
-from fanwise.theory.samples import HERE, Rows, likeness, second
+from fanwise.theory.samples import HERE, SAMPLES, Rows, likeness, second
 from fanwise.theory.walk import Here, Walk
 
 
@@ -61,6 +64,54 @@ def backward_rule(*kinds: OpKind) -> Callable[[Backward], Backward]:
         return rule
 
     return register
+
+
+UNFIT = (ArithmeticError, LookupError, ValueError)
+"""What a rule raises whose numbers or shapes do not fit together."""
+LARGEST = 1e75
+"""A value beyond which the square of its square is no number any more."""
+
+
+def by_rule(walk: Walk, here: Here) -> Rows | None:
+    """A sample of what an op gives, by the rule of its kind.
+
+    Rules read finite numbers: what was made of a signal that has overflowed has overflowed too, but for functions of
+    each value alone, which may bring it back. A rule that an op does not fit is noted in `Walk.failed`.
+
+    Returns:
+        None where there is no rule, or where it does not fit.
+    """
+    rule = FORWARD.get(here.op.kind)
+    if rule is None:
+        return None
+    if here.op.kind not in KEEPS_PLACES - {OpKind.NORM, OpKind.POOL} and not all(map(_is_finite, here.sources)):
+        return np.full((3, SAMPLES), math.inf)
+    try:
+        return rule(walk, here)
+    except UNFIT as error:
+        walk.failed[here.op.index] = f"{type(error).__name__}: {error}"
+        return None
+
+
+def back_by_rule(walk: Walk, here: Here, gradient: Rows) -> list[Share] | None:
+    """The gradients at what an op reads, by the rule of its kind; None where there is none, or where it does not fit.
+
+    A gradient that has overflowed, or meets a signal that has, goes no further.
+    """
+    rule = BACKWARD.get(here.op.kind)
+    if rule is None:
+        return None
+    if not all(map(_is_finite, (gradient, *here.sources))):
+        return []
+    try:
+        return list(rule(walk, here, gradient))
+    except UNFIT as error:
+        walk.failed.setdefault(here.op.index, f"{type(error).__name__}: {error}")
+        return None
+
+
+def _is_finite(rows: Rows) -> bool:
+    return bool(np.abs(rows).max(initial=0.0) <= LARGEST)
 
 
 def gathered(rows: Rows, many: tuple[int, ...], few: tuple[int, ...]) -> Rows:

@@ -112,6 +112,8 @@ ELEMENTWISE = _words(
     floor round ceil frac fmod remainder
     """
 )
+BY_PLACE = _words("triu tril")
+"""Those of `ELEMENTWISE` that ask where a value stands."""
 SOFTMAXES = _words("softmax log_softmax gumbel_softmax softmin")
 ATTENTIONS = _words("scaled_dot_product_attention flex_attention")
 

@@ -47,13 +47,14 @@ class UseReader:
             if held is not None and held.paths[0] in laws:
                 parameter, layout = self.parameters[held.paths[0]], self._layout(part, held, 0)
                 law, itself = laws[parameter.path], not held.steps
-                yield id(part.input), drawn(parameter, law, part.input, layout=layout, itself=itself)
+                yield id(part.input), drawn((parameter, held.parts), law, part.input, layout=layout, itself=itself)
 
     def _use(self, part: Part, held: Provenance, which: int) -> Use:
         path, role = held.paths[which], held.role(which, part.role)
         layout = self._layout(part, held, which) if role == part.role else None
         steps = (*held.steps, "normalize") if held.steps and held.degrees[which] == 0 else held.steps
-        return Use(path, role, layout, steps, self._ratio(part.input, held, path), _seen(part.input, held))
+        ratio, seen = self._ratio(part.input, held, path), _seen(part.input, held)
+        return Use(path, role, layout, steps, ratio, seen, held.parts if which == 0 else ())
 
     def _layout(self, part: Part, held: Provenance, which: int) -> Layout | None:
         if part.layout is None:
@@ -70,8 +71,8 @@ class UseReader:
 
 
 def _seen(tensor: Tensor, held: Provenance) -> tuple[float, float] | None:
-    """Mean and std of a tensor that is made of parameters; None where it is one, or has no values."""
-    if not held.steps or is_abstract(tensor) or tensor.is_complex() or not tensor.numel():
+    """Mean and std of a tensor that is made of parameters or is a part of one; None for others, and without values."""
+    if not (held.steps or held.parts) or is_abstract(tensor) or tensor.is_complex() or not tensor.numel():
         return None
     values = tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
     mean = float(values.mean())

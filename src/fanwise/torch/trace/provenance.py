@@ -98,6 +98,20 @@ class _Base:
             if own is not None:
                 first = (tensor.storage_offset() - self.offset) // stride % self.shape[axis]
                 yield own, first, size
+        yield from self._selected(tensor, places)
+
+    def _selected(self, tensor: Tensor, places: Sequence[int | None]) -> Iterable[tuple[int, int, int]]:
+        """The axes of which a view shows one index alone: layer i of a stack."""
+        steps = zip(places, tensor.shape, tensor.stride(), strict=True)
+        whole = all(self._is_along(axis, size, stride) for axis, size, stride in steps if size > 1 and stride)
+        for axis, size in enumerate(self.shape if whole else ()):
+            own = self.held.axes[0][axis]
+            if size > 1 and self.strides[axis] and axis not in places and own is not None:
+                yield own, (tensor.storage_offset() - self.offset) // self.strides[axis] % size, 1
+
+    def _is_along(self, axis: int | None, size: int, stride: int) -> bool:
+        """Whether a view's axis runs along one axis of the base, not over several."""
+        return axis is not None and stride == self.strides[axis] and size <= self.shape[axis]
 
 
 class ParameterProvenance:

@@ -28,12 +28,13 @@ from fanwise.torch.trace import op_table
 from fanwise.torch.trace.answers import Answers
 from fanwise.torch.trace.calls import Call, Part
 from fanwise.torch.trace.features import feature_numbers, runs_of_features, viewed
-from fanwise.torch.trace.function_names import tensors_in
+from fanwise.torch.trace.function_names import BY_PLACE, tensors_in
 from fanwise.torch.trace.invocation import Invocation
 from fanwise.torch.trace.module_stack import ModuleStack
 from fanwise.torch.trace.operand_roles import operand_roles
 from fanwise.torch.trace.parameter_uses import UseReader
 from fanwise.torch.trace.provenance import ParameterProvenance, checked_parameters
+from fanwise.torch.trace.recurrent_layers import RecurrentLayers
 from fanwise.torch.trace.restore import saved
 from fanwise.torch.trace.substitute import moments_of, probing, replayable, second_moment
 from fanwise.torch.trace.tensor_map import TensorMap
@@ -112,6 +113,9 @@ class Recorder(TorchFunctionMode):
         name = function.name
         if name in names.WRITES:
             return self._write(function)
+        layers = None if alone else RecurrentLayers.of(function)
+        if layers is not None:
+            return self._layer_by_layer(layers)
         call = self._describe(function)
         if call is None and (name in names.VIEWS or name in names.SELECTIONS):
             return self._view(function)
@@ -252,6 +256,21 @@ class Recorder(TorchFunctionMode):
     def _data_read(self, call: Call) -> list[Tensor]:
         return [tensor for tensor in call.data if tensor in self._sources or tensor in self._parameter_ops]
 
+    def _layer_by_layer(self, network: RecurrentLayers) -> tuple[Tensor, ...]:
+        """A recurrent network, one op a layer: what a layer reads is measured as for any other op."""
+        read, outputs, directions = network.call.args[0], list[Sequence[Tensor]](), network.directions
+        for number in range(network.count):
+            if number and network.dropout:
+                read = self.__torch_function__(torch.dropout, (), (read, network.dropout, True))
+            at = number * directions, directions
+            states = [self.__torch_function__(torch.narrow, (), (state, 0, *at)) for state in network.states]
+            outputs.append(self.__torch_function__(network.call.function, (), network.layer(number, read, states).args))
+            read = outputs[-1][0]
+        states = [torch.cat(states) for states in network.joined(outputs)]
+        for state in states:
+            self._sources[state] = self._sources[read]
+        return read, *states
+
     def _order(self, data: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Data in their order, constants last, so that the moments of the op's inputs come first."""
         return tuple(sorted(data, key=lambda tensor: tensor not in self._sources and not self._holds_parameter(tensor)))
@@ -303,7 +322,8 @@ class Recorder(TorchFunctionMode):
         if call.parts:
             return op
         given = function.args, function.named
-        alone = op.kind in REPLAYABLE and all(tensor in self._sources for tensor in call.data)
+        by_value = op.kind in REPLAYABLE and op.name not in BY_PLACE
+        alone = by_value and all(tensor in self._sources for tensor in call.data)
         replay = replayable(function.function, given, call.data) if alone else None
         probed = replay is None and op.kind in PROBED
         probe = probing(function.function, given, call.data[: len(op.inputs)]) if probed else None

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from fanwise.graph.op import Parameter
-from fanwise.graph.tracking.tracker import Measured, drawn_values, stand_in_seed
+from fanwise.graph.tracking.tracker import Measured, Parts, drawn_values, stand_in_seed
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
 from fanwise.stream.key import Key
@@ -42,24 +42,27 @@ def swapped(values: Any, new: Mapping[int, Any]) -> Any:
     return values
 
 
-def drawn(parameter: Parameter, law: Initializer, tensor: Tensor, *, layout: Layout | None, itself: bool) -> Tensor:
+def drawn(
+    shown: tuple[Parameter, Parts], law: Initializer, tensor: Tensor, *, layout: Layout | None, itself: bool
+) -> Tensor:
     """Values for a tensor that stands for a parameter.
 
     Args:
-        parameter: which it is.
+        shown: which it is, and what it shows of it: other parts get other numbers.
         law: what is drawn.
         tensor: whose shape, dtype and device are wanted.
         layout: of the parameter.
         itself: whether the tensor is the parameter or a view of it. A part of it, or a function of it, gets normal
             numbers of the law's moments.
     """
+    parameter, parts = shown
     if is_abstract(tensor):
         return torch.empty_like(tensor)
     if itself and tuple(tensor.shape) == parameter.shape and not tensor.is_complex():
         values = torch.from_numpy(drawn_values(parameter, law, layout))
     else:
         moments = law.moments(parameter.shape, layout=layout)
-        generator = torch.Generator("cpu").manual_seed(stand_in_seed(parameter.path))
+        generator = torch.Generator("cpu").manual_seed(stand_in_seed(parameter.path, parts))
         normal = torch.randn(tuple(tensor.shape), generator=generator, device="cpu")
         values = normal * moments.std + moments.mean
     return values.to(device=tensor.device, dtype=tensor.dtype)

@@ -1,0 +1,119 @@
+"""Weights that are applied several times in a row: each time to what the time before led to.
+
+An unrolled recurrent network, messages passed from row to row, a graph network with shared layers, a deep equilibrium:
+what one use does to the size of a signal, the chain does to the power of its uses.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+from fanwise.graph.kinds import BENDING, MAP_USES, MOVING, STRETCH_MAPS, TO_SIGNAL
+from fanwise.graph.op import Op, OpKind
+from fanwise.graph.paths import ancestors
+from fanwise.graph.trace import Trace
+
+HALVES = ("relu", "leaky_relu", "gelu", "silu", "swish", "softplus")
+"""Nonlinearities f of f(x) - f(-x) = c x."""
+NOT_STRAIGHT = BENDING | {OpKind.NORM, OpKind.MUL, OpKind.OTHER, OpKind.RECURRENT}
+"""Ops after which a signal and its negative are no longer each other's mirror, unless f is one of `HALVES`."""
+
+
+class ChainKind(StrEnum):
+    """What happens to the signal between two uses."""
+
+    STATE = "state"
+    """Something from outside is added to what the weight gives, and both go through a nonlinearity: a cell."""
+    LOOP = "loop"
+    """The signal goes through what the model has between: nothing is added from outside."""
+    BRANCH = "branch"
+    """The weight lies on a residual branch: a stream leads past it."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One weight that is applied several times in a row.
+
+    Args:
+        ops: the ops that use it, in order; each depends on the one before.
+        kind: what happens between.
+        opens: whether no other weight of the same loop comes before it.
+        halves: whether all that bends the signal between two uses are functions of f(x) - f(-x) = c x, such as a ReLU.
+    """
+
+    ops: tuple[int, ...]
+    kind: ChainKind
+    opens: bool = True
+    halves: bool = False
+
+    @property
+    def uses(self) -> int:
+        """How many uses follow each other."""
+        return len(self.ops)
+
+
+def chains_of(trace: Trace) -> Mapping[str, Chain]:
+    """The longest chain of each weight that is applied to what it led to itself, by `fanwise.graph.op.Use.matrix`."""
+    uses: dict[str, list[int]] = {}
+    for op in trace.ops:
+        for use in op.uses if op.kind in STRETCH_MAPS else ():
+            if use.role in MAP_USES:
+                uses.setdefault(use.matrix, []).append(op.index)
+    runs = {name: _longest(trace.ops, ops) for name, ops in uses.items() if len(ops) > 1}
+    chains = {name: Chain(run, _kind(trace, run)) for name, run in runs.items() if len(run) > 1}
+    loops = [chain.ops for chain in chains.values() if chain.kind == ChainKind.LOOP]
+    return MappingProxyType({name: _as_loop(trace.ops, chain, loops) for name, chain in chains.items()})
+
+
+def _as_loop(ops: Sequence[Op], chain: Chain, loops: Sequence[Sequence[int]]) -> Chain:
+    """The chain with what is asked of loops alone."""
+    if chain.kind != ChainKind.LOOP:
+        return chain
+    return replace(chain, opens=_opens(ops, chain.ops, loops), halves=_has_halves(ops, *chain.ops[:2]))
+
+
+def _has_halves(ops: Sequence[Op], first: int, second: int) -> bool:
+    """Whether what stands between two uses bends as a ReLU does, and in no other way."""
+    between = [ops[i] for i in ancestors(ops, second, first) if i > first and first in ancestors(ops, i, first)]
+    bent = [op for op in between if op.kind in NOT_STRAIGHT]
+    return bool(bent) and all(op.nonlinearity in HALVES for op in bent)
+
+
+def _longest(ops: Sequence[Op], uses: Sequence[int]) -> tuple[int, ...]:
+    """The longest run of uses in which each depends on the one before."""
+    runs: list[tuple[int, ...]] = []
+    for here in uses:
+        past = ancestors(ops, here, uses[0])
+        before = [run for run in runs if run[-1] in past]
+        runs.append((*max(before, key=len, default=()), here))
+    return max(runs, key=len)
+
+
+def _kind(trace: Trace, run: Sequence[int]) -> ChainKind:
+    if _is_state(trace, run[0], run[1]):
+        return ChainKind.STATE
+    on_branch = any(run[0] in _since(trace, join.branch, join.origin) for join in trace.joins)
+    return ChainKind.BRANCH if on_branch else ChainKind.LOOP
+
+
+def _is_state(trace: Trace, first: int, second: int) -> bool:
+    """Whether what the second use gives is added to something that does not depend on the first, and then bent."""
+    total = trace.after(trace.ops[second], {OpKind.ADD}, MOVING | {OpKind.ELEMENTWISE, OpKind.MUL})
+    if total is None or trace.after(total, {OpKind.ACTIVATION}, TO_SIGNAL) is None:
+        return False
+    others = [source for source in total.inputs if second not in trace.ancestors(source, first)]
+    return bool(others) and all(first not in trace.ancestors(source, first) for source in others)
+
+
+def _since(trace: Trace, index: int, origin: int) -> set[int]:
+    """What led to an op since another."""
+    return {here for here in trace.ancestors(index, origin) if here > origin}
+
+
+def _opens(ops: Sequence[Op], run: Sequence[int], loops: Sequence[Sequence[int]]) -> bool:
+    """Whether no other chain begins before this one and goes on through it."""
+    return not any(
+        other[0] < run[0] < other[1] and other[0] in ancestors(ops, run[0]) and run[0] in ancestors(ops, other[1])
+        for other in loops
+    )
