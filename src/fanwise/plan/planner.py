@@ -194,12 +194,13 @@ class Planner:
     def _ask(self, op: Op, moment: Moment) -> None:
         """Settles what makes the weight of a product."""
         path, _ = self._made.products[op.key]
+        if path not in self._chosen:  # a layer of a stack, whose laws are taken together
+            return
         asked = self._made.demand(op, moment)
         if asked is not None:
             case, fed = self.cases[path], self._chosen[path].fed
             self._chosen[path] = Decision(case, self._recipe.choose(case, asked[1]), fed)
-        if path in self._chosen:
-            self._made.factors[op.key] = self._made.factor(op, self._chosen[path].choice.law)
+        self._made.factors[op.key] = self._made.factor(op, self._chosen[path].choice.law)
 
     def _remember_law(self, op: Op, path: str) -> None:
         law = self._chosen[path].choice.law if path in self._chosen else None
