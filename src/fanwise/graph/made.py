@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from fanwise.graph.details import MadeWeight, Runs, Slicing
-from fanwise.graph.factors import factor_of
+from fanwise.graph.factors import SUMS, factor_of
 from fanwise.graph.kinds import AT_ONCE, BEFORE_SOFTMAX, MADE_STEPS, MOVING, STRETCH_MAPS
 from fanwise.graph.op import Op, OpKind
 from fanwise.graph.paths import nearest
@@ -119,6 +119,24 @@ def _bias(trace: Trace, op: Op) -> tuple[int, Runs] | None:
 
 def _first(trace: Trace, op: Op) -> tuple[Op, ...]:
     return trace.feeds(op)[:1]
+
+
+def makes_outputs(trace: Trace, op: Op) -> bool:
+    """Whether the model returns what a product gives, scaled, moved or squashed at most: not a function of it."""
+    queue, seen = [op], {op.index}
+    while queue:
+        here = queue.pop()
+        if here.index in trace.outputs:
+            return True
+        fresh = [reader for reader in trace.follows(here) if reader.index not in seen and _keeps_logits(reader)]
+        seen.update(reader.index for reader in fresh)
+        queue += fresh
+    return False
+
+
+def _keeps_logits(op: Op) -> bool:
+    is_step = op.kind in AT_ONCE | {OpKind.ADD, OpKind.SCALE, OpKind.ACTIVATION, OpKind.SOFTMAX}
+    return is_step or factor_of(op) is not None or (op.kind == OpKind.ELEMENTWISE and op.name in SUMS)
 
 
 def is_map(op: Op, kinds: AbstractSet[OpKind]) -> bool:

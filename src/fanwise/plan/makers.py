@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from fanwise.graph.details import Runs
-from fanwise.graph.made import Product
+from fanwise.graph.made import Product, makes_outputs
 from fanwise.graph.op import Op, OpKind
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
@@ -98,7 +98,8 @@ class MadeWeights:
         if around is None:
             return Demand()
         ended, factor = around.ended(product), around.factor(product)
-        role = "head" if around.is_head(product) else "weight" if ended is None else "branch_end"
+        is_head = around.is_head(product) and makes_outputs(self.trace, product)
+        role = "head" if is_head else "weight" if ended is None else "branch_end"
         share = 1.0 if ended is None else 1.0 / (ended[0].total * ended[1])
         return Demand(
             role=role,

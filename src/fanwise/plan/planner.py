@@ -200,6 +200,8 @@ class Planner:
     def _ask(self, op: Op, moment: Moment) -> None:
         """Settles what makes the weight of a product."""
         path, _ = self._made.products[op.key]
+        if path not in self._chosen:  # a layer of a stack, whose laws are taken together
+            return
         asked = self._made.demand(op, moment)
         if asked is not None:
             case, fed = self.cases[path], self._chosen[path].fed

@@ -63,9 +63,28 @@ ROLES: Mapping[str, str] = MappingProxyType(
 
 JOINED = frozenset({"cat", "stack", "setitem"})
 """Functions that put values among others."""
-LINEAR = PLAIN | frozenset(
-    {"cat", "stack", "weight_norm", "weight_norm_interface", "_WeightNorm", "_SpectralNorm", "parametrization", "hook"}
-    | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}
+GATHERS = frozenset(
+    {"getitem", "index_select", "gather", "take", "take_along_dim", "roll", "flip", "rot90", "unfold", "as_strided"}
+    | {"repeat", "tile", "repeat_interleave", "dynamic_slice", "slice", "rev", "narrow", "select", "pad", "concatenate"}
+    | {"take_along_axis", "unbind", "diagonal", "setitem", "broadcast_in_dim"}
+)
+"""Functions that take values of a weight by constant indices: each stays as it is, some stand there several times."""
+LINEAR = (
+    PLAIN
+    | GATHERS
+    | frozenset(
+        {
+            "cat",
+            "stack",
+            "weight_norm",
+            "weight_norm_interface",
+            "_WeightNorm",
+            "_SpectralNorm",
+            "parametrization",
+            "hook",
+        }
+        | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}
+    )
 )
 """Functions that keep the values' size, or that the planner knows."""
 FACTORS = frozenset({"mul", "rmul", "multiply", "cat", "stack"})

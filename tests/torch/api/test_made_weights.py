@@ -188,7 +188,7 @@ def test_one_map_that_makes_every_layer_has_a_law_for_each_part():
     runs = [planned(forward, X, Z, key=key, g=generator(sum(sizes))) for key in range(4)]
     powers = [sum(run[2][i] for run in runs) / 4 for i in range(3)]
     assert powers[:2] == pytest.approx([1, 1], rel=2 * TIGHT)  # 64 units carry the noise on
-    assert powers[2] == pytest.approx(2 * 0.02 * math.log(10), rel=0.3)  # the loss starts near ln 10
+    assert powers[2] == pytest.approx(2 * 0.02 * math.log(10), rel=3 * TIGHT)  # the loss starts near ln 10
     law = runs[0][1]["g.2.weight"].law
     assert law.sizes == tuple(sizes)
 

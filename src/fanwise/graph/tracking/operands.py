@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fanwise.graph.details import MadeWeight
 from fanwise.graph.op import Op, OpKind, UseRole
 from fanwise.graph.tracking.views import ViewChain, runs_of
+from fanwise.laws.layout import Layout
 from fanwise.stream.box import Shape
 
 
@@ -34,6 +35,24 @@ class Operand:
     def extent(self, *roles: str) -> int:
         """How many values stand on the axes of some roles."""
         return math.prod(size for size, role in zip(self.shape, self.roles, strict=True) if role in roles)
+
+
+def tied_fan(seen: tuple[Layout | None, Shape], stored: tuple[Layout | None, Shape]) -> float | None:
+    """The fan_in of a weight whose values stand several times in what an op sees, or whose axes cannot be told apart.
+
+    None where the layout of the parameter tells it.
+
+    Args:
+        seen: layout and shape of what the op sees.
+        stored: of the parameter.
+    """
+    (layout, shape), (own, whole) = seen, stored
+    if layout is None or len(layout.axes) != len(shape) or not {"in", "kernel"} & set(layout.axes):
+        return None
+    if own is not None and math.prod(shape) <= math.prod(whole):
+        return None
+    fan_in = float(layout.fans(shape).fan_in)
+    return None if own is not None and own.block_fans(whole)[0].fan_in == fan_in else fan_in
 
 
 def made_weight(

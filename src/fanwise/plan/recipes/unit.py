@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from fanwise.graph.details import Lookup
+from fanwise.graph.op import OpKind
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, Uniform, VarianceScaling, Zeros
@@ -60,7 +61,9 @@ def scaled(case: Case, variance: float, *, gives: float | None, reason: str, sou
     if case.normalized:
         variance, reason, gives = 1.0, "any scale: the model normalises these weights before it uses them", None
     if case.layout is None:
-        return Choice(Normal(math.sqrt(variance / fan_in_of(case))), reason, source, gives, case.derived)
+        tied = case.use is not None and case.use.fan_in is not None
+        reason += f"; a weight tied by indices, fan_in {fan_in_of(case):g}" if tied else ""
+        return Choice(Normal(math.sqrt(variance / fan_in_of(case))), reason, source, gives, case.derived and not tied)
     return Choice(VarianceScaling(variance, "fan_in", "normal"), reason, source, gives)
 
 
@@ -90,9 +93,12 @@ def unit_maker(case: Case, feed: Feed) -> Choice:
     parts = len(case.blocks) or 1
     sizes = [_asked(feed.demands[part]) if part in feed.demands else 1.0 for part in range(parts)]
     fans = sorted({demand.fan_in for demand in feed.demands.values()} - {1.0})
-    reason = (
-        f"it makes weights of fan_in {', '.join(f'{fan:g}' for fan in fans)}: of unit second moment at their product"
-    )
+    numbers = ", ".join(f"{fan:g}" for fan in fans)
+    if case.op is not None and case.op.kind == OpKind.EMBEDDING:
+        reason = "unit second moment at its product"
+        reason += "" if case.layout is None else f"; a weight tied by indices, fan_in {numbers}"
+        return scaled(case, _short(sizes[0]), gives=None, reason=reason)
+    reason = f"it makes weights of fan_in {numbers}: of unit second moment at their product"
     reason += "" if all(demand.part == 1 for demand in feed.demands.values()) else ", half of it from the bias made too"
     if len(set(sizes)) == 1:
         variance = _short(sizes[0] / feed.second_moment)
