@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from fanwise.graph.details import MadeWeight, Runs, Slicing
-from fanwise.graph.factors import SUMS, factor_of
+from fanwise.graph.factors import SCATTERED, factor_of
 from fanwise.graph.kinds import AT_ONCE, BEFORE_SOFTMAX, MADE_STEPS, MOVING, STRETCH_MAPS
 from fanwise.graph.op import Op, OpKind
 from fanwise.graph.paths import nearest
@@ -136,7 +136,7 @@ def makes_outputs(trace: Trace, op: Op) -> bool:
 
 def _keeps_logits(op: Op) -> bool:
     is_step = op.kind in AT_ONCE | {OpKind.ADD, OpKind.SCALE, OpKind.ACTIVATION, OpKind.SOFTMAX}
-    return is_step or factor_of(op) is not None or (op.kind == OpKind.ELEMENTWISE and op.name in SUMS)
+    return is_step or factor_of(op) is not None or (op.kind == OpKind.ELEMENTWISE and op.name in SCATTERED)
 
 
 def is_map(op: Op, kinds: AbstractSet[OpKind]) -> bool:
