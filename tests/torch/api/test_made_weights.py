@@ -16,8 +16,8 @@ TIGHT = 0.2
 """A made weight of 1920 numbers from 96 hidden ones: its second moment varies by sqrt(2 / 96), the batch's by less."""
 
 
-def generator(outputs, *, bias=True):
-    return nn.Sequential(nn.Linear(CODE, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs, bias=bias))
+def generator(outputs, *, bias=True, hidden=HIDDEN):
+    return nn.Sequential(nn.Linear(CODE, hidden), nn.ReLU(), nn.Linear(hidden, outputs, bias=bias))
 
 
 def keep(model, tensor):
@@ -185,7 +185,7 @@ def test_one_map_that_makes_every_layer_has_a_law_for_each_part():
         h = torch.relu(keep(m, torch.bmm(b.view(-1, OUT, 64), h)))
         return keep(m, torch.bmm(c.view(-1, 10, OUT), h)[..., 0])
 
-    runs = [planned(forward, X, Z, key=key, g=generator(sum(sizes))) for key in range(4)]
+    runs = [planned(forward, X, Z, key=key, g=generator(sum(sizes), hidden=1024)) for key in range(4)]
     powers = [sum(run[2][i] for run in runs) / 4 for i in range(3)]
     assert powers[:2] == pytest.approx([1, 1], rel=2 * TIGHT)  # 64 units carry the noise on
     assert powers[2] == pytest.approx(2 * 0.02 * math.log(10), rel=3 * TIGHT)  # the loss starts near ln 10

@@ -22,7 +22,7 @@ SPARED = 10
 SAME_STD = 0.1
 """Share by which the stds of weights of one law may differ."""
 MADE_UP = 3.0
-"""Factor up to which the rms of an output is as that of the other inner weights."""
+"""Factor up to which the rms of an output is as that of the inner weights before it."""
 FAINT_SHARE, LOUD_SHARE = 0.5, 0.3
 """Share of the inner maps that must be so."""
 FAINT_GAIN, LOUD_GAIN = 0.03, 4.0
@@ -42,7 +42,7 @@ REPAIRED = 0.25
         f"than {PEERS - 2}, all inner weights. It is more than {OUTLIER:g} times, or less than 1/{OUTLIER:g} of, the "
         f"std of all but one in {SPARED} of them, whether the fans are counted in or not. A weight that no other "
         "weight follows may be small, as heads often are, and so may one that is drawn with the head it feeds; a large "
-        f"one whose output is at most {MADE_UP:g} times those of the others makes up for a faint signal.",
+        f"one whose output is at most {MADE_UP:g} times those of the maps before it makes up for a faint signal.",
         example="A layer that was left out of an init loop, or initialised twice.",
         remedy="Draw it as its peers are drawn (fanwise fix).",
     ),
@@ -176,8 +176,8 @@ def _is_part_of_head(subject: Subject, layer: Map) -> bool:
 
 
 def _makes_up(layer: Map, inner: Sequence[Map]) -> bool:
-    """Whether what a large weight gives is as large as what the others give: it reads a faint signal."""
-    sizes = sorted(other.signal.second_moment for other in inner if other is not layer)
+    """Whether what a large weight gives is as large as what those before it give: it reads a faint signal."""
+    sizes = sorted(other.signal.second_moment for other in inner if other.op.index < layer.op.index)
     sizes = [size for size in sizes if math.isfinite(size)]
     return bool(sizes) and layer.signal.second_moment < MADE_UP**2 * sizes[len(sizes) // 2]
 
