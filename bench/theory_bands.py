@@ -45,6 +45,8 @@ class Compared:
 def compared(name: str, run: Observation) -> list[Compared]:
     """Every weight op of a run of which theory says something."""
     said, found = predicted(run), []
+    for index, why in said.failed.items():
+        print(f"{name}: no rule fits {run.trace.ops[index].name}: {why}", flush=True)
     for op in run.trace.ops:
         rms, (low, high) = band_of(said, op.index, 1)
         measured = run.signals[op.index].rms

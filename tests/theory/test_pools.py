@@ -1,13 +1,14 @@
 """Windows of pools, softmaxes and products against closed forms and against counting."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from small_traces import BATCH, PLACES, WIDTH, dense, op, said
 
 from fanwise import Layout, VarianceScaling
-from fanwise.graph.details import Pooling
+from fanwise.graph.details import Pooling, Softmax
 from fanwise.graph.op import INPUT, Use
 from fanwise.theory import coverage, windows
 from fanwise.theory.propagation import SAMPLES, Given, Grounds
@@ -151,3 +152,24 @@ def test_places_that_read_one_row_of_a_table_are_alike(same):
     assert found.elsewhere[0] == pytest.approx(same, abs=1e-6)
     assert found.second_moments[1] == pytest.approx(size * (same + (1 - same) / PLACES), rel=ERROR)
     assert found.scatters[0] == pytest.approx(2 * max(same, 1 / 50) / WIDTH + 2 / SAMPLES, rel=0.2)
+
+
+@pytest.mark.parametrize(("size", "around", "share"), [(3, 1, 9 / 25), (5, 2, 25 / 81), (4, 0, 1.0)])
+def test_zeros_that_a_model_puts_around_a_picture_lessen_what_is_read(size, around, share):
+    wide = size + 2 * around
+    read = (4, WIDTH, wide, wide)
+    ops = [
+        op(0, "elementwise", [INPUT], shape=(4, WIDTH, size, size), reads=[(4, WIDTH, size, size)], axis=-3),
+        op(1, "linear", [0], dense("w"), shape=read, reads=[read]),
+    ]
+    found = said(ops, {"w": VarianceScaling(1.0)}, w=(WIDTH, WIDTH)).second_moments
+    assert found[1] == pytest.approx(share * found[0], rel=ERROR)
+
+
+def test_a_softmax_is_taken_over_its_own_axis():
+    """Scores of shape (examples, places, 1) over the places: equal weights 1 / places, not 1."""
+    shape = (16, 12, 1)
+    found = said([op(0, "softmax", [INPUT], shape=shape, reads=[shape], axis=-1)], {}, Given(1e-8))
+    assert found.means[0] == pytest.approx(1.0)
+    along = replace(op(0, "softmax", [INPUT], shape=shape, reads=[shape]), detail=Softmax(axis=-2))
+    assert said([along], {}, Given(1e-8)).means[0] == pytest.approx(1 / 12, rel=1e-3)

@@ -174,9 +174,11 @@ class Softmax:
 
     Args:
         causal: whether it is over scores that hide later tokens.
+        axis: over which it is taken, counted from the last.
     """
 
     causal: bool = False
+    axis: int = -1
 
 
 @dataclass(frozen=True)

@@ -306,6 +306,18 @@ class Walk:
         op = self.trace.ops[index]
         return max(op.size // max(op.shape[0] * self.features(op), 1), 1) if op.shape else 1
 
+    def _filled(self, op: Op, operand: int, source: int) -> float:
+        """Share of what an op reads that its source gave, where zeros were put around it.
+
+        A tensor that is repeated instead grows along axes of size 1, or by a whole factor.
+        """
+        before = () if source == INPUT else self.trace.ops[source].shape
+        after = op.reads[operand] if operand < len(op.reads) else ()
+        if len(before) != len(after) or not all(before):
+            return 1.0
+        padded = any(n > 1 and m > n and m % n for n, m in zip(before, after, strict=True))
+        return math.prod(before) / math.prod(after) if padded and math.prod(after) > math.prod(before) else 1.0
+
     def _source(self, op: Op, operand: int, source: int) -> Rows:
         if source == INPUT:
             rank = op.inputs[:operand].count(INPUT)
@@ -314,6 +326,7 @@ class Walk:
             rows = self.start.given.get(number, Given()).rows(number)
         else:
             rows = self.rows[source]
+        rows = rows * math.sqrt(self._filled(op, operand, source))
         flat = operand < len(op.reads) and len(op.reads[operand]) <= 2 and len(op.shape) <= 2
         return one_place(rows) if flat else rows
 

@@ -180,7 +180,7 @@ def product_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
 
 @forward_rule(OpKind.SOFTMAX)
 def softmax(walk: Walk, here: Here) -> Rows | None:
-    """Weights p_i = e^x_i / sum_j e^x_j over the last axis, or its logarithm x_i - ln sum_j e^x_j.
+    """Weights p_i = e^x_i / sum_j e^x_j over an axis, or its logarithm x_i - ln sum_j e^x_j.
 
     Exact on the sample: each feature stands beside n - 1 others that are drawn from it.
     """
@@ -207,7 +207,8 @@ def softmax_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
 
 def _of_others(rows: Rows, op: Op) -> Rows:
     """For each feature of the sample the sum over the other features of its softmax."""
-    count = max(op.shape[-1], 1) - 1
+    axis = op.detail.axis if isinstance(op.detail, details.Softmax) else -1
+    count = max(op.shape[axis] if -axis <= len(op.shape) else 1, 1) - 1
     return of_others(rows, count, op.index, np.sum) if count else np.zeros_like(rows)
 
 

@@ -273,7 +273,9 @@ def _pool(a: Arguments) -> Call:
 
 def _softmax(a: Arguments) -> Call:
     scores = a.tensor(0, "input")
-    return Call(OpKind.SOFTMAX, data_of(scores), (), -1, Softmax(_is_causal(scores)))
+    axis, rank = a.get(1, "dim"), 0 if scores is None else scores.dim()
+    along = axis - rank if isinstance(axis, int) and 0 <= axis < rank else axis
+    return Call(OpKind.SOFTMAX, data_of(scores), (), -1, Softmax(_is_causal(scores), along if along else -1))
 
 
 HIDDEN = -1e3
