@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from fanwise.graph.kinds import BRANCH_STEPS, LINEAR_MAPS, TRANSPARENT
+from fanwise.graph.kinds import LINEAR_MAPS, TRANSPARENT
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
-from fanwise.graph.residual import Join
+from fanwise.graph.residual import Join, ends_later
 from fanwise.graph.trace import Trace
 
 
@@ -134,7 +134,7 @@ class GraphContext:
             normed = normed or op.kind == OpKind.NORM
             if op.kind in LINEAR_MAPS:
                 ends.add(op.index)
-            elif op.kind in BRANCH_STEPS:
+            elif ends_later(op):
                 fresh = {source for source in op.inputs if source > join.origin} - seen
                 seen |= fresh
                 queue += fresh

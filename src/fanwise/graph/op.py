@@ -199,6 +199,7 @@ class Op:
         given: which of the model's inputs it reads, one number for each `INPUT` among its inputs; () where an adapter
             does not say.
         blocks: for a weight op whose features are parts, what each is: "query", "key", "value", "gate", "up", "part".
+        rounds: how many rounds of a loop it stands for, where an adapter does not trace each.
     """
 
     index: int
@@ -219,6 +220,7 @@ class Op:
     reads: tuple[Shape, ...] = ()
     given: tuple[int, ...] = ()
     blocks: tuple[str, ...] = ()
+    rounds: int = 1
 
     @property
     def size(self) -> int:

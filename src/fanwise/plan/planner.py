@@ -160,7 +160,7 @@ class Planner:
         loops = dict(self.settled.loops)
         for name, (first, *_, last) in self._in_loops.items():
             if min(first, last) > 0 and math.isfinite(first + last):
-                growth = (last / first) ** (1 / (self._loops[name].uses - 1))
+                growth = (last / first) ** (1 / (len(self._loops[name].ops) - 1))
                 loops[name] = float(f"{loops.get(name, 1.0) / growth:.3g}")
         return Settled(dict(self.measured_heads), loops, self.settled.fed or self._fed_in_loops)
 

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from fanwise.graph.context import GraphContext
 from fanwise.graph.kinds import (
     ATTENTION_OPERAND,
-    BRANCH_STEPS,
     HEAD_STEPS,
     MAP_USES,
     MOVING,
@@ -23,7 +22,7 @@ from fanwise.graph.kinds import (
 from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
 from fanwise.graph.patterns import attention_part
 from fanwise.graph.repetition import Chain, ChainKind, chains_of
-from fanwise.graph.residual import Join
+from fanwise.graph.residual import Join, ends_later
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 
@@ -185,11 +184,11 @@ class _Reader:
 
         By `Use.matrix` and number of the stream. Branches side by side, as those of the rows of a picture, count once.
         """
-        depths: dict[tuple[str, int], set[int]] = {}
+        rounds: dict[tuple[str, int], dict[int, int]] = {}
         for index, (join, _) in self._ends.items():
             for use in self._trace.ops[index].uses:
-                depths.setdefault((use.matrix, join.number), set()).add(join.depth)
-        return MappingProxyType({name: len(distinct) for name, distinct in depths.items()})
+                rounds.setdefault((use.matrix, join.number), {})[join.depth] = join.rounds
+        return MappingProxyType({name: sum(by_depth.values()) for name, by_depth in rounds.items()})
 
     def _of_uses(self, parameter: Parameter, uses: Sequence[tuple[Op, Use]]) -> Case:
         if not uses:
@@ -337,7 +336,7 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
                 continue
             if _scaled_norm(trace, op):
                 continue
-        if op.kind in BRANCH_STEPS and op.index not in joins:
+        if ends_later(op) and op.index not in joins:
             fresh = [source for source in op.inputs if source > join.origin and source not in seen]
             seen.update(fresh)
             queue += fresh
