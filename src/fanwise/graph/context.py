@@ -6,7 +6,6 @@ from functools import cached_property
 
 from fanwise.graph.factors import Factor, factor_after, factor_of
 from fanwise.graph.kinds import (
-    BRANCH_STEPS,
     LINEAR_MAPS,
     MOVING,
     TO_SIGNAL,
@@ -15,7 +14,7 @@ from fanwise.graph.kinds import (
 )
 from fanwise.graph.made import Maker, makers
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
-from fanwise.graph.residual import Join
+from fanwise.graph.residual import Join, ends_later
 from fanwise.graph.trace import Trace
 
 
@@ -195,7 +194,7 @@ class GraphContext:
             normed = normed or op.kind == OpKind.NORM
             if op.kind in LINEAR_MAPS:
                 ends.add(op.index)
-            elif op.kind in BRANCH_STEPS:
+            elif ends_later(op):
                 fresh = {source for source in op.inputs if source > join.origin} - seen
                 seen |= fresh
                 queue += fresh

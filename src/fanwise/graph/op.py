@@ -204,6 +204,7 @@ class Op:
             does not say.
         blocks: for a weight op whose features are parts, what each is: "query", "key", "value", "gate", "up", "part".
         made: for a product, the operand that the model makes and uses as a weight; None where there is none.
+        rounds: how many rounds of a loop it stands for, where an adapter does not trace each.
     """
 
     index: int
@@ -225,6 +226,7 @@ class Op:
     given: tuple[int, ...] = ()
     blocks: tuple[str, ...] = ()
     made: MadeWeight | None = None
+    rounds: int = 1
 
     @property
     def size(self) -> int:

@@ -10,7 +10,7 @@ from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Values
 from fanwise.measure.signal_statistics import sampled, stride_prime_to
-from fanwise.measure.weight_axes import block_extents, first_map, twins_of, unit_layout, unit_order
+from fanwise.measure.weight_axes import axes_of_a_map, block_extents, first_map, twins_of, unit_layout, unit_order
 from fanwise.stream.formats import Array
 
 WIDE = 64
@@ -61,7 +61,7 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
         array.size,
         mean,
         mean * mean if finite.min() == finite.max() else float(np.square(finite).mean()),
-        kurtosis=_kurtosis(sampled(whole)) if complete else NAN,
+        kurtosis=_kurtosis(sampled(_of_one_size(whole, layout))) if complete else NAN,
         largest=largest,
         zeros=float((whole == 0).mean()),
         infinite=1 - finite.size / array.size,
@@ -72,6 +72,13 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
         parts=_parts(units),
         histogram=_histogram(sampled(array), largest) if complete else (),
     )
+
+
+def _of_one_size(values: Array, layout: Layout | None) -> Array:
+    """The maps of a stack, each over its rms: layers with stds of their own have one distribution."""
+    own = axes_of_a_map(values.shape, layout)
+    rms = np.sqrt(np.square(values).mean(own, keepdims=True)) if own else np.ones(1)
+    return values / np.where(rms > 0, rms, 1.0) if own else values
 
 
 def _kurtosis(some: Array) -> float:

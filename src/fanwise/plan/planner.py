@@ -163,7 +163,7 @@ class Planner:
         self.measured.fed.update(self.known.fed)  # the first pass, in which no factor was at work, says
         for name, (first, *_, last) in self._in_loops.items():
             if min(first, last) > 0 and math.isfinite(first + last):
-                growth = (last / first) ** (1 / (self._loops[name].uses - 1))
+                growth = (last / first) ** (1 / (len(self._loops[name].ops) - 1))
                 self.measured.loops[name] = float(f"{self.known.loops.get(name, 1.0) / growth:.3g}")
 
     def _case(self, use: Use) -> Case:

@@ -15,7 +15,6 @@ from fanwise.graph.contractions import layout_of_product
 from fanwise.graph.heads import heads_of
 from fanwise.graph.kinds import (
     ATTENTION_OPERAND,
-    BRANCH_STEPS,
     MAP_USES,
     MOVING,
     SCORE_ENDS,
@@ -25,7 +24,7 @@ from fanwise.graph.kinds import (
 from fanwise.graph.made import Maker, is_map
 from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
 from fanwise.graph.repetition import Chain, ChainKind, chains_of
-from fanwise.graph.residual import Join
+from fanwise.graph.residual import Join, ends_later
 from fanwise.graph.state_space import is_decay, sets_a_time_scale, sets_a_time_step
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
@@ -213,11 +212,11 @@ class _Reader:
 
         By `Use.matrix` and number of the stream. Branches side by side, as those of the rows of a picture, count once.
         """
-        depths: dict[tuple[str, int], set[int]] = {}
+        rounds: dict[tuple[str, int], dict[int, int]] = {}
         for index, (join, _) in self._ends.items():
             for use in self._trace.ops[index].uses:
-                depths.setdefault((use.matrix, join.number), set()).add(join.depth)
-        return MappingProxyType({name: len(distinct) for name, distinct in depths.items()})
+                rounds.setdefault((use.matrix, join.number), {})[join.depth] = join.rounds
+        return MappingProxyType({name: sum(by_depth.values()) for name, by_depth in rounds.items()})
 
     def _of_uses(self, parameter: Parameter, uses: Sequence[tuple[Op, Use]]) -> Case:
         if not uses:
@@ -381,7 +380,7 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
                 continue
             if _scaled_norm(trace, op):
                 continue
-        if op.kind in BRANCH_STEPS and op.index not in joins:
+        if ends_later(op) and op.index not in joins:
             fresh = [source for source in op.inputs if source > join.origin and source not in seen]
             seen.update(fresh)
             queue += fresh

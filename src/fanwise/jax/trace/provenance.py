@@ -6,6 +6,7 @@ from typing import Any
 
 from fanwise.graph.frozen import STOPS_GRADIENT
 from fanwise.graph.op import UseRole
+from fanwise.graph.tracking.tracker import Parts
 from fanwise.jax.trace.axes import Axes
 from fanwise.jax.trace.calls import Step
 from fanwise.jax.trace.op_table import SELECTIONS, VIEWS
@@ -140,15 +141,22 @@ def _split(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> Sh
 
 
 def _cut(parameter: ShownParameter, axes: Axes, starts: Sequence[int], shape: Shape) -> ShownParameter:
-    parts = list(parameter.parts)
+    parts = parameter.parts
     for axis, (first, count) in enumerate(zip(starts, shape, strict=True)):
         if count == axes.extent(axis):
             continue
-        own = axes.storage_axis(axis)
-        if own is not None:
-            parts.append((own, int(first), count))
+        parts = _with_part(parts, axes.position(axis), int(first), count)
         axes = axes.cut(axis, count)
-    return replace(parameter, axes=axes, parts=tuple(parts))
+    return replace(parameter, axes=axes, parts=parts)
+
+
+def _with_part(parts: Parts, position: tuple[int, int] | None, first: int, count: int) -> Parts:
+    """The parts after one cut more, counted within the part that was shown before."""
+    if position is None:
+        return parts
+    own, step = position
+    before = next((part for part in parts if part[0] == own), (own, 0, 0))
+    return (*(part for part in parts if part[0] != own), (own, before[1] + first * step, count * step))
 
 
 def _gather(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
@@ -203,6 +211,5 @@ def slice_at(value: Value, index: int, step: Step) -> Value:
 def _slice_at(parameter: ShownParameter, index: int) -> ShownParameter:
     if parameter.axes is None:
         return parameter
-    own = parameter.axes.storage_axis(0)
-    parts = parameter.parts if own is None else (*parameter.parts, (own, index, 1))
+    parts = _with_part(parameter.parts, parameter.axes.position(0), index, 1)
     return replace(parameter, axes=parameter.axes.without((0,)), parts=parts)

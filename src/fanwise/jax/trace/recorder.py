@@ -159,6 +159,11 @@ class Recorder:
         self.shares[index] = number
         self.outputs[index] = output
 
+    def stand_for_rounds(self, start: int, rounds: int) -> None:
+        """Makes the ops since an index stand for so many rounds of a loop; for one alone where there are no more."""
+        for index in range(start, len(self.ops) if rounds > 1 else start):
+            self.ops[index] = replace(self.ops[index], rounds=self.ops[index].rounds * rounds)
+
     # Before an op
 
     def _look_inside(self, step: Step, values: Sequence[Value]) -> None:
