@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from fanwise.graph.kinds import AFTER_SOFTMAX, AT_ONCE, HEAD_STEPS, LINEAR_MAPS, MAP_USES, STRETCH_MAPS
+from fanwise.graph.made import is_map
 from fanwise.graph.op import Op, OpKind
 from fanwise.graph.trace import Trace
 
@@ -59,8 +60,11 @@ def _reached(trace: Trace, end: int, leading: Sequence[bool]) -> dict[int, int]:
             continue
         seen.add(index)
         op = trace.ops[index]
-        if op.kind in STRETCH_MAPS:
+        made = [source for source in op.inputs if source >= 0 and trace.ops[source].made is not None]
+        if is_map(op, STRETCH_MAPS):
             maps[index] = terms
+        elif op.kind == OpKind.ADD and made:
+            queue += [(source, straight, terms) for source in made]  # what is added to them is a bias
         elif op.kind == OpKind.ADD and len(op.inputs) > 1:
             summands = _summands(trace, op) if straight else []
             queue += [(source, True, terms * len(summands)) for source in summands]

@@ -1,11 +1,11 @@
 """The meaning of JAX's primitives: which inputs are data, which are weights, and in which layout."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from fanwise.graph.details import Activation, Convolution, Product
+from fanwise.graph.details import Activation, Convolution, Pooling, Product
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.graph.tracking.binary import Binary
 from fanwise.jax.trace.calls import Call, Part, Step
@@ -166,22 +166,65 @@ def _ragged(step: Step, values: Sequence[Value]) -> Call | None:
 
 def _conv(step: Step, values: Sequence[Value]) -> Call | None:
     """A convolution; it is a transposed one where its input is dilated."""
-    if values[1].held is None or values[0].held is not None:
+    if values[0].held is not None or not (values[1].held is not None or values[1].is_data):
         return None
-    numbers, groups = step.params["dimension_numbers"], int(step.params["feature_group_count"])
-    spec, steps = numbers.rhs_spec, tuple(int(n) for n in step.params["window_strides"])
-    roles = ["kernel"] * len(spec)
-    roles[spec[0]], roles[spec[1]] = "out", "in"
-    spread = tuple(int(n) for n in step.params["lhs_dilation"])
-    transposed = any(n > 1 for n in spread)
-    stride = _in_storage_order(spread if transposed else steps, spec)
-    layout = Layout(tuple(roles), groups, "out", stride, transposed)
+    layout, numbers = _kernel_layout(step), step.params["dimension_numbers"]
+    steps, spread = (tuple(int(n) for n in step.params[name]) for name in ("window_strides", "lhs_dilation"))
+    transposed = layout.transposed
+    if values[1].held is None:  # a kernel that the model makes
+        width = max(round(layout.fans(values[1].shape).fan_in), 1)
+        return Call(OpKind.MATMUL, (0, 1), (), int(numbers.out_spec[1]) - len(step.outs[0][0]), Product(width))
     dilation = tuple(step.params["rhs_dilation"])
     detail = Convolution(spread if transposed else steps, step.params["padding"], dilation)
     axis = int(numbers.out_spec[1]) - len(step.outs[0][0])
     return Call(
         OpKind.CONV_TRANSPOSE if transposed else OpKind.CONV, (0,), (Part(1, UseRole.WEIGHT, layout),), axis, detail
     )
+
+
+@dataclass(frozen=True)
+class OperandRoles:
+    """Roles of the axes of a product's operand.
+
+    Args:
+        axes: as in a layout.
+        fan_in: how many products a value sums; None for those of the axes that are summed over.
+    """
+
+    axes: tuple[str, ...]
+    fan_in: float | None = None
+
+
+def operand_roles(step: Step, values: Sequence[Value]) -> Mapping[int, OperandRoles]:
+    """Roles of the axes of each operand, by its place; empty for what is no product of two operands."""
+    if step.name == "conv_general_dilated":
+        layout = _kernel_layout(step)
+        return {1: OperandRoles(layout.axes, float(layout.fans(values[1].shape).fan_in))}
+    if step.name != "dot_general":
+        return {}
+    contracting, batch = step.params["dimension_numbers"]
+    return {
+        side: OperandRoles(
+            tuple(
+                "in" if axis in contracting[side] else "stack" if axis in batch[side] else "out"
+                for axis in range(len(values[side].shape))
+            )
+        )
+        for side in (0, 1)
+    }
+
+
+def _kernel_layout(step: Step) -> Layout:
+    """The layout of a convolution's kernel."""
+    numbers, groups = step.params["dimension_numbers"], int(step.params["feature_group_count"])
+    spec = numbers.rhs_spec
+    roles = ["kernel"] * len(spec)
+    roles[spec[0]], roles[spec[1]] = "out", "in"
+    spread = tuple(int(n) for n in step.params["lhs_dilation"])
+    transposed = any(n > 1 for n in spread)
+    steps = tuple(int(n) for n in step.params["window_strides"])
+    stride = _in_storage_order(spread if transposed else steps, spec)
+    return Layout(tuple(roles), groups, "out", stride, transposed)
 
 
 def _in_storage_order(stride: tuple[int, ...], spec: Sequence[int]) -> tuple[int, ...]:
@@ -243,6 +286,21 @@ def _activation(step: Step, values: Sequence[Value]) -> Call | None:
 # Others
 
 
+POOLS: Mapping[str, str] = MappingProxyType(
+    {"reduce_window_sum": "sum", "reduce_window_max": "max", "reduce_window_min": "min"}
+)
+"""What primitives take of their windows."""
+
+
+def _pool(step: Step, values: Sequence[Value]) -> Call:
+    """A reduction over windows; what is read apart, as gradients do, has no rule."""
+    numbers = {name: tuple(step.params[name]) for name in ("window_dimensions", "window_strides", "window_dilation")}
+    apart = max(step.params["base_dilation"], default=1) > 1
+    window, stride, dilation = numbers.values()
+    detail = Pooling(POOLS[step.name], window, stride, tuple(step.params["padding"]), dilation)
+    return replace(_plain(OpKind.POOL, values), detail=None if apart else detail)
+
+
 def _concatenated(step: Step, values: Sequence[Value]) -> Call:
     return Call(OpKind.CONCAT, tuple(operand for operand, value in enumerate(values) if not value.is_constant))
 
@@ -276,6 +334,7 @@ _DESCRIPTIONS: Mapping[str, Callable[[Step, Sequence[Value]], Call | None]] = Ma
         "gather": _gather,
         "scatter-add": _added,
     }
+    | dict.fromkeys(POOLS, _pool)
     | dict.fromkeys(PLACED, _placed)
     | dict.fromkeys(ACTIVATIONS, _activation)
 )

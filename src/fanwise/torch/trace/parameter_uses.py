@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fanwise.graph.op import Parameter, Use
+from fanwise.graph.op import Parameter, Use, UseRole
+from fanwise.graph.tracking.operands import tied_fan
 from fanwise.graph.tracking.tracker import std_ratio
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
@@ -55,7 +56,13 @@ class UseReader:
         layout = self._layout(part, held, which) if role == part.role else None
         steps = (*held.steps, "normalize") if held.steps and held.degrees[which] == 0 else held.steps
         ratio, seen = self._ratio(part.input, held, path), _seen(part.input, held)
-        return Use(path, role, layout, steps, ratio, seen, held.parts if which == 0 else ())
+        tied = self._tied_fan(part, held, which, layout) if role == UseRole.WEIGHT else None
+        parts = held.parts if which == 0 and tied is None else ()
+        return Use(path, role, None if tied else layout, steps, ratio, seen, parts, tied)
+
+    def _tied_fan(self, part: Part, held: Provenance, which: int, layout: Layout | None) -> float | None:
+        shape = self.parameters[held.paths[which]].shape
+        return tied_fan((part.layout, tuple(part.input.shape)), (layout, shape)) if len(held.paths) == 1 else None
 
     def _layout(self, part: Part, held: Provenance, which: int) -> Layout | None:
         if part.layout is None:

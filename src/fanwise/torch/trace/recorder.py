@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fanwise.graph.details import Activation, Halves
-from fanwise.graph.kinds import ACTING_ALONE, PROBED, REPLAYABLE
+from fanwise.graph.details import Activation, Halves, MadeWeight, Product
+from fanwise.graph.kinds import ACTING_ALONE, BALANCED_MAPS, PROBED, REPLAYABLE
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
 from fanwise.graph.trace import Trace
+from fanwise.graph.tracking.operands import Operand, made_weight
 from fanwise.graph.tracking.tracker import Read, Source, Tracker
 from fanwise.graph.tracking.views import selection_of
 from fanwise.graph.tracking.writes import Writes
@@ -27,10 +28,11 @@ from fanwise.torch.trace import function_names as names
 from fanwise.torch.trace import op_table
 from fanwise.torch.trace.answers import Answers
 from fanwise.torch.trace.calls import Call, Part
-from fanwise.torch.trace.features import runs_of_features, viewed
+from fanwise.torch.trace.features import feature_numbers, runs_of_features, viewed
 from fanwise.torch.trace.function_names import BY_PLACE, tensors_in
 from fanwise.torch.trace.invocation import Invocation
 from fanwise.torch.trace.module_stack import ModuleStack
+from fanwise.torch.trace.operand_roles import operand_roles
 from fanwise.torch.trace.parameter_uses import UseReader
 from fanwise.torch.trace.provenance import ParameterProvenance, checked_parameters
 from fanwise.torch.trace.rectifiers import Rectifiers
@@ -302,10 +304,12 @@ class Recorder(TorchFunctionMode):
 
     def _operation(self, function: Invocation, call: Call) -> Any:
         """An op of the model, executed on what the visitor puts in the place of its parameters."""
-        call = replace(call, data=self._order(call.data), name=function.name)
+        call = self._with_made_weights(replace(call, name=function.name))
+        call = replace(call, data=self._order(call.data))
         self._last = names.full_name(function.function)
         read = self._reads(call)
         op = self._with_gates(self._open(call, read), call)
+        op = replace(op, made=self._made_weight(function, call, read)) if op.kind == OpKind.MATMUL else op
         laws = self._tracker.before(op, moments_of([self._stand_ins.get(tensor, tensor) for tensor in call.data]))
         new = self._use_reader.drawn(call, laws)
         executed = self._in_place(function, new | self._values_of(call))
@@ -331,6 +335,35 @@ class Recorder(TorchFunctionMode):
         for state in states:
             self._sources[state] = self._sources[read]
         return read, *states
+
+    def _with_made_weights(self, call: Call) -> Call:
+        """A map whose weight is data is a product of data."""
+        weight = next(
+            (part for part in call.parts if part.role == UseRole.WEIGHT and part.input in self._sources), None
+        )
+        if weight is None or weight.layout is None or call.kind not in BALANCED_MAPS:
+            return call
+        width = round(weight.layout.fans(tuple(weight.input.shape)).fan_in)
+        parts = tuple(part for part in call.parts if part is not weight and part.input not in self._sources)
+        added = tuple(part.input for part in call.parts if part is not weight and part.input in self._sources)
+        data = (*call.data, weight.input, *added)
+        return Call(OpKind.MATMUL, data, parts, call.axis, Product(max(width, 1)), call.name)
+
+    def _made_weight(self, function: Invocation, call: Call, read: Sequence[Read]) -> MadeWeight | None:
+        """The operand of a product that the model makes and uses as a weight."""
+        roles = operand_roles(function)
+        described = self._describe(function) if not roles else None
+        weights = {} if described is None else {id(part.input): part.layout for part in described.parts}
+        operands = []
+        for tensor, tensor_read in zip(self._data_read(call), read, strict=True):
+            layout = weights.get(id(tensor))
+            axes = layout.axes if layout is not None else roles.get(id(tensor), ())
+            fan_in = None if layout is None else float(layout.fans(tensor_read.shape).fan_in)
+            operands.append(Operand(tensor_read.shape, axes, tensor_read.source.views, fan_in) if axes else None)
+        return made_weight(operands, self._tracker.ops, feature_numbers)
+
+    def _data_read(self, call: Call) -> list[Tensor]:
+        return [tensor for tensor in call.data if tensor in self._sources or tensor in self._parameter_ops]
 
     def _order(self, data: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Data in their order, constants last, so that the moments of the op's inputs come first."""
