@@ -144,6 +144,14 @@ def _joined(a: Arguments) -> Call:
     return Call(OpKind.CONCAT, a.values)
 
 
+def _placed(a: Arguments) -> Call:
+    """Values put among others: those of a variable are data there, such as mask tokens."""
+    parts = tuple(part for part in a.held if math.prod(part.input.shape) == 1)
+    single = {id(part.input) for part in parts}
+    data = tuple(value for value in a.values if id(value) not in single)
+    return Call(OpKind.ELEMENTWISE, data, tuple(replace(part, role=UseRole.OPERAND) for part in parts))
+
+
 def _activation(a: Arguments) -> Call:
     name = NONLINEARITIES[a.name]
     slope = float(a.get(1, "negative_slope", 0.2)) if name == "leaky_relu" else None
@@ -300,6 +308,7 @@ def _table() -> dict[str, Callable[[Arguments], Call | None]]:
     table |= dict.fromkeys(("layer_normalization", "rms_normalization", "batch_normalization", "normalize"), _norm)
     table |= dict.fromkeys(POOLS, _pool) | dict.fromkeys(REDUCTIONS, _plain(OpKind.REDUCE))
     table |= dict.fromkeys(JOINS, _joined) | dict.fromkeys(SOFTMAXES, _plain(OpKind.SOFTMAX))
+    table |= dict.fromkeys(("where", "slice_update", "scatter_update"), _placed)
     return dict.fromkeys(POINTWISE, _plain(OpKind.ELEMENTWISE)) | table
 
 
