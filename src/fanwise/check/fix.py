@@ -12,8 +12,8 @@ import numpy as np
 from fanwise.adapters.planning import plan_model
 from fanwise.adapters.protocol import Backend
 from fanwise.check.findings import Finding, Fix
-from fanwise.check.law_recognition import found_law
 from fanwise.check.report import Report
+from fanwise.measure.law_recognition import found_law
 from fanwise.measure.losses import LossLike
 from fanwise.measure.weight_statistics import values_of
 from fanwise.plan.folding import fold

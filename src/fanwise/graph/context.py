@@ -4,10 +4,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from fanwise.graph.factors import Factor, factor_after
-from fanwise.graph.kinds import BRANCH_STEPS, CONSTANT_FACTOR, LINEAR_MAPS, MOVING, TO_SIGNAL, TRANSPARENT, WEIGHTED
+from fanwise.graph.factors import Factor, factor_after, factor_of
+from fanwise.graph.kinds import (
+    BRANCH_STEPS,
+    LINEAR_MAPS,
+    MOVING,
+    TO_SIGNAL,
+    TRANSPARENT,
+    WEIGHTED,
+)
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
-from fanwise.graph.patterns import constant_of
 from fanwise.graph.residual import Join
 from fanwise.graph.trace import Trace
 
@@ -82,24 +88,6 @@ class GraphContext:
         """The nonlinearity that feeds an op, None where another op stands between or there is none."""
         return None if op is None else self.trace.before(op, {OpKind.ACTIVATION}, TRANSPARENT)
 
-    def constant_after(self, op: Op | None) -> float:
-        """The number by which what an op gives is multiplied before anything else reads it: sqrt(d) after a table."""
-        factor = 1.0
-        while op is not None:
-            readers = self.trace.follows(op)
-            op = readers[0] if len(readers) == 1 else None
-            if op is None or not (op.kind in MOVING or (op.kind in CONSTANT_FACTOR and len(op.inputs) == 1)):
-                break
-            factor *= constant_of(op)
-        return factor
-
-    def is_bent(self, op: Op | None, join: Join | None) -> bool:
-        """Whether a nonlinearity stands between an op and the end of the branch that it is in."""
-        if op is None or join is None:
-            return False
-        bend = self.trace.after(op, {OpKind.ACTIVATION}, TO_SIGNAL)
-        return bend is not None and bend.index <= join.branch
-
     def factor(self, op: Op | None) -> Factor | None:
         """By what a map's output is multiplied on its way to what it is for; None where there is no such way."""
         if op is None:
@@ -118,6 +106,25 @@ class GraphContext:
         """Whether no weight stands between an op and the model's inputs."""
         past = set() if op is None else self.trace.ancestors(op.index) - {op.index}
         return not any(self.trace.ops[index].kind in WEIGHTED for index in past)
+
+    def constant_after(self, op: Op | None) -> float:
+        """The number by which what an op gives is multiplied before anything else reads it: sqrt(d) after a table."""
+        factor = 1.0
+        while op is not None:
+            readers = self.trace.follows(op)
+            op = readers[0] if len(readers) == 1 else None
+            number = None if op is None else factor_of(op)
+            if op is None or (number is None and op.kind not in MOVING):
+                break
+            factor *= 1.0 if number is None else number
+        return factor
+
+    def is_bent(self, op: Op | None, join: Join | None) -> bool:
+        """Whether a nonlinearity stands between an op and the end of the branch that it is in."""
+        if op is None or join is None:
+            return False
+        bend = self.trace.after(op, {OpKind.ACTIVATION}, TO_SIGNAL)
+        return bend is not None and bend.index <= join.branch
 
     def reads_input(self, op: Op | None) -> bool:
         """Whether an op reads the model's input itself, moved or dropped out at most."""

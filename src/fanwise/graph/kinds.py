@@ -182,9 +182,6 @@ SCORE_ENDS = MAPS_AND_PRODUCTS | {OpKind.SOFTMAX, OpKind.NORM}
 """Ops at which a walk ends that asks whether something is added to scores."""
 TOKENS = ATTENTION_OPERAND - {OpKind.ACTIVATION, OpKind.MUL, OpKind.CONCAT}
 """What may stand between a table of tokens and the sum with positions."""
-CONSTANT_FACTOR = frozenset({OpKind.ELEMENTWISE, OpKind.MUL, OpKind.SLICE})
-"""Ops on the way to a product of scores that may multiply by a number."""
-
 # Roles of parameters
 
 MAP_USES = frozenset({UseRole.WEIGHT, UseRole.QUERY, UseRole.KEY, UseRole.VALUE, UseRole.OUTPUT})

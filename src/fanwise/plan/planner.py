@@ -9,20 +9,22 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from fanwise.graph.details import Attention
+from fanwise.graph.arithmetic import QUOTIENTS
+from fanwise.graph.attention import attention_part, score_std
 from fanwise.graph.factors import Factor
-from fanwise.graph.kinds import ATTENTION_OPERAND, CONSTANT_FACTOR, MAP_USES, UNFED_USES
+from fanwise.graph.kinds import MAP_USES, UNFED_USES
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
-from fanwise.graph.patterns import attention_part, constant_of
 from fanwise.graph.repetition import Chain
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
+from fanwise.plan.meant import Meant
 from fanwise.plan.measured import ROUGH, Measured, OpKey
 from fanwise.plan.recipes.unit import Choice, Feed, Recipe
 from fanwise.plan.roles import MAP_ROLES, Case, cases, fan_in_of
 from fanwise.plan.stacked import stacked_choice
+from fanwise.plan.starts import Starts
 
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
@@ -63,7 +65,8 @@ class Planner:
     Args:
         trace: of an earlier run of the same model: it says what follows each op.
         recipe: the rules.
-        constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
+        starts: the values that the model holds; None where they cannot be read.
+        keep: what the user keeps, as why, by path.
         known: what an earlier pass measured and this one needs before it can be measured.
     """
 
@@ -71,8 +74,10 @@ class Planner:
         self,
         trace: Trace,
         recipe: Recipe,
-        constants: Mapping[str, float] | None = None,
-        known: "Measured | None" = None,
+        starts: Starts | None = None,
+        *,
+        keep: Mapping[str, str] = MappingProxyType({}),
+        known: Measured | None = None,
     ) -> None:
         self.cases = cases(trace)
         self.decisions: dict[str, Decision] = {}
@@ -82,7 +87,8 @@ class Planner:
         self._loops = _loops_of(self.cases)
         self._in_loops: dict[str, list[float]] = {}
         self._recipe = recipe
-        self._constants = constants
+        self._starts = starts
+        self._meant = Meant(trace, starts, keep)
         self._trace = trace
         self._moments: dict[OpKey, float] = {}
         self._input: float | None = None
@@ -140,8 +146,8 @@ class Planner:
             elif path in self._chosen:
                 self.decisions[path] = self._chosen[path]
             else:
-                feed = Feed(1.0, known=case.role == "unused", found=self._value(path))
-                self.decisions[path] = Decision(case, self._recipe.choose(case, feed))
+                feed = Feed(1.0, known=case.role == "unused", found=self._value(case))
+                self.decisions[path] = Decision(case, self._choose(case, feed))
 
     def _measure_loops(self) -> None:
         """By what the variance of each weight that opens a loop is to be multiplied in the next pass."""
@@ -174,7 +180,7 @@ class Planner:
             self.measured.fed[use.matrix] = fed
             fed = self.known.fed.get(use.matrix, fed)
         factor, loop = self._factor(case), self.known.loops.get(use.matrix, 1.0)
-        return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path), factor, loop)
+        return Feed(fed, known and sure, stream, self._scores(case), self._value(case), factor, loop)
 
     def _factor(self, case: Case) -> float:
         factor = _factor_of(case)
@@ -222,7 +228,7 @@ class Planner:
         if partner is None:
             return 1.0, True
         feed = Feed(_positive(self.known.heads.get(partner.parameter.path, 1.0))[0])
-        law = self._recipe.choose(partner, feed).law
+        law = self._choose(partner, feed).law
         if law is None:
             return 1.0, True
         std = law.moments(partner.parameter.shape, layout=partner.layout).std
@@ -248,21 +254,43 @@ class Planner:
         is_query = case.part == "query" or "query" in case.blocks
         if case.op is None or not (is_query or self._is_query_norm(case)):
             return 1.0
-        std = score_std(self._trace, case.op)
-        return std if std > LOUD_SCORES else 1.0  # quieter ones may be added to others
+        std = score_std(self._trace, case.op, self._learned_factor)
+        return std if std > LOUD_SCORES else 1.0  # quieter ones are meant
+
+    def _learned_factor(self, op: Op) -> float:
+        """The size of the parameters that an op multiplies by, 1 where it is not known."""
+        size = math.prod(self._size(use) for use in op.used(UseRole.SCALE))
+        return 1.0 / size if op.name in QUOTIENTS and size else size
+
+    def _size(self, use: Use) -> float:
+        if use.seen is not None:
+            return math.hypot(*use.seen)
+        value = None if use.steps else self._value(self.cases[use.path])
+        return 1.0 if value is None else abs(value)
+
+    def _value(self, case: Case) -> float | None:
+        shape = case.parameter.shape
+        is_small = len(shape) < 2 or min(shape) == 1
+        return self._starts.constant(case.parameter.path) if is_small and self._starts is not None else None
 
     def _is_query_norm(self, case: Case) -> bool:
         """Whether it is the scale of a norm of queries: what they were before it drops out."""
         return case.role == "norm_scale" and case.op is not None and attention_part(self._trace, case.op) == "query"
 
-    def _value(self, path: str) -> float | None:
-        return None if self._constants is None else self._constants.get(path)
-
     # Decisions
 
+    def _choose(self, case: Case, feed: Feed) -> Choice:
+        """What is meant to stay, or else what the recipe says."""
+        meant = self._meant.choice(case)
+        if meant is not None:
+            return meant
+        choice = self._recipe.choose(self._meant.as_map(case), feed)
+        return choice if choice.law is not None else self._meant.as_found(case) or choice
+
     def _decide(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
-        choice = self._recipe.choose(case, feed)
-        fed = feed.second_moment if use.role in MAP_USES else None
+        choice = self._choose(case, feed)
+        is_map = case.use is not None and case.use.role in MAP_USES
+        fed = feed.second_moment if is_map or use.role in MAP_USES else None
         self._chosen[self._slot(use)] = Decision(case, choice, fed)
         if use.role == UseRole.OUTPUT and choice.law is not None:
             self._late.append(self._slot(use))
@@ -279,7 +307,7 @@ class Planner:
             return 1.0
         stream, _ = self._stream(decision.case)
         feed = Feed(second_moment / variance, True, stream)
-        choice = self._recipe.choose(decision.case, feed)
+        choice = self._choose(decision.case, feed)
         self._chosen[slot] = Decision(decision.case, choice, feed.second_moment)
         after = (
             1.0 if choice.law is None else choice.law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
@@ -289,11 +317,13 @@ class Planner:
     def _seen(self, case: Case, use: Use) -> Initializer | None:
         """What the op should see: the law, or that of what is made of the parameter."""
         chosen = self._chosen[self._slot(use)].choice.law
-        if chosen is None or case.role == "magnitude" or case.normalized:
+        if chosen is None or case.role == "magnitude" or case.normalized or use.path in self._meant.merged:
             return None
         if case.offset:
             return Constant(chosen.moments(case.parameter.shape).mean + case.offset)
-        if use.ratio != 1 and self._constants is not None:  # theory applies it itself
+        if use.layout is None and case.layout is not None:
+            return Normal(chosen.moments(case.parameter.shape, layout=case.layout).std)
+        if use.ratio != 1 and self._starts is not None:  # theory applies it itself
             return Normal(use.ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
         return None if case.derived and case.role not in ("weight", "branch_end", "head") else chosen
 
@@ -350,66 +380,6 @@ def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:
     which = min({UseRole.KEY: 1, UseRole.VALUE: 2}.get(use.role, 0), len(op.inputs) - 1)
     value, known = _positive(moment(which))
     return value, known and moment.known(which)
-
-
-def score_std(trace: Trace, query: Op) -> float:
-    """Std of the attention scores that a projection of unit queries and keys leads to.
-
-    1 where they are divided by sqrt(d), or where a norm stands between.
-    """
-    queue: list[tuple[Op, float]] = [(query, 1.0)]
-    seen = {query.index}
-    while queue:
-        here, factor = queue.pop(0)
-        for reader in trace.follows(here):
-            if reader.index in seen:
-                continue
-            seen.add(reader.index)
-            if reader.kind == OpKind.NORM:
-                return 1.0
-            if reader.kind == OpKind.ATTENTION:
-                return factor * _attention_factor(reader)
-            if reader.kind == OpKind.MATMUL:
-                return _product_std(trace, reader, here, factor)
-            if reader.kind in ATTENTION_OPERAND:
-                queue.append((reader, factor * constant_of(reader)))
-    return 1.0
-
-
-def _attention_factor(op: Op) -> float:
-    """By what an attention multiplies the std of products of unit values; 1 where it does not say."""
-    return op.detail.scale * math.sqrt(op.detail.width) if isinstance(op.detail, Attention) else 1.0
-
-
-def _product_std(trace: Trace, product: Op, source: Op, factor: float) -> float:
-    width = source.shape[-1] if source.shape else 1
-    width = width if product.width is None else product.width
-    factor *= (
-        (1.0 if product.constant is None else product.constant)
-        * math.sqrt(width)
-        * _factor_before(trace, product, source)
-    )
-    here: Op | None = product
-    while here is not None:
-        following = [op for op in trace.follows(here) if op.kind in ATTENTION_OPERAND or op.kind == OpKind.SOFTMAX]
-        here = following[0] if following else None
-        if here is None or here.kind == OpKind.SOFTMAX:
-            return factor if here is not None else 1.0
-        if here.kind == OpKind.NORM:
-            return 1.0
-        factor *= constant_of(here)
-    return 1.0
-
-
-def _factor_before(trace: Trace, product: Op, source: Op) -> float:
-    """The numbers by which the other operand of a product was multiplied since its map."""
-    factor, others = 1.0, [i for i in product.inputs if i not in (source.index, INPUT)]
-    while others:
-        op = trace.ops[others[0]]
-        if op.kind not in CONSTANT_FACTOR or len(op.inputs) != 1:
-            break
-        factor, others = factor * constant_of(op), [i for i in op.inputs if i >= 0]
-    return factor
 
 
 def _positive(value: float) -> tuple[float, bool]:

@@ -8,20 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from fanwise.graph.attention import attention_part
 from fanwise.graph.context import GraphContext
+from fanwise.graph.contractions import layout_of_product
+from fanwise.graph.heads import heads_of
 from fanwise.graph.kinds import (
     ATTENTION_OPERAND,
     BRANCH_STEPS,
-    HEAD_STEPS,
     MAP_USES,
     MOVING,
     SCORE_ENDS,
-    STRETCH_MAPS,
     TOKENS,
     WEIGHTED,
 )
 from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
-from fanwise.graph.patterns import attention_part
 from fanwise.graph.repetition import Chain, ChainKind, chains_of
 from fanwise.graph.residual import Join
 from fanwise.graph.state_space import is_decay, sets_a_time_scale, sets_a_time_step
@@ -60,7 +60,21 @@ ROLES: Mapping[str, str] = MappingProxyType(
 """Every role and what it means."""
 
 PLAIN = frozenset(
-    {"to", "float", "half", "bfloat16", "double", "type", "contiguous", "clone", "detach", "t", "transpose", "permute"}
+    {
+        "to",
+        "float",
+        "half",
+        "bfloat16",
+        "double",
+        "type",
+        "contiguous",
+        "clone",
+        "detach",
+        "stop_gradient",
+        "t",
+        "transpose",
+        "permute",
+    }
     | {"reshape", "view", "flatten", "expand", "expand_as", "broadcast_to", "repeat", "tile", "squeeze", "unsqueeze"}
 )
 """Functions that change none of the values, and at most repeat them."""
@@ -69,6 +83,8 @@ LINEAR = PLAIN | frozenset(
     | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}
 )
 """Functions that keep the values' size, or that the planner knows."""
+FACTORS = frozenset({"mul", "rmul", "multiply", "cat", "stack"})
+"""Functions of a weight and of a factor on it."""
 INNER = frozenset({"mul", "sum", "exp"})
 """Functions that make a number of the inner product of two vectors."""
 NORMALIZING = frozenset({"batch_norm", "layer_norm", "instance_norm", "group_norm", "normalize", "_SpectralNorm"})
@@ -94,7 +110,7 @@ class Case:
         op: the op that uses it, None for an unused one.
         use: how.
         join: the residual connection whose branch it ends, None elsewhere.
-        ends: how many maps end that branch side by side.
+        ends: how many maps end that branch side by side; of a head, how many are summed.
         part: "query", "key" or "value" where it feeds an attention's operand.
         blocks: what its fused maps are.
         partner: for a position table, the table of tokens that it is added to.
@@ -161,7 +177,7 @@ def cases(trace: Trace) -> Mapping[str, Case]:
 class _Reader:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._heads = _heads(trace)
+        self._heads = heads_of(trace)
         self._around = GraphContext(trace, frozenset(self._heads))
         self._ends: dict[int, tuple[Join, int]] = {}
         for join in trace.joins:
@@ -210,6 +226,9 @@ class _Reader:
         return min(cases, key=lambda case: order.index(case.role) if case.role in order else len(order))
 
     def _of_use(self, parameter: Parameter, op: Op, use: Use) -> Case:
+        product = layout_of_product(self._trace, op, parameter) if use.role == UseRole.SCALE else None
+        if product is not None:
+            use = replace(use, role=UseRole.WEIGHT, layout=product)
         chain = self._chains.get(use.matrix) if use.role in MAP_USES else None
         case = Case(parameter, self._role(parameter, op, use), op, use, around=self._around, chain=chain)
         if case.role == "position":
@@ -227,6 +246,8 @@ class _Reader:
         if op.index in self._ends and case.role in ("branch_end", "branch_norm", "branch_gate"):
             join, ends = self._ends[op.index]
             return replace(case, join=join, ends=ends, repeats=self._counts[use.matrix, join.number])
+        if case.role == "head":
+            return replace(case, ends=self._heads[op.index])
         return replace(case, repeats=chain.uses) if chain is not None and case.is_loop else case
 
     def _role(self, parameter: Parameter, op: Op, use: Use) -> str:
@@ -236,15 +257,15 @@ class _Reader:
             return self._bias_role(op, use)
         if use.role == UseRole.SHIFT:
             return self._shift_role(parameter, op, use)
-        return self._simple_role(op, use)
+        return self._simple_role(parameter, op, use)
 
-    def _simple_role(self, op: Op, use: Use) -> str:
+    def _simple_role(self, parameter: Parameter, op: Op, use: Use) -> str:
         if use.role == UseRole.TABLE:
             return self._table_role(op)
         if INNER.issubset(use.steps):
             return "inner"
         if use.role == UseRole.SCALE:
-            return "decay" if is_decay(self._trace, op, use) else self._scale_role(op)
+            return "decay" if is_decay(self._trace, op, use) else self._scale_role(parameter, op, use)
         if use.role == UseRole.OPERAND:
             return "token" if op.kind == OpKind.PARAMETER else "other"
         return str(use.role)
@@ -267,16 +288,22 @@ class _Reader:
             return "embedding"
         return "position" if self._trace.after(op, {OpKind.ADD, OpKind.SHIFT}, MOVING) is not None else "embedding"
 
-    def _scale_role(self, op: Op) -> str:
+    def _scale_role(self, parameter: Parameter, op: Op, use: Use) -> str:
         ends = op.index in self._ends
         if op.kind in WEIGHTED:
-            return "magnitude"
-        if op.kind == OpKind.NORM or self._follows_norm(op):
+            return "gate" if _multiplies_weight(op, use) else "magnitude"
+        if op.kind == OpKind.NORM or (self._follows_norm(op) and self._has_features(parameter, op)):
             return "branch_norm" if ends else "norm_scale"
         return "branch_gate" if ends else "gate"
 
     def _follows_norm(self, op: Op) -> bool:
         return any(source.kind == OpKind.NORM for source in self._trace.feeds(op)[:1])
+
+    def _has_features(self, parameter: Parameter, op: Op) -> bool:
+        """Whether a factor has a value for each feature; one for all of them is a temperature."""
+        axis = self._trace.axes[op.index] % max(len(op.shape), 1)
+        own = axis - (len(op.shape) - len(parameter.shape))
+        return not op.shape or op.shape[axis] == 1 or (own >= 0 and parameter.shape[own] > 1)
 
     def _bias_role(self, op: Op, use: Use) -> str:
         if op.kind == OpKind.RECURRENT:
@@ -317,20 +344,10 @@ class _Reader:
         return next((use.path for use in tables.uses if use.role == UseRole.TABLE), None)
 
 
-def _heads(trace: Trace) -> set[int]:
-    """Maps that the outputs lead back to without a norm, an add or an attention between."""
-    heads: set[int] = set()
-    ends = [index for number, index in enumerate(trace.outputs) if number == 0 or not trace.followers[index]]
-    queue, seen = list(ends), set(ends)
-    while queue:
-        op = trace.ops[queue.pop()]
-        if op.kind in STRETCH_MAPS:
-            heads.add(op.index)
-        elif op.kind in HEAD_STEPS or (op.kind == OpKind.ADD and len(op.inputs) == 1):
-            fresh = [source for source in op.inputs if source >= 0 and source not in seen]
-            seen.update(fresh)
-            queue += fresh
-    return heads
+def _multiplies_weight(op: Op, use: Use) -> bool:
+    """Whether a factor multiplies a weight as it is; beside a direction, which is normed, it is a length."""
+    uses = (use, *(other for other in op.uses if other.role in MAP_USES))
+    return all(set(each.steps) <= PLAIN | FACTORS for each in uses)
 
 
 def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:

@@ -83,4 +83,5 @@ def test_both_directions_of_flax_have_one_law(cell):
     fed = [row for row in rows if row.role == "weight"]
     assert len({row.path.split(".")[0] for row in fed}) == 2
     for row in fed:
-        assert row.std == pytest.approx(1 / 4, rel=0.03) and not row.guess
+        assert row.std == pytest.approx(1 / 4, rel=0.03)
+        assert not row.guess

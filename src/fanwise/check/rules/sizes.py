@@ -19,10 +19,10 @@ PEERS = 4
 """Fewest weights that an outlier is compared with."""
 SPARED = 10
 """One in so many peers may be as far off as the outlier."""
-MADE_UP = 3.0
-"""Factor up to which the rms of an output is as that of the other inner weights."""
 SAME_STD = 0.1
 """Share by which the stds of weights of one law may differ."""
+MADE_UP = 3.0
+"""Factor up to which the rms of an output is as that of the other inner weights."""
 FAINT_SHARE, LOUD_SHARE = 0.5, 0.3
 """Share of the inner maps that must be so."""
 FAINT_GAIN, LOUD_GAIN = 0.03, 4.0
@@ -41,7 +41,7 @@ REPAIRED = 0.25
         measured="The std of each inner weight against its peers: the weights of its role or, where those are fewer "
         f"than {PEERS - 2}, all inner weights. It is more than {OUTLIER:g} times, or less than 1/{OUTLIER:g} of, the "
         f"std of all but one in {SPARED} of them, whether the fans are counted in or not. A weight that no other "
-        "weight follows may be small, as heads often are, and so may one that is drawn with the head it feeds. A large "
+        "weight follows may be small, as heads often are, and so may one that is drawn with the head it feeds; a large "
         f"one whose output is at most {MADE_UP:g} times those of the others makes up for a faint signal.",
         example="A layer that was left out of an init loop, or initialised twice.",
         remedy="Draw it as its peers are drawn (fanwise fix).",
@@ -161,16 +161,10 @@ def _departures(subject: Subject) -> Iterator[Departure]:
     for layer in inner:
         factor = _departure(layer, [other for other in inner if other is not layer], heads)
         small = layer.op.index in subject.followed and not _is_part_of_head(subject, layer)
-        large = factor is not None and factor >= 1 and not _makes_up(layer, inner)
-        if factor is not None and (large if factor >= 1 else small):
+        if factor is None or (factor > 1 and _makes_up(layer, inner)):
+            continue
+        if factor >= 1 or small:
             yield Departure(layer, factor, _is_hidden(subject, layer))
-
-
-def _makes_up(layer: Map, inner: Sequence[Map]) -> bool:
-    """Whether what a large weight gives is as large as what the others give: it reads a faint signal."""
-    sizes = sorted(other.signal.second_moment for other in inner if other is not layer)
-    sizes = [size for size in sizes if math.isfinite(size)]
-    return bool(sizes) and layer.signal.second_moment < MADE_UP**2 * sizes[len(sizes) // 2]
 
 
 def _is_part_of_head(subject: Subject, layer: Map) -> bool:
@@ -179,6 +173,13 @@ def _is_part_of_head(subject: Subject, layer: Map) -> bool:
     ends = [maps for maps in after if maps]
     alike = [abs(other.values.std / layer.values.std - 1) < SAME_STD for maps in ends for other in maps]
     return bool(ends) and all(maps[-1].op.index not in subject.followed for maps in ends) and all(alike)
+
+
+def _makes_up(layer: Map, inner: Sequence[Map]) -> bool:
+    """Whether what a large weight gives is as large as what the others give: it reads a faint signal."""
+    sizes = sorted(other.signal.second_moment for other in inner if other is not layer)
+    sizes = [size for size in sizes if math.isfinite(size)]
+    return bool(sizes) and layer.signal.second_moment < MADE_UP**2 * sizes[len(sizes) // 2]
 
 
 def _departed(departure: Departure) -> Symptom:

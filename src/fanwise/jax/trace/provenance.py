@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fanwise.graph.frozen import STOPS_GRADIENT
 from fanwise.graph.op import UseRole
 from fanwise.jax.trace.axes import Axes
 from fanwise.jax.trace.calls import Step
@@ -54,7 +55,8 @@ def derive(step: Step, values: Sequence[Value], output: int) -> Value:
     is_view = step.name in VIEWS or step.name in SELECTIONS or (step.name == "concatenate" and len(sources) == 1)
     if is_view and values[0].held is not None:
         shown = tuple(_view(parameter, step, values, (shape, output)) for parameter in first.shown)
-        return Value(shape, dtype, held=Provenance(shown, first.steps, make))
+        steps = (*first.steps, step.name) if step.name in STOPS_GRADIENT else first.steps
+        return Value(shape, dtype, held=Provenance(shown, steps, make))
     earlier = dict.fromkeys(name for _, held in sources for name in held.steps)
     steps = (*earlier, STEPS.get(step.name, step.name))
     return Value(shape, dtype, held=Provenance(_merge(step, sources, shape), steps, make))

@@ -208,10 +208,14 @@ class Recorder:
         return output
 
     def _derive(self, name: str, held: Sequence[Part], output: Any) -> Any:
-        """A function of variables alone: its result is followed as the first of them."""
+        """A function of variables alone: its result is followed as the first of them, which the others stand beside."""
+        whole = [replace(part, beside=()) for each in held for part in (each, *each.beside)]
+        steps = tuple(dict.fromkeys(step for part in whole for step in part.steps))
+        several = {id(part.input): replace(part, steps=(*steps, name)) for part in reversed(whole)}
         for tensor in tensors_in(output):
             if held and is_float(tensor):
-                self._origins.hold(tensor, replace(held[0], steps=(*held[0].steps, name)))
+                first = several.pop(id(held[0].input), None) or held[0]
+                self._origins.hold(tensor, replace(first, beside=tuple(several.values())[::-1]))
         return output
 
     def _constant(self, output: Any) -> Any:
@@ -287,7 +291,8 @@ class Recorder:
         return self._parameter_ops[id(variable)]
 
     def _open(self, call: Call, read: Sequence[Read]) -> Op:
-        paths = ((self._origins.path(part), part) for part in call.parts)
+        parts = [part for each in call.parts for part in (each, *_beside(each))]
+        paths = ((self._origins.path(part), part) for part in parts)
         uses = tuple(Use(path, part.role, part.layout, part.steps) for path, part in paths if path is not None)
         return self._tracker.opened(call, self._calls.caller, read, uses)
 
@@ -373,3 +378,11 @@ def _swap(output: Any, old: Any, new: Any) -> Any:
     if isinstance(output, list) or type(output) is tuple:
         return type(output)(_swap(item, old, new) for item in output)
     return {k: _swap(v, old, new) for k, v in output.items()} if isinstance(output, dict) else output
+
+
+def _beside(part: Part) -> Iterator[Part]:
+    """The other parameters of which a weight was made: matrices are weights too, vectors scale or shift it."""
+    for other in part.beside:
+        is_weight = part.role == UseRole.WEIGHT and len(other.input.shape) == len(part.input.shape)
+        role = part.role if is_weight else UseRole.SCALE if "multiply" in other.steps else UseRole.OPERAND
+        yield replace(other, role=role, layout=part.layout if is_weight else None)

@@ -13,7 +13,7 @@ STEPS = (0.001, 0.1)
 RATES = (1.0, 16.0)
 """Range of the decay rates: Dao and Gu, "Transformers are SSMs", 2024, their code's A_init_range."""
 
-KEPT = (0.9, 0.999)
+SHARES = (0.9, 0.999)
 """Range of what is kept of a state at a step: De et al., "Griffin", 2024, section 2.4."""
 
 
@@ -40,13 +40,13 @@ def decay_logarithm(units: int) -> Initializer:
 
 
 def kept_share(units: int) -> Initializer:
-    """Inverse softplus of -ln a, for shares a of a state that are kept, evenly spread over `KEPT`.
+    """Inverse softplus of -ln a, for shares a of a state that are kept, evenly spread over `SHARES`.
 
     Example:
         >>> [round(math.exp(-math.log1p(math.exp(law.value))), 4) for law in kept_share(2).laws]
         [0.9, 0.999]
     """
-    low, high = KEPT
+    low, high = SHARES
     shares = [low + share * (high - low) for share in _shares(units)]
     return _spread([math.log(math.expm1(-math.log(share))) for share in shares], units)
 

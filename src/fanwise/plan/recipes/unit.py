@@ -15,8 +15,9 @@ from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, Uniform, VarianceScaling, Zeros
 from fanwise.laws.structured import LooksLinear, Orthogonal
-from fanwise.plan.recipes.spread import KEPT, RATES, STEPS, decay_logarithm, kept_share, time_step_bias
+from fanwise.plan.recipes.spread import RATES, SHARES, STEPS, decay_logarithm, kept_share, time_step_bias
 from fanwise.plan.roles import ROLES, Case, fan_in_of
+from fanwise.plan.row import KEPT
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,14 @@ _GU = 'Gu and Dao, "Mamba: linear-time sequence modeling with selective state sp
 _DAO = 'Dao and Gu, "Transformers are SSMs", 2024, section 7 (its code)'
 _DE = 'De et al., "Griffin: mixing gated linear recurrences with local attention", 2024, section 2.4'
 _YE = 'Ye et al., "Differential transformer", 2024, section 2.1 (its code)'
-
 _SITZMANN = 'Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020, section 3.2'
 
 SINES = ("sin", "cos")
 """Nonlinearities whose argument a model multiplies by a frequency."""
 NEAR = 0.15
 """Inputs in [-1, 1] are known by their second moment, which a grid with its ends exceeds a little."""
+WRITTEN = (1e-12, 1e6)
+"""Sizes of constants that people write."""
 LOUDEST = 0.5
 """Std of the logits at the start where there are many classes, and under a tied table, which would starve below."""
 EXCESS = 0.02
@@ -214,7 +216,8 @@ def _short(variance: float) -> float:
 
 
 def _quiet_query(case: Case, feed: Feed, variance: float) -> Choice:
-    reason = "unit second moment, and attention scores of unit variance: this model does not divide them by sqrt(d)"
+    reason = "attention scores of unit variance: queries of unit second moment would give them std "
+    reason += f"{feed.scores:.3g} in this model"
     small = variance / feed.scores**2
     if not case.blocks or case.layout is None or case.layout.fused is None:
         return scaled(case, small, gives=1 / feed.scores**2, reason=reason)
@@ -257,15 +260,17 @@ def branch_share(case: Case, feed: Feed) -> tuple[float, str]:
 def unit_head(case: Case, feed: Feed) -> Choice:
     """Outputs so small that the loss of C classes starts 2 % above ln C, of std 0.5 at most."""
     std = head_std(case)
-    reason = f"outputs of std {std:.2g}: the loss starts near that of a guess" + _factor_words(feed)
+    reason = f"outputs of std {std * math.sqrt(case.ends):.2g}: the loss starts near that of a guess"
+    reason += f"; it is one of {case.ends} that are summed" if case.ends > 1 else ""
     gives = (std / feed.factor) ** 2
+    reason += _factor_words(feed)
     return _guessed(scaled(case, _short(gives / feed.second_moment), gives=gives, reason=reason), feed)
 
 
 def head_std(case: Case) -> float:
-    """Std of the outputs of C classes with which the loss starts 2 % above ln C, 0.5 at most."""
+    """Std of the outputs of C classes with which the loss starts 2 % above ln C, 0.5 at most; of n terms, of each."""
     classes = 10 if case.layout is None else max(case.layout.extent(case.parameter.shape, "out"), 10)
-    return min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes)))
+    return min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes))) / math.sqrt(case.ends)
 
 
 def unit_tied(case: Case, feed: Feed) -> Choice:
@@ -326,8 +331,8 @@ def norm_scale(case: Case, feed: Feed) -> Choice:
     """1 after a normalisation; less after one of queries whose scores the model does not divide by sqrt(d)."""
     if feed.scores != 1:
         reason = "attention scores of unit variance: this model normalises its queries and does not divide by sqrt(d)"
-        return Choice(_constant(_short(1 / feed.scores) - case.offset), reason + _offset_words(case))
-    return Choice(_constant(1.0 - case.offset), "a normalisation starts as one" + _offset_words(case))
+        return Choice(constant_law(_short(1 / feed.scores) - case.offset), reason + _offset_words(case))
+    return Choice(constant_law(1.0 - case.offset), "a normalisation starts as one" + _offset_words(case))
 
 
 def branch_norm(case: Case, feed: Feed) -> Choice:
@@ -338,26 +343,38 @@ def branch_norm(case: Case, feed: Feed) -> Choice:
     bent = case.around is not None and case.around.is_bent(case.op, case.join)
     if case.op is not None and case.op.norm == "batch_norm" and not bent:
         reason = "a batch norm that ends a branch: each block starts as its shortcut" + _offset_words(case)
-        return Choice(_constant(-case.offset), reason, _GOYAL, 0.0)
+        return Choice(constant_law(-case.offset), reason, _GOYAL, 0.0)
     share, _ = branch_share(case, feed)
     total = 1 if case.join is None else case.join.total * case.repeats
     reason = f"it ends a branch: 1/{total} of the second moment of the residual stream" + _offset_words(case)
-    return Choice(_constant(math.sqrt(share) - case.offset), reason, _RADFORD, share)
+    return Choice(constant_law(math.sqrt(share) - case.offset), reason, _RADFORD, share)
 
 
 def branch_gate(case: Case, feed: Feed) -> Choice:
     """The model's own small value, or the branch's share of the residual stream where that is smaller."""
     total = 1 if case.join is None else case.join.total * case.repeats
     value = math.sqrt(branch_share(case, feed)[0])
-    if feed.found is not None and abs(feed.found) <= value:
-        return Choice(_constant(feed.found), "a gate as small as the model's author set it", _TOUVRON)
+    if feed.found is not None and _is_meant(case, feed.found, value):
+        reason = f"{KEPT}: a gate of {feed.found:.4g}, as the model's author set it"
+        return Choice(constant_law(feed.found), reason, _TOUVRON)
     if feed.found is None and not feed.known:
         return Choice(
-            _constant(value), f"a gate that lets through 1/{total} of the residual stream", _TOUVRON, None, True
+            constant_law(value), f"a gate that lets through 1/{total} of the residual stream", _TOUVRON, None, True
         )
     return Choice(
-        _constant(value), f"a gate that lets through 1/{total} of the second moment of the residual stream", _TOUVRON
+        constant_law(value), f"a gate that lets through 1/{total} of the second moment of the residual stream", _TOUVRON
     )
+
+
+def _is_meant(case: Case, found: float, share: float) -> bool:
+    """Whether a gate's value is small enough for its branch, or a number that somebody chose: 1 is chosen by nobody."""
+    chosen = math.prod(case.parameter.shape) == 1 and found != 1
+    return is_plausible(found) and (chosen or abs(found) <= share)
+
+
+def is_plausible(value: float) -> bool:
+    """Whether a constant may have been written down; others are memory that was never initialised."""
+    return value == 0 or WRITTEN[0] < abs(value) < WRITTEN[1]
 
 
 def keep(case: Case, feed: Feed) -> Choice:
@@ -379,7 +396,7 @@ def decay(case: Case, feed: Feed) -> Choice:
     if feed.found is not None:
         return keep(case, feed)
     if case.use is not None and "softplus" in case.use.steps:
-        reason = "what is kept of the state at a step, spread over [{:g}, {:g}]".format(*KEPT)
+        reason = "what is kept of the state at a step, spread over [{:g}, {:g}]".format(*SHARES)
         return Choice(kept_share(case.parameter.shape[0]), reason, _DE)
     reason = "decay rates spread over [{:g}, {:g}]".format(*RATES)
     return Choice(decay_logarithm(case.parameter.shape[0]), reason, _DAO)
@@ -403,13 +420,14 @@ def normal(std: float, reason: str, source: str = "") -> Rule:
 def magnitude(case: Case, feed: Feed) -> Choice:
     """The length of a row that gives unit second moment: sqrt(fan_in) times the std."""
     return Choice(
-        _constant(1 / math.sqrt(feed.second_moment)),
+        constant_law(1 / math.sqrt(feed.second_moment)),
         "each row has the length that gives unit second moment",
         _SALIMANS,
     )
 
 
-def _constant(value: float) -> Initializer:
+def constant_law(value: float) -> Initializer:
+    """The law of one value."""
     if value == 0:
         return Zeros()
     return Ones() if value == 1 else Constant(value)

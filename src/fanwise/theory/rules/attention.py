@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from fanwise.graph import details
+from fanwise.graph.arithmetic import constant_of
 from fanwise.graph.kinds import AFTER_SOFTMAX, BEFORE_SOFTMAX
 from fanwise.graph.op import Op, OpKind, UseRole
-from fanwise.graph.patterns import constant_of
 from fanwise.graph.trace import Trace
 from fanwise.theory.rules.affine import shifted
 from fanwise.theory.rules.maps import map_uses

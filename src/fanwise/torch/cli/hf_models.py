@@ -151,7 +151,7 @@ def _parts_of_larger(config: Any, base: type[Any]) -> Any:
         module = importlib.import_module(home)
     except ImportError:
         return None
-    kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, base)]
+    kinds: list[Any] = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, base)]
     fitting = [
         kind for kind in kinds if kind.config_class is type(config) and not kind.__name__.endswith("TrainedModel")
     ]

@@ -184,8 +184,10 @@ def wave(asked: Asked) -> Tensor:
     return normal(SEQUENCES, WAVE)
 
 
-BANDS = ("feature_projection_input_dim", "input_feat_size", "input_feat_per_channel", "num_mel_bins", "n_mels")
-BANDS += ("feature_size", "feature_dim", "input_size", "input_dim", "num_mels", "mel_bins")
+BANDS = (
+    *("feature_projection_input_dim", "input_feat_size", "input_feat_per_channel", "num_mel_bins", "n_mels"),
+    *("feature_size", "feature_dim", "input_size", "input_dim", "num_mels", "mel_bins"),
+)
 
 
 def spectrum(asked: Asked) -> Tensor:

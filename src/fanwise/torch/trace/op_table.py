@@ -227,7 +227,7 @@ def _binary(a: Arguments) -> Call:
     if parts and data:
         return binary.of_parameters(data, parts)
     if len(data) == 2:
-        return binary.of_data(data, _number_among(a, data))
+        return binary.of_data(data, _scalar_among(data, is_product=a.name in names.PRODUCTS))
     numbers = (value for value in operands if isinstance(value, int | float) and not isinstance(value, bool))
     return binary.of_number(data, next(numbers, None), parts)
 
@@ -239,14 +239,14 @@ def _operands(a: Arguments) -> list[Any]:
     return [*a.args[:2], *a.named.values()]
 
 
-def _number_among(a: Arguments, data: Sequence[Tensor]) -> float | None:
-    """The number that one of two tensors holds: the second; the first too in a product, which has no order."""
+def _scalar_among(data: Sequence[Tensor], *, is_product: bool) -> float | None:
+    """The number that the second of two tensors holds, or either of two that are multiplied; None where none does."""
     second = _scalar(data[1])
-    return second if second is not None or a.name not in names.PRODUCTS else _scalar(data[0])
+    return _scalar(data[0]) if second is None and is_product else second
 
 
 def _scalar(tensor: Tensor) -> float | None:
-    """The number that a tensor of one number holds, where it has a value and none asks for its gradient."""
+    """The number that a tensor of one value holds, where it can be read."""
     readable = tensor.numel() == 1 and tensor.is_floating_point() and not is_abstract(tensor)
     return float(tensor.detach()) if readable else None
 

@@ -14,7 +14,7 @@ from fanwise.laws.layout import Layout
 from fanwise.torch.trace.calls import Call, Part
 from fanwise.torch.trace.function_names import FACTORS
 from fanwise.torch.trace.provenance import ParameterProvenance, Provenance
-from fanwise.torch.trace.storage import is_abstract
+from fanwise.torch.trace.storage import is_abstract, outside_transforms, unwrapped
 from fanwise.torch.trace.stored_layout import layout_in_storage
 from fanwise.torch.trace.substitute import drawn, second_moment
 
@@ -47,7 +47,8 @@ class UseReader:
             if held is not None and held.paths[0] in laws:
                 parameter, layout = self.parameters[held.paths[0]], self._layout(part, held, 0)
                 law, itself = laws[parameter.path], not held.steps
-                yield id(part.input), drawn((parameter, held.parts), law, part.input, layout=layout, itself=itself)
+                values = drawn((parameter, held.parts), law, part.input, layout=layout, itself=itself)
+                yield id(part.input), values * (part.input != 0) if _is_placed(held, part.input) else values
 
     def _use(self, part: Part, held: Provenance, which: int) -> Use:
         path, role = held.paths[which], held.role(which, part.role)
@@ -70,10 +71,21 @@ class UseReader:
         return std_ratio(second_moment(self.tensors[path]), second_moment(tensor))
 
 
+def _is_placed(held: Provenance, tensor: Tensor) -> bool:
+    """Whether a parameter fills a part of a tensor, the rest of which is 0."""
+    joined = {"cat", "setitem"} & set(held.steps) and not is_abstract(tensor)
+    return bool(joined) and 0 < int(torch.count_nonzero(unwrapped(tensor)[0])) < tensor.numel()
+
+
 def _seen(tensor: Tensor, held: Provenance) -> tuple[float, float] | None:
     """Mean and std of a tensor that is made of parameters or is a part of one; None for others, and without values."""
     if not (held.steps or held.parts) or is_abstract(tensor) or tensor.is_complex() or not tensor.numel():
         return None
+    with outside_transforms():
+        return _mean_and_std(unwrapped(tensor)[0])
+
+
+def _mean_and_std(tensor: Tensor) -> tuple[float, float]:
     values = tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
     mean = float(values.mean())
     return mean, math.sqrt(max(second_moment(values) - mean**2, 0.0))

@@ -17,7 +17,7 @@ from fanwise.graph.op import Parameter, UseRole
 from fanwise.graph.tracking.homogeneity import degree_after
 from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, FACTORS, PRODUCTS, SUMS
 from fanwise.torch.trace.invocation import Invocation
-from fanwise.torch.trace.storage import is_abstract, is_strided, storage_of
+from fanwise.torch.trace.storage import is_abstract, is_strided, is_wrapped, storage_of, unwrapped
 
 Axes = tuple[int | None, ...]
 """Axes of a parameter on which the axes of a tensor lie; None for an axis that lies on none."""
@@ -139,11 +139,18 @@ class ParameterProvenance:
 
     def find(self, tensor: Tensor) -> Provenance | None:
         """The parameters behind a tensor, None for a tensor that holds none."""
+        if is_wrapped(tensor):
+            return self._find_wrapped(tensor)
         storage = storage_of(tensor)
         if storage is None:
             return self._opaque.get(id(tensor))
         covering = [base for base in self._bases.get(storage, ()) if base.covers(tensor)]
         return self._with_own_axes(covering[-1].view(tensor), tensor) if covering else None
+
+    def _find_wrapped(self, tensor: Tensor) -> Provenance | None:
+        inner, shown = unwrapped(tensor)
+        held = self.find(inner)
+        return None if held is None else replace(held, axes=tuple(tuple(axes[i] for i in shown) for axes in held.axes))
 
     def _with_own_axes(self, held: Provenance, tensor: Tensor) -> Provenance:
         """Gives a tensor with the shape of its parameter the parameter's axes, whatever shape it had between."""
@@ -156,20 +163,30 @@ class ParameterProvenance:
             return held
         return replace(held, axes=(whole, *held.axes[1:]))
 
-    def derive(self, tensor: Tensor, sources: Sequence[Tensor], function: Invocation) -> None:
-        """Records a tensor that a function made of parameters alone."""
-        step = function.name
+    def derive(self, tensor: Tensor, sources: Sequence[Tensor], step: str, function: Invocation | None = None) -> None:
+        """Records a tensor that a function made of parameters alone.
+
+        Args:
+            tensor: what it gave, or wrote to.
+            sources: what is made of parameters among its arguments.
+            step: the function's name, as the planner knows it.
+            function: the function, where its own name says how the result grows; None where it grows as they do.
+        """
         pairs = [(source, held) for source in sources if (held := self.find(source)) is not None]
         entries: dict[str, tuple[Axes, UseRole | None]] = {}
         for source, held in pairs:
             side = _side(source.shape, tensor.shape, step)
             for path, axes, own in zip(held.paths, held.axes, held.sides, strict=True):
                 entries.setdefault(path, (_derived_axes(tensor, source, axes), own or side))
-        growth = {path: self._degree(path, function) for path in entries}
-        self._record(tensor, entries, (*pairs[0][1].steps, step), growth, pairs[0][1].factor * number_in(function))
+        growth = {path: self._degree(path, [held for _, held in pairs], function) for path in entries}
+        factor = 1.0 if function is None else number_in(function)
+        self._record(tensor, entries, (*pairs[0][1].steps, step), growth, pairs[0][1].factor * factor)
 
-    def _degree(self, path: str, function: Invocation) -> float | None:
+    def _degree(self, path: str, sources: Sequence[Provenance], function: Invocation | None) -> float | None:
         """How what a function gives grows with a parameter."""
+        if function is None:
+            degrees = {held.degree(path) for held in sources if path in held.paths}
+            return degrees.pop() if len(degrees) == 1 else None
         if function.name not in BINARY:
             held = [self.find(tensor) for tensor in function.tensors]
             degrees = {one.degree(path) for one in held if one is not None}
@@ -208,6 +225,10 @@ class ParameterProvenance:
         self._add(tensor, Provenance(tuple(order), axes, steps, sides, (), degrees, factor))
 
     def _add(self, tensor: Tensor, held: Provenance) -> None:
+        if is_wrapped(tensor):
+            tensor, shown = unwrapped(tensor)
+            own = [dict(zip(shown, axes, strict=True)) for axes in held.axes]
+            held = replace(held, axes=tuple(tuple(axes.get(i) for i in range(tensor.dim())) for axes in own))
         storage = storage_of(tensor)
         if storage is None:
             self._kept.append((tensor, None))

@@ -34,6 +34,8 @@ from fanwise.torch.trace.parameter_uses import UseReader
 from fanwise.torch.trace.provenance import ParameterProvenance, checked_parameters
 from fanwise.torch.trace.recurrent_layers import RecurrentLayers
 from fanwise.torch.trace.restore import saved
+from fanwise.torch.trace.steps import step_between
+from fanwise.torch.trace.storage import is_inside_transform, is_wrapped, storage_of, unwrapped
 from fanwise.torch.trace.substitute import moments_of, probing, replayable, second_moment
 from fanwise.torch.trace.tensor_map import TensorMap
 
@@ -65,6 +67,8 @@ class Recorder(TorchFunctionMode):
         self._sources = TensorMap[Source]()
         self._parameter_ops = TensorMap[Source]()  # of parameters read as data
         self._stand_ins = TensorMap[Tensor]()  # what the model reads in their place
+        self._written = TensorMap[list[Read]]()  # tensors into parts of which something was written, not yet an op
+        self._transformed: dict[int | None, tuple[Source, Tensor]] = {}  # what was made inside function transforms
         self._answers = Answers()
         self._last = ""
         self.again: Callable[[Mapping[int, Tensor]], Any] = lambda new: None
@@ -98,18 +102,27 @@ class Recorder(TorchFunctionMode):
         if call.name in names.QUESTIONS or names.is_attribute(func, call.name):
             return self._answers.answer(call)
         tensors = call.tensors
+        for tensor in tensors if self._written else ():
+            self._settle(tensor)
+        for tensor in tensors:
+            if is_wrapped(tensor) or self._transformed:
+                self._find_outside(tensor)
         traced = any(tensor in self._sources for tensor in tensors)
         held = any(self._holds_parameter(tensor) for tensor in tensors)
         if (not traced and not held) or call.name in names.CONSTANTS:
             return call()
-        if held and names.writes_in_place(func):
+        if not names.writes_in_place(func) or not isinstance(args[0], Tensor):
+            return self._execute(call, alone=not traced)
+        if held:
             self._keep(args[0])
-        return self._execute(call, alone=not traced)
+        output = self._execute(call, alone=not traced)
+        self._spread(args[0])
+        return output
 
     def _execute(self, function: Invocation, *, alone: bool) -> Any:
         """Executes a function of data, of parameters, or of both."""
         name = function.name
-        if name in names.WRITES:
+        if name in names.WRITES and names.writes_in_place(function.function) and not alone:
             return self._write(function)
         layers = None if alone else RecurrentLayers.of(function)
         if layers is not None:
@@ -119,7 +132,7 @@ class Recorder(TorchFunctionMode):
             return self._view(function)
         if alone and not _acts_alone(name, call):
             return self._derive(function)
-        return self._operation(function, call or self._unknown(function))
+        return self._operation(function, self._with_tokens(name, call or self._unknown(function)))
 
     def _describe(self, function: Invocation) -> Call | None:
         name, args, named = function.name, function.args, function.named
@@ -131,6 +144,27 @@ class Recorder(TorchFunctionMode):
 
     def _unknown(self, function: Invocation) -> Call:
         return op_table.unknown(function.name, function.args, function.named, self._holds_parameter)
+
+    def _with_tokens(self, name: str, call: Call) -> Call:
+        """The call of a function that puts values among others: a parameter's are data there, such as mask tokens."""
+        tokens = [part.input for part in call.parts if part.input.numel() > 1] if name in names.PLACED else []
+        rest = tuple(part for part in call.parts if all(part.input is not token for token in tokens))
+        return replace(call, data=(*call.data, *tokens), parts=rest)
+
+    # Function transforms: inside torch.vmap and its kin, tensors stand for others
+
+    def _find_outside(self, tensor: Tensor) -> None:
+        """The source of a tensor that enters a transform, or leaves one, is that of its values."""
+        inner = unwrapped(tensor)[0]
+        source = self._sources.get(inner)
+        if source is None and self._transformed:
+            source = self._transformed.get(storage_of(inner), (None,))[0]
+        if source is not None and tensor not in self._sources:
+            self._sources[tensor] = replace(source, views=None)
+
+    def _keep_inside(self, tensor: Tensor) -> None:
+        inner = unwrapped(tensor)[0]
+        self._transformed[storage_of(inner)] = replace(self._sources[tensor], views=None), inner
 
     # Parameters
 
@@ -155,11 +189,75 @@ class Recorder(TorchFunctionMode):
     def _derive(self, function: Invocation) -> Any:
         """A function of parameters alone: its result is followed as one."""
         sources = [tensor for tensor in function.tensors if self._holds_parameter(tensor)]
+        in_place = names.writes_in_place(function.function)
+        step = step_between(function, self._holds_parameter)
         output = function()
-        for tensor in tensors_in(output) if sources else ():  # a constant that data select from has none
-            if self.provenance.find(tensor) is None and _is_inexact(tensor):
-                self.provenance.derive(tensor, sources, function)
+        for tensor in tensors_in(function.args[0] if in_place else output) if sources else ():
+            held = self.provenance.find(tensor)  # a constant that data select from has none
+            if _is_inexact(tensor) and (held is None or (in_place and held.steps)):
+                self.provenance.derive(tensor, sources, step, function if step == function.name else None)
         return output
+
+    # Writes
+
+    def _write(self, function: Invocation) -> Any:
+        """A write into a tensor: it then holds both."""
+        target = function.args[0]
+        if self._is_parameter(target):
+            return function()
+        call = self._with_tokens(function.name, self._unknown(function))
+        data = tuple(tensor for tensor in call.data if tensor is not target or not self._is_replaced(function))
+        call = replace(call, kind=OpKind.ELEMENTWISE, name=function.name, data=data or call.data)
+        op = self._open(call, self._reads(call))
+        output = self._in_place(function, self._values_of(call))()
+        if _is_inexact(target):
+            self._close(op, target, ())
+            if isinstance(output, Tensor):
+                self._sources[output] = self._sources[target]
+        return output
+
+    def _is_parameter(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a parameter or a view of it, so that a write changes the parameter."""
+        held = self.provenance.find(tensor) if self._holds_parameter(tensor) else None
+        return held is not None and not held.steps
+
+    def _is_replaced(self, function: Invocation) -> bool:
+        """Whether nothing is left of what was written to."""
+        return function.name == "copy" and len(function.args) > 1 and function.args[1] in self._sources
+
+    def _values_of(self, call: Call) -> dict[int, Tensor]:
+        """What the model reads in place of parameters that are data."""
+        return {id(tensor): self._stand_ins[tensor] for tensor in call.data if tensor in self._stand_ins}
+
+    def _in_place(self, function: Invocation, new: dict[int, Tensor]) -> Invocation:
+        """A function on other tensors; one that it writes to takes their values, for the model goes on with it."""
+        target = function.args[0] if function.args else None
+        if id(target) in new and names.writes_in_place(function.function) and isinstance(target, Tensor):
+            target.detach().copy_(new.pop(id(target)))
+        return function.with_tensors(new)
+
+    def _spread(self, target: Tensor) -> None:
+        """A write to a view is one to what is viewed."""
+        base = target._base
+        if base is None or self._is_parameter(base):
+            return
+        if target not in self._sources:
+            held = self.provenance.find(target)
+            if held is not None and held.steps and base not in self._sources:
+                self.provenance.derive(base, [target], "cat" if base.dim() == target.dim() else "setitem")
+        elif target.numel() == base.numel():
+            self._sources[base] = replace(self._sources[target], views=None)
+        else:
+            self._written[base] = [*self._written.get(base, []), Read(self._sources[target], tuple(target.shape))]
+
+    def _settle(self, tensor: Tensor) -> None:
+        """Makes what was written to parts of a tensor an op, once the whole is read."""
+        if tensor not in self._written:
+            return
+        parts, before = self._written.pop(tensor), self._source(tensor)
+        whole = [] if before is None else [Read(before, tuple(tensor.shape))]
+        op = self._open(Call(OpKind.ELEMENTWISE, (), name="setitem"), [*whole, *parts])
+        self._close(op, tensor, ())
 
     # Views of data
 
@@ -191,20 +289,6 @@ class Recorder(TorchFunctionMode):
 
     # Ops
 
-    def _write(self, function: Invocation) -> Any:
-        """A write into a tensor: it then holds both."""
-        target = function.args[0]
-        if self._holds_parameter(target):
-            return function()
-        call = replace(self._unknown(function), kind=OpKind.ELEMENTWISE, name=function.name)
-        op = self._open(call, self._reads(call))
-        output = function()
-        if _is_inexact(target):
-            self._close(op, target, ())
-            if isinstance(output, Tensor):
-                self._sources[output] = self._sources[target]
-        return output
-
     def _operation(self, function: Invocation, call: Call) -> Any:
         """An op of the model, executed on what the visitor puts in the place of its parameters."""
         call = replace(call, data=self._order(call.data), name=function.name)
@@ -213,8 +297,7 @@ class Recorder(TorchFunctionMode):
         op = self._with_gates(self._open(call, read), call)
         laws = self._tracker.before(op, moments_of([self._stand_ins.get(tensor, tensor) for tensor in call.data]))
         new = self._use_reader.drawn(call, laws)
-        new |= {id(tensor): self._stand_ins[tensor] for tensor in call.data if tensor in self._stand_ins}
-        executed = function.with_tensors(new)
+        executed = self._in_place(function, new | self._values_of(call))
         output = executed.without_state(call.data)
         if not any(_is_inexact(tensor) for tensor in list(tensors_in(output))[:1]):
             self._pass_on(call, output)
@@ -312,10 +395,12 @@ class Recorder(TorchFunctionMode):
         views = self._tracker.views_after(op, read, is_sum=op.kind == OpKind.ADD)
         for tensor in tensors:
             self._sources[tensor] = Source(op.index, views if tensor is first else None)
+            if is_inside_transform():
+                self._keep_inside(tensor)
         factor = self._tracker.factor_after(op, lambda: second_moment(first))
         if factor is not None:
             first.mul_(factor)
-        self._see(op, first)
+        self._see(op, unwrapped(first)[0])
 
 
 def _is_inexact(tensor: Tensor) -> bool:
