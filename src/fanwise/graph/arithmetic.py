@@ -15,7 +15,19 @@ QUOTIENTS = frozenset({"div", "rdiv", "idiv", "truediv", "itruediv", "true_divid
 
 PLAIN = frozenset(
     {"to", "float", "half", "bfloat16", "double", "type", "contiguous", "clone", "detach", "t", "transpose", "permute"}
-    | {"reshape", "view", "flatten", "expand", "expand_as", "broadcast_to", "repeat", "tile", "squeeze", "unsqueeze"}
+    | {
+        "stop_gradient",
+        "reshape",
+        "view",
+        "flatten",
+        "expand",
+        "expand_as",
+        "broadcast_to",
+        "repeat",
+        "tile",
+        "squeeze",
+        "unsqueeze",
+    }
 )
 """Functions that change none of the values, and at most repeat them."""
 FUNCTIONS: Mapping[str, Callable[[float], float]] = MappingProxyType(

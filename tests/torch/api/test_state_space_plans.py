@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-import torch.nn.functional as F  # noqa: E402, N812
 from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
 
 import fanwise.torch as fwt  # noqa: E402
 
@@ -27,8 +27,10 @@ class Scan(nn.Module):
 
     def forward(self, x):
         step = self.step(x)
-        step = F.softplus(step if self.dt_bias is None else step + self.dt_bias)
-        log_decay = -torch.exp(self.a_log) * step if self.rates == "log" else -8 * F.softplus(self.a_log) * step
+        step = functional.softplus(step if self.dt_bias is None else step + self.dt_bias)
+        log_decay = (
+            -torch.exp(self.a_log) * step if self.rates == "log" else -8 * functional.softplus(self.a_log) * step
+        )
         decay, state, states = torch.exp(log_decay), torch.zeros_like(x[:, 0]), []
         for t in range(x.shape[1]):
             state = decay[:, t] * state + step[:, t] * x[:, t]
@@ -50,7 +52,7 @@ def signal(*shape):
 @pytest.mark.parametrize(("in_linear", "path"), [(False, "dt_bias"), (True, "step.bias")])
 def test_time_steps_are_spread_over_the_published_range(in_linear, path):
     bias, row = values(Scan(in_linear=in_linear), path, signal(ROWS, LENGTH, D))
-    steps = F.softplus(bias)
+    steps = functional.softplus(bias)
     assert row.role == "time_step"
     assert (float(steps.min()), float(steps.max())) == pytest.approx((0.001, 0.1), rel=1e-4)
     ratios = (steps.unique()[1:] / steps.unique()[:-1]).tolist()
@@ -71,7 +73,7 @@ def test_a_scale_that_is_a_softplus_is_no_time_step():
             self.head = nn.Linear(D, 3)
 
         def forward(self, x):
-            return self.head(F.softplus(self.body(x)) * x)
+            return self.head(functional.softplus(self.body(x)) * x)
 
     assert fwt.plan(Gaussian(), signal(ROWS, D))["body.bias"].role != "time_step"
 
@@ -84,7 +86,7 @@ def test_decay_rates_are_spread_over_the_published_range():
 
 def test_what_a_gated_recurrence_keeps_is_spread_over_the_published_range():
     raw, row = values(Scan(rates="softplus"), "a_log", signal(ROWS, LENGTH, D))
-    kept = torch.exp(-F.softplus(raw))
+    kept = torch.exp(-functional.softplus(raw))
     assert row.role == "decay"
     assert (float(kept.min()), float(kept.max())) == pytest.approx((0.9, 0.999), rel=1e-4)
 
@@ -187,7 +189,7 @@ def test_a_branch_that_is_bent_after_its_norm_does_not_start_closed(bend, closed
     fwt.apply(model, plan, key=0)
     largest = [float(norm.weight.detach().abs().max()) for norm in model.norms]
     assert [size == 0 for size in largest] == [closed] * 3
-    F.cross_entropy(model(data), torch.arange(8) % 4).backward()
+    functional.cross_entropy(model(data), torch.arange(8) % 4).backward()
     assert all(float(norm.weight.grad.abs().max()) > 0 for norm in model.norms)
     assert not [one for one in fwt.check(model, data, seeds=1).findings if one.code == "DEA001"]
 
@@ -197,7 +199,7 @@ def test_a_relu_after_a_closed_norm_learns_nothing():
     data, model = signal(8, 8, 6, 6), Bent(nn.ReLU())
     for norm in model.norms:
         nn.init.zeros_(norm.weight)
-    F.cross_entropy(model(data), torch.arange(8) % 4).backward()
+    functional.cross_entropy(model(data), torch.arange(8) % 4).backward()
     assert all(float(norm.weight.grad.abs().max()) == 0 for norm in model.norms)
 
 
