@@ -49,6 +49,8 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
         array: its values.
         layout: roles of its axes; without it the units of a matrix lie along the first axis.
     """
+    if np.iscomplexobj(array):
+        return _values_of_complex(array)
     whole = np.asarray(array, np.float64)
     finite = whole[np.isfinite(whole)]
     if not finite.size:
@@ -71,6 +73,23 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
         block_means=tuple(float(part.mean()) for part in _blocks(whole, layout)),
         parts=_parts(units),
         histogram=_histogram(sampled(array), largest) if complete else (),
+    )
+
+
+def _values_of_complex(array: Array) -> Values:
+    """Moments of complex numbers: |E w| and E |w|^2."""
+    whole = np.asarray(array, np.complex128)
+    finite = whole[np.isfinite(whole)]
+    if not finite.size:
+        return Values(array.size, NAN, NAN, infinite=1.0 if array.size else 0.0)
+    sizes = np.abs(finite)
+    return Values(
+        array.size,
+        float(abs(finite.mean())),
+        float(np.square(sizes).mean()),
+        largest=float(sizes.max()),
+        zeros=float((whole == 0).mean()),
+        infinite=1 - finite.size / array.size,
     )
 
 
