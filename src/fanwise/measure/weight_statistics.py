@@ -49,6 +49,8 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
         array: its values.
         layout: roles of its axes; without it the units of a matrix lie along the first axis.
     """
+    if np.iscomplexobj(array):
+        return _values_of_complex(array)
     whole = np.asarray(array, np.float64)
     finite = whole[np.isfinite(whole)]
     if not finite.size:
@@ -79,6 +81,23 @@ def _of_one_size(values: Array, layout: Layout | None) -> Array:
     own = axes_of_a_map(values.shape, layout)
     rms = np.sqrt(np.square(values).mean(own, keepdims=True)) if own else np.ones(1)
     return values / np.where(rms > 0, rms, 1.0) if own else values
+
+
+def _values_of_complex(array: Array) -> Values:
+    """Moments of complex numbers: |E w| and E |w|^2."""
+    whole = np.asarray(array, np.complex128)
+    finite = whole[np.isfinite(whole)]
+    if not finite.size:
+        return Values(array.size, NAN, NAN, infinite=1.0 if array.size else 0.0)
+    sizes = np.abs(finite)
+    return Values(
+        array.size,
+        float(abs(finite.mean())),
+        float(np.square(sizes).mean()),
+        largest=float(sizes.max()),
+        zeros=float((whole == 0).mean()),
+        infinite=1 - finite.size / array.size,
+    )
 
 
 def _kurtosis(some: Array) -> float:
