@@ -56,11 +56,19 @@ class Decision:
         return None if self.fed is None else float(f"{moments.std**2 * fan_in_of(case) * self.fed:.3g}")
 
 
-FUNCTIONS: Mapping[str, Callable[[float], float]] = MappingProxyType(
-    {"exp": math.exp, "log": math.log, "sqrt": math.sqrt, "abs": abs, "neg": lambda x: -x, "square": lambda x: x * x}
-    | {"softplus": lambda x: math.log1p(math.exp(x)), "sigmoid": lambda x: 1 / (1 + math.exp(-x))}
-    | {"logistic": lambda x: 1 / (1 + math.exp(-x)), "negative": lambda x: -x}
-)
+_FUNCTIONS: dict[str, Callable[[float], float]] = {
+    "exp": math.exp,
+    "log": math.log,
+    "sqrt": math.sqrt,
+    "square": lambda x: x * x,
+    "abs": abs,
+    "neg": lambda x: -x,
+    "negative": lambda x: -x,
+    "softplus": lambda x: math.log1p(math.exp(x)),
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "logistic": lambda x: 1 / (1 + math.exp(-x)),
+}
+FUNCTIONS: Mapping[str, Callable[[float], float]] = MappingProxyType(_FUNCTIONS)
 """Functions by which models make a temperature of a parameter."""
 
 

@@ -234,7 +234,8 @@ def written_attention(
     query, key = (likeness(rows) for rows in said.sources[:2])
     scale = _constant(score) * _factor_between(walk.trace, score, softmax)
     tokens, causal = softmax.shape[-2:], softmax.causal
-    return Attention(tokens[0], tokens[1], said.read(0)[-1], scale, causal), (query, key, likeness(here.sources[1]))
+    width = score.width or said.read(0)[-1]
+    return Attention(tokens[0], tokens[1], width, scale, causal), (query, key, likeness(here.sources[1]))
 
 
 def _constant(op: Op) -> float:
