@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 
+from fanwise.graph.arithmetic import constant_of
 from fanwise.graph.details import Attention
 from fanwise.graph.kinds import AFTER_SOFTMAX, ATTENTION_OPERAND, BEFORE_SOFTMAX, WEIGHTED
 from fanwise.graph.op import Op, OpKind
@@ -16,27 +17,14 @@ from fanwise.graph.trace import Trace
 Factor = Callable[[Op], float]
 """The size of what an op multiplies by that is no number in the program: a learned temperature."""
 
-QUOTIENTS = frozenset({"div", "truediv", "itruediv", "true_divide", "divide"})
-"""Functions that divide by a number."""
-PRODUCTS = frozenset({"mul", "rmul", "imul", "multiply"})
-"""Functions that multiply by a number."""
-SUMS = ("sum", "reduce_sum")
+TOTALS = ("sum", "reduce_sum")
+"""Reductions that sum."""
 NORMALISED = ("normalize",)
 """Norms after which a vector has length 1."""
 FARTHEST = 64
 """Ops between a product and the maps of its operands beyond which none is looked for."""
 BOUNDED = "tanh"
 """The nonlinearity that keeps large scores in bounds, and ordinary ones as they are."""
-
-
-def constant_of(op: Op) -> float:
-    """The number that an op multiplies by, 1 where it does something else."""
-    constant = op.constant
-    if len(op.inputs) != 1 or not constant:
-        return 1.0
-    if op.name in QUOTIENTS:
-        return 1.0 / abs(constant)
-    return abs(float(constant)) if op.name in PRODUCTS else 1.0
 
 
 def attention_part(trace: Trace, op: Op) -> str | None:
@@ -85,7 +73,7 @@ def factors_of(trace: Trace, op: Op) -> tuple[int, int] | None:
     """The operands of an op that is a product of data summed over an axis; None for any other op."""
     if op.kind == OpKind.MATMUL and len(op.inputs) > 1:
         return op.inputs[0], op.inputs[1]
-    if op.kind != OpKind.REDUCE or op.name not in SUMS or len(op.inputs) != 1 or op.inputs[0] < 0:
+    if op.kind != OpKind.REDUCE or op.name not in TOTALS or len(op.inputs) != 1 or op.inputs[0] < 0:
         return None
     terms = trace.ops[op.inputs[0]]
     return (terms.inputs[0], terms.inputs[1]) if terms.kind == OpKind.MUL and len(terms.inputs) == 2 else None

@@ -146,6 +146,8 @@ RANDOM_FEATURES = frozenset({OpKind.SLICE, OpKind.ELEMENTWISE, OpKind.SCALE, OpK
 """What may stand between a random projection and its sines."""
 GATE_STEPS = MOVING | {OpKind.ELEMENTWISE, OpKind.REDUCE, OpKind.POOL}
 """What may stand between a gate's nonlinearity and the product that it takes part in."""
+MADE_STEPS = MOVING | {OpKind.ELEMENTWISE}
+"""What may stand between a map and the use of its features as a bias."""
 UP_TO_A_SUM = AFFINE | {OpKind.ELEMENTWISE, OpKind.POOL, OpKind.REDUCE, OpKind.NORM, OpKind.CONCAT}
 """What may stand between a zero weight and the sum in which another signal takes its part."""
 STRETCH = (UP_TO_A_SUM | {OpKind.ACTIVATION}) - {OpKind.NORM}

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from fanwise.graph.attention import QUOTIENTS, SUMS, attention_part
+from fanwise.graph.arithmetic import QUOTIENTS
+from fanwise.graph.attention import TOTALS, attention_part
 from fanwise.graph.details import Activation, Arithmetic, Halves, Normalisation, Slicing
 from fanwise.graph.kinds import ELEMENTWISE, MOVING, STATISTIC
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
@@ -54,7 +55,7 @@ def _scores_of(trace: Trace, op: Op) -> int | None:
     if op.name not in QUOTIENTS or min(op.inputs) < 0:
         return None
     power, total = (trace.ops[source] for source in op.inputs)
-    if power.name != "exp" or total.name not in SUMS or total.inputs != (power.index,):
+    if power.name != "exp" or total.name not in TOTALS or total.inputs != (power.index,):
         return None
     return _without_maximum(trace, power).index
 

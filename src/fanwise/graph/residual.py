@@ -138,7 +138,7 @@ def _is_enlarged(ops: Sequence[Op], index: int) -> bool:
 def _left_at(ops: Sequence[Op], origin: int, branch: int) -> bool:
     """Whether a branch left a stream at this op and mixed its values since."""
     past = _past_of(ops, branch, floor=origin)
-    return origin in past and any(ops[i].kind in MIXING for i in past - {origin} if i >= 0)
+    return origin in past and any(ops[i].kind in MIXING - {OpKind.EMBEDDING} for i in past - {origin} if i >= 0)
 
 
 def _past_of(ops: Sequence[Op], index: int, floor: int) -> set[int]:
@@ -150,7 +150,7 @@ def _past_of(ops: Sequence[Op], index: int, floor: int) -> set[int]:
         if here in past or here < floor:
             continue
         past.add(here)
-        if here >= 0 and here != floor:
+        if here >= 0 and here != floor and ops[here].kind != OpKind.EMBEDDING:  # indices carry no signal
             stack.extend(ops[here].inputs)
     return past
 

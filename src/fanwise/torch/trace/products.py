@@ -110,7 +110,7 @@ def _is_label(value: Any) -> bool:
 
 def _einsum_of_data(equation: str, tensors: tuple[Tensor, ...]) -> Call:
     """A product of data, summed over the labels that the output lacks; the right operand makes its last axis."""
-    terms, result = _labels(equation, [tensor.dim() for tensor in tensors])
+    terms, result = einsum_terms(equation, [tensor.dim() for tensor in tensors])
     sizes: dict[str, int] = {}
     for term, tensor in zip(terms, tensors, strict=True):
         for label, size in zip(term, tensor.shape, strict=True):
@@ -134,7 +134,7 @@ def einsum_layouts(
         which: positions of the weights.
         operands: all of them.
     """
-    terms, result = _labels(equation, [operand.dim() for operand in operands])
+    terms, result = einsum_terms(equation, [operand.dim() for operand in operands])
     read = [label for i, term in enumerate(terms) if i not in which for label in set(term)]
     known, kept = set(read), {*result, *(label for label in read if read.count(label) > 1)}
     layouts: dict[int, Layout | None] = {}
@@ -154,7 +154,7 @@ def _role(label: str, known: set[str], kept: set[str]) -> str:
     return "stack" if label in kept else "in"
 
 
-def _labels(equation: str, dims: Sequence[int]) -> tuple[list[list[str]], list[str]]:
+def einsum_terms(equation: str, dims: Sequence[int]) -> tuple[list[list[str]], list[str]]:
     """Labels of the operands and of the output; the axes of an ellipsis are numbered from the last."""
     given, arrow, output = equation.replace(" ", "").partition("->")
     names = given.split(",")
