@@ -271,7 +271,8 @@ def written_attention(
     scale = _constant(score) * _factor_between(walk.trace, score, softmax)
     tokens, causal = softmax.shape[-2:], softmax.causal
     values = here.read(1)[-1] if here.read(1) else 0
-    attended = Attention(tokens[0], tokens[1], said.read(0)[-1], scale, causal, values=values)
+    width = score.width or said.read(0)[-1]
+    attended = Attention(tokens[0], tokens[1], width, scale, causal, values=values)
     return attended, (query, key, likeness(here.sources[1]))
 
 
