@@ -163,7 +163,14 @@ def into_a_view(m, x):
     return functional.linear(x, weight)
 
 
+def some_inputs(m, x):
+    weight = x.new_zeros(WIDTH, WIDTH)
+    weight[: WIDTH // 4] = m.p
+    return x @ weight
+
+
 WEIGHTS = {
+    "some inputs": (some_inputs, {"p": (WIDTH // 4, WIDTH)}, 1 / math.sqrt(WIDTH / 4)),
     "scaled": (scaled_weight, {"p": (WIDTH, WIDTH)}, 10 / math.sqrt(WIDTH)),
     "masked": (masked_weight, {"p": (WIDTH, WIDTH)}, 1 / math.sqrt(WIDTH / 2)),
     "lower triangle": (

@@ -1,5 +1,6 @@
 """Uses of the parameters behind an operation's inputs: their role, layout, and the steps from the parameter."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,7 @@ class UseReader:
         role, ratio = shown.side or part.role, self._ratio(held, shown.path)
         layout, shape = self._layout(shown, part), self.parameters[shown.path].shape
         is_tied = role == UseRole.WEIGHT and len(held.shown) == 1 and seen_shape is not None
+        is_tied = is_tied and not self._is_placed(held, math.prod(shape))
         tied = tied_fan((part.layout, seen_shape or ()), (layout, shape)) if is_tied else None
         parts = tuple(shown.parts) if tied is None else ()
         return Use(shown.path, role, None if tied else layout, steps, ratio, self._seen(held, shown), parts, tied)
@@ -76,6 +78,13 @@ class UseReader:
             return False
         once, twice = (np.asarray(held.make({path: factor * leaf}), np.float64) for factor in (1, 2))
         return bool(np.abs(once).max() > 0 and np.abs(twice - once).max() <= 0.01 * np.abs(once).max())
+
+    def _is_placed(self, held: Provenance, size: int) -> bool:
+        """Whether a parameter fills a part of an array, the rest of which is 0."""
+        made = held.make({}) if self.measured and "cat" in held.steps else None
+        if made is None or isinstance(made, jax.core.Tracer | jax.ShapeDtypeStruct):
+            return False
+        return 0 < np.count_nonzero(np.asarray(made)) <= size
 
     def _ratio(self, held: Provenance, path: str) -> float:
         """The ratio of a weight's std to its parameter's, where constant factors make it of that parameter alone."""

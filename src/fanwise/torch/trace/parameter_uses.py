@@ -62,7 +62,9 @@ class UseReader:
 
     def _tied_fan(self, part: Part, held: Provenance, which: int, layout: Layout | None) -> float | None:
         shape = self.parameters[held.paths[which]].shape
-        return tied_fan((part.layout, tuple(part.input.shape)), (layout, shape)) if len(held.paths) == 1 else None
+        if len(held.paths) > 1 or ("cat" in held.steps and _is_placed(held, part.input, math.prod(shape))):
+            return None
+        return tied_fan((part.layout, tuple(part.input.shape)), (layout, shape))
 
     def _layout(self, part: Part, held: Provenance, which: int) -> Layout | None:
         if part.layout is None:
@@ -78,11 +80,12 @@ class UseReader:
         return std_ratio(second_moment(self.tensors[path]), second_moment(tensor))
 
 
-def _is_placed(held: Provenance, tensor: Tensor) -> bool:
-    """Whether a parameter fills a part of a tensor, the rest of which is 0; the ratio tells of a mask."""
+def _is_placed(held: Provenance, tensor: Tensor, most: int | None = None) -> bool:
+    """Whether a parameter fills a part of a tensor, at most so much, and the rest is 0; the ratio tells of masks."""
     if not held.steps or set(held.steps) & FACTORS or is_abstract(tensor):
         return False
-    return 0 < int(torch.count_nonzero(unwrapped(tensor)[0])) < tensor.numel()
+    most = tensor.numel() - 1 if most is None else most
+    return 0 < int(torch.count_nonzero(unwrapped(tensor)[0])) <= min(most, tensor.numel() - 1)
 
 
 def _seen(tensor: Tensor, held: Provenance) -> tuple[float, float] | None:
