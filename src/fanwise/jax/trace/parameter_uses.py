@@ -84,7 +84,7 @@ class UseReader:
         made = held.make({}) if self.measured and "cat" in held.steps else None
         if made is None or isinstance(made, jax.core.Tracer | jax.ShapeDtypeStruct):
             return False
-        return 0 < np.count_nonzero(np.asarray(made)) <= size
+        return 0 < int(np.count_nonzero(np.asarray(made))) <= size
 
     def _ratio(self, held: Provenance, path: str) -> float:
         """The ratio of a weight's std to its parameter's, where constant factors make it of that parameter alone."""
