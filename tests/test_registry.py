@@ -43,7 +43,7 @@ def test_the_judged_are_as_many_as_the_docs_say(framework):
 
 def test_every_use_has_models_in_some_framework(framework):
     uses = {model.use for model in every(framework)}
-    assert uses == (set(get_args(Use)) if framework == "torch" else {"check", "structure"})
+    assert uses == (set(get_args(Use)) if framework == "torch" else {"check", "structure", "families"})
 
 
 def test_a_model_is_filed_under_its_name_its_framework_and_a_known_family(framework):

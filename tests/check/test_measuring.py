@@ -116,3 +116,19 @@ def test_twins_and_gradients():
     found = weigh(arrays, trace, {"a": 2.0})
     assert {path: one.twin for path, one in found.items()} == {"a": "", "b": "a", "c": "", "d": ""}
     assert (found["a"].reached, found["a"].gradient, found["b"].reached) == (True, 2.0, False)
+
+
+def test_complex_weights_are_measured_by_their_size():
+    rng = np.random.default_rng(0)
+    whole = (rng.normal(size=(200, 50)) + 1j * rng.normal(size=(200, 50))) / np.sqrt(2 * 50)
+    values = values_of(whole.astype(np.complex64))
+    assert values.second_moment == pytest.approx(1 / 50, rel=5 / np.sqrt(whole.size))  # |w|^2 is exponential
+    assert values.mean == pytest.approx(abs(whole.mean()), abs=1e-7)
+    assert values.largest == pytest.approx(np.abs(whole).max(), rel=1e-6)
+
+
+def test_complex_signals_are_measured_by_their_size():
+    rng = np.random.default_rng(1)
+    whole = (rng.normal(size=(64, 40)) + 1j * rng.normal(size=(64, 40))).astype(np.complex64)
+    op = Op(0, OpKind.LINEAR, "dot", "", 0, 0, (-1,), shape=whole.shape)
+    assert Signals().of(op, whole)["second_moment"] == pytest.approx(2, rel=5 / math.sqrt(whole.size))

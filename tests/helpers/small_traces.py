@@ -5,7 +5,7 @@ from op_details import with_facts
 from fanwise import Layout
 from fanwise.graph.op import Op, OpKind, Parameter, Use
 from fanwise.graph.trace import Trace
-from fanwise.theory.propagation import Given, propagate
+from fanwise.theory.propagation import Given, Start, propagate
 
 WIDTH, BATCH, PLACES = 256, 16, 12
 
@@ -31,7 +31,8 @@ def dense(path):
     return Use(path, "weight", Layout.dense("out in"))
 
 
-def said(ops, laws, given=None, gradients=None, **shapes):
+def said(ops, laws, given=None, gradients=None, constants=None, alike=None, **shapes):
     parameters = tuple(Parameter(path, shape, "float32") for path, shape in shapes.items())
     inputs = {0: given or Given()}
-    return propagate(Trace(tuple(ops), parameters, (len(ops) - 1,)), Laws(**laws), inputs=inputs, gradients=gradients)
+    trace = Trace(tuple(ops), parameters, (len(ops) - 1,))
+    return propagate(trace, Laws(**laws), inputs=Start(inputs, constants or {}, alike or {}), gradients=gradients)

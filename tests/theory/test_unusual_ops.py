@@ -63,3 +63,14 @@ def test_a_bounded_function_brings_an_overflow_back():
     ops = [op(0, "activation", [INPUT], nonlinearity="tanh"), op(1, "linear", [0], dense("w"))]
     found = said(ops, {"w": VarianceScaling(1.0)}, Given(1e200), w=(WIDTH, WIDTH))
     assert found.second_moments == pytest.approx((1.0, 1.0), rel=0.05)
+
+
+def test_an_input_that_was_not_measured_is_an_assumption_and_a_table_of_it_is_none():
+    ops = [
+        replace(op(0, "linear", [INPUT], dense("w")), given=(1,)),
+        replace(op(1, "linear", [INPUT], dense("w")), given=(0,)),
+        replace(op(2, "embedding", [INPUT], dense("w")), given=(1,)),
+        op(3, "add", [0, 1]),
+    ]
+    found = said(ops, {"w": VarianceScaling(1.0)}, w=(WIDTH, WIDTH))
+    assert found.grounds == (Grounds.ASSUMPTION, Grounds.RULES, Grounds.RULES, Grounds.ASSUMPTION)

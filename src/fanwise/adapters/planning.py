@@ -12,8 +12,8 @@ from fanwise.plan.fixed_point import plan_until_stable, rows_of
 from fanwise.plan.measured import Measured
 from fanwise.plan.plan import Plan
 from fanwise.plan.planner import Planner
+from fanwise.plan.recipes.recipe import Recipe
 from fanwise.plan.recipes.registry import recipe as as_recipe
-from fanwise.plan.recipes.unit import Recipe
 from fanwise.plan.starts import Starts
 from fanwise.theory.propagation import propagate
 

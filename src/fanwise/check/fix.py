@@ -19,7 +19,7 @@ from fanwise.measure.weight_statistics import values_of
 from fanwise.plan.folding import fold
 from fanwise.plan.formula import formula, short
 from fanwise.plan.plan import Plan
-from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.recipes.recipe import Recipe
 from fanwise.plan.render.table import counted, table_width
 from fanwise.plan.row import Row, nearest
 from fanwise.report.document import Column, Document, Section, Table, Text

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from fanwise.graph.arithmetic import PRODUCTS, QUOTIENTS, SUMS, constant_of
 from fanwise.graph.kinds import PASSED, REACHED
 from fanwise.graph.op import Op, OpKind
-from fanwise.graph.patterns import PRODUCTS, QUOTIENTS, constant_of
 from fanwise.graph.trace import Trace
 
-SUMS = frozenset({"add", "radd", "iadd", "sub", "rsub", "isub", "subtract", "neg", "negative"})
+SCATTERED = SUMS | {"neg", "negative"}
 """Functions of a value and a number that leave the size of its scatter as it is."""
 SAME = 1e-3
 """Factors that differ by less are one, as those that half precision rounded."""
@@ -36,7 +36,7 @@ class Factor:
         """The factor after one op more; None after one that is no product with something independent."""
         if op.kind in PASSED:
             return self
-        if op.name in SUMS and op.kind == OpKind.ELEMENTWISE and len(op.inputs) == 1:
+        if op.name in SCATTERED and op.kind == OpKind.ELEMENTWISE and len(op.inputs) == 1:
             return replace(self, moved=self.moved or op.constant is not None)
         number = factor_of(op)
         if number is not None:

@@ -17,6 +17,7 @@ from fanwise.graph.details import (
     Attention,
     AttentionBlock,
     Detail,
+    MadeWeight,
     Normalisation,
     Product,
     Recurrence,
@@ -144,6 +145,7 @@ class Use:
         ratio: std of what the op sees over the std of the parameter, where constants multiply it on the way.
         seen: mean and std of what the op sees, where that is made of the parameter and was there to be measured.
         parts: what the op sees of the parameter, as axis, first and count for each axis that it does not see whole.
+        fan_in: how many products a value sums, where the layout does not tell: a weight tied by indices.
     """
 
     path: str
@@ -153,6 +155,7 @@ class Use:
     ratio: float = 1.0
     seen: tuple[float, float] | None = field(default=None, compare=False)
     parts: tuple[tuple[int, int, int], ...] = ()
+    fan_in: float | None = None
 
     @property
     def matrix(self) -> str:
@@ -200,6 +203,8 @@ class Op:
         given: which of the model's inputs it reads, one number for each `INPUT` among its inputs; () where an adapter
             does not say.
         blocks: for a weight op whose features are parts, what each is: "query", "key", "value", "gate", "up", "part".
+        made: for a product, the operand that the model makes and uses as a weight; None where there is none.
+        rounds: how many rounds of a loop it stands for, where an adapter does not trace each.
     """
 
     index: int
@@ -220,6 +225,8 @@ class Op:
     reads: tuple[Shape, ...] = ()
     given: tuple[int, ...] = ()
     blocks: tuple[str, ...] = ()
+    made: MadeWeight | None = None
+    rounds: int = 1
 
     @property
     def size(self) -> int:

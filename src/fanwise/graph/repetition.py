@@ -38,19 +38,16 @@ class Chain:
     Args:
         ops: the ops that use it, in order; each depends on the one before.
         kind: what happens between.
+        uses: how many uses follow each other: more than the ops where a loop was not traced round by round.
         opens: whether no other weight of the same loop comes before it.
         halves: whether all that bends the signal between two uses are functions of f(x) - f(-x) = c x, such as a ReLU.
     """
 
     ops: tuple[int, ...]
     kind: ChainKind
+    uses: int
     opens: bool = True
     halves: bool = False
-
-    @property
-    def uses(self) -> int:
-        """How many uses follow each other."""
-        return len(self.ops)
 
 
 def chains_of(trace: Trace) -> Mapping[str, Chain]:
@@ -61,9 +58,13 @@ def chains_of(trace: Trace) -> Mapping[str, Chain]:
             if use.role in MAP_USES:
                 uses.setdefault(use.matrix, []).append(op.index)
     runs = {name: _longest(trace.ops, ops) for name, ops in uses.items() if len(ops) > 1}
-    chains = {name: Chain(run, _kind(trace, run)) for name, run in runs.items() if len(run) > 1}
+    chains = {name: _chain(trace, run) for name, run in runs.items() if len(run) > 1}
     loops = [chain.ops for chain in chains.values() if chain.kind == ChainKind.LOOP]
     return MappingProxyType({name: _as_loop(trace.ops, chain, loops) for name, chain in chains.items()})
+
+
+def _chain(trace: Trace, run: tuple[int, ...]) -> Chain:
+    return Chain(run, _kind(trace, run), sum(trace.ops[index].rounds for index in run))
 
 
 def _as_loop(ops: Sequence[Op], chain: Chain, loops: Sequence[Sequence[int]]) -> Chain:

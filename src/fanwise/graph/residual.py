@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 
-from fanwise.graph.kinds import BENDING, CROOKED, MIXING, STREAM_STEPS, WEIGHTED
+from fanwise.graph.kinds import BENDING, BRANCH_STEPS, CROOKED, MIXING, STREAM_STEPS, WEIGHTED
 from fanwise.graph.op import INPUT, Op, OpKind
 from fanwise.graph.paths import ancestors, nearest
 
@@ -30,6 +30,7 @@ class Join:
         first: index of the op with which the stream begins.
         number: which stream: joins of one number are of one stream, also where it is cut and put together again.
         origin: index of the op at which the branch left; where it comes from another stream, what its last map reads.
+        rounds: how many joins it stands for, one after the other, where a loop was not traced round by round.
     """
 
     op: int
@@ -40,6 +41,7 @@ class Join:
     first: int = INPUT
     number: int = 0
     origin: int = INPUT
+    rounds: int = 1
 
 
 def joins_of(ops: Sequence[Op]) -> tuple[Join, ...]:
@@ -56,6 +58,12 @@ def joins_of(ops: Sequence[Op]) -> tuple[Join, ...]:
                 joins |= {earlier.op: earlier for earlier in _sums_before(ops, join, joins)}
                 joins[op.index] = join
     return tuple(_numbered(ops, sorted(joins.values(), key=lambda join: join.op)))
+
+
+def ends_later(op: Op) -> bool:
+    """Whether an op may stand between the last map of a branch and the join: not a product of data with data."""
+    mixes = op.kind == OpKind.MATMUL and sum(source >= 0 for source in op.inputs) == 1
+    return op.kind in BRANCH_STEPS or mixes
 
 
 def _orders(op: Op) -> tuple[tuple[int, int], ...]:
@@ -138,7 +146,7 @@ def _is_enlarged(ops: Sequence[Op], index: int) -> bool:
 def _left_at(ops: Sequence[Op], origin: int, branch: int) -> bool:
     """Whether a branch left a stream at this op and mixed its values since."""
     past = _past_of(ops, branch, floor=origin)
-    return origin in past and any(ops[i].kind in MIXING for i in past - {origin} if i >= 0)
+    return origin in past and any(ops[i].kind in MIXING - {OpKind.EMBEDDING} for i in past - {origin} if i >= 0)
 
 
 def _past_of(ops: Sequence[Op], index: int, floor: int) -> set[int]:
@@ -150,7 +158,7 @@ def _past_of(ops: Sequence[Op], index: int, floor: int) -> set[int]:
         if here in past or here < floor:
             continue
         past.add(here)
-        if here >= 0 and here != floor:
+        if here >= 0 and here != floor and ops[here].kind != OpKind.EMBEDDING:  # indices carry no signal
             stack.extend(ops[here].inputs)
     return past
 
@@ -215,17 +223,20 @@ def _numbered(ops: Sequence[Op], joins: list[Join]) -> Iterator[Join]:
     """Joins with their place in their stream, which leads from each to the next through elementwise ops and joins."""
     by_op = {join.op: join for join in joins}
     depths: dict[int, int] = {}
+    rounds: dict[int, int] = {}
     numbers: dict[int, int] = {}
     for join in joins:
         before = [index for index in _joins_before(ops, join.stream, by_op) if index in depths]
-        depths[join.op] = max((depths[index] + 1 for index in before), default=0)
+        depths[join.op] = max((depths[index] + rounds[index] for index in before), default=0)
+        rounds[join.op] = ops[join.op].rounds if before else 1  # a stream that begins in each round anew has one join
         merged = {numbers[index] for index in before} or {join.op}
         numbers |= {index: min(merged) for index, number in numbers.items() if number in merged}
         numbers[join.op] = min(merged)
     for join in joins:
         peers = [other for other in joins if numbers[other.op] == numbers[join.op]]
-        total, first = 1 + max(depths[other.op] for other in peers), peers[0].stream
-        yield replace(join, depth=depths[join.op], total=total, first=first, number=numbers[join.op])
+        total, first = max(depths[other.op] + rounds[other.op] for other in peers), peers[0].stream
+        place = {"depth": depths[join.op], "total": total, "first": first, "number": numbers[join.op]}
+        yield replace(join, rounds=rounds[join.op], **place)
 
 
 def _is_step(op: Op) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fanwise.graph.kinds import COMPARED, NONLINEAR
-from fanwise.graph.op import INPUT, Op
+from fanwise.graph.op import INPUT, Op, OpKind
 from fanwise.graph.trace import feature_axis
 from fanwise.measure.observation import Signal
 from fanwise.stream.formats import Array
@@ -48,10 +48,23 @@ class Signals:
         """The numbers of a `Signal`, its gradient left out, by name."""
         axis = feature_axis(op, array.shape, self._axes.get(op.inputs[0] if op.inputs else INPUT))
         self._axes[op.index] = array.shape, axis
+        array = _sizes(array)
         numbers = numbers_of(array, compared=op.kind in COMPARED)
+        if begins(op):
+            numbers["alike"] = alike(array, axis)
         if op.kind in NONLINEAR and array.size:
             numbers |= _activation(op, array, axis)
         return numbers
+
+
+def _sizes(array: Array) -> Array:
+    """Complex numbers by their size; others as they are."""
+    return np.abs(array) if np.iscomplexobj(array) else array
+
+
+def begins(op: Op) -> bool:
+    """Whether a signal begins at an op, as at an input: a lookup, and what is made of constants alone."""
+    return op.kind == OpKind.EMBEDDING or not op.inputs
 
 
 def numbers_of(array: Array, *, compared: bool) -> dict[str, float]:
@@ -67,6 +80,7 @@ def numbers_of(array: Array, *, compared: bool) -> dict[str, float]:
 
 def signal_of(array: Array, axis: int = -1) -> Signal:
     """The signal of an input or an output, whose features lie along an axis."""
+    array = _sizes(array)
     return Signal(**numbers_of(array, compared=True), alike=alike(array, axis))
 
 

@@ -1,5 +1,6 @@
 """Which axes of a weight count its units, and where the maps lie that it holds: from its shape and layout alone."""
 
+import math
 from collections.abc import Hashable, Mapping
 
 from fanwise.graph.op import UseRole
@@ -40,6 +41,18 @@ def _unit_axes(shape: tuple[int, ...], layout: Layout | None) -> list[int]:
     if turned or "lookup" in layout.axes or len(shape) != len(layout.axes):
         return []
     return [axis for axis, role in enumerate(layout.axes) if role in ("stack", "out")]
+
+
+LARGEST_STACK = 1 << 24
+"""Values of a stack beyond which its maps are not compared each with its own size."""
+
+
+def axes_of_a_map(shape: tuple[int, ...], layout: Layout | None) -> tuple[int, ...]:
+    """The axes of one map of a stack, whose maps may be drawn with stds of their own; () where there is no stack."""
+    if layout is None or len(layout.axes) != len(shape) or math.prod(shape) > LARGEST_STACK:
+        return ()
+    own = tuple(axis for axis, role in enumerate(layout.axes) if role != "stack")
+    return own if len(own) < len(shape) else ()
 
 
 def first_map(shape: tuple[int, ...], layout: Layout | None) -> Mapping[int, int]:

@@ -10,7 +10,7 @@ from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Values
 from fanwise.measure.signal_statistics import sampled, stride_prime_to
-from fanwise.measure.weight_axes import block_extents, first_map, twins_of, unit_layout, unit_order
+from fanwise.measure.weight_axes import axes_of_a_map, block_extents, first_map, twins_of, unit_layout, unit_order
 from fanwise.stream.formats import Array
 
 WIDE = 64
@@ -49,6 +49,8 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
         array: its values.
         layout: roles of its axes; without it the units of a matrix lie along the first axis.
     """
+    if np.iscomplexobj(array):
+        return _values_of_complex(array)
     whole = np.asarray(array, np.float64)
     finite = whole[np.isfinite(whole)]
     if not finite.size:
@@ -61,7 +63,7 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
         array.size,
         mean,
         mean * mean if finite.min() == finite.max() else float(np.square(finite).mean()),
-        kurtosis=_kurtosis(sampled(whole)) if complete else NAN,
+        kurtosis=_kurtosis(sampled(_of_one_size(whole, layout))) if complete else NAN,
         largest=largest,
         zeros=float((whole == 0).mean()),
         infinite=1 - finite.size / array.size,
@@ -71,6 +73,30 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
         block_means=tuple(float(part.mean()) for part in _blocks(whole, layout)),
         parts=_parts(units),
         histogram=_histogram(sampled(array), largest) if complete else (),
+    )
+
+
+def _of_one_size(values: Array, layout: Layout | None) -> Array:
+    """The maps of a stack, each over its rms: layers with stds of their own have one distribution."""
+    own = axes_of_a_map(values.shape, layout)
+    rms = np.sqrt(np.square(values).mean(own, keepdims=True)) if own else np.ones(1)
+    return values / np.where(rms > 0, rms, 1.0) if own else values
+
+
+def _values_of_complex(array: Array) -> Values:
+    """Moments of complex numbers: |E w| and E |w|^2."""
+    whole = np.asarray(array, np.complex128)
+    finite = whole[np.isfinite(whole)]
+    if not finite.size:
+        return Values(array.size, NAN, NAN, infinite=1.0 if array.size else 0.0)
+    sizes = np.abs(finite)
+    return Values(
+        array.size,
+        float(abs(finite.mean())),
+        float(np.square(sizes).mean()),
+        largest=float(sizes.max()),
+        zeros=float((whole == 0).mean()),
+        infinite=1 - finite.size / array.size,
     )
 
 

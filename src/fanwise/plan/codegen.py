@@ -12,7 +12,7 @@ from fanwise.laws.base import Initializer, known_layout
 from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, Zeros
 from fanwise.laws.layout import Layout
 from fanwise.laws.resolve import Part, named_parts, resolve
-from fanwise.laws.structured import Orthogonal
+from fanwise.laws.structured import LooksLinear, Orthogonal
 from fanwise.plan.folding import Axis, fold
 from fanwise.plan.formula import formula, short
 from fanwise.plan.row import Row
@@ -218,7 +218,10 @@ def _call(row: Row, part: Part) -> _Call | None:
     """The call that fills one map; None where torch has none."""
     box, layout = part.box, part.layout
     law = resolve(part.law, box.shape, layout)
-    call = _orthogonal(law, box.shape, layout) if isinstance(law, Orthogonal) else _elementwise(law, row)
+    if isinstance(law, Orthogonal):
+        call = _orthogonal(law, box.shape, layout)
+    else:
+        call = _mirrored(law, box.shape, layout) if isinstance(law, LooksLinear) else _elementwise(law, row)
     if call is None or row.dtype.startswith("float8"):
         return None
     code, numbers = call
@@ -264,6 +267,16 @@ def _orthogonal(law: Orthogonal, shape: Shape, layout: Layout | None) -> tuple[s
     if groups == 1:
         return (f"for part in @: {PART}" if stacked else ORTHOGONAL), gain
     return None if known.grouped != "out" or axes[0] != "out" else (f"for part in @.chunk({groups}): {PART}", gain)
+
+
+def _mirrored(law: LooksLinear, shape: Shape, layout: Layout | None) -> tuple[str, dict[str, float]] | None:
+    """The call for a plain matrix of even sizes; None for any other."""
+    known = known_layout(layout, shape)
+    if known.axes not in (("in", "out"), ("out", "in")) or any(size % 2 for size in shape):
+        return None
+    signs, rows, columns = "torch.tensor([[1.0, -1.0], [-1.0, 1.0]])", shape[0] // 2, shape[1] // 2
+    quarter = f"init.orthogonal_(torch.empty({rows}, {columns}), gain=$0)"
+    return f"@.copy_(torch.kron({signs}, {quarter}))", {"gain": law.moments(shape, layout=known).high}
 
 
 def _index(box: Box, shape: Shape) -> str:

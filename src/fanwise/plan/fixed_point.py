@@ -14,7 +14,7 @@ def plan_until_stable(make: Callable[[Measured], Planner], execute: Callable[[Pl
     """The planner after as many runs as it takes.
 
     Args:
-        make: a planner, from what an earlier run measured.
+        make: a planner, from what the pass before measured.
         execute: runs the model, or a theory of it, with the planner as the visitor.
     """
     known = Measured()

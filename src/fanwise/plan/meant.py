@@ -15,7 +15,8 @@ from fanwise.graph.side_paths import Candidate, SidePath, SidePaths
 from fanwise.graph.trace import Trace
 from fanwise.graph.zero_born import acts_on_data
 from fanwise.laws.elementwise import Normal, Ones, Zeros
-from fanwise.plan.recipes.unit import Choice, constant_law, is_plausible
+from fanwise.plan.recipes.recipe import Choice
+from fanwise.plan.recipes.unit import constant_law, is_plausible
 from fanwise.plan.roles import Case, fan_in_of
 from fanwise.plan.row import KEPT
 from fanwise.plan.starts import Starts

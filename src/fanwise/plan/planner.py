@@ -9,20 +9,21 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from fanwise.graph.details import Attention
+from fanwise.graph.arithmetic import PLAIN, QUOTIENTS, made_of
+from fanwise.graph.attention import attention_part, score_std
 from fanwise.graph.factors import Factor
-from fanwise.graph.kinds import ATTENTION_OPERAND, CONSTANT_FACTOR, MAP_USES, UNFED_USES
+from fanwise.graph.kinds import MAP_USES, UNFED_USES
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
-from fanwise.graph.patterns import constant_of
 from fanwise.graph.repetition import Chain
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
+from fanwise.plan.makers import MadeWeights
 from fanwise.plan.meant import Meant
 from fanwise.plan.measured import ROUGH, Measured, OpKey
-from fanwise.plan.recipes.unit import Choice, Feed, Recipe
-from fanwise.plan.roles import MAP_ROLES, Case, cases, fan_in_of
+from fanwise.plan.recipes.recipe import Choice, Feed, Recipe
+from fanwise.plan.roles import JOINED, MAP_ROLES, Case, cases, fan_in_of
 from fanwise.plan.stacked import stacked_choice
 from fanwise.plan.starts import Starts
 
@@ -77,7 +78,7 @@ class Planner:
         starts: Starts | None = None,
         *,
         keep: Mapping[str, str] = MappingProxyType({}),
-        known: "Measured | None" = None,
+        known: Measured | None = None,
     ) -> None:
         self.cases = cases(trace)
         self.decisions: dict[str, Decision] = {}
@@ -98,6 +99,7 @@ class Planner:
         self._late: list[str] = []
         self._operands = _measured_operands(trace, self.cases.values())
         self._read: dict[OpKey, float] = {}
+        self._made = MadeWeights(trace, self.cases)
 
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
         """Decides the laws of the parameters that an op uses; returns what it should see in their place."""
@@ -111,9 +113,12 @@ class Planner:
                 self._decide(case, op, use, self._feed(case, op, use, position, moment))
             if case.role == "tied_embedding" and use.role == UseRole.WEIGHT:
                 self.measured.heads[use.path] = _positive(moment(0))[0]
+            self._remember_law(op, use.path)
             seen = self._seen(case, use)
             if seen is not None:
                 laws[use.path] = seen
+        if op.key in self._made.products:
+            self._ask(op, moment)
         return laws
 
     def after(self, op: Op, moment: Callable[[], float]) -> float | None:
@@ -123,9 +128,12 @@ class Planner:
         for name, chain in self._loops.items():
             if op.index in (chain.ops[0], chain.ops[-1]):
                 self._in_loops.setdefault(name, []).append(moment())
+        if op.key in self._made.roots:
+            self._made.sizes[op.key] = moment()
         if not self._late:
-            self._remember(op, moment)
-            return None
+            made = self._made.factors.pop(op.key, None)
+            self._remember(op, moment if made is None else lambda: moment() * made**2)
+            return made
         late, self._late = self._late, []
         factor = self._settle(late[0], moment())
         if op.key in self._wanted:
@@ -155,7 +163,7 @@ class Planner:
         self.measured.fed.update(self.known.fed)  # the first pass, in which no factor was at work, says
         for name, (first, *_, last) in self._in_loops.items():
             if min(first, last) > 0 and math.isfinite(first + last):
-                growth = (last / first) ** (1 / (self._loops[name].uses - 1))
+                growth = (last / first) ** (1 / (len(self._loops[name].ops) - 1))
                 self.measured.loops[name] = float(f"{self.known.loops.get(name, 1.0) / growth:.3g}")
 
     def _case(self, use: Use) -> Case:
@@ -189,6 +197,23 @@ class Planner:
         keys = (self._trace.ops[index].key for index, _ in factor.measured)
         return factor.value * math.prod(self.known.factors.get(key, 1.0) for key in keys)
 
+    def _ask(self, op: Op, moment: Moment) -> None:
+        """Settles what makes the weight of a product."""
+        path, _ = self._made.products[op.key]
+        if path not in self._chosen:  # a layer of a stack, whose laws are taken together
+            return
+        asked = self._made.demand(op, moment)
+        if asked is not None:
+            case, fed = self.cases[path], self._chosen[path].fed
+            self._chosen[path] = Decision(case, self._choose(case, asked[1]), fed)
+        if path in self._chosen:
+            self._made.factors[op.key] = self._made.factor(op, self._chosen[path].choice.law)
+
+    def _remember_law(self, op: Op, path: str) -> None:
+        decision = self._chosen.get(path)
+        if decision is not None and decision.choice.law is not None and self._made.roots.get(op.key) == path:
+            self._made.drawn[op.key] = decision.choice.law
+
     def _measure_factor(self, key: OpKey, after: float) -> None:
         before = self._read.pop(key)
         factor = math.sqrt(after / before) if before > 0 and 0 < after < math.inf else 1.0
@@ -210,18 +235,19 @@ class Planner:
 
     def _direction_moment(self, op: Op, use: Use) -> tuple[float, bool]:
         """1 / (std^2 fan_in) of the direction that a length belongs to: the length then gives the same map."""
-        for other in op.uses:
-            decision = self._chosen.get(self._slot(other))
-            if (
-                other.path != use.path
-                and other.role in MAP_USES
-                and decision is not None
-                and decision.choice.law is not None
-            ):
-                shape, layout = decision.case.parameter.shape, decision.case.layout
-                std = decision.choice.law.moments(shape, layout=layout).std
-                return _positive(1 / (std**2 * fan_in_of(decision.case)) if std else math.nan)
-        return 1.0, False
+        direction = self._direction(op, use)
+        if direction is None or direction.choice.law is None:
+            return 1.0, False
+        case = direction.case
+        if case.normalized:
+            return 1.0, False  # `_settle_length` measures what comes out
+        std = direction.choice.law.moments(case.parameter.shape, layout=case.layout).std
+        return _positive(1 / (std**2 * fan_in_of(case)) if std else math.nan)
+
+    def _direction(self, op: Op, length: Use) -> Decision | None:
+        """The decision for the weights whose rows have a length that is a parameter of its own."""
+        others = (use for use in op.uses if use.path != length.path and use.role in MAP_USES)
+        return next((self._chosen[self._slot(use)] for use in others if self._slot(use) in self._chosen), None)
 
     def _partner_moment(self, case: Case) -> tuple[float, bool]:
         partner = None if case.partner is None else self.cases[case.partner]
@@ -229,9 +255,16 @@ class Planner:
             return 1.0, True
         feed = Feed(_positive(self.known.heads.get(partner.parameter.path, 1.0))[0])
         law = self._choose(partner, feed).law
-        return (
-            (1.0, True) if law is None else (law.moments(partner.parameter.shape, layout=partner.layout).std ** 2, True)
-        )
+        if law is None:
+            return 1.0, True
+        std = law.moments(partner.parameter.shape, layout=partner.layout).std
+        return (std * self._table_factor(partner)) ** 2, True
+
+    def _table_factor(self, table: Case) -> float:
+        """The number by which the model multiplies the rows of a table."""
+        uses = self._trace.uses[table.parameter.path]
+        op = next((op for op, use in uses if use.role == UseRole.TABLE), None)
+        return 1.0 if table.around is None else table.around.constant_after(op)
 
     def _stream(self, case: Case) -> tuple[float, bool]:
         if case.join is None:
@@ -244,15 +277,31 @@ class Planner:
         return _positive(self._moments.get(self._trace.ops[stream].key, math.nan))
 
     def _scores(self, case: Case) -> float:
-        if case.op is None or (case.part != "query" and "query" not in case.blocks):
+        is_query = case.part == "query" or "query" in case.blocks
+        if case.op is None or not (is_query or self._is_query_norm(case)):
             return 1.0
-        std = score_std(self._trace, case.op)
-        return std if std > LOUD_SCORES else 1.0  # quieter ones may be added to others
+        std = score_std(self._trace, case.op, self._learned_factor)
+        return std if std > LOUD_SCORES else 1.0  # quieter ones are meant
+
+    def _learned_factor(self, op: Op) -> float:
+        """The size of the parameters that an op multiplies by, 1 where it is not known."""
+        size = math.prod(self._size(use) for use in op.used(UseRole.SCALE))
+        return 1.0 / size if op.name in QUOTIENTS and size else size
+
+    def _size(self, use: Use) -> float:
+        if use.seen is not None:
+            return math.hypot(*use.seen)
+        value = self._value(self.cases[use.path])
+        return 1.0 if value is None else abs(made_of(value, use.steps))
 
     def _value(self, case: Case) -> float | None:
         shape = case.parameter.shape
         is_small = len(shape) < 2 or min(shape) == 1
         return self._starts.constant(case.parameter.path) if is_small and self._starts is not None else None
+
+    def _is_query_norm(self, case: Case) -> bool:
+        """Whether it is the scale of a norm of queries: what they were before it drops out."""
+        return case.role == "norm_scale" and case.op is not None and attention_part(self._trace, case.op) == "query"
 
     # Decisions
 
@@ -265,12 +314,18 @@ class Planner:
         return choice if choice.law is not None else self._meant.as_found(case) or choice
 
     def _decide(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
+        feed = self._made.first_feed(case, feed)
         choice = self._choose(case, feed)
         is_map = case.use is not None and case.use.role in MAP_USES
         fed = feed.second_moment if is_map or use.role in MAP_USES else None
         self._chosen[self._slot(use)] = Decision(case, choice, fed)
-        if use.role == UseRole.OUTPUT and choice.law is not None:
+        if choice.law is not None and (use.role == UseRole.OUTPUT or self._is_length(case, op, use)):
             self._late.append(self._slot(use))
+
+    def _is_length(self, case: Case, op: Op, use: Use) -> bool:
+        """Whether a parameter is the length of standardised weights: their mean is 0, so that they see no mean."""
+        direction = self._direction(op, use) if case.role == "magnitude" else None
+        return direction is not None and direction.case.role == "weight" and direction.case.normalized
 
     def _settle(self, slot: str, second_moment: float) -> float:
         """The output was measured instead of the input: for a map without bias the one follows from the other."""
@@ -278,6 +333,8 @@ class Planner:
         law = decision.choice.law
         if law is None:
             return 1.0
+        if decision.case.role == "magnitude":
+            return self._settle_length(slot, second_moment)
         shape, layout = decision.case.parameter.shape, decision.case.layout
         variance = law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
         if not (math.isfinite(second_moment) and second_moment > 0 and variance > 0):
@@ -291,6 +348,16 @@ class Planner:
         )
         return math.sqrt(after / variance)
 
+    def _settle_length(self, slot: str, second_moment: float) -> float:
+        """The length of standardised weights, from what they give at the length that they have."""
+        case = self._chosen[slot].case
+        value = self._value(case)
+        if not value or not (math.isfinite(second_moment) and second_moment > 0):
+            return 1.0
+        moment, _ = _positive(second_moment)
+        self._chosen[slot] = Decision(case, self._choose(case, Feed(moment / value**2)))
+        return 1 / math.sqrt(moment)
+
     def _seen(self, case: Case, use: Use) -> Initializer | None:
         """What the op should see: the law, or that of what is made of the parameter."""
         chosen = self._chosen[self._slot(use)].choice.law
@@ -302,7 +369,8 @@ class Planner:
             return Normal(chosen.moments(case.parameter.shape, layout=case.layout).std)
         if use.ratio != 1 and self._starts is not None:  # theory applies it itself
             return Normal(use.ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
-        return None if case.derived and case.role not in ("weight", "branch_end", "head") else chosen
+        joined = set(use.steps) <= PLAIN | JOINED
+        return None if case.derived and not joined and case.role not in ("weight", "branch_end", "head") else chosen
 
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:
         if op.key in self._wanted:
@@ -357,66 +425,6 @@ def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:
     which = min({UseRole.KEY: 1, UseRole.VALUE: 2}.get(use.role, 0), len(op.inputs) - 1)
     value, known = _positive(moment(which))
     return value, known and moment.known(which)
-
-
-def score_std(trace: Trace, query: Op) -> float:
-    """Std of the attention scores that a projection of unit queries and keys leads to.
-
-    1 where they are divided by sqrt(d), or where a norm stands between.
-    """
-    queue: list[tuple[Op, float]] = [(query, 1.0)]
-    seen = {query.index}
-    while queue:
-        here, factor = queue.pop(0)
-        for reader in trace.follows(here):
-            if reader.index in seen:
-                continue
-            seen.add(reader.index)
-            if reader.kind == OpKind.NORM:
-                return 1.0
-            if reader.kind == OpKind.ATTENTION:
-                return factor * _attention_factor(reader)
-            if reader.kind == OpKind.MATMUL:
-                return _product_std(trace, reader, here, factor)
-            if reader.kind in ATTENTION_OPERAND:
-                queue.append((reader, factor * constant_of(reader)))
-    return 1.0
-
-
-def _attention_factor(op: Op) -> float:
-    """By what an attention multiplies the std of products of unit values; 1 where it does not say."""
-    return op.detail.scale * math.sqrt(op.detail.width) if isinstance(op.detail, Attention) else 1.0
-
-
-def _product_std(trace: Trace, product: Op, source: Op, factor: float) -> float:
-    width = source.shape[-1] if source.shape else 1
-    width = width if product.width is None else product.width
-    factor *= (
-        (1.0 if product.constant is None else product.constant)
-        * math.sqrt(width)
-        * _factor_before(trace, product, source)
-    )
-    here: Op | None = product
-    while here is not None:
-        following = [op for op in trace.follows(here) if op.kind in ATTENTION_OPERAND or op.kind == OpKind.SOFTMAX]
-        here = following[0] if following else None
-        if here is None or here.kind == OpKind.SOFTMAX:
-            return factor if here is not None else 1.0
-        if here.kind == OpKind.NORM:
-            return 1.0
-        factor *= constant_of(here)
-    return 1.0
-
-
-def _factor_before(trace: Trace, product: Op, source: Op) -> float:
-    """The numbers by which the other operand of a product was multiplied since its map."""
-    factor, others = 1.0, [i for i in product.inputs if i not in (source.index, INPUT)]
-    while others:
-        op = trace.ops[others[0]]
-        if op.kind not in CONSTANT_FACTOR or len(op.inputs) != 1:
-            break
-        factor, others = factor * constant_of(op), [i for i in op.inputs if i >= 0]
-    return factor
 
 
 def _positive(value: float) -> tuple[float, bool]:

@@ -20,9 +20,9 @@ from fanwise.theory.gradients import gradients as carried_back
 from fanwise.theory.rules import by_rule
 from fanwise.theory.rules.pointwise import probed
 from fanwise.theory.samples import HERE, SAMPLES, Likeness, Rows, likeness, normal_rows, second
-from fanwise.theory.walk import Given, Grounds, Here, Walk
+from fanwise.theory.walk import Given, Grounds, Here, Start, Walk
 
-__all__ = ["SAMPLES", "Given", "Grounds", "Propagation", "propagate"]
+__all__ = ["SAMPLES", "Given", "Grounds", "Propagation", "Start", "propagate"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def propagate(
     trace: Trace,
     visitor: Visitor,
     *,
-    inputs: "float | Mapping[int, Given]" = 1.0,
+    inputs: "float | Mapping[int, Given] | Start" = 1.0,
     gradients: Mapping[int, float] | None = None,
 ) -> Propagation:
     """Carries samples through a trace, op by op; then gradients back.
@@ -69,7 +69,8 @@ def propagate(
     Args:
         trace: any, from a meta device too.
         visitor: gives the laws of the parameters; those without one count as they would on a real run: not at all.
-        inputs: what the model is given, by the number of the tensor; or the second moment of all of it.
+        inputs: what the model is given, by the number of the tensor; or the second moment of all of it; or all that is
+            known of where signals begin.
         gradients: second moments of the gradient where it starts, by the index of an op; None for a forward pass and
             no bands.
 
@@ -78,8 +79,7 @@ def propagate(
         linear maps of normal signals; Schoenholz et al., "Deep information propagation", 2017, eq. 7, for gradients;
         Yang, "Tensor programs I", 2019, for weights that are used again. The samples extend them to any graph.
     """
-    given = inputs if isinstance(inputs, Mapping) else _alike(trace, float(inputs))
-    walk = Walk(trace, given)
+    walk = Walk(trace, _start(trace, inputs))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for op in trace.ops:
             sources = walk.sources(op)
@@ -93,15 +93,19 @@ def propagate(
         return _told(walk, (wander, back))
 
 
-def _alike(trace: Trace, size: float) -> dict[int, Given]:
-    """One second moment for every tensor that the model is given."""
+def _start(trace: Trace, inputs: "float | Mapping[int, Given] | Start") -> Start:
+    if isinstance(inputs, Start):
+        return inputs
+    if isinstance(inputs, Mapping):
+        return Start(inputs)
     numbers = {number for op in trace.ops for number in op.given}
-    return {number: Given(size) for number in (numbers | {0})}
+    return Start({number: Given(float(inputs)) for number in (numbers | {0})})
 
 
 def _output(walk: Walk, here: Here) -> Rows:
     """A sample of what an op gives: by its rule; else by its own function; else what it reads."""
-    rows = by_rule(walk, here)
+    constant = walk.start.constants.get(here.op.index)
+    rows = by_rule(walk, here) if constant is None else constant.rows(here.op.index, "constant")
     if rows is not None:
         return rows
     walk.doubt(here.op)

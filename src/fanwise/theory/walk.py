@@ -27,6 +27,7 @@ from fanwise.theory.samples import (
     likeness,
     normal_rows,
     one_place,
+    rearranged,
     second,
 )
 from fanwise.theory.softmax_average import Attended
@@ -66,11 +67,26 @@ class Given:
     elsewhere: float = 0.0
     another: float = 0.0
 
-    def rows(self, number: int) -> Rows:
+    def rows(self, number: int, name: str = "input") -> Rows:
         """A sample of it."""
         shared = self.mean * self.mean
         varying = Likeness(self.second_moment, max(self.elsewhere, shared), max(self.another, shared)).minus(shared)
-        return self.mean + normal_rows(varying, "input", number)
+        return self.mean + normal_rows(varying, name, number)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known of where signals begin.
+
+    Args:
+        given: the model's inputs, by number; those that are not there are of unit second moment.
+        constants: what ops give that read neither inputs nor other ops, by index.
+        alike: of lookups, E x x' at two places of an example over E x^2, by index: as often as they read one row.
+    """
+
+    given: Mapping[int, Given] = field(default_factory=dict)
+    constants: Mapping[int, Given] = field(default_factory=dict)
+    alike: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,11 +127,11 @@ class Walk:
 
     Args:
         trace: what is walked through.
-        given: the model's inputs, by number; those that are not there are of unit second moment.
+        start: what is known of where signals begin.
     """
 
     trace: Trace
-    given: Mapping[int, Given] = field(default_factory=dict)
+    start: Start = field(default_factory=Start)
     seen: list[Here] = field(default_factory=list)
     rows: list[Rows] = field(default_factory=list)
     assumed: dict[int, None] = field(default_factory=dict)
@@ -133,8 +149,23 @@ class Walk:
     sequences: dict[int, list[Values]] = field(default_factory=dict)
 
     def sources(self, op: Op) -> tuple[Rows, ...]:
-        """Samples of what an op reads; one place each where its shape has no more."""
-        return tuple(self._source(op, operand, source) for operand, source in enumerate(op.inputs))
+        """Samples of what an op reads; one place each where its shape has no more, and parts of one tensor apart."""
+        rows = [self._source(op, operand, source) for operand, source in enumerate(op.inputs)]
+        parts = [self.is_later_part(op, operand) for operand in range(len(rows))]
+        return tuple(
+            rearranged(one, "part", op.index, operand) if part else one
+            for operand, (one, part) in enumerate(zip(rows, parts, strict=True))
+        )
+
+    def is_later_part(self, op: Op, operand: int) -> bool:
+        """Whether an op reads a tensor again, each time a part of its features: not the same ones, as in a gate."""
+        source = op.inputs[operand]
+        if source not in op.inputs[:operand] or operand >= len(op.reads) or source == INPUT:
+            return False
+        whole, axis = self.trace.ops[source].shape, self.trace.axes[source]
+        read = op.reads[operand]
+        fewer = math.prod(read) < math.prod(whole) and len(read) == len(whole) and -axis <= len(read)
+        return fewer and read[axis] < whole[axis]
 
     def sure(self, op: Op) -> tuple[bool, ...]:
         """Which of an op's sources stand on no assumption; a normalisation ends a doubt."""
@@ -151,9 +182,15 @@ class Walk:
         """The weakest of its own and of its sources' grounds; after a normalisation those before it do not count."""
         if op.index in self.unruled:
             return Grounds.NOTHING
-        own = Grounds.ASSUMPTION if op.index in self.assumed else Grounds.RULES
+        assumed = op.index in self.assumed or self._reads_unknown(op)
+        own = Grounds.ASSUMPTION if assumed else Grounds.RULES
         before = [self.grounds[source] for source in op.inputs if source != INPUT and op.kind != OpKind.NORM]
         return max((own, *before), key=_WEAKER.index)
+
+    def _reads_unknown(self, op: Op) -> bool:
+        """Whether an op reads, as values, an input whose moments were not measured: it counts as normal ones."""
+        as_values = op.kind not in (OpKind.EMBEDDING, OpKind.NORM)
+        return as_values and INPUT in op.inputs and not set(op.given or (0,)) <= set(self.start.given)
 
     def profile(self, index: int) -> Profile:
         """How the second moment of an op's output is spread over its spatial axes; () where that is not known."""
@@ -269,14 +306,27 @@ class Walk:
         op = self.trace.ops[index]
         return max(op.size // max(op.shape[0] * self.features(op), 1), 1) if op.shape else 1
 
+    def _filled(self, op: Op, operand: int, source: int) -> float:
+        """Share of what an op reads that its source gave, where zeros were put around it.
+
+        A tensor that is repeated instead grows along axes of size 1, or by a whole factor.
+        """
+        before = () if source == INPUT else self.trace.ops[source].shape
+        after = op.reads[operand] if operand < len(op.reads) else ()
+        if len(before) != len(after) or not all(before):
+            return 1.0
+        padded = any(n > 1 and m > n and m % n for n, m in zip(before, after, strict=True))
+        return math.prod(before) / math.prod(after) if padded and math.prod(after) > math.prod(before) else 1.0
+
     def _source(self, op: Op, operand: int, source: int) -> Rows:
         if source == INPUT:
             rank = op.inputs[:operand].count(INPUT)
             numbers = op.given
             number = numbers[rank] if rank < len(numbers) else 0
-            rows = self.given.get(number, Given()).rows(number)
+            rows = self.start.given.get(number, Given()).rows(number)
         else:
             rows = self.rows[source]
+        rows = rows * math.sqrt(self._filled(op, operand, source))
         flat = operand < len(op.reads) and len(op.reads[operand]) <= 2 and len(op.shape) <= 2
         return one_place(rows) if flat else rows
 

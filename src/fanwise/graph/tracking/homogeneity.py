@@ -5,6 +5,8 @@ Of degree 0 the size of the parameter has no effect: standardised weights, direc
 
 from collections.abc import Sequence
 
+from fanwise.graph.arithmetic import PRODUCTS, QUOTIENTS, SUMS
+
 SAME = frozenset(
     """
     mean sum std norm vector_norm linalg_norm linalg_vector_norm max min amax amin neg negative abs absolute clone to
@@ -16,9 +18,6 @@ SAME = frozenset(
 """Functions of degree 1; a clip keeps a length from 0 and has no effect otherwise."""
 DEGREES = {"square": 2.0, "var": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0}
 """Functions of another degree."""
-PRODUCTS = frozenset({"mul", "rmul", "multiply"})
-QUOTIENTS = frozenset({"div", "truediv", "divide", "true_divide"})
-SUMS = frozenset({"add", "radd", "sub", "rsub", "subtract"})
 POWERS = frozenset({"pow", "power"})
 
 

@@ -6,7 +6,7 @@ from fanwise.adapters.planning import Keep, plan_model
 from fanwise.jax.backend import BACKEND
 from fanwise.jax.trace.models import as_model
 from fanwise.plan.plan import Plan
-from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.recipes.recipe import Recipe
 
 
 def plan(model: Any, inputs: Any, recipe: str | Recipe = "unit", *, keep: Keep = None) -> Plan:

@@ -96,6 +96,20 @@ class Axes:
         matches = [i for i, factors in enumerate(self.storage) if factors == self.array[axis]]
         return matches[0] if len(matches) == 1 and self.array[axis] else None
 
+    def position(self, axis: int) -> tuple[int, int] | None:
+        """The axis of the parameter on which an axis of the array lies alone, and the step of one index along it.
+
+        Axes before it on the same axis of the parameter count only once they are gone, as the outer of two nested loops
+        has gone to one of its rows. None where there is no such axis.
+        """
+        factors = self.array[axis]
+        shown = {factor for other in self.array for factor in other}
+        for own, stored in enumerate(self.storage):
+            start = next((i for i in range(len(stored)) if factors and stored[i : i + len(factors)] == factors), None)
+            if start is not None and shown.isdisjoint(stored[:start]):
+                return own, math.prod(self.sizes[factor] for factor in stored[start + len(factors) :])
+        return None
+
     def _new(self, size: int) -> tuple["Axes", tuple[int, ...]]:
         return replace(self, sizes=(*self.sizes, size)), (len(self.sizes),)
 

@@ -195,15 +195,17 @@ def _while(interpreter: Interpreter, equation: JaxprEqn, values: Sequence[Value]
     of_test, of_body = values[:tests], values[tests : tests + steps]
     state = list(values[tests + steps :])
     recorder.loop.repeating = True
-    number = 0
+    number, start = 0, len(recorder.ops)
     while _goes_on(recorder, params["cond_jaxpr"], [*of_test, *state], number):
         if number < RECORDED:
             _count(recorder, number)
+            start = len(recorder.ops)
             outputs = interpreter.interpret(params["body_jaxpr"], [*of_body, *state])
             state = [interpreter.resolve(value) for value in outputs]
         else:
             state = _on_numbers(recorder, params["body_jaxpr"], [*of_body, *state], state)
         number += 1
+    recorder.stand_for_rounds(start, number - RECORDED + 1)
     return state
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from fanwise.graph.frozen import STOPS_GRADIENT
 from fanwise.graph.op import UseRole
+from fanwise.graph.tracking.tracker import Parts
 from fanwise.jax.trace.axes import Axes
 from fanwise.jax.trace.calls import Step
 from fanwise.jax.trace.op_table import SELECTIONS, VIEWS
@@ -46,6 +47,7 @@ def derive(step: Step, values: Sequence[Value], output: int) -> Value:
     """
     shape, dtype = step.outs[output]
     sources = [(value, value.held) for value in values if value.held is not None]
+    name = "concatenate" if _is_part(step, values) else step.name
 
     def make(drawn: Drawn) -> Any:
         arrays = [value.data if value.held is None else value.held.make(drawn) for value in values]
@@ -58,17 +60,27 @@ def derive(step: Step, values: Sequence[Value], output: int) -> Value:
         steps = (*first.steps, step.name) if step.name in STOPS_GRADIENT else first.steps
         return Value(shape, dtype, held=Provenance(shown, steps, make))
     earlier = dict.fromkeys(name for _, held in sources for name in held.steps)
-    steps = (*earlier, STEPS.get(step.name, step.name))
-    return Value(shape, dtype, held=Provenance(_merge(step, sources, shape), steps, make))
+    steps = (*earlier, STEPS.get(name, name))
+    return Value(shape, dtype, held=Provenance(_merge(name, sources, shape), steps, make))
 
 
-def _merge(step: Step, sources: Sequence[tuple[Value, Provenance]], shape: Shape) -> tuple[ShownParameter, ...]:
+def _is_part(step: Step, values: Sequence[Value]) -> bool:
+    """Whether a parameter is written, with all of its axes, into a part of an array: it is joined with the rest."""
+    written = {"dynamic_update_slice": 1, "scatter": 2}.get(step.name)
+    if written is None or values[written].held is None:
+        return False
+    numbers = step.params.get("dimension_numbers")
+    kept = () if numbers is None else numbers.inserted_window_dims
+    return len(values[written].shape) == len(values[0].shape) and len(kept) < 2
+
+
+def _merge(step: str, sources: Sequence[tuple[Value, Provenance]], shape: Shape) -> tuple[ShownParameter, ...]:
     """The parameters behind several arrays; those that only scale or shift others come last."""
     merged: dict[str, ShownParameter] = {}
     for value, held in sources:
-        side = _side(value.shape, shape, step.name)
+        side = _side(value.shape, shape, step)
         for parameter in held.shown:
-            axes = parameter.axes if value.shape == shape or step.name == "concatenate" else None
+            axes = parameter.axes if value.shape == shape or step == "concatenate" else None
             merged.setdefault(parameter.path, replace(parameter, axes=axes, side=parameter.side or side))
     order = sorted(merged.values(), key=lambda parameter: parameter.side is not None)
     plain = all(parameter.side for parameter in order)
@@ -129,15 +141,22 @@ def _split(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> Sh
 
 
 def _cut(parameter: ShownParameter, axes: Axes, starts: Sequence[int], shape: Shape) -> ShownParameter:
-    parts = list(parameter.parts)
+    parts = parameter.parts
     for axis, (first, count) in enumerate(zip(starts, shape, strict=True)):
         if count == axes.extent(axis):
             continue
-        own = axes.storage_axis(axis)
-        if own is not None:
-            parts.append((own, int(first), count))
+        parts = _with_part(parts, axes.position(axis), int(first), count)
         axes = axes.cut(axis, count)
-    return replace(parameter, axes=axes, parts=tuple(parts))
+    return replace(parameter, axes=axes, parts=parts)
+
+
+def _with_part(parts: Parts, position: tuple[int, int] | None, first: int, count: int) -> Parts:
+    """The parts after one cut more, counted within the part that was shown before."""
+    if position is None:
+        return parts
+    own, step = position
+    before = next((part for part in parts if part[0] == own), (own, 0, 0))
+    return (*(part for part in parts if part[0] != own), (own, before[1] + first * step, count * step))
 
 
 def _gather(parameter: ShownParameter, axes: Axes, step: Step, target: Any) -> ShownParameter:
@@ -192,6 +211,5 @@ def slice_at(value: Value, index: int, step: Step) -> Value:
 def _slice_at(parameter: ShownParameter, index: int) -> ShownParameter:
     if parameter.axes is None:
         return parameter
-    own = parameter.axes.storage_axis(0)
-    parts = parameter.parts if own is None else (*parameter.parts, (own, index, 1))
+    parts = _with_part(parameter.parts, parameter.axes.position(0), index, 1)
     return replace(parameter, axes=parameter.axes.without((0,)), parts=parts)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from fanwise.graph.details import Runs
 from fanwise.graph.op import UseRole
@@ -168,6 +169,10 @@ def _moment(value: Value) -> float:
 
 def runs_of_features(chain: ViewChain) -> Runs | None:
     """The features that a value shows; None where that cannot be told."""
-    if math.prod(chain.shape) > LARGEST:
-        return None
-    return runs_of(np.asarray(chain.replayed(chain.numbers())), chain.extent)
+    numbers = feature_numbers(chain)
+    return None if numbers is None else runs_of(numbers, chain.extent)
+
+
+def feature_numbers(chain: ViewChain) -> NDArray[np.int32] | None:
+    """The number of the feature at each value that a chain shows; None where that cannot be told."""
+    return None if math.prod(chain.shape) > LARGEST else np.asarray(chain.replayed(chain.numbers()))

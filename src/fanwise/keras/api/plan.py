@@ -5,7 +5,7 @@ from typing import Any
 from fanwise.adapters.planning import Keep, plan_model
 from fanwise.keras.backend import BACKEND
 from fanwise.plan.plan import Plan
-from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.recipes.recipe import Recipe
 
 
 def plan(model: Any, inputs: Any = None, recipe: str | Recipe = "unit", *, keep: Keep = None) -> Plan:

@@ -11,7 +11,9 @@ import numpy as np
 from fanwise.graph.details import Activation, Attention, Convolution, Normalisation, Product
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.graph.tracking.binary import Binary
+from fanwise.keras.trace import pools
 from fanwise.keras.trace.calls import Call, Part
+from fanwise.keras.trace.moments import numbers
 from fanwise.keras.trace.variables import shape_of, tensors_in
 from fanwise.laws.layout import Layout
 
@@ -47,6 +49,8 @@ NONLINEARITIES: Mapping[str, str] = {
     "hard_shrink": "hardshrink",
     "threshold": "threshold",
 }
+BY_PLACE = _words("triu tril")
+"""Functions of each value and of where it stands."""
 POOLS = _words("max_pool average_pool adaptive_average_pool adaptive_max_pool resize affine_transform")
 REDUCTIONS = _words(
     "mean sum amax amin max min prod var std norm logsumexp median cumsum cumprod average moments any all count_nonzero"
@@ -132,9 +136,21 @@ def _plain(kind: OpKind) -> Callable[[Arguments], Call]:
     return read
 
 
+def _pool(a: Arguments) -> Call:
+    return replace(_plain(OpKind.POOL)(a), detail=pools.of_function(a.name, len(shape_of(a.args[0])), a.get))
+
+
 def _joined(a: Arguments) -> Call:
     """Variables among what is joined are read as data."""
     return Call(OpKind.CONCAT, a.values)
+
+
+def _placed(a: Arguments) -> Call:
+    """Values put among others: those of a variable are data there, such as mask tokens."""
+    parts = tuple(part for part in a.held if math.prod(part.input.shape) == 1)
+    single = {id(part.input) for part in parts}
+    data = tuple(value for value in a.values if id(value) not in single)
+    return Call(OpKind.ELEMENTWISE, data, tuple(replace(part, role=UseRole.OPERAND) for part in parts))
 
 
 def _activation(a: Arguments) -> Call:
@@ -153,9 +169,16 @@ def _binary(a: Arguments) -> Call:
     if held and data:
         return binary.of_parameters(data, held)
     if len(data) == 2:
-        return binary.of_data(data)
-    numbers = (float(value) for value in (*a.args[:2], *a.named.values()) if _is_number(value))
-    return binary.of_number(data, next(numbers, None), held)
+        first = () if binary.is_quotient else data[:1]
+        return binary.of_data(data, next((n for value in (data[1], *first) if (n := _one_number(value))), None))
+    constants = (float(value) for value in (*a.args[:2], *a.named.values()) if _is_number(value))
+    return binary.of_number(data, next(constants, None), held)
+
+
+def _one_number(value: Any) -> float | None:
+    """The number that a tensor of one number holds; None where it holds more, or is a symbol."""
+    values = numbers(value) if all(size == 1 for size in shape_of(value)) else np.zeros(0)
+    return float(values.ravel()[0]) if values.size else None
 
 
 def _is_number(value: Any) -> bool:
@@ -221,10 +244,15 @@ def _einsum_of_data(equation: str, operands: Sequence[Any]) -> Call:
     terms, _, result = equation.replace(" ", "").partition("->")
     first, second = terms.split(",")
     pair = (operands[1], operands[0]) if result and result[-1] not in second else tuple(operands)
-    sizes = dict(zip(first, shape_of(operands[0]), strict=False)) if "." not in first else {}
-    summed = [label for label in first if label in second and label not in result]
-    width = math.prod(sizes.get(label, 1) for label in summed)
+    sizes = {**_sizes(second, shape_of(operands[1])), **_sizes(first, shape_of(operands[0]))}
+    width = math.prod(size for label, size in sizes.items() if label not in result)
     return Call(OpKind.MATMUL, pair, (), -1, Product(width))
+
+
+def _sizes(term: str, shape: Sequence[int]) -> dict[str, int]:
+    """The extent of each label of an einsum's operand; what stands for "..." has none."""
+    before, _, after = term.partition("...")
+    return dict(zip(before, shape, strict=False)) | dict(zip(after[::-1], shape[::-1], strict=False))
 
 
 def _attention(a: Arguments) -> Call:
@@ -291,8 +319,9 @@ def _table() -> dict[str, Callable[[Arguments], Call | None]]:
     table |= dict.fromkeys(("add", "subtract", "multiply", *QUOTIENTS), _binary)
     table |= dict.fromkeys(("conv", "depthwise_conv", "conv_transpose", "separable_conv"), _conv)
     table |= dict.fromkeys(("layer_normalization", "rms_normalization", "batch_normalization", "normalize"), _norm)
-    table |= dict.fromkeys(POOLS, _plain(OpKind.POOL)) | dict.fromkeys(REDUCTIONS, _plain(OpKind.REDUCE))
+    table |= dict.fromkeys(POOLS, _pool) | dict.fromkeys(REDUCTIONS, _plain(OpKind.REDUCE))
     table |= dict.fromkeys(JOINS, _joined) | dict.fromkeys(SOFTMAXES, _plain(OpKind.SOFTMAX))
+    table |= dict.fromkeys(("where", "slice_update", "scatter_update"), _placed)
     return dict.fromkeys(POINTWISE, _plain(OpKind.ELEMENTWISE)) | table
 
 

@@ -1,105 +1,20 @@
-"""Recipes as data: for each role of a parameter, the rule that gives its law.
-
-A rule is a small function of a case and of what feeds it. A recipe is a mapping from roles to rules; it must speak for
-every role, so that no parameter is forgotten, and each role has one rule, so that no two fight.
-"""
+"""The recipe `unit`: unit second moments at every map that is planned, from what feeds it; and its rules."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from types import MappingProxyType
-from typing import TypeAlias
 
 from fanwise.graph.details import Lookup
+from fanwise.graph.op import OpKind
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, Ones, Uniform, VarianceScaling, Zeros
 from fanwise.laws.structured import LooksLinear, Orthogonal
-from fanwise.plan.roles import ROLES, Case, fan_in_of
+from fanwise.plan.recipes.recipe import Choice, Demand, Feed, Recipe, Rule
+from fanwise.plan.recipes.spread import KEPT_SHARES, RATES, STEPS, decay_logarithm, kept_share, time_step_bias
+from fanwise.plan.roles import Case, fan_in_of
 from fanwise.plan.row import KEPT
-
-
-@dataclass(frozen=True)
-class Feed:
-    """What a rule knows beside its case.
-
-    Args:
-        second_moment: of what feeds the op, E x^2.
-        known: whether it was measured or derived; otherwise it is assumed.
-        stream: second moment of the residual stream where the case's branch joins it.
-        scores: by what the scores of the attention that a query feeds exceed unit variance, in std.
-        found: the parameter's one value, where all its values are equal and there are values; None elsewhere.
-        factor: by what the model multiplies a map's output before the nonlinearity, join or output that it is for.
-        loop: by what its variance is multiplied so that a loop through it keeps the second moment.
-    """
-
-    second_moment: float = 1.0
-    known: bool = True
-    stream: float = 1.0
-    scores: float = 1.0
-    found: float | None = None
-    factor: float = 1.0
-    loop: float = 1.0
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A law and why.
-
-    Args:
-        law: None leaves the parameter as it is.
-        reason: one sentence.
-        source: author, title, year.
-        gives: second moment that the op should give, None where the rule does not say.
-        guess: it stands on an assumption.
-    """
-
-    law: Initializer | None
-    reason: str
-    source: str = ""
-    gives: float | None = None
-    guess: bool = False
-
-
-Rule: TypeAlias = Callable[[Case, Feed], Choice]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A way to initialise whole models.
-
-    Args:
-        name: how the command line calls it.
-        title: what it does, in one line.
-        rules: one rule for every role of `ROLES`.
-        source: author, title, year.
-
-    Raises:
-        ValueError: a role without a rule, or a rule for an unknown role.
-    """
-
-    name: str
-    title: str
-    rules: Mapping[str, Rule]
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        missing, strange = sorted(set(ROLES) - set(self.rules)), sorted(set(self.rules) - set(ROLES))
-        if missing or strange:
-            raise ValueError(f"recipe {self.name!r}: no rule for {missing}, rules for unknown roles {strange}")
-
-    def choose(self, case: Case, feed: Feed) -> Choice:
-        """The law of one parameter."""
-        if not case.parameter.trained and case.role != "unused":
-            return Choice(None, "left as it is: the model does not train it")
-        if case.transformed and case.role in ("weight", "branch_end", "head", "recurrent"):
-            return Choice(None, "left as it is: the model makes its weights from it in a way that is not known here")
-        return self.rules[case.role](case, feed)
-
-    def but(self, name: str, title: str, rules: Mapping[str, Rule], source: str = "") -> "Recipe":
-        """Recipe with other rules for some roles."""
-        return replace(self, name=name, title=title, rules=MappingProxyType({**self.rules, **rules}), source=source)
-
 
 _SAXE = 'Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2013'
 _BALDUZZI = 'Balduzzi et al., "The shattered gradients problem", 2017, section 4.1'
@@ -111,7 +26,14 @@ _SALIMANS = 'Salimans and Kingma, "Weight normalization", 2016, eq. 2'
 _GOYAL = 'Goyal et al., "Accurate, large minibatch SGD", 2017, section 5.1'
 _TOUVRON = 'Touvron et al., "Going deeper with image transformers", 2021, section 2'
 
+_GU = 'Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces", 2023, section 3.6'
+_DAO = 'Dao and Gu, "Transformers are SSMs", 2024, section 7 (its code)'
+_DE = 'De et al., "Griffin: mixing gated linear recurrences with local attention", 2024, section 2.4'
+_YE = 'Ye et al., "Differential transformer", 2024, section 2.1 (its code)'
+
 _SITZMANN = 'Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020, section 3.2'
+
+_CHANG = 'Chang, Flokas, Lipson, "Principled weight initialization for hypernetworks", 2020'
 
 SINES = ("sin", "cos")
 """Nonlinearities whose argument a model multiplies by a frequency."""
@@ -139,12 +61,16 @@ def scaled(case: Case, variance: float, *, gives: float | None, reason: str, sou
     if case.normalized:
         variance, reason, gives = 1.0, "any scale: the model normalises these weights before it uses them", None
     if case.layout is None:
-        return Choice(Normal(math.sqrt(variance / fan_in_of(case))), reason, source, gives, case.derived)
+        tied = case.use is not None and case.use.fan_in is not None
+        reason += f"; a weight tied by indices, fan_in {fan_in_of(case):g}" if tied else ""
+        return Choice(Normal(math.sqrt(variance / fan_in_of(case))), reason, source, gives, case.derived and not tied)
     return Choice(VarianceScaling(variance, "fan_in", "normal"), reason, source, gives)
 
 
 def unit_weight(case: Case, feed: Feed) -> Choice:
     """Unit second moment at the output, from what feeds it; queries also make up for scores that are too large."""
+    if case.maker is not None:
+        return unit_maker(case, feed)
     sine = None if case.around is None else case.around.bent_by(case.op)
     if feed.factor != 1 and sine in SINES:
         return siren(case, feed)
@@ -157,6 +83,41 @@ def unit_weight(case: Case, feed: Feed) -> Choice:
     if feed.scores != 1 and (case.part == "query" or "query" in case.blocks):
         return _quiet_query(case, feed, variance)
     return _guessed(scaled(case, variance, gives=1.0, reason=reason), feed)
+
+
+def unit_maker(case: Case, feed: Feed) -> Choice:
+    """What makes a weight: E w^2 = 1 / (fan_in E x^2) of the product that uses it; half beside a bias that is made.
+
+    variance = E w^2 / (own fan_in E h^2)
+    """
+    parts = len(case.blocks) or 1
+    sizes = [_asked(feed.demands[part]) if part in feed.demands else 1.0 for part in range(parts)]
+    fans = sorted({demand.fan_in for demand in feed.demands.values()} - {1.0})
+    numbers = ", ".join(f"{fan:g}" for fan in fans)
+    if case.op is not None and case.op.kind == OpKind.EMBEDDING:
+        reason = "unit second moment at its product"
+        reason += "" if case.layout is None else f"; a weight tied by indices, fan_in {numbers}"
+        return scaled(case, _short(sizes[0]), gives=None, reason=reason)
+    reason = f"it makes weights of fan_in {numbers}: of unit second moment at their product"
+    reason += "" if all(demand.part == 1 for demand in feed.demands.values()) else ", half of it from the bias made too"
+    if len(set(sizes)) == 1:
+        variance = _short(sizes[0] / feed.second_moment)
+        return _guessed(scaled(case, variance, gives=_short(sizes[0]), reason=reason, source=_CHANG), feed)
+    return _guessed(_each_part(case, [size / feed.second_moment for size in sizes], reason), feed)
+
+
+def _each_part(case: Case, variances: Sequence[float], reason: str) -> Choice:
+    """A law for each of the parts that a map's features are cut into."""
+    if case.layout is None or case.layout.fused is None:
+        return scaled(case, _short(variances[0]), gives=None, reason=reason, source=_CHANG)
+    laws = [VarianceScaling(_short(variance / _ratio_of(case) ** 2)) for variance in variances]
+    return Choice(Blocks(laws, case.layout.fused.axis, case.layout.fused.sizes or None), reason, _CHANG)
+
+
+def _asked(demand: Demand) -> float:
+    """The second moment that features should have for what they make to be a weight, or a bias."""
+    wanted = {"head": guess_std(demand.outputs) ** 2, "branch_end": demand.share}.get(demand.role, 1.0)
+    return wanted * demand.part / (demand.fan_in * demand.fed * demand.gain * demand.factor**2)
 
 
 def _divided(case: Case, variance: float, gives: float, feed: Feed) -> Choice:
@@ -211,7 +172,8 @@ def _short(variance: float) -> float:
 
 
 def _quiet_query(case: Case, feed: Feed, variance: float) -> Choice:
-    reason = "unit second moment, and attention scores of unit variance: this model does not divide them by sqrt(d)"
+    reason = "attention scores of unit variance: queries of unit second moment would give them std "
+    reason += f"{feed.scores:.3g} in this model"
     small = variance / feed.scores**2
     if not case.blocks or case.layout is None or case.layout.fused is None:
         return scaled(case, small, gives=1 / feed.scores**2, reason=reason)
@@ -254,14 +216,21 @@ def branch_share(case: Case, feed: Feed) -> tuple[float, str]:
 def unit_head(case: Case, feed: Feed) -> Choice:
     """Outputs so small that the loss of C classes starts 2 % above ln C, of std 0.5 at most."""
     std = head_std(case)
-    reason = f"outputs of std {std:.2g}: the loss starts near that of a guess" + _factor_words(feed)
+    reason = f"outputs of std {std * math.sqrt(case.ends):.2g}: the loss starts near that of a guess"
+    reason += _factor_words(feed) + (f"; it is one of {case.ends} that are summed" if case.ends > 1 else "")
     gives = (std / feed.factor) ** 2
     return _guessed(scaled(case, _short(gives / feed.second_moment), gives=gives, reason=reason), feed)
 
 
 def head_std(case: Case) -> float:
-    """Std of the outputs of C classes with which the loss starts 2 % above ln C, 0.5 at most."""
-    classes = 10 if case.layout is None else max(case.layout.extent(case.parameter.shape, "out"), 10)
+    """Std of the outputs of C classes with which the loss starts 2 % above ln C, 0.5 at most; of n terms, of each."""
+    classes = 10 if case.layout is None else case.layout.extent(case.parameter.shape, "out")
+    return guess_std(classes) / math.sqrt(case.ends)
+
+
+def guess_std(classes: int) -> float:
+    """The same from the number of classes; ten where there are fewer."""
+    classes = max(classes, 10)
     return min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes)))
 
 
@@ -275,8 +244,12 @@ def unit_tied(case: Case, feed: Feed) -> Choice:
 
 
 def unit_embedding(case: Case, feed: Feed) -> Choice:
-    """Tokens of unit second moment."""
-    return padded(case, Choice(Normal(1.0), "tokens enter the network at unit second moment", "", 1.0))
+    """Tokens of unit second moment, once the model has multiplied them."""
+    factor = 1.0 if case.around is None else case.around.constant_after(case.op)
+    std = 1.0 if factor == 1 else _short(1 / factor)
+    reason = "tokens enter the network at unit second moment"
+    reason += "" if factor == 1 else f"; the model multiplies them by {factor:.4g}"
+    return padded(case, Choice(Normal(std), reason, "", std**2))
 
 
 def padded(case: Case, choice: Choice) -> Choice:
@@ -316,13 +289,20 @@ def gate_bias(case: Case, feed: Feed) -> Choice:
 
 
 def norm_scale(case: Case, feed: Feed) -> Choice:
-    """1 after a normalisation."""
+    """1 after a normalisation; less after one of queries whose scores the model does not divide by sqrt(d)."""
+    if feed.scores != 1:
+        reason = "attention scores of unit variance: this model normalises its queries and does not divide by sqrt(d)"
+        return Choice(constant_law(_short(1 / feed.scores) - case.offset), reason + _offset_words(case))
     return Choice(constant_law(1.0 - case.offset), "a normalisation starts as one" + _offset_words(case))
 
 
 def branch_norm(case: Case, feed: Feed) -> Choice:
-    """The normalisation at the end of a branch sets the branch's share of the residual stream; a batch norm's is 0."""
-    if case.op is not None and case.op.norm == "batch_norm":
+    """The normalisation at the end of a branch sets the branch's share of the residual stream; a batch norm's is 0.
+
+    Not where a nonlinearity stands between it and the sum: at 0 a ReLU passes no gradient, and the branch never opens.
+    """
+    bent = case.around is not None and case.around.is_bent(case.op, case.join)
+    if case.op is not None and case.op.norm == "batch_norm" and not bent:
         reason = "a batch norm that ends a branch: each block starts as its shortcut" + _offset_words(case)
         return Choice(constant_law(-case.offset), reason, _GOYAL, 0.0)
     share, _ = branch_share(case, feed)
@@ -361,6 +341,26 @@ def is_plausible(value: float) -> bool:
 def keep(case: Case, feed: Feed) -> Choice:
     """Left as the model's author set it."""
     return Choice(None, "left as it is: its value belongs to the model's design")
+
+
+def time_step(case: Case, feed: Feed) -> Choice:
+    """Time steps spread over the published range; one value for all is kept."""
+    if feed.found is not None:
+        return keep(case, feed)
+    law = time_step_bias(case.parameter.shape[0]) if len(case.parameter.shape) == 1 else None
+    reason = "time steps spread over [{:g}, {:g}]".format(*STEPS)
+    return keep(case, feed) if law is None else Choice(law, reason, _GU)
+
+
+def decay(case: Case, feed: Feed) -> Choice:
+    """Decay rates spread over the published range; one value for all is kept."""
+    if feed.found is not None:
+        return keep(case, feed)
+    if case.use is not None and "softplus" in case.use.steps:
+        reason = "what is kept of the state at a step, spread over [{:g}, {:g}]".format(*KEPT_SHARES)
+        return Choice(kept_share(case.parameter.shape[0]), reason, _DE)
+    reason = "decay rates spread over [{:g}, {:g}]".format(*RATES)
+    return Choice(decay_logarithm(case.parameter.shape[0]), reason, _DAO)
 
 
 def unused(case: Case, feed: Feed) -> Choice:
@@ -427,6 +427,9 @@ UNIT = Recipe(
             "state_bias": zeros("the other bias of the gates holds the offset"),
             "slope": lambda case, feed: Choice(Constant(0.25), "the slope of the paper", _HE_PRELU),
             "magnitude": magnitude,
+            "time_step": time_step,
+            "decay": decay,
+            "inner": normal(0.1, "inner products near 0: the gate made of them starts near 1", _YE),
             "other": keep,
             "unused": unused,
         }

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.nonlinearities import NONLINEARITIES, nonlinearity
-from fanwise.theory.rules.registry import Share, backward_rule, forward_rule, gathered
+from fanwise.theory.rules.registry import Share, backward_rule, forward_rule, gathered, signal_gain
 from fanwise.theory.samples import HERE, SAMPLES, Likeness, Rows, normal_rows, rearranged, second
 from fanwise.theory.walk import Here, Walk
 
@@ -84,7 +84,7 @@ def elementwise_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Sha
     for operand, source in enumerate(here.op.inputs):
         slope = _slope(walk, here, operand)
         if slope is not None:
-            yield Share(source, gathered(slope * gradient, here.op.shape, here.read(operand)))
+            yield Share(source, gathered(slope * gradient, here.op.shape, here.read(operand)), operand=operand)
 
 
 def prelu_slope(walk: Walk, here: Here) -> float:
@@ -167,9 +167,3 @@ def _difference(here: Here, operand: int) -> NDArray[np.float64] | None:
 def _nudged(here: Here, operand: int, step: float) -> Rows | None:
     sources = tuple(rows + step if i == operand else rows for i, rows in enumerate(here.sources))
     return replayed(Here(here.op, sources, here.laws))
-
-
-def signal_gain(walk: Walk, here: Here) -> float:
-    """Rms of what an op gives over that of what it reads: the slope of a function that is as good as linear."""
-    before, after = second(here.first[HERE]), second(walk.rows[here.op.index][HERE])
-    return math.sqrt(after / before) if before > 0 and math.isfinite(after) else 1.0

@@ -11,7 +11,7 @@ import numpy as np
 from fanwise.graph.kinds import KEEPS_PLACES
 from fanwise.graph.op import OpKind
 from fanwise.theory.padding import Profile
-from fanwise.theory.samples import HERE, SAMPLES, Rows, likeness, second
+from fanwise.theory.samples import HERE, SAMPLES, Rows, likeness, normal_rows, second
 from fanwise.theory.walk import Here, Walk
 
 
@@ -24,12 +24,14 @@ class Share:
         rows: a sample, of the size of a value of the tensor that was read.
         profile: how it is spread over the spatial axes; None for that of the gradient at the output.
         reader: index of the op that read it, where that is another one.
+        operand: which of the op's operands it is, where it reads the source more than once.
     """
 
     source: int
     rows: Rows
     profile: Profile | None = None
     reader: int | None = None
+    operand: int | None = None
 
 
 Forward: TypeAlias = Callable[[Walk, Here], Rows | None]
@@ -130,3 +132,17 @@ def gathered(rows: Rows, many: tuple[int, ...], few: tuple[int, ...]) -> Rows:
     total = likeness(rows).average(ratio / examples, examples) * ratio**2
     own = second(rows[HERE])
     return rows * math.sqrt(max(total, 0.0) / own) if own > 0 else rows
+
+
+def through_gain(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
+    """An op without a rule: taken for a map that keeps what it gives, E (dL/dx)^2 = gain^2 (given / read) E g^2."""
+    for operand, source in enumerate(here.op.inputs[:1]):
+        ratio = here.op.size / max(math.prod(here.read(operand)), 1)
+        moments = likeness(gradient) * (signal_gain(walk, here) ** 2 * ratio)
+        yield Share(source, normal_rows(moments, "back", here.op.index))
+
+
+def signal_gain(walk: Walk, here: Here) -> float:
+    """Rms of what an op gives over that of what it reads: the slope of a function that is as good as linear."""
+    before, after = second(here.first[HERE]), second(walk.rows[here.op.index][HERE])
+    return math.sqrt(after / before) if before > 0 and math.isfinite(after) else 1.0

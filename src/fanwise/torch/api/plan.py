@@ -6,7 +6,7 @@ from torch import nn
 
 from fanwise.adapters.planning import Keep, plan_model
 from fanwise.plan.plan import Plan
-from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.recipes.recipe import Recipe
 from fanwise.torch.backend import BACKEND
 
 

@@ -11,7 +11,7 @@ from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Values
 from fanwise.measure.signal_statistics import MOST, stride_prime_to
-from fanwise.measure.weight_axes import block_extents, first_map, twins_of, unit_layout, unit_order
+from fanwise.measure.weight_axes import axes_of_a_map, block_extents, first_map, twins_of, unit_layout, unit_order
 from fanwise.measure.weight_statistics import BINS, MARKS, PARTS, ROWS, WIDE
 from fanwise.torch.measure.taps import fetch, in_memory, sampled
 from fanwise.torch.trace.storage import is_abstract, is_strided
@@ -102,7 +102,7 @@ def measure_parameter(path: str, tensor: Tensor, layout: Layout | None) -> Devic
             "low": low,
             "high": high,
             "zeros": (some == 0).float().mean(),
-            "kurtosis": _kurtosis(some),
+            "kurtosis": _kurtosis(sampled(_of_one_size(whole, layout))),
         }
         vectors = {"marks": _marks(some), "histogram": _histogram(some, torch.maximum(high, -low))}
         return DeviceStatistics(
@@ -125,6 +125,15 @@ def _measure_complex(path: str, values: Tensor) -> DeviceStatistics:
         "kurtosis": largest.new_full((), NAN),
     }
     return DeviceStatistics(path, values.numel(), numbers, {})
+
+
+def _of_one_size(values: Tensor, layout: Layout | None) -> Tensor:
+    """The maps of a stack, each over its rms: layers with stds of their own have one distribution."""
+    own = axes_of_a_map(tuple(values.shape), layout)
+    if not own:
+        return values
+    rms = values.float().square().mean(own, keepdim=True).sqrt()
+    return values / torch.where(rms > 0, rms, 1.0)
 
 
 def _kurtosis(some: Tensor) -> Tensor:

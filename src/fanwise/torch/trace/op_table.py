@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from fanwise.torch.trace import function_names as names
 from fanwise.torch.trace import products
 from fanwise.torch.trace.calls import Arguments, Call, Part, along_axes, data_of, parts_of
 from fanwise.torch.trace.function_names import tensors_in
+from fanwise.torch.trace.pools import pooling
 from fanwise.torch.trace.storage import is_abstract
 
 
@@ -227,7 +229,7 @@ def _binary(a: Arguments) -> Call:
     if parts and data:
         return binary.of_parameters(data, parts)
     if len(data) == 2:
-        return binary.of_data(data, _number_among(a, data))
+        return binary.of_data(data, _scalar_among(data, is_product=a.name in names.PRODUCTS))
     numbers = (value for value in operands if isinstance(value, int | float) and not isinstance(value, bool))
     return binary.of_number(data, next(numbers, None), parts)
 
@@ -239,14 +241,14 @@ def _operands(a: Arguments) -> list[Any]:
     return [*a.args[:2], *a.named.values()]
 
 
-def _number_among(a: Arguments, data: Sequence[Tensor]) -> float | None:
-    """The number that one of two tensors holds: the second; the first too in a product, which has no order."""
+def _scalar_among(data: Sequence[Tensor], *, is_product: bool) -> float | None:
+    """The number that the second of two tensors holds, or either of two that are multiplied; None where none does."""
     second = _scalar(data[1])
-    return second if second is not None or a.name not in names.PRODUCTS else _scalar(data[0])
+    return _scalar(data[0]) if second is None and is_product else second
 
 
 def _scalar(tensor: Tensor) -> float | None:
-    """The number that a tensor of one number holds, where it has a value and none asks for its gradient."""
+    """The number that a tensor of one value holds, where it can be read."""
     readable = tensor.numel() == 1 and tensor.is_floating_point() and not is_abstract(tensor)
     return float(tensor.detach()) if readable else None
 
@@ -265,9 +267,15 @@ def _concatenation(a: Arguments) -> Call:
     return Call(OpKind.CONCAT, tuple(tensors_in([*a.args[:1], a.named.get("tensors", ())])))
 
 
+def _pool(a: Arguments) -> Call:
+    return replace(_plain(OpKind.POOL)(a), detail=pooling(a))
+
+
 def _softmax(a: Arguments) -> Call:
     scores = a.tensor(0, "input")
-    return Call(OpKind.SOFTMAX, data_of(scores), (), -1, Softmax(_is_causal(scores)))
+    axis, rank = a.get(1, "dim"), 0 if scores is None else scores.dim()
+    along = axis - rank if isinstance(axis, int) and 0 <= axis < rank else axis
+    return Call(OpKind.SOFTMAX, data_of(scores), (), -1, Softmax(_is_causal(scores), along if along else -1))
 
 
 HIDDEN = -1e3
@@ -349,7 +357,7 @@ def _table() -> dict[str, Callable[[Arguments], Call | None]]:
     table |= dict.fromkeys(names.SUMS | names.PRODUCTS | names.DIVISIONS, _binary)
     table |= dict.fromkeys(names.SOFTMAXES, _softmax) | dict.fromkeys(names.JOINS, _concatenation)
     table |= dict.fromkeys(names.ELEMENTWISE, _plain(OpKind.ELEMENTWISE))
-    table |= dict.fromkeys(names.POOLS, _plain(OpKind.POOL)) | dict.fromkeys(names.REDUCTIONS, _plain(OpKind.REDUCE))
+    table |= dict.fromkeys(names.POOLS, _pool) | dict.fromkeys(names.REDUCTIONS, _plain(OpKind.REDUCE))
     return table
 
 

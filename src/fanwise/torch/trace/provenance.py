@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from fanwise.graph.op import Parameter, UseRole
 from fanwise.graph.tracking.homogeneity import degree_after
-from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, FACTORS, PRODUCTS, SUMS
+from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, FACTORS, NORMS, PRODUCTS, SUMS
 from fanwise.torch.trace.invocation import Invocation
-from fanwise.torch.trace.storage import is_abstract, is_strided, storage_of
+from fanwise.torch.trace.storage import is_abstract, is_strided, is_wrapped, storage_of, unwrapped
 
 Axes = tuple[int | None, ...]
 """Axes of a parameter on which the axes of a tensor lie; None for an axis that lies on none."""
@@ -68,10 +68,23 @@ class _Base:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    owner: int
 
     def covers(self, tensor: Tensor) -> bool:
-        reach = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True)) if 0 not in self.shape else 0
-        return self.offset <= tensor.storage_offset() <= self.offset + reach
+        return self.offset <= tensor.storage_offset() <= self.offset + _reach(self.shape, self.strides)
+
+    def closeness(self, tensor: Tensor) -> tuple[bool, ...]:
+        """How sure it is that a tensor is a view of this one and not of another over the same memory.
+
+        First by identity, then by what torch knows of views, then by where its elements lie.
+        """
+        last = tensor.storage_offset() + _reach(tensor.shape, tensor.stride())
+        return (
+            self.owner == id(tensor),
+            tensor._base is not None and self.owner == id(tensor._base),
+            (self.offset, self.shape, self.strides) == (tensor.storage_offset(), tuple(tensor.shape), tensor.stride()),
+            last <= self.offset + _reach(self.shape, self.strides),
+        )
 
     def axis_of(self, stride: int, size: int) -> int | None:
         """The base's axis on which a view's axis lies: the one whose steps its stride is made of."""
@@ -139,11 +152,20 @@ class ParameterProvenance:
 
     def find(self, tensor: Tensor) -> Provenance | None:
         """The parameters behind a tensor, None for a tensor that holds none."""
+        if is_wrapped(tensor):
+            return self._find_wrapped(tensor)
         storage = storage_of(tensor)
         if storage is None:
             return self._opaque.get(id(tensor))
         covering = [base for base in self._bases.get(storage, ()) if base.covers(tensor)]
+        if len(covering) > 1:  # of those that fit alike the latest: a tensor may have been written to
+            covering = sorted(covering, key=lambda base: base.closeness(tensor))
         return self._with_own_axes(covering[-1].view(tensor), tensor) if covering else None
+
+    def _find_wrapped(self, tensor: Tensor) -> Provenance | None:
+        inner, shown = unwrapped(tensor)
+        held = self.find(inner)
+        return None if held is None else replace(held, axes=tuple(tuple(axes[i] for i in shown) for axes in held.axes))
 
     def _with_own_axes(self, held: Provenance, tensor: Tensor) -> Provenance:
         """Gives a tensor with the shape of its parameter the parameter's axes, whatever shape it had between."""
@@ -208,12 +230,16 @@ class ParameterProvenance:
         self._add(tensor, Provenance(tuple(order), axes, steps, sides, (), degrees, factor))
 
     def _add(self, tensor: Tensor, held: Provenance) -> None:
+        if is_wrapped(tensor):
+            tensor, shown = unwrapped(tensor)
+            own = [dict(zip(shown, axes, strict=True)) for axes in held.axes]
+            held = replace(held, axes=tuple(tuple(axes.get(i) for i in range(tensor.dim())) for axes in own))
         storage = storage_of(tensor)
         if storage is None:
             self._kept.append((tensor, None))
             self._opaque[id(tensor)] = held
             return
-        base = _Base(held, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
+        base = _Base(held, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride(), id(tensor))
         self._kept.append((tensor, base))
         self._bases.setdefault(storage, []).append(base)
 
@@ -304,8 +330,15 @@ def as_number(value: Any) -> float | None:
     return float(value.detach()) if readable and not value.requires_grad else None
 
 
+def _reach(shape: Sequence[int], strides: Sequence[int]) -> int:
+    """How far the last element of a tensor lies behind its first."""
+    return sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if 0 not in shape else 0
+
+
 def _side(shape: Sequence[int], whole: Sequence[int], step: str) -> UseRole | None:
     """The role that a parameter of this shape has in the tensor of another that is made with it."""
+    if step in NORMS and math.prod(shape) < math.prod(whole):
+        return UseRole.SCALE
     if step not in BROADCAST or math.prod(shape) >= math.prod(whole) or len(shape) > len(whole):
         return None
     offset = len(whole) - len(shape)
