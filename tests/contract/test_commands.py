@@ -186,6 +186,18 @@ def test_plan_by_a_recipe_against_another(framework, fanwise):
     assert paths(framework, "a")[0] in out
 
 
+def test_plan_keeps_what_it_is_told_to(framework, fanwise):
+    head, order = paths(framework, "head"), ("plan", "train.py:healthy", "--input", "64,16")
+    code, out, err = fanwise(*order, "--keep", f"*{head[0]}", "--keep", "trained", "--json")
+    assert code == 0, err
+    kept = [row for row in json.loads(out)["parameters"] if row["law"] is None]
+    assert ends_as([row["path"] for row in kept], head)
+    assert kept[0]["reason"].startswith("kept: meant")
+    code, _, err = fanwise(*order, "--keep", "nothing.*")
+    assert code == 2
+    assert "matches no parameter" in err
+
+
 def test_plan_writes_a_file(framework, fanwise, tmp_path):
     assert fanwise("plan", "train.py:healthy", "--input", "64,16", "--toml", "plan.toml")[0] == 0
     assert paths(framework, "head")[0] in (tmp_path / "plan.toml").read_text()

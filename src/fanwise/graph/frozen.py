@@ -3,7 +3,7 @@
 import math
 
 from fanwise.graph.kinds import LINEAR_MAPS, MAP_USES
-from fanwise.graph.op import INPUT, Op, OpKind, Use
+from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
 from fanwise.graph.trace import Trace
 
 STOPS_GRADIENT = frozenset({"detach", "stop_gradient"})
@@ -47,7 +47,7 @@ class FrozenMaps:
             if here == INPUT or here in seen:
                 continue
             seen.add(here)
-            if is_map(self._trace.ops[here]):
+            if is_map(self._trace.ops[here]) or here in self.indices:
                 maps.add(here)
             else:
                 queue.extend(self._trace.ops[here].inputs)
@@ -67,6 +67,8 @@ class FrozenMaps:
         return frozen, trained
 
     def _holds_frozen(self, op: Op) -> bool:
+        if op.kind == OpKind.EMBEDDING:  # of data; positions that are counted say nothing of a base
+            return bool(op.inputs) and any(not self.is_trained(use) for use in op.used(UseRole.TABLE))
         uses = [use for use in op.uses if use.role in MAP_USES]
         if uses:
             return op.kind in LINEAR_MAPS and any(not self.is_trained(use) for use in uses)

@@ -237,10 +237,12 @@ class SidePaths:
         for use in op.uses:
             if use.role in ends and self._frozen.is_trained(use):
                 yield Candidate(use.path, "map" if use.role in MAP_USES else "inner")
-        inner = self._trace.before(op, {OpKind.LINEAR, OpKind.CONV}, BETWEEN_MAPS)
-        if op.kind in (OpKind.LINEAR, OpKind.CONV) and inner is not None and self._is_trained_map(inner):
-            inner_uses = (*inner.used(UseRole.SCALE), *inner.used(UseRole.WEIGHT))
-            yield from (Candidate(use.path, "inner") for use in inner_uses if self._frozen.is_trained(use))
+        inner = self._trace.before(op, {OpKind.LINEAR, OpKind.CONV, OpKind.EMBEDDING}, BETWEEN_MAPS)
+        if op.kind in (OpKind.LINEAR, OpKind.CONV) and inner is not None:
+            roles = (UseRole.SCALE, UseRole.WEIGHT, UseRole.TABLE)
+            inner_uses = [use for role in roles for use in inner.used(role)]
+            if all(self._frozen.is_trained(use) for use in inner_uses):
+                yield from (Candidate(use.path, "inner") for use in inner_uses)
 
 
 def _keeps_zero(op: Op) -> bool:

@@ -204,9 +204,57 @@ class SideTuned(nn.Module):
         return self.base(x) + self.side(x)
 
 
+class Table(nn.Module):
+    """A frozen table of tokens and a low-rank update of it, whose first factor is 0, as in peft."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base, self.head = nn.Embedding(50, WIDTH).requires_grad_(False), nn.Linear(WIDTH, 10).requires_grad_(False)
+        self.lower, self.upper = nn.Parameter(torch.zeros(RANK, 50)), nn.Parameter(torch.randn(WIDTH, RANK))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.base(x) + functional.embedding(x, self.lower.T) @ self.upper.T)
+
+
+class InPlace(LowRank):
+    """An update that is written into what the base gives."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.base(x)
+        y += self.scale * (x @ self.lower.T @ self.upper.T)
+        return y
+
+
+class InOne(LowRank):
+    """An update and a sum in one function."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.base(x), x @ self.lower.T, self.upper.T, alpha=self.scale)
+
+
+class Scaled(nn.Module):
+    """A frozen map whose output is scaled and shifted by a condition, h (1 + s) + t."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base, self.head = nn.Linear(8, WIDTH).requires_grad_(False), nn.Linear(WIDTH, 10).requires_grad_(False)
+        self.moves = nn.Linear(8, 2 * WIDTH)
+        nn.init.zeros_(self.moves.weight)
+        nn.init.zeros_(self.moves.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale, shift = self.moves(x.cos()).chunk(2, -1)
+        return self.head((self.base(x) * (1 + scale) + shift).relu())
+
+
 def rows() -> Tensor:
     """Vectors."""
     return torch.randn(64, 8, generator=torch.Generator().manual_seed(1))
+
+
+def words() -> Tensor:
+    """Indices of a table."""
+    return torch.randint(50, (8, PLACES), generator=torch.Generator().manual_seed(1))
 
 
 def tokens() -> Tensor:
@@ -226,6 +274,10 @@ ADAPTED = {
     "three factors": (lambda: Perceptron(Diagonal), rows),
     "vectors": (lambda: Perceptron(Vectors), rows),
     "buffer": (lambda: Perceptron(Quantised), rows),
+    "in place": (lambda: Perceptron(InPlace), rows),
+    "in one": (lambda: Perceptron(InOne), rows),
+    "table": (Table, words),
+    "scaled": (Scaled, rows),
     "houlsby": (lambda: Trunk("houlsby"), tokens),
     "parallel": (lambda: Trunk("parallel"), tokens),
     "crossed": (lambda: Trunk("crossed"), tokens),

@@ -59,7 +59,7 @@ def fwt_ones():
     return "ones"
 
 
-MENDABLE = ("low rank", "merged", "buffer", "houlsby", "parallel", "controlled")
+MENDABLE = ("low rank", "merged", "buffer", "in place", "in one", "scaled", "houlsby", "parallel", "controlled")
 """Side paths of which one end alone can be 0: in the others, a vector could as well stand at another value."""
 
 
