@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 Framework = Literal["torch", "jax", "keras"]
 Split = Literal["tuned", "held_out"]
-Use = Literal["check", "structure", "calibrate", "pitfall", "theory", "training"]
+Use = Literal["check", "structure", "families", "calibrate", "pitfall", "theory", "training"]
 FAMILIES = (
     "mlp", "fields", "cnn", "recurrent", "transformer", "hf", "graph", "generative", "tabular", "agents",
 )  # fmt: skip

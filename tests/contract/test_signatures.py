@@ -8,7 +8,7 @@ from fanwise.graph.visitor import ModelError
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 VERBS = {
-    "plan": "model inputs recipe",
+    "plan": "model inputs recipe * keep",
     "apply": "model plan key * only skip_loaded",
     "check": "model batch loss * optimizer plan seeds select ignore fail_on progress backward",
     "assert_healthy": "model batch loss * fail_on options",
@@ -27,7 +27,7 @@ ALONE = {
 }
 """Arguments that an adapter has besides, where `differences.MEANT` says why: JAX changes no model in place."""
 DEFAULTS = {
-    "plan": {"recipe": "unit"},
+    "plan": {"recipe": "unit", "keep": None},
     "apply": {"only": None, "skip_loaded": ()},
     "check": {"loss": None, "seeds": 3, "select": (), "ignore": (), "fail_on": "error", "backward": True},
     "assert_healthy": {"loss": None, "fail_on": "warning"},

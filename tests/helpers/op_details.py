@@ -10,6 +10,7 @@ from fanwise.graph.details import (
     Convolution,
     Lookup,
     Normalisation,
+    Pooling,
     Product,
     Recurrence,
     Slicing,
@@ -32,6 +33,7 @@ RECORDS = {
     OpKind.SOFTMAX: Softmax,
     OpKind.NORM: Normalisation,
     OpKind.SLICE: Slicing,
+    OpKind.POOL: Pooling,
 }
 NAMES = {"norm": "name"}
 OF_ANY = ("given", "blocks")

@@ -17,8 +17,8 @@ from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Fused
 from fanwise.plan.recipes.profiles import PROFILES
+from fanwise.plan.recipes.recipe import Feed
 from fanwise.plan.recipes.registry import RECIPES
-from fanwise.plan.recipes.unit import Feed
 from fanwise.plan.roles import Case
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1}

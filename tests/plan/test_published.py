@@ -13,8 +13,9 @@ from fanwise.graph.trace import Trace
 from fanwise.laws.composite import Blocks
 from fanwise.laws.layout import Fused
 from fanwise.plan.recipes.published import PUBLISHED
+from fanwise.plan.recipes.recipe import Feed, Recipe
 from fanwise.plan.recipes.registry import RECIPES, recipe
-from fanwise.plan.recipes.unit import UNIT, Feed, Recipe
+from fanwise.plan.recipes.unit import UNIT
 from fanwise.plan.roles import ROLES, Case, cases
 from fanwise.plan.row import Row
 

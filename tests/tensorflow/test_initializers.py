@@ -203,8 +203,6 @@ def test_an_unknown_name_lists_the_choices():
 @pytest.mark.parametrize(
     ("error", "shape"),
     [
-        (ValueError, ()),
-        (ValueError, (10,)),
         (ValueError, (-1, 3)),
         (TypeError, (3.5, 2)),
         (TypeError, (None, 3)),
@@ -234,3 +232,43 @@ def test_names_of_tensorflow_1_say_where_they_went():
         _ = fwt.nonsense
     with pytest.raises(ImportError, match=r"needs TensorFlow 2\.16 or later, this is 1\.15\.5"):
         check_version("1.15.5")
+
+
+def in_scope(name, init, **part):
+    with tf.name_scope(name):
+        return init((10, 4), **part).numpy()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_parts_of_a_variable_of_tensorflow_2_are_boxes_of_the_whole(order):
+    """As `ParameterServerStrategy` asks for them: a scope and an offset for each part."""
+    init, parts = fwt.Law("he_normal", seed=3), {}
+    for number in order:
+        where = {"partition_shape": (5, 4), "partition_offset": (5 * number, 0)}
+        parts[number] = in_scope(f"W/part_{number}/", init, **where)
+    whole = fanwise.he_normal((10, 4), key=fanwise.Key(3).child("W"))
+    assert np.array_equal(np.concatenate([parts[0], parts[1]]), whole)
+    assert not np.array_equal(in_scope("V/part_0/", init, partition_shape=(5, 4), partition_offset=(0, 0)), whole[:5])
+
+
+def test_parts_without_a_name_belong_to_the_variable_that_was_begun_last():
+    init = fwt.Law("he_normal", seed=3)
+    parts = [init((10, 4), partition_shape=(5, 4), partition_offset=(at, 0)).numpy() for at in (0, 5, 0, 5)]
+    assert np.array_equal(np.concatenate(parts[:2]), fanwise.he_normal((10, 4), key=3))
+    assert not np.array_equal(parts[0], parts[2])
+    assert not np.array_equal(parts[1], parts[3])
+
+
+@pytest.mark.parametrize("part", [{"partition_shape": (5, 4)}, {"partition_offset": (5, 0)}])
+def test_half_of_a_part_is_refused(part):
+    with pytest.raises(ValueError, match="expected both, where a part begins and its shape"):
+        fwt.Law("he_normal", seed=3)((10, 4), **part)
+
+
+@pytest.mark.parametrize("make", [fwt.xavier_initializer, fwt.variance_scaling_initializer])
+def test_fans_of_vectors_and_numbers_are_those_of_tensorflow(make):
+    """Both fans are the length, 1 for a number: five standard errors of the std of 4000 numbers."""
+    factor = {fwt.xavier_initializer: 1.0, fwt.variance_scaling_initializer: 2.0}[make]
+    drawn = make(seed=0)((4000,)).numpy()
+    assert abs(drawn.std() / math.sqrt(factor / 4000) - 1) < 5 * math.sqrt(0.5 / 4000)
+    assert make(seed=0)(()).shape == ()

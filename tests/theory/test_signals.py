@@ -4,49 +4,20 @@ import math
 
 import numpy as np
 import pytest
-from op_details import with_facts
+from small_traces import BATCH, PLACES, WIDTH, dense, op, said
 
-from fanwise import Layout, Normal, Ones, VarianceScaling, Zeros
+from fanwise import Normal, Ones, VarianceScaling, Zeros
 from fanwise.graph.details import Convolution
-from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
-from fanwise.graph.trace import Trace
+from fanwise.graph.op import INPUT, Op, OpKind, Use
 from fanwise.theory import padding, windows
 from fanwise.theory.meanfield.finite_width import log_lengths
 from fanwise.theory.meanfield.maps import MeanField
-from fanwise.theory.propagation import SAMPLES, Given, propagate
+from fanwise.theory.propagation import SAMPLES, Given
 from fanwise.theory.samples import ANOTHER, ELSEWHERE, HERE, Likeness, likeness, normal_rows
 from fanwise.theory.softmax_average import Attention, averaged, weights
 
-WIDTH, BATCH, PLACES = 256, 16, 12
 ERROR = 5 * math.sqrt(2 / SAMPLES)
 """Five standard errors of a second moment of independent normal values."""
-
-
-class Laws:
-    def __init__(self, **laws):
-        self.laws = laws
-
-    def before(self, op, moment):
-        return {use.path: self.laws[use.path] for use in op.uses if use.path in self.laws}
-
-    def after(self, op, moment):
-        return None
-
-
-def op(index, kind, inputs, *uses, shape=(BATCH, PLACES, WIDTH), reads=None, name=None, axis=-1, **detail):
-    read = tuple(reads) if reads is not None else (shape,) * len(inputs)
-    made = Op(index, OpKind(kind), name or kind, "", 0, index, tuple(inputs), uses, shape, axis, reads=read)
-    return with_facts(made, **detail)
-
-
-def dense(path):
-    return Use(path, "weight", Layout.dense("out in"))
-
-
-def said(ops, laws, given=None, gradients=None, **shapes):
-    parameters = tuple(Parameter(path, shape, "float32") for path, shape in shapes.items())
-    inputs = {0: given or Given()}
-    return propagate(Trace(tuple(ops), parameters, (len(ops) - 1,)), Laws(**laws), inputs=inputs, gradients=gradients)
 
 
 def arc_cosine(c):

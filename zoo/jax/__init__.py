@@ -5,5 +5,11 @@ from types import MappingProxyType
 
 from zoo.model import Use
 
-FILES: Mapping[Use, tuple[str, ...]] = MappingProxyType({"check": ("healthy", "breaks"), "structure": ("tiny",)})
+FILES: Mapping[Use, tuple[str, ...]] = MappingProxyType(
+    {
+        "check": ("healthy", "breaks"),
+        "structure": ("tiny",),
+        "families": ("families.functions", "families.modules"),
+    }
+)
 """The files of each use; families of healthy models are listed in `healthy.py`."""

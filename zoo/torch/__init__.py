@@ -7,10 +7,15 @@ from types import MappingProxyType
 from zoo.model import Use
 
 _TINY = ("tiny.hf_text", "tiny.hf_causal", "tiny.hf_image", "tiny.hf_signals") if find_spec("transformers") else ()
+_FAMILIES = (
+    *("mixers", "attention", "decoders", "recurrences", "state_spaces", "convolutions", "vision", "graphs", "tables"),
+    *("densities", "memories"),
+)
 FILES: Mapping[Use, tuple[str, ...]] = MappingProxyType(
     {
         "check": ("healthy", "breaks.tuned", "breaks.held_out"),
         "structure": (*_TINY, "tiny.torch_nn", "tiny.handwritten"),
+        "families": tuple(f"families.{name}" for name in _FAMILIES),
         "calibrate": ("calibrated",),
         "pitfall": ("pitfalls",),
         "theory": ("wide",),

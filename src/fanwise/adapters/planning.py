@@ -1,23 +1,33 @@
 """A plan for a model of any framework: the recipe watches runs of it, or of theory where nothing has values."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-import numpy as np
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from fanwise.adapters.protocol import Backend, PreparedRun
-from fanwise.graph.op import Parameter
+from fanwise.adapters.starts import ModelStarts, checked_keep, kept_paths
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import ModelError, Watcher
 from fanwise.plan.fixed_point import plan_until_stable, rows_of
+from fanwise.plan.measured import Measured
 from fanwise.plan.plan import Plan
 from fanwise.plan.planner import Planner
+from fanwise.plan.recipes.recipe import Recipe
 from fanwise.plan.recipes.registry import recipe as as_recipe
-from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.starts import Starts
 from fanwise.theory.propagation import propagate
 
+Keep: TypeAlias = str | Collection[str] | None
+"""What `plan` keeps: patterns of paths, "trained", or nothing beside what is meant anyway."""
 
-def plan_model(backend: Backend, model: Any, batch: Any, recipe: str | Recipe) -> Plan:
+
+def plan_model(
+    backend: Backend,
+    model: Any,
+    batch: Any,
+    recipe: str | Recipe,
+    keep: Keep = None,
+) -> Plan:
     """A law for every parameter of a model, from what it does with some inputs.
 
     Args:
@@ -25,45 +35,52 @@ def plan_model(backend: Backend, model: Any, batch: Any, recipe: str | Recipe) -
         model: on whose values, or by theory where it has none, it is measured what feeds each op.
         batch: its inputs.
         recipe: its name, or a `Recipe`.
+        keep: patterns of paths that stay as they are, or "trained" for the weights that look trained.
+
+    Raises:
+        TypeError: `keep` holds something that is no pattern.
+        ValueError: a pattern that matches no parameter.
     """
-    chosen, inputs = as_recipe(recipe), backend.inputs(model, batch)
-    planner = _decide(backend.prepare(model, inputs), chosen, lambda: constants_of(backend, model))
+    chosen, patterns = as_recipe(recipe), checked_keep(keep)
+    inputs = backend.inputs(model, batch)
+    session = _Planning(backend, model, chosen, patterns)
+    planner = session.decided(backend.prepare(model, inputs))
     return Plan(rows_of(planner), chosen.name, backend.version, backend.describe(batch, inputs))
 
 
-def _decide(prepared: PreparedRun, recipe: Recipe, constants: Callable[[], Mapping[str, float]]) -> Planner:
-    """The planner after its runs of a model: on values where there are some, by theory where there are none."""
-    if prepared.is_abstract:
-        trace = prepared.run(Watcher())
-        return plan_until_stable(trace, recipe, None, lambda planner: propagate(trace, planner))
-    values = constants()
-    planner = _from_structure(prepared, recipe, values)
-    if planner is None:
-        planner = plan_until_stable(prepared.run(Watcher()), recipe, values, prepared.run)
-    return planner
+@dataclass(frozen=True)
+class _Planning:
+    """What is planned, how, and what stays."""
 
+    backend: Backend
+    model: Any
+    recipe: Recipe
+    keep: tuple[str, ...]
 
-def _from_structure(prepared: PreparedRun, recipe: Recipe, constants: Mapping[str, float]) -> Planner | None:
-    """A planner that knows the model from a pass without values; None where a run shows something else."""
-    expected = prepared.structure()
-    if expected is None or any(use.steps for op in expected.ops for use in op.uses):
-        return None  # what a model makes of a parameter is measured
-    traces: list[Trace] = []
-    try:
-        planner = plan_until_stable(expected, recipe, constants, lambda planner: traces.append(prepared.run(planner)))
-    except ModelError:
-        return None
-    return planner if all(trace == expected for trace in traces) else None
+    def decided(self, prepared: PreparedRun) -> Planner:
+        """The planner after its runs of a model: on values where there are some, by theory where there are none."""
+        if prepared.is_abstract:
+            trace = prepared.run(Watcher())
+            return plan_until_stable(self._maker(trace, None), lambda planner: propagate(trace, planner))
+        starts = ModelStarts(self.backend.reader(self.model))
+        planner = self._from_structure(prepared, starts)
+        if planner is None:
+            planner = plan_until_stable(self._maker(prepared.run(Watcher()), starts), prepared.run)
+        return planner
 
+    def _maker(self, trace: Trace, starts: Starts | None) -> Callable[[Measured], Planner]:
+        keep = kept_paths(self.backend, self.model, trace, self.keep)
+        return lambda known: Planner(trace, self.recipe, starts, keep=keep, known=known)
 
-def constants_of(backend: Backend, model: Any) -> dict[str, float]:
-    """The value of each small parameter whose values are all equal, by path."""
-    read = backend.reader(model)
-    values = {parameter.path: read(parameter.path) for parameter in backend.parameters(model) if _is_small(parameter)}
-    return {path: float(array.flat[0]) for path, array in values.items() if bool(np.all(array == array.flat[0]))}
-
-
-def _is_small(parameter: Parameter) -> bool:
-    """Whether it is a vector, a number, or holds as many numbers as one: of no other does a plan ask the value."""
-    shape = parameter.shape
-    return min(shape, default=1) > 0 and (len(shape) < 2 or min(shape) == 1) and "complex" not in parameter.dtype
+    def _from_structure(self, prepared: PreparedRun, starts: Starts) -> Planner | None:
+        """A planner that knows the model from a pass without values; None where a run shows something else."""
+        expected = prepared.structure()
+        if expected is None or any(use.steps for op in expected.ops for use in op.uses):
+            return None  # what a model makes of a parameter is measured
+        traces: list[Trace] = []
+        make = self._maker(expected, starts)
+        try:
+            planner = plan_until_stable(make, lambda planner: traces.append(prepared.run(planner)))
+        except ModelError:
+            return None
+        return planner if all(trace == expected for trace in traces) else None

@@ -58,4 +58,7 @@ def _notes(subject: Subject) -> Iterator[str]:
     blind = [observation for observation in first.trace.ops if observation.kind == OpKind.OTHER and observation.uses]
     if blind:
         yield f"{len(blind)} ops that use parameters are not known to fanwise, such as {blind[0].name}."
+    failed = [first.trace.ops[i].name for i in subject.predicted.failed]
+    if failed:
+        yield f"No rule of theory fits {len(failed)} ops, such as {failed[0]}: nothing is expected of what follows."
     yield from (f"Not looked into: {text}." for text in first.trace.unseen)

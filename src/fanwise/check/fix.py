@@ -12,14 +12,14 @@ import numpy as np
 from fanwise.adapters.planning import plan_model
 from fanwise.adapters.protocol import Backend
 from fanwise.check.findings import Finding, Fix
-from fanwise.check.law_recognition import found_law
 from fanwise.check.report import Report
+from fanwise.measure.law_recognition import found_law
 from fanwise.measure.losses import LossLike
 from fanwise.measure.weight_statistics import values_of
 from fanwise.plan.folding import fold
 from fanwise.plan.formula import formula, short
 from fanwise.plan.plan import Plan
-from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.recipes.recipe import Recipe
 from fanwise.plan.render.table import counted, table_width
 from fanwise.plan.row import Row, nearest
 from fanwise.report.document import Column, Document, Section, Table, Text

@@ -10,6 +10,7 @@ from fanwise.check.scale_causes import root
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import TO_SIGNAL
 from fanwise.graph.op import OpKind
+from fanwise.theory.propagation import Grounds, Propagation
 
 DESIGNS: Mapping[str, str] = {
     "branch_gate": "a gate at the end of a branch, such as LayerScale",
@@ -53,18 +54,23 @@ def _layer(subject: Subject, weight_map: Map, number: int, marks: Mapping[int, l
     )
 
 
-def _predicted(subject: Subject, op: int) -> tuple[float, tuple[float, float], float]:
-    """What theory says of an op's rms, between what it lies, and of its gradient's.
+def _predicted(subject: Subject, op: int) -> tuple[float, tuple[float, float], float, Grounds]:
+    """What theory says of an op's rms, between what it lies, and of its gradient's; and what that stands on."""
+    said = subject.predicted
+    return *band_of(said, op, len(subject.observations)), root(said.gradients[op]), said.grounds[op]
+
+
+def band_of(said: Propagation, op: int, seeds: int) -> tuple[float, tuple[float, float]]:
+    """Rms that theory expects of an op, and between what it lies in 19 of 20 cases; NaN where there is no theory.
 
     The rms of a report is a mean over the seeds in the logarithm, which lies half its variance below that of the mean.
     """
-    said = subject.predicted
     size, scatter = said.second_moments[op], said.scatters[op]
-    if not (math.isfinite(size) and math.isfinite(scatter)):
-        return math.nan, (math.nan, math.nan), root(said.gradients[op])
+    if said.grounds[op] == Grounds.NOTHING or not (math.isfinite(size) and math.isfinite(scatter)):
+        return math.nan, (math.nan, math.nan)
     rms = root(size) * math.exp(-min(scatter, LARGEST) / 4)
-    reach = math.exp(min(math.sqrt(scatter / len(subject.observations)), LARGEST))
-    return rms, (rms / reach, rms * reach), root(said.gradients[op])
+    reach = math.exp(min(math.sqrt(scatter / seeds), LARGEST))
+    return rms, (rms / reach, rms * reach)
 
 
 LARGEST = 50.0

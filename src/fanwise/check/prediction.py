@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fanwise.graph.op import Op, Use
+from fanwise.graph.op import Op, OpKind, Use
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
 from fanwise.measure.observation import Observation, Signal, Values
 from fanwise.theory.measured_law import MeasuredLaw
-from fanwise.theory.propagation import Given, Propagation, propagate
+from fanwise.theory.propagation import Given, Propagation, Start, propagate
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,21 @@ class AsFound:
 def predicted(run: Observation) -> Propagation:
     """The second moments that theory expects of a run's signals and gradients, for parameters of these sizes.
 
-    Weights count by their mean and variance alone. Signals start from the moments of the inputs that were measured;
-    gradients from the one that was measured at the model's first output.
+    Weights count by their mean and variance alone. Signals start from the moments of the inputs that were measured, and
+    from those of what is made of constants alone; gradients from the one that was measured at the model's first output.
     """
     given = {number: _given(run.inputs[position]) for number, position in enumerate(run.given) if position is not None}
-    start = {op: run.signals[op].gradient for op in run.trace.outputs[:1]}
-    known = {op: size for op, size in start.items() if size > 0 and math.isfinite(size)}
-    return propagate(run.trace, AsFound(run.values), inputs=given, gradients=known)
+    ends = {op: run.signals[op].gradient for op in run.trace.outputs[:1]}
+    known = {op: size for op, size in ends.items() if size > 0 and math.isfinite(size)}
+    constants = {op.index: _given(run.signals[op.index]) for op in run.trace.ops if _reads_constants(op)}
+    tables = {op.index: run.signals[op.index].alike for op in run.trace.ops if op.kind == OpKind.EMBEDDING}
+    start = Start(given, constants, {op: alike for op, alike in tables.items() if math.isfinite(alike)})
+    return propagate(run.trace, AsFound(run.values), inputs=start, gradients=known)
+
+
+def _reads_constants(op: Op) -> bool:
+    """Whether an op is a map or function of constants: zeros, or positions that are worked out."""
+    return not op.inputs and op.kind not in (OpKind.PARAMETER, OpKind.EMBEDDING)
 
 
 def _given(signal: Signal) -> Given:

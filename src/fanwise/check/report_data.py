@@ -7,6 +7,7 @@ from functools import cached_property
 
 from fanwise.check.findings import Finding, Severity, at_least
 from fanwise.measure.observation import Observation, Place
+from fanwise.theory.propagation import Grounds
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Layer:
             none.
         band: between which the measured rms lies in 19 of 20 initialisations, as the network is of finite width.
         predicted_gradient: the same of the gradient, from that at the model's output.
+        grounds: what the prediction stands on: a measurement outside a band that stands on rules alone says that the
+            weights or inputs are not what their moments say.
     """
 
     number: int
@@ -50,6 +53,7 @@ class Layer:
     predicted: float = math.nan
     band: tuple[float, float] = (math.nan, math.nan)
     predicted_gradient: float = math.nan
+    grounds: Grounds = Grounds.NOTHING
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,12 +8,12 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from fanwise.check.findings import label
-from fanwise.check.law_recognition import FoundLaw, found_law
 from fanwise.check.prediction import predicted
 from fanwise.graph.kinds import MAIN_USES, STRETCH, STRETCH_MAPS, WEIGHTED
 from fanwise.graph.op import Op, OpKind, UseRole
 from fanwise.graph.residual import Join
 from fanwise.graph.trace import Trace
+from fanwise.measure.law_recognition import FoundLaw, found_law
 from fanwise.measure.observation import NAN, Observation, Signal, Values
 from fanwise.plan.plan import Plan
 from fanwise.plan.roles import Case, cases

@@ -198,6 +198,10 @@ def plan(
     inputs: Input = None,
     recipe: Recipe = "unit",
     against: Annotated[str | None, typer.Option(help="Show what differs from this other recipe.")] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Keep these as they are, as encoder.* or trained; may be repeated."),
+    ] = None,
     toml: Annotated[Path | None, typer.Option(help="Write the plan to this file.")] = None,
     meta: Annotated[bool, typer.Option("--meta", help="Build the model without memory; moments by theory.")] = False,
     full: Annotated[bool, typer.Option("--full", help="One line a parameter, repeated blocks not folded.")] = False,
@@ -211,7 +215,7 @@ def plan(
 
         with _asked("planning", {"target": target, "inputs": inputs}, meta=meta) as (resolved, commands, _):
             recipes = [recipe] if against is None else [recipe, against]
-            plan_made, *others = commands.planned(resolved, recipes, meta=meta)
+            plan_made, *others = commands.planned(resolved, recipes, meta=meta, keep=keep or ())
         change = others[0].diff(plan_made) if others else None
         if toml is not None:
             toml.write_text(plan_made.to_toml(), encoding="utf-8")

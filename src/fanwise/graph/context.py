@@ -4,7 +4,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from fanwise.graph.kinds import LINEAR_MAPS, TRANSPARENT
+from fanwise.graph.factors import Factor, factor_after, factor_of
+from fanwise.graph.kinds import (
+    LINEAR_MAPS,
+    MOVING,
+    TO_SIGNAL,
+    TRANSPARENT,
+    WEIGHTED,
+)
+from fanwise.graph.made import Maker, makers
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
 from fanwise.graph.residual import Join, ends_later
 from fanwise.graph.trace import Trace
@@ -52,15 +60,24 @@ class GraphContext:
     Args:
         trace: of a run.
         heads: indices of the maps that make the outputs.
+        ends: the joins of the branches that ops end, and how many end each side by side, by the op's index.
     """
 
-    def __init__(self, trace: Trace, heads: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, trace: Trace, heads: frozenset[int] = frozenset(), ends: Mapping[int, tuple[Join, int]] | None = None
+    ) -> None:
         self.trace = trace
         self._heads = heads
+        self._ended_by = dict(ends or {})
+        self._factors: dict[int, Factor | None] = {}
 
     def is_head(self, op: Op | None) -> bool:
         """Whether an op makes the model's outputs."""
         return op is not None and op.index in self._heads
+
+    def ended(self, op: Op) -> tuple[Join, int] | None:
+        """The join of the branch that an op ends, and how many ops end it; None where it ends none."""
+        return self._ended_by.get(op.index)
 
     def branch(self, op: Op | None) -> Branch | None:
         """The innermost branch on which an op lies, None where it lies on none."""
@@ -78,6 +95,49 @@ class GraphContext:
     def activation(self, op: Op | None) -> Op | None:
         """The nonlinearity that feeds an op, None where another op stands between or there is none."""
         return None if op is None else self.trace.before(op, {OpKind.ACTIVATION}, TRANSPARENT)
+
+    @cached_property
+    def makers(self) -> Mapping[int, Maker]:
+        """What makes weights, by the index of its op."""
+        return makers(self.trace)
+
+    def factor(self, op: Op | None) -> Factor | None:
+        """By what a map's output is multiplied on its way to what it is for; None where there is no such way."""
+        if op is None:
+            return None
+        if op.index not in self._factors:
+            self._factors[op.index] = factor_after(self.trace, op)
+        return self._factors[op.index]
+
+    def bent_by(self, op: Op | None) -> str | None:
+        """Name of the nonlinearity, or "softmax", that a map is for; None where it is for no such thing."""
+        factor = self.factor(op)
+        end = None if factor is None or factor.end is None else self.trace.ops[factor.end]
+        return None if end is None or end.kind == OpKind.ADD else end.nonlinearity or str(end.kind)
+
+    def is_first(self, op: Op | None) -> bool:
+        """Whether no weight stands between an op and the model's inputs."""
+        past = set() if op is None else self.trace.ancestors(op.index) - {op.index}
+        return not any(self.trace.ops[index].kind in WEIGHTED for index in past)
+
+    def constant_after(self, op: Op | None) -> float:
+        """The number by which what an op gives is multiplied before anything else reads it: sqrt(d) after a table."""
+        factor = 1.0
+        while op is not None:
+            readers = self.trace.follows(op)
+            op = readers[0] if len(readers) == 1 else None
+            number = None if op is None else factor_of(op)
+            if op is None or (number is None and op.kind not in MOVING):
+                break
+            factor *= 1.0 if number is None else number
+        return factor
+
+    def is_bent(self, op: Op | None, join: Join | None) -> bool:
+        """Whether a nonlinearity stands between an op and the end of the branch that it is in."""
+        if op is None or join is None:
+            return False
+        bend = self.trace.after(op, {OpKind.ACTIVATION}, TO_SIGNAL)
+        return bend is not None and bend.index <= join.branch
 
     def reads_input(self, op: Op | None) -> bool:
         """Whether an op reads the model's input itself, moved or dropped out at most."""

@@ -75,6 +75,27 @@ class Convolution:
 
 
 @dataclass(frozen=True)
+class Pooling:
+    """What is taken of each window of positions.
+
+    Args:
+        takes: "mean", "max", "min" or "sum".
+        window: its size along each axis of what is read; 1 along axes that are not pooled, 0 for the whole of one.
+        stride: along each axis; () where windows divide the axes evenly among the outputs.
+        padding: along each axis the places before and after; or a word.
+        dilation: along each axis; () for none.
+        counts_zeros: whether a mean counts the places of the padding, as zeros.
+    """
+
+    takes: str
+    window: Sequence[int]
+    stride: Sequence[int] = ()
+    padding: str | Sequence[tuple[int, int]] = "valid"
+    dilation: Sequence[int] = ()
+    counts_zeros: bool = False
+
+
+@dataclass(frozen=True)
 class Lookup:
     """Rows of a table.
 
@@ -188,6 +209,23 @@ class Slicing:
     peers: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class MadeWeight:
+    """An operand of a product that the model makes and uses as a weight.
+
+    Args:
+        operand: which of the product's inputs.
+        root: index of the op whose features it holds: a map, or a lookup by constant indices.
+        runs: the features.
+        fan_in: how many products an output value sums.
+    """
+
+    operand: int
+    root: int
+    runs: Runs
+    fan_in: float
+
+
 Detail: TypeAlias = (
     Activation
     | Arithmetic
@@ -198,6 +236,7 @@ Detail: TypeAlias = (
     | Attention
     | Product
     | Softmax
+    | Pooling
     | Normalisation
     | Slicing
 )

@@ -146,6 +146,8 @@ RANDOM_FEATURES = frozenset({OpKind.SLICE, OpKind.ELEMENTWISE, OpKind.SCALE, OpK
 """What may stand between a random projection and its sines."""
 GATE_STEPS = MOVING | {OpKind.ELEMENTWISE, OpKind.REDUCE, OpKind.POOL}
 """What may stand between a gate's nonlinearity and the product that it takes part in."""
+MADE_STEPS = MOVING | {OpKind.ELEMENTWISE}
+"""What may stand between a map and the use of its features as a bias."""
 UP_TO_A_SUM = AFFINE | {OpKind.ELEMENTWISE, OpKind.POOL, OpKind.REDUCE, OpKind.NORM, OpKind.CONCAT}
 """What may stand between a zero weight and the sum in which another signal takes its part."""
 STRETCH = (UP_TO_A_SUM | {OpKind.ACTIVATION}) - {OpKind.NORM}
@@ -163,6 +165,10 @@ HEAD_STEPS = AFFINE | {
 """What may stand between the map that makes a model's outputs and the outputs."""
 BRANCH_STEPS = HEAD_STEPS | {OpKind.CONCAT, OpKind.NORM, OpKind.ADD}
 """What may stand between the last map of a branch and the join."""
+PASSED = AT_ONCE | {OpKind.CONCAT}
+"""What leaves a signal's size as it is on its way to a nonlinearity; a sum with a bias moves it alone."""
+REACHED = frozenset({OpKind.ACTIVATION, OpKind.SOFTMAX})
+"""Functions whose argument has a size of its own: what bends, and where."""
 HOMOGENEOUS = MOVING | {OpKind.POOL}
 """Ops that give twice the output for twice the input, whatever their function."""
 
@@ -178,9 +184,6 @@ SCORE_ENDS = MAPS_AND_PRODUCTS | {OpKind.SOFTMAX, OpKind.NORM}
 """Ops at which a walk ends that asks whether something is added to scores."""
 TOKENS = ATTENTION_OPERAND - {OpKind.ACTIVATION, OpKind.MUL, OpKind.CONCAT}
 """What may stand between a table of tokens and the sum with positions."""
-CONSTANT_FACTOR = frozenset({OpKind.ELEMENTWISE, OpKind.MUL, OpKind.SLICE})
-"""Ops on the way to a product of scores that may multiply by a number."""
-
 # Roles of parameters
 
 MAP_USES = frozenset({UseRole.WEIGHT, UseRole.QUERY, UseRole.KEY, UseRole.VALUE, UseRole.OUTPUT})

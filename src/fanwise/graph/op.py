@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 from fanwise.graph.details import (
@@ -16,6 +17,7 @@ from fanwise.graph.details import (
     Attention,
     AttentionBlock,
     Detail,
+    MadeWeight,
     Normalisation,
     Product,
     Recurrence,
@@ -143,6 +145,7 @@ class Use:
         ratio: std of what the op sees over the std of the parameter, where constants multiply it on the way.
         seen: mean and std of what the op sees, where that is made of the parameter and was there to be measured.
         parts: what the op sees of the parameter, as axis, first and count for each axis that it does not see whole.
+        fan_in: how many products a value sums, where the layout does not tell: a weight tied by indices.
     """
 
     path: str
@@ -152,6 +155,7 @@ class Use:
     ratio: float = 1.0
     seen: tuple[float, float] | None = field(default=None, compare=False)
     parts: tuple[tuple[int, int, int], ...] = ()
+    fan_in: float | None = None
 
     @property
     def matrix(self) -> str:
@@ -200,6 +204,7 @@ class Op:
             does not say.
         blocks: for a weight op whose features are parts, what each is: "query", "key", "value", "gate", "up", "part".
         rounds: how many rounds of a loop it stands for, where an adapter does not trace each.
+        made: for a product, the operand that the model makes and uses as a weight; None where there is none.
     """
 
     index: int
@@ -221,6 +226,7 @@ class Op:
     given: tuple[int, ...] = ()
     blocks: tuple[str, ...] = ()
     rounds: int = 1
+    made: MadeWeight | None = None
 
     @property
     def size(self) -> int:
@@ -276,6 +282,14 @@ class Op:
     def time(self) -> int | None:
         """The axis of the steps that a recurrent op reads, None where it reads one step or other kinds."""
         return self.detail.time if isinstance(self.detail, Recurrence) else None
+
+    @property
+    def fed(self) -> frozenset[int]:
+        """Positions of the uses that map what a recurrent op reads: of its first cell, and of that cell's reverse."""
+        roles = [use.role for use in self.uses]
+        cells = [i for i, pair in enumerate(pairwise(roles)) if pair == (UseRole.WEIGHT, UseRole.RECURRENT)]
+        is_double = isinstance(self.detail, Recurrence) and self.detail.bidirectional
+        return frozenset(cells[: 1 + is_double])
 
     def used(self, role: UseRole) -> tuple[Use, ...]:
         """The uses in a role."""

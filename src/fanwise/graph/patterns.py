@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from fanwise.graph.arithmetic import QUOTIENTS
+from fanwise.graph.attention import TOTALS, attention_part
 from fanwise.graph.details import Activation, Arithmetic, Halves, Normalisation, Slicing
-from fanwise.graph.kinds import AFTER_SOFTMAX, ATTENTION_OPERAND, BEFORE_SOFTMAX, ELEMENTWISE, MOVING, STATISTIC
-from fanwise.graph.op import Op, OpKind, Use, UseRole
+from fanwise.graph.kinds import ELEMENTWISE, MOVING, STATISTIC
+from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Fused, Layout
 
@@ -35,6 +37,9 @@ def _named(trace: Trace, op: Op) -> Op:
         return replace(op, kind=OpKind.ELEMENTWISE, detail=Arithmetic(op.constant, op.minus, centred=True))
     if op.kind not in (OpKind.MUL, OpKind.ELEMENTWISE) or len(op.inputs) != 2:
         return op
+    scores = _scores_of(trace, op)
+    if scores is not None:
+        return _reading(replace(op, kind=OpKind.SOFTMAX, detail=None, replay=None, probe=None), trace.ops[scores])
     for values, statistic in (op.inputs, op.inputs[::-1]):
         if values >= 0 and statistic >= 0 and _is_statistic(trace, statistic, values):
             source = _centred_from(trace, trace.ops[values])
@@ -43,6 +48,34 @@ def _named(trace: Trace, op: Op) -> Op:
             detail = Normalisation("by hand", centred=source is not None)
             return replace(op, kind=OpKind.NORM, inputs=inputs, reads=reads, detail=detail)
     return op
+
+
+def _scores_of(trace: Trace, op: Op) -> int | None:
+    """The op whose first input a quotient is the softmax of, exp(x - max x) / sum exp(x - max x); None for others."""
+    if op.name not in QUOTIENTS or min(op.inputs) < 0:
+        return None
+    power, total = (trace.ops[source] for source in op.inputs)
+    if power.name != "exp" or total.name not in TOTALS or total.inputs != (power.index,):
+        return None
+    return _without_maximum(trace, power).index
+
+
+def _without_maximum(trace: Trace, op: Op) -> Op:
+    """The op that takes the maximum from what an exponential reads, where one does; else the exponential."""
+    source = trace.ops[op.inputs[0]] if op.inputs and op.inputs[0] >= 0 else op
+    return source if source.minus == 1 and len(source.inputs) == 2 and _is_maximum(trace, source) else op
+
+
+def _is_maximum(trace: Trace, difference: Op) -> bool:
+    values, largest = difference.inputs
+    return largest >= 0 and trace.ops[largest].kind == OpKind.REDUCE and trace.ops[largest].inputs == (values,)
+
+
+def _reading(op: Op, other: Op) -> Op:
+    """The op with the first input of another one as its only input."""
+    return replace(
+        op, inputs=other.inputs[:1], reads=other.reads[:1], given=other.given[: other.inputs[:1].count(INPUT)]
+    )
 
 
 def _centred_from(trace: Trace, op: Op) -> int | None:
@@ -220,46 +253,3 @@ def block_name(trace: Trace, blocks: Blocks, which: int) -> str:
     if follower is None:
         return "part"
     return "gate" if follower.kind == OpKind.ACTIVATION else "up"
-
-
-def attention_part(trace: Trace, op: Op) -> str | None:
-    """Which operand of an attention an op feeds: "query", "key" or "value"; None where it feeds none."""
-    seen, queue = {op.index}, [op]
-    while queue:
-        here = queue.pop(0)
-        for reader in trace.follows(here):
-            if reader.kind == OpKind.ATTENTION:
-                operand = reader.inputs.index(here.index)
-                return ("query", "key", "value")[operand] if operand < 3 else None
-            if reader.kind == OpKind.MATMUL and len(reader.inputs) == 2:
-                return _part_of_product(trace, reader, here.index)
-            if reader.kind in ATTENTION_OPERAND and reader.index not in seen:
-                seen.add(reader.index)
-                queue.append(reader)
-    return None
-
-
-def _part_of_product(trace: Trace, product: Op, source: int) -> str | None:
-    """Scores are a product that feeds a softmax; values are multiplied by one that came out of a softmax."""
-    first, second = product.inputs
-    other = second if source == first else first
-    if trace.after(product, {OpKind.SOFTMAX}, BEFORE_SOFTMAX) is not None:
-        return "query" if source == first else "key"
-    if other >= 0 and _came_from_softmax(trace, other):
-        return "value"
-    return None
-
-
-def _came_from_softmax(trace: Trace, index: int) -> bool:
-    op = trace.ops[index]
-    return op.kind == OpKind.SOFTMAX or trace.before(op, {OpKind.SOFTMAX}, AFTER_SOFTMAX) is not None
-
-
-def constant_of(op: Op) -> float:
-    """The number that an op multiplies by, 1 where it does something else."""
-    constant = op.constant
-    if len(op.inputs) != 1 or not constant:
-        return 1.0
-    if op.name in ("div", "truediv", "true_divide", "divide"):
-        return 1.0 / abs(constant)
-    return abs(float(constant)) if op.name in ("mul", "rmul", "multiply") else 1.0

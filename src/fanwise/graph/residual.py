@@ -62,8 +62,7 @@ def joins_of(ops: Sequence[Op]) -> tuple[Join, ...]:
 
 def ends_later(op: Op) -> bool:
     """Whether an op may stand between the last map of a branch and the join: not a product of data with data."""
-    mixes = op.kind == OpKind.MATMUL and sum(source >= 0 for source in op.inputs) == 1
-    return op.kind in BRANCH_STEPS or mixes
+    return op.kind in BRANCH_STEPS
 
 
 def _orders(op: Op) -> tuple[tuple[int, int], ...]:
@@ -146,7 +145,7 @@ def _is_enlarged(ops: Sequence[Op], index: int) -> bool:
 def _left_at(ops: Sequence[Op], origin: int, branch: int) -> bool:
     """Whether a branch left a stream at this op and mixed its values since."""
     past = _past_of(ops, branch, floor=origin)
-    return origin in past and any(ops[i].kind in MIXING for i in past - {origin} if i >= 0)
+    return origin in past and any(ops[i].kind in MIXING - {OpKind.EMBEDDING} for i in past - {origin} if i >= 0)
 
 
 def _past_of(ops: Sequence[Op], index: int, floor: int) -> set[int]:
@@ -158,7 +157,7 @@ def _past_of(ops: Sequence[Op], index: int, floor: int) -> set[int]:
         if here in past or here < floor:
             continue
         past.add(here)
-        if here >= 0 and here != floor:
+        if here >= 0 and here != floor and ops[here].kind != OpKind.EMBEDDING:  # indices carry no signal
             stack.extend(ops[here].inputs)
     return past
 

@@ -8,7 +8,7 @@ import numpy as np
 from fanwise.laws.base import Initializer, Moments, Site, draw_parts, known_layout, mixture
 from fanwise.laws.layout import Fused, Layout, along
 from fanwise.stream.arguments import checked_choice, checked_count
-from fanwise.stream.box import Box, Shape, checked_shape
+from fanwise.stream.box import Box, Shape, checked_extents
 from fanwise.stream.formats import Array, Format
 
 REPEAT = ("inner", "outer")
@@ -51,7 +51,7 @@ class Blocks(Initializer):
             raise ValueError("laws is empty: expected one initializer for each block")
         checked_count(self.axis, name="axis", low=0)
         if self.sizes is not None:
-            object.__setattr__(self, "sizes", checked_shape(self.sizes, name="sizes"))
+            object.__setattr__(self, "sizes", checked_extents(self.sizes, name="sizes"))
             if len(self.sizes) != len(self.laws):
                 raise ValueError(f"sizes = {self.sizes} for {len(self.laws)} laws: expected one for each")
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from fanwise.stream.arguments import checked_count
-from fanwise.stream.box import Box, Shape, ShapeLike, checked_shape
+from fanwise.stream.box import Box, Shape, ShapeLike, checked_extents, checked_shape
 
 ROLES = ("in", "out", "kernel", "stack", "lookup")
 
@@ -206,7 +206,7 @@ class Layout:
             raise ValueError(f"axis = {axis} ('{self.axes[axis]}', groups = {self.groups}) cannot hold fused maps")
         if isinstance(parts, int):
             return replace(self, fused=Fused(axis, (), checked_count(parts, name="parts")))
-        return replace(self, fused=Fused(axis, checked_shape(parts, name="parts")))
+        return replace(self, fused=Fused(axis, checked_extents(parts, name="parts")))
 
     def blocks(self, shape: ShapeLike) -> tuple[tuple[Box, "Layout"], ...]:
         """Every map of a fused weight: its box and its own layout; the whole where nothing is fused."""

@@ -14,7 +14,7 @@ class Part:
     """One map of a parameter and the law that fills it.
 
     Args:
-        law: without fans, and not `Blocks`.
+        law: not `Blocks`; without fans where it was resolved.
         box: the part of the parameter.
         layout: roles of its axes, nothing fused; None where none was given.
     """
@@ -39,7 +39,7 @@ def resolve(law: Initializer, shape: Shape, layout: Layout | None) -> Initialize
 
 
 def resolved_parts(law: Initializer, shape: Shape, layout: Layout | None) -> tuple[Part, ...]:
-    """Every map that a law fills, blocks taken apart, empty ones left out: together they are the whole parameter.
+    """Every map that a law fills, its law without fans, empty ones left out: together they are the whole parameter.
 
     Args:
         law: any.
@@ -51,6 +51,21 @@ def resolved_parts(law: Initializer, shape: Shape, layout: Layout | None) -> tup
     """
     maps = (Part(resolve(law, box.shape, own), box, own) for box, own in law._parts(shape, layout))
     return tuple(part for each in maps for part in _inner_parts(each) if part.box.size)
+
+
+def named_parts(law: Initializer, shape: Shape, layout: Layout | None) -> tuple[Part, ...]:
+    """Every map that a law fills, blocks taken apart, each with its law as it is named: He's stays He's.
+
+    Args:
+        law: any.
+        shape: one that fits the layout.
+        layout: roles of the axes, None where none is given.
+
+    Raises:
+        ValueError: blocks that do not fill their axis.
+    """
+    maps = (Part(law, box, own) for box, own in law._parts(shape, layout))
+    return tuple(part for each in maps for part in _inner_parts(each))
 
 
 def _inner_parts(part: Part) -> Iterator[Part]:

@@ -24,7 +24,8 @@ class Signal:
         silent: of an activation, the share of units that gave one and the same value for the whole batch.
         saturated: of a bounded nonlinearity, the share of values where its slope is below 5 % of its steepest.
         likeness: mean cosine between the outputs for different examples; 1 where they do not depend on the input.
-        alike: of an input, E x x' of a feature at two places of one example, over E x^2.
+        alike: of an input, a lookup and what is made of constants alone: E x x' of a feature at two places of an
+            example, over E x^2.
         gradient: E (dL/dx)^2.
     """
 

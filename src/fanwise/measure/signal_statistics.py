@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fanwise.graph.kinds import COMPARED, NONLINEAR
-from fanwise.graph.op import INPUT, Op
+from fanwise.graph.op import INPUT, Op, OpKind
 from fanwise.graph.trace import feature_axis
 from fanwise.measure.observation import Signal
 from fanwise.stream.formats import Array
@@ -49,9 +49,16 @@ class Signals:
         axis = feature_axis(op, array.shape, self._axes.get(op.inputs[0] if op.inputs else INPUT))
         self._axes[op.index] = array.shape, axis
         numbers = numbers_of(array, compared=op.kind in COMPARED)
+        if begins(op):
+            numbers["alike"] = alike(array, axis)
         if op.kind in NONLINEAR and array.size:
             numbers |= _activation(op, array, axis)
         return numbers
+
+
+def begins(op: Op) -> bool:
+    """Whether a signal begins at an op, as at an input: a lookup, and what is made of constants alone."""
+    return op.kind == OpKind.EMBEDDING or not op.inputs
 
 
 def numbers_of(array: Array, *, compared: bool) -> dict[str, float]:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from fanwise._version import __version__
-from fanwise.laws.base import Initializer, fused_parts, known_layout
-from fanwise.laws.composite import Blocks
+from fanwise.laws.base import Initializer, known_layout
 from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, Zeros
 from fanwise.laws.layout import Layout
-from fanwise.laws.resolve import resolve
+from fanwise.laws.resolve import Part, named_parts, resolve
 from fanwise.laws.structured import Orthogonal
 from fanwise.plan.folding import Axis, fold
 from fanwise.plan.formula import formula, short
@@ -192,13 +191,13 @@ def _range(values: Sequence[int]) -> str:
 
 def _filling(row: Row) -> _Filling:
     """The calls that fill a parameter: one, or one a block where its maps have different laws."""
-    maps = list(_maps(row))
-    parts = [_call(row, law, box, layout) for law, box, layout in maps]
+    maps = () if row.law is None else named_parts(row.law, row.shape, row.layout)
+    parts = [_call(row, part) for part in maps]
     calls = [call for call in parts if call is not None]
     if len(calls) < len(parts):
         lacking = _Call(f"# @: {formula(row)} has no call in torch.nn.init, fanwise.torch.apply draws it")
         return _Filling(row.path, (lacking,), row.reason)
-    return _Filling(row.path, tuple(_joined(calls, [box for _, box, _ in maps])), row.reason)
+    return _Filling(row.path, tuple(_joined(calls, [part.box for part in maps])), row.reason)
 
 
 def _joined(calls: Sequence[_Call], boxes: Sequence[Box]) -> Sequence[_Call]:
@@ -215,21 +214,10 @@ def _joined(calls: Sequence[_Call], boxes: Sequence[Box]) -> Sequence[_Call]:
     return [replace(first, part="", code=f"for block in @.chunk({cut}): {ORTHOGONAL.replace('@', 'block')}")]
 
 
-def _maps(row: Row) -> Iterator[tuple[Initializer, Box, Layout | None]]:
-    """The law, the box and the layout of every map that is not empty."""
-    law = row.law
-    if isinstance(law, Blocks):
-        for part, layout in law._parts(row.shape, row.layout):
-            for own, box in zip(law.laws, law.boxes(part.shape), strict=True):
-                start = tuple(a + b for a, b in zip(part.start, box.start, strict=True))
-                yield own, Box(start, box.shape), layout
-    elif law is not None:
-        yield from ((law, box, layout) for box, layout in fused_parts(row.shape, row.layout))
-
-
-def _call(row: Row, law: Initializer, box: Box, layout: Layout | None) -> _Call | None:
+def _call(row: Row, part: Part) -> _Call | None:
     """The call that fills one map; None where torch has none."""
-    law = resolve(law, box.shape, layout)
+    box, layout = part.box, part.layout
+    law = resolve(part.law, box.shape, layout)
     call = _orthogonal(law, box.shape, layout) if isinstance(law, Orthogonal) else _elementwise(law, row)
     if call is None or row.dtype.startswith("float8"):
         return None

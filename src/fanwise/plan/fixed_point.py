@@ -1,36 +1,30 @@
-"""From a trace to the rows of a plan: the planner watches runs until tied heads and loops have settled."""
+"""From a trace to the rows of a plan: the planner watches runs until what it needs early has settled."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from fanwise.graph.trace import Trace
-from fanwise.plan.planner import Decision, Planner, Settled
-from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.measured import Measured
+from fanwise.plan.planner import Decision, Planner
 from fanwise.plan.row import Row
 
 PASSES = 3
-"""At most so many runs until the tables that are heads too, and the weights of loops, have settled."""
+"""At most so many runs until what a map is planned from, and only a run can measure, has settled."""
 
 
-def plan_until_stable(
-    trace: Trace, recipe: Recipe, constants: Mapping[str, float] | None, execute: Callable[[Planner], object]
-) -> Planner:
+def plan_until_stable(make: Callable[[Measured], Planner], execute: Callable[[Planner], object]) -> Planner:
     """The planner after as many runs as it takes.
 
     Args:
-        trace: of an earlier run of the model.
-        recipe: the rules.
-        constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
+        make: a planner, from what the pass before measured.
         execute: runs the model, or a theory of it, with the planner as the visitor.
     """
-    settled = Settled()
+    known = Measured()
     for _ in range(PASSES):
-        planner = Planner(trace, recipe, constants, settled)
+        planner = make(known)
         execute(planner)
         planner.finish()
-        measured = planner.measured()
-        if not measured.differs(settled):
+        if not known.has_moved(planner.measured):
             break
-        settled = measured
+        known = planner.measured
     return planner
 
 

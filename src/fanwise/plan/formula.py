@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from fanwise.laws.base import Initializer, fused_parts
-from fanwise.laws.composite import ICNR, Blocks
+from fanwise.laws.base import Initializer
+from fanwise.laws.composite import ICNR
 from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
 from fanwise.laws.initializers import to_config
 from fanwise.laws.layout import Layout
-from fanwise.laws.resolve import resolve
+from fanwise.laws.resolve import named_parts, resolve
 from fanwise.laws.structured import Sparse
 from fanwise.plan.row import Row
 from fanwise.stream.box import Shape
@@ -30,8 +30,7 @@ def formula(row: Row) -> str:
     """
     if row.law is None:
         return KEPT
-    parts = [_law_formula(row.law, box.shape, own) for box, own in fused_parts(row.shape, row.layout)]
-    return joined(parts)
+    return _formulas(row.law, row.shape, row.layout)
 
 
 def short(number: float | None) -> str:
@@ -63,14 +62,17 @@ def size_text(shape: Shape) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
+def _formulas(law: Initializer, shape: Shape, layout: Layout | None) -> str:
+    """The formulas of all maps, side by side."""
+    parts = named_parts(law, shape, layout)
+    return joined([_law_formula(part.law, part.box.shape, part.layout) for part in parts])
+
+
 def _law_formula(law: Initializer, shape: Shape, layout: Layout | None) -> str:
     """The formula of one map."""
     match law:
-        case Blocks():
-            boxes = law.boxes(shape)
-            return joined([_law_formula(own, box.shape, layout) for own, box in zip(law.laws, boxes, strict=True)])
         case ICNR():
-            return f"ICNR {law.copies}: {_law_formula(law.base, shape, layout)}"
+            return f"ICNR {law.copies}: {_formulas(law.base, shape, layout)}"
         case VarianceScaling():
             return _law_formula(resolve(law, shape, layout), shape, layout)
     return _elementwise(law) or _named(law)

@@ -107,6 +107,11 @@ class Plan:
         """Rows without a law: parameters left as they are."""
         return tuple(row for row in self.rows if row.law is None)
 
+    @property
+    def meant(self) -> tuple[Row, ...]:
+        """Rows that keep what the model's author, or the caller of `plan`, meant: their law gives the values found."""
+        return tuple(row for row in self.rows if row.meant)
+
     def edit(self, pattern: str, law: LawLike, *, reason: str = "edited") -> "Plan":
         """The plan with another law for some parameters.
 

@@ -5,28 +5,33 @@ on a propagation by theory, where there is nothing to measure (a model on the me
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
-from fanwise.graph.details import Attention
-from fanwise.graph.kinds import ATTENTION_OPERAND, CONSTANT_FACTOR, MAP_USES, UNFED_USES
+from fanwise.graph.arithmetic import PLAIN, QUOTIENTS, made_of
+from fanwise.graph.attention import attention_part, score_std
+from fanwise.graph.factors import Factor
+from fanwise.graph.kinds import MAP_USES, UNFED_USES
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
-from fanwise.graph.patterns import constant_of
 from fanwise.graph.repetition import Chain
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
-from fanwise.plan.recipes.unit import Choice, Feed, Recipe
-from fanwise.plan.roles import Case, cases, fan_in_of
+from fanwise.plan.makers import MadeWeights
+from fanwise.plan.meant import Meant
+from fanwise.plan.measured import ROUGH, Measured, OpKey
+from fanwise.plan.recipes.recipe import Choice, Feed, Recipe
+from fanwise.plan.roles import JOINED, MAP_ROLES, Case, cases, fan_in_of
 from fanwise.plan.stacked import stacked_choice
+from fanwise.plan.starts import Starts
 
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
-MOVED = 0.02
-"""Share by which a number may differ between two passes that agree."""
-STATE = 0.1
-"""Second moment assumed for the state of a recurrent cell that feeds the next layer: it is hidden in one op."""
+STATES: Mapping[str, float] = MappingProxyType({"lstm": 0.07, "gru": 0.3, "rnn_tanh": 0.5})
+"""Second moment assumed for the state of a recurrent cell that another map inside the same op reads: what 24 steps on
+white inputs give for unit pre-activations, an orthogonal map of the state, and a forget gate that starts open."""
 
 
 @dataclass(frozen=True)
@@ -55,84 +60,80 @@ class Decision:
         return None if self.fed is None else float(f"{moments.std**2 * fan_in_of(case) * self.fed:.3g}")
 
 
-@dataclass(frozen=True)
-class Settled:
-    """What a pass measured, for the next to start from.
-
-    Args:
-        heads: second moment of what feeds the head, by the path of its table.
-        loops: by what the variance of a weight that opens a loop is multiplied, by `Use.matrix`.
-        fed: second moment of what feeds each weight of a loop for the first time while no factor is at work.
-    """
-
-    heads: Mapping[str, float] = field(default_factory=dict)
-    loops: Mapping[str, float] = field(default_factory=dict)
-    fed: Mapping[str, float] = field(default_factory=dict)
-
-    def differs(self, earlier: "Settled") -> bool:
-        """Whether something has moved by more than 2 % since."""
-        pairs = ((self.heads, earlier.heads), (self.loops, earlier.loops))
-        return any(abs(value / old.get(name, 1.0) - 1) > MOVED for new, old in pairs for name, value in new.items())
-
-
 class Planner:
     """A visitor of a run or of a propagation.
 
     Args:
         trace: of an earlier run of the same model: it says what follows each op.
         recipe: the rules.
-        constants: the one value of parameters whose values are all equal, by path; None where values cannot be read.
-        settled: what an earlier pass measured.
+        starts: the values that the model holds; None where they cannot be read.
+        keep: what the user keeps, as why, by path.
+        known: what an earlier pass measured and this one needs before it can be measured.
     """
 
     def __init__(
         self,
         trace: Trace,
         recipe: Recipe,
-        constants: Mapping[str, float] | None = None,
-        settled: "Settled | None" = None,
+        starts: Starts | None = None,
+        *,
+        keep: Mapping[str, str] = MappingProxyType({}),
+        known: Measured | None = None,
     ) -> None:
         self.cases = cases(trace)
         self.decisions: dict[str, Decision] = {}
-        self.settled = settled or Settled()
-        self.measured_heads: dict[str, float] = {}
+        self.known = known or Measured()
+        self.measured = Measured()
         self._chosen: dict[str, Decision] = {}
         self._loops = _loops_of(self.cases)
         self._in_loops: dict[str, list[float]] = {}
-        self._fed_in_loops: dict[str, float] = {}
         self._recipe = recipe
-        self._constants = constants
+        self._starts = starts
+        self._meant = Meant(trace, starts, keep)
         self._trace = trace
-        self._moments: dict[tuple[str, int, int], float] = {}
+        self._moments: dict[OpKey, float] = {}
         self._input: float | None = None
         self._streams = {join.op: join.stream for join in trace.joins}
         self._wanted = {trace.ops[stream].key for stream in self._streams.values() if stream >= 0}
         self._wants_input = INPUT in self._streams.values()
         self._late: list[str] = []
+        self._operands = _measured_operands(trace, self.cases.values())
+        self._read: dict[OpKey, float] = {}
+        self._made = MadeWeights(trace, self.cases)
 
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
         """Decides the laws of the parameters that an op uses; returns what it should see in their place."""
         self._see_input(op, moment)
+        if op.key in self._operands:
+            self._read[op.key] = moment(self._operands[op.key])
         laws: dict[str, Initializer] = {}
         for position, use in enumerate(op.uses):
             case = self._case(use)
             if self._slot(use) not in self._chosen:
                 self._decide(case, op, use, self._feed(case, op, use, position, moment))
             if case.role == "tied_embedding" and use.role == UseRole.WEIGHT:
-                self.measured_heads[use.path] = _positive(moment(0))[0]
+                self.measured.heads[use.path] = _positive(moment(0))[0]
+            self._remember_law(op, use.path)
             seen = self._seen(case, use)
             if seen is not None:
                 laws[use.path] = seen
+        if op.key in self._made.products:
+            self._ask(op, moment)
         return laws
 
     def after(self, op: Op, moment: Callable[[], float]) -> float | None:
         """Remembers the streams; sets the scale of maps whose input is hidden inside their op."""
+        if op.key in self._read:
+            self._measure_factor(op.key, moment())
         for name, chain in self._loops.items():
             if op.index in (chain.ops[0], chain.ops[-1]):
                 self._in_loops.setdefault(name, []).append(moment())
+        if op.key in self._made.roots:
+            self._made.sizes[op.key] = moment()
         if not self._late:
-            self._remember(op, moment)
-            return None
+            made = self._made.factors.pop(op.key, None)
+            self._remember(op, moment if made is None else lambda: moment() * made**2)
+            return made
         late, self._late = self._late, []
         factor = self._settle(late[0], moment())
         if op.key in self._wanted:
@@ -141,6 +142,7 @@ class Planner:
 
     def finish(self) -> None:
         """Decides what no op of this pass used."""
+        self._measure_loops()
         for path, case in self.cases.items():
             layers = {
                 index: self._chosen[own.use.matrix]
@@ -152,17 +154,17 @@ class Planner:
             elif path in self._chosen:
                 self.decisions[path] = self._chosen[path]
             else:
-                feed = Feed(1.0, known=case.role == "unused", found=self._value(path))
-                self.decisions[path] = Decision(case, self._recipe.choose(case, feed))
+                feed = Feed(1.0, known=case.role == "unused", found=self._value(case))
+                self.decisions[path] = Decision(case, self._choose(case, feed))
 
-    def measured(self) -> "Settled":
-        """What this pass measured for the next."""
-        loops = dict(self.settled.loops)
+    def _measure_loops(self) -> None:
+        """By what the variance of each weight that opens a loop is to be multiplied in the next pass."""
+        self.measured.loops.update(self.known.loops)
+        self.measured.fed.update(self.known.fed)  # the first pass, in which no factor was at work, says
         for name, (first, *_, last) in self._in_loops.items():
             if min(first, last) > 0 and math.isfinite(first + last):
                 growth = (last / first) ** (1 / (len(self._loops[name].ops) - 1))
-                loops[name] = float(f"{loops.get(name, 1.0) / growth:.3g}")
-        return Settled(dict(self.measured_heads), loops, self.settled.fed or self._fed_in_loops)
+                self.measured.loops[name] = float(f"{self.known.loops.get(name, 1.0) / growth:.3g}")
 
     def _case(self, use: Use) -> Case:
         """The case of a parameter, or of the layer of a stack that a use reads."""
@@ -183,48 +185,86 @@ class Planner:
         fed, known = self._second_moment(case, op, use, position, moment)
         stream, sure = self._stream(case)
         if case.is_loop:
-            self._fed_in_loops[use.matrix] = fed
-            fed = self.settled.fed.get(use.matrix, fed)
-        loop = self.settled.loops.get(use.matrix, 1.0)
-        return Feed(fed, known and sure, stream, self._scores(case), self._value(use.path), loop)
+            self.measured.fed[use.matrix] = fed
+            fed = self.known.fed.get(use.matrix, fed)
+        factor, loop = self._factor(case), self.known.loops.get(use.matrix, 1.0)
+        return Feed(fed, known and sure, stream, self._scores(case), self._value(case), factor, loop)
+
+    def _factor(self, case: Case) -> float:
+        factor = _factor_of(case)
+        if factor is None:
+            return 1.0
+        keys = (self._trace.ops[index].key for index, _ in factor.measured)
+        return factor.value * math.prod(self.known.factors.get(key, 1.0) for key in keys)
+
+    def _ask(self, op: Op, moment: Moment) -> None:
+        """Settles what makes the weight of a product."""
+        path, _ = self._made.products[op.key]
+        if path not in self._chosen:  # a layer of a stack, whose laws are taken together
+            return
+        asked = self._made.demand(op, moment)
+        if asked is not None:
+            case, fed = self.cases[path], self._chosen[path].fed
+            self._chosen[path] = Decision(case, self._choose(case, asked[1]), fed)
+        if path in self._chosen:
+            self._made.factors[op.key] = self._made.factor(op, self._chosen[path].choice.law)
+
+    def _remember_law(self, op: Op, path: str) -> None:
+        decision = self._chosen.get(path)
+        if decision is not None and decision.choice.law is not None and self._made.roots.get(op.key) == path:
+            self._made.drawn[op.key] = decision.choice.law
+
+    def _measure_factor(self, key: OpKey, after: float) -> None:
+        before = self._read.pop(key)
+        factor = math.sqrt(after / before) if before > 0 and 0 < after < math.inf else 1.0
+        if abs(factor - 1) > ROUGH:
+            self.measured.factors[key] = float(f"{factor:.3g}")
 
     def _second_moment(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> tuple[float, bool]:
         if case.role == "tied_embedding":
-            return _positive(self.settled.heads.get(use.path, 1.0))[0], True
+            return _positive(self.known.heads.get(use.path, 1.0))[0], True
         if case.role == "position" and op.kind == OpKind.EMBEDDING:
             return self._partner_moment(case)
         if case.role == "magnitude":
             return self._direction_moment(op, use)
         if op.kind == OpKind.EMBEDDING or use.role in UNFED_USES:
             return 1.0, True
-        if op.kind == OpKind.RECURRENT and any(other.role == UseRole.WEIGHT for other in op.uses[:position]):
-            return STATE, False
+        if op.kind == OpKind.RECURRENT and op.fed and position not in op.fed:
+            return STATES.get(str(op.cell), 1.0), False
         return _operand_moment(op, use, moment)
 
     def _direction_moment(self, op: Op, use: Use) -> tuple[float, bool]:
         """1 / (std^2 fan_in) of the direction that a length belongs to: the length then gives the same map."""
-        for other in op.uses:
-            decision = self._chosen.get(self._slot(other))
-            if (
-                other.path != use.path
-                and other.role in MAP_USES
-                and decision is not None
-                and decision.choice.law is not None
-            ):
-                shape, layout = decision.case.parameter.shape, decision.case.layout
-                std = decision.choice.law.moments(shape, layout=layout).std
-                return _positive(1 / (std**2 * fan_in_of(decision.case)) if std else math.nan)
-        return 1.0, False
+        direction = self._direction(op, use)
+        if direction is None or direction.choice.law is None:
+            return 1.0, False
+        case = direction.case
+        if case.normalized:
+            return 1.0, False  # `_settle_length` measures what comes out
+        std = direction.choice.law.moments(case.parameter.shape, layout=case.layout).std
+        return _positive(1 / (std**2 * fan_in_of(case)) if std else math.nan)
+
+    def _direction(self, op: Op, length: Use) -> Decision | None:
+        """The decision for the weights whose rows have a length that is a parameter of its own."""
+        others = (use for use in op.uses if use.path != length.path and use.role in MAP_USES)
+        return next((self._chosen[self._slot(use)] for use in others if self._slot(use) in self._chosen), None)
 
     def _partner_moment(self, case: Case) -> tuple[float, bool]:
         partner = None if case.partner is None else self.cases[case.partner]
         if partner is None:
             return 1.0, True
-        feed = Feed(_positive(self.settled.heads.get(partner.parameter.path, 1.0))[0])
-        law = self._recipe.choose(partner, feed).law
-        return (
-            (1.0, True) if law is None else (law.moments(partner.parameter.shape, layout=partner.layout).std ** 2, True)
-        )
+        feed = Feed(_positive(self.known.heads.get(partner.parameter.path, 1.0))[0])
+        law = self._choose(partner, feed).law
+        if law is None:
+            return 1.0, True
+        std = law.moments(partner.parameter.shape, layout=partner.layout).std
+        return (std * self._table_factor(partner)) ** 2, True
+
+    def _table_factor(self, table: Case) -> float:
+        """The number by which the model multiplies the rows of a table."""
+        uses = self._trace.uses[table.parameter.path]
+        op = next((op for op, use in uses if use.role == UseRole.TABLE), None)
+        return 1.0 if table.around is None else table.around.constant_after(op)
 
     def _stream(self, case: Case) -> tuple[float, bool]:
         if case.join is None:
@@ -237,22 +277,55 @@ class Planner:
         return _positive(self._moments.get(self._trace.ops[stream].key, math.nan))
 
     def _scores(self, case: Case) -> float:
-        if case.op is None or (case.part != "query" and "query" not in case.blocks):
+        is_query = case.part == "query" or "query" in case.blocks
+        if case.op is None or not (is_query or self._is_query_norm(case)):
             return 1.0
-        std = score_std(self._trace, case.op)
-        return std if std > LOUD_SCORES else 1.0  # quieter ones may be added to others
+        std = score_std(self._trace, case.op, self._learned_factor)
+        return std if std > LOUD_SCORES else 1.0  # quieter ones are meant
 
-    def _value(self, path: str) -> float | None:
-        return None if self._constants is None else self._constants.get(path)
+    def _learned_factor(self, op: Op) -> float:
+        """The size of the parameters that an op multiplies by, 1 where it is not known."""
+        size = math.prod(self._size(use) for use in op.used(UseRole.SCALE))
+        return 1.0 / size if op.name in QUOTIENTS and size else size
+
+    def _size(self, use: Use) -> float:
+        if use.seen is not None:
+            return math.hypot(*use.seen)
+        value = self._value(self.cases[use.path])
+        return 1.0 if value is None else abs(made_of(value, use.steps))
+
+    def _value(self, case: Case) -> float | None:
+        shape = case.parameter.shape
+        is_small = len(shape) < 2 or min(shape) == 1
+        return self._starts.constant(case.parameter.path) if is_small and self._starts is not None else None
+
+    def _is_query_norm(self, case: Case) -> bool:
+        """Whether it is the scale of a norm of queries: what they were before it drops out."""
+        return case.role == "norm_scale" and case.op is not None and attention_part(self._trace, case.op) == "query"
 
     # Decisions
 
+    def _choose(self, case: Case, feed: Feed) -> Choice:
+        """What is meant to stay, or else what the recipe says."""
+        meant = self._meant.choice(case)
+        if meant is not None:
+            return meant
+        choice = self._recipe.choose(self._meant.as_map(case), feed)
+        return choice if choice.law is not None else self._meant.as_found(case) or choice
+
     def _decide(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
-        choice = self._recipe.choose(case, feed)
-        fed = feed.second_moment if use.role in MAP_USES else None
+        feed = self._made.first_feed(case, feed)
+        choice = self._choose(case, feed)
+        is_map = case.use is not None and case.use.role in MAP_USES
+        fed = feed.second_moment if is_map or use.role in MAP_USES else None
         self._chosen[self._slot(use)] = Decision(case, choice, fed)
-        if use.role == UseRole.OUTPUT and choice.law is not None:
+        if choice.law is not None and (use.role == UseRole.OUTPUT or self._is_length(case, op, use)):
             self._late.append(self._slot(use))
+
+    def _is_length(self, case: Case, op: Op, use: Use) -> bool:
+        """Whether a parameter is the length of standardised weights: their mean is 0, so that they see no mean."""
+        direction = self._direction(op, use) if case.role == "magnitude" else None
+        return direction is not None and direction.case.role == "weight" and direction.case.normalized
 
     def _settle(self, slot: str, second_moment: float) -> float:
         """The output was measured instead of the input: for a map without bias the one follows from the other."""
@@ -260,33 +333,69 @@ class Planner:
         law = decision.choice.law
         if law is None:
             return 1.0
+        if decision.case.role == "magnitude":
+            return self._settle_length(slot, second_moment)
         shape, layout = decision.case.parameter.shape, decision.case.layout
         variance = law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
         if not (math.isfinite(second_moment) and second_moment > 0 and variance > 0):
             return 1.0
         stream, _ = self._stream(decision.case)
         feed = Feed(second_moment / variance, True, stream)
-        choice = self._recipe.choose(decision.case, feed)
+        choice = self._choose(decision.case, feed)
         self._chosen[slot] = Decision(decision.case, choice, feed.second_moment)
         after = (
             1.0 if choice.law is None else choice.law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
         )
         return math.sqrt(after / variance)
 
+    def _settle_length(self, slot: str, second_moment: float) -> float:
+        """The length of standardised weights, from what they give at the length that they have."""
+        case = self._chosen[slot].case
+        value = self._value(case)
+        if not value or not (math.isfinite(second_moment) and second_moment > 0):
+            return 1.0
+        moment, _ = _positive(second_moment)
+        self._chosen[slot] = Decision(case, self._choose(case, Feed(moment / value**2)))
+        return 1 / math.sqrt(moment)
+
     def _seen(self, case: Case, use: Use) -> Initializer | None:
         """What the op should see: the law, or that of what is made of the parameter."""
         chosen = self._chosen[self._slot(use)].choice.law
-        if chosen is None or case.role == "magnitude" or case.normalized:
+        if chosen is None or case.role == "magnitude" or case.normalized or use.path in self._meant.merged:
             return None
         if case.offset:
             return Constant(chosen.moments(case.parameter.shape).mean + case.offset)
-        if use.ratio != 1:
+        if use.layout is None and case.layout is not None:
+            return Normal(chosen.moments(case.parameter.shape, layout=case.layout).std)
+        if use.ratio != 1 and self._starts is not None:  # theory applies it itself
             return Normal(use.ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
-        return None if case.derived and case.role not in ("weight", "branch_end", "head") else chosen
+        joined = set(use.steps) <= PLAIN | JOINED
+        return None if case.derived and not joined and case.role not in ("weight", "branch_end", "head") else chosen
 
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:
         if op.key in self._wanted:
             self._moments[op.key] = moment()
+
+
+def _measured_operands(trace: Trace, cases: Iterable[Case]) -> dict[OpKey, int]:
+    """The ops whose factor is to be measured, and which of their operands comes from a map."""
+    factors = (factor for case in cases if (factor := _factor_of(case)) is not None)
+    return {trace.ops[index].key: operand for factor in factors for index, operand in factor.measured}
+
+
+def _factor_of(case: Case) -> Factor | None:
+    """The factor between a map and what its role is about: a nonlinearity, the outputs, or the join.
+
+    A learned factor at the end of a branch is a gate, with a law of its own.
+    """
+    if case.around is None or case.role not in MAP_ROLES:
+        return None
+    factor, bends = case.around.factor(case.op), case.around.bent_by(case.op) is not None
+    if factor is None or (case.role == "weight" and not bends):
+        return None
+    if case.role == "branch_end":
+        return factor if factor.end is not None and not bends and not factor.measured else None
+    return factor if bends or factor.end is None else None
 
 
 def _of_stack(case: Case, layers: Mapping[int, Decision]) -> Decision:
@@ -316,66 +425,6 @@ def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:
     which = min({UseRole.KEY: 1, UseRole.VALUE: 2}.get(use.role, 0), len(op.inputs) - 1)
     value, known = _positive(moment(which))
     return value, known and moment.known(which)
-
-
-def score_std(trace: Trace, query: Op) -> float:
-    """Std of the attention scores that a projection of unit queries and keys leads to.
-
-    1 where they are divided by sqrt(d), or where a norm stands between.
-    """
-    queue: list[tuple[Op, float]] = [(query, 1.0)]
-    seen = {query.index}
-    while queue:
-        here, factor = queue.pop(0)
-        for reader in trace.follows(here):
-            if reader.index in seen:
-                continue
-            seen.add(reader.index)
-            if reader.kind == OpKind.NORM:
-                return 1.0
-            if reader.kind == OpKind.ATTENTION:
-                return factor * _attention_factor(reader)
-            if reader.kind == OpKind.MATMUL:
-                return _product_std(trace, reader, here, factor)
-            if reader.kind in ATTENTION_OPERAND:
-                queue.append((reader, factor * constant_of(reader)))
-    return 1.0
-
-
-def _attention_factor(op: Op) -> float:
-    """By what an attention multiplies the std of products of unit values; 1 where it does not say."""
-    return op.detail.scale * math.sqrt(op.detail.width) if isinstance(op.detail, Attention) else 1.0
-
-
-def _product_std(trace: Trace, product: Op, source: Op, factor: float) -> float:
-    width = source.shape[-1] if source.shape else 1
-    width = width if product.width is None else product.width
-    factor *= (
-        (1.0 if product.constant is None else product.constant)
-        * math.sqrt(width)
-        * _factor_before(trace, product, source)
-    )
-    here: Op | None = product
-    while here is not None:
-        following = [op for op in trace.follows(here) if op.kind in ATTENTION_OPERAND or op.kind == OpKind.SOFTMAX]
-        here = following[0] if following else None
-        if here is None or here.kind == OpKind.SOFTMAX:
-            return factor if here is not None else 1.0
-        if here.kind == OpKind.NORM:
-            return 1.0
-        factor *= constant_of(here)
-    return 1.0
-
-
-def _factor_before(trace: Trace, product: Op, source: Op) -> float:
-    """The numbers by which the other operand of a product was multiplied since its map."""
-    factor, others = 1.0, [i for i in product.inputs if i not in (source.index, INPUT)]
-    while others:
-        op = trace.ops[others[0]]
-        if op.kind not in CONSTANT_FACTOR or len(op.inputs) != 1:
-            break
-        factor, others = factor * constant_of(op), [i for i in op.inputs if i >= 0]
-    return factor
 
 
 def _positive(value: float) -> tuple[float, bool]:

@@ -8,21 +8,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from fanwise.graph.arithmetic import PLAIN
+from fanwise.graph.attention import attention_part
 from fanwise.graph.context import GraphContext
+from fanwise.graph.contractions import layout_of_product
+from fanwise.graph.heads import heads_of
 from fanwise.graph.kinds import (
     ATTENTION_OPERAND,
-    HEAD_STEPS,
     MAP_USES,
     MOVING,
     SCORE_ENDS,
-    STRETCH_MAPS,
     TOKENS,
     WEIGHTED,
 )
+from fanwise.graph.made import Maker, is_map
 from fanwise.graph.op import Op, OpKind, Parameter, Use, UseRole
-from fanwise.graph.patterns import attention_part
 from fanwise.graph.repetition import Chain, ChainKind, chains_of
 from fanwise.graph.residual import Join, ends_later
+from fanwise.graph.state_space import is_decay, sets_a_time_scale, sets_a_time_step
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 
@@ -48,22 +51,45 @@ ROLES: Mapping[str, str] = MappingProxyType(
         "state_bias": "the second summand of a recurrent cell's gates",
         "slope": "the slope of a PReLU",
         "magnitude": "the length of each row of a weight-normalised map",
+        "time_step": "the bias of a state-space model's time steps",
+        "decay": "the logarithm of a state-space model's decay rates, one for each head",
+        "inner": "a vector whose inner product with another makes a gate, as in differential attention",
         "other": "a parameter that acts in a way of its own, such as a state-space model's decay",
         "unused": "no op of this run reads it",
     }
 )
 """Every role and what it means."""
 
-PLAIN = frozenset(
-    {"to", "float", "half", "bfloat16", "double", "type", "contiguous", "clone", "detach", "t", "transpose", "permute"}
-    | {"reshape", "view", "flatten", "expand", "squeeze", "unsqueeze"}
+JOINED = frozenset({"cat", "stack", "setitem"})
+"""Functions that put values among others."""
+GATHERS = frozenset(
+    {"getitem", "index_select", "gather", "take", "take_along_dim", "roll", "flip", "rot90", "unfold", "as_strided"}
+    | {"repeat", "tile", "repeat_interleave", "dynamic_slice", "slice", "rev", "narrow", "select", "pad", "concatenate"}
+    | {"take_along_axis", "unbind", "diagonal", "setitem", "broadcast_in_dim"}
 )
-"""Functions that change neither the values nor their number."""
-LINEAR = PLAIN | frozenset(
-    {"cat", "stack", "weight_norm", "weight_norm_interface", "_WeightNorm", "_SpectralNorm", "parametrization", "hook"}
-    | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}
+"""Functions that take values of a weight by constant indices: each stays as it is, some stand there several times."""
+LINEAR = (
+    PLAIN
+    | GATHERS
+    | frozenset(
+        {
+            "cat",
+            "stack",
+            "weight_norm",
+            "weight_norm_interface",
+            "_WeightNorm",
+            "_SpectralNorm",
+            "parametrization",
+            "hook",
+        }
+        | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}
+    )
 )
 """Functions that keep the values' size, or that the planner knows."""
+FACTORS = frozenset({"mul", "rmul", "multiply", "cat", "stack"})
+"""Functions of a weight and of a factor on it."""
+INNER = frozenset({"mul", "sum", "exp"})
+"""Functions that make a number of the inner product of two vectors."""
 NORMALIZING = frozenset({"batch_norm", "layer_norm", "instance_norm", "group_norm", "normalize", "_SpectralNorm"})
 """Functions after which the size of the weights has no effect."""
 MAP_ROLES = ("weight", "branch_end", "head")
@@ -87,7 +113,7 @@ class Case:
         op: the op that uses it, None for an unused one.
         use: how.
         join: the residual connection whose branch it ends, None elsewhere.
-        ends: how many maps end that branch side by side.
+        ends: how many maps end that branch side by side; of a head, how many are summed.
         part: "query", "key" or "value" where it feeds an attention's operand.
         blocks: what its fused maps are.
         partner: for a position table, the table of tokens that it is added to.
@@ -95,6 +121,7 @@ class Case:
         repeats: how many times it joins the same residual stream, or is applied in a row in a loop.
         chain: the uses that follow each other, each of what the one before led to; None where there is one use.
         layers: of a stack that is read layer by layer, the case of each layer by its index; empty elsewhere.
+        maker: the products that use what its op makes as a weight, None where it makes none.
         around: what stands around it; None in a case that is made by hand.
     """
 
@@ -111,6 +138,7 @@ class Case:
     repeats: int = 1
     chain: Chain | None = None
     layers: Mapping[int, "Case"] = field(default_factory=lambda: _NO_LAYERS, repr=False, compare=False)
+    maker: Maker | None = None
     around: GraphContext | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -154,13 +182,13 @@ def cases(trace: Trace) -> Mapping[str, Case]:
 class _Reader:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._heads = _heads(trace)
-        self._around = GraphContext(trace, frozenset(self._heads))
+        self._heads = heads_of(trace)
         self._ends: dict[int, tuple[Join, int]] = {}
         for join in trace.joins:
             ends = tuple(_branch_ends(trace, join))
             for end in ends:
                 self._ends[end] = (join, len(ends))
+        self._around = GraphContext(trace, frozenset(self._heads), self._ends)
         self._chains = chains_of(trace)
         self._counts = self._ends_by_stream()
 
@@ -203,6 +231,13 @@ class _Reader:
         return min(cases, key=lambda case: order.index(case.role) if case.role in order else len(order))
 
     def _of_use(self, parameter: Parameter, op: Op, use: Use) -> Case:
+        maker = self._around.makers.get(op.index) if use.role in (UseRole.WEIGHT, UseRole.TABLE) else None
+        if maker is not None and (maker.products or op.index not in self._heads):
+            use = _as_map(parameter, use, maker)
+            return Case(parameter, "weight", op, use, blocks=op.blocks, maker=maker, around=self._around)
+        product = layout_of_product(self._trace, op, parameter) if use.role == UseRole.SCALE else None
+        if product is not None:
+            use = replace(use, role=UseRole.WEIGHT, layout=product)
         chain = self._chains.get(use.matrix) if use.role in MAP_USES else None
         case = Case(parameter, self._role(parameter, op, use), op, use, around=self._around, chain=chain)
         if case.role == "position":
@@ -220,6 +255,7 @@ class _Reader:
         if op.index in self._ends and case.role in ("branch_end", "branch_norm", "branch_gate"):
             join, ends = self._ends[op.index]
             return replace(case, join=join, ends=ends, repeats=self._counts[use.matrix, join.number])
+        case = replace(case, ends=self._heads[op.index]) if case.role == "head" else case
         return replace(case, repeats=chain.uses) if chain is not None and case.is_loop else case
 
     def _role(self, parameter: Parameter, op: Op, use: Use) -> str:
@@ -229,13 +265,15 @@ class _Reader:
             return self._bias_role(op, use)
         if use.role == UseRole.SHIFT:
             return self._shift_role(parameter, op, use)
-        return self._simple_role(op, use)
+        return self._simple_role(parameter, op, use)
 
-    def _simple_role(self, op: Op, use: Use) -> str:
+    def _simple_role(self, parameter: Parameter, op: Op, use: Use) -> str:
         if use.role == UseRole.TABLE:
             return self._table_role(op)
+        if INNER.issubset(use.steps):
+            return "inner"
         if use.role == UseRole.SCALE:
-            return self._scale_role(op)
+            return "decay" if is_decay(self._trace, op, use) else self._scale_role(parameter, op, use)
         if use.role == UseRole.OPERAND:
             return "token" if op.kind == OpKind.PARAMETER else "other"
         return str(use.role)
@@ -258,22 +296,28 @@ class _Reader:
             return "embedding"
         return "position" if self._trace.after(op, {OpKind.ADD, OpKind.SHIFT}, MOVING) is not None else "embedding"
 
-    def _scale_role(self, op: Op) -> str:
+    def _scale_role(self, parameter: Parameter, op: Op, use: Use) -> str:
         ends = op.index in self._ends
         if op.kind in WEIGHTED:
-            return "magnitude"
-        if op.kind == OpKind.NORM or self._follows_norm(op):
+            return "gate" if _multiplies_weight(op, use) else "magnitude"
+        if op.kind == OpKind.NORM or (self._follows_norm(op) and self._has_features(parameter, op)):
             return "branch_norm" if ends else "norm_scale"
         return "branch_gate" if ends else "gate"
 
     def _follows_norm(self, op: Op) -> bool:
         return any(source.kind == OpKind.NORM for source in self._trace.feeds(op)[:1])
 
+    def _has_features(self, parameter: Parameter, op: Op) -> bool:
+        """Whether a factor has a value for each feature; one for all of them is a temperature."""
+        axis = self._trace.axes[op.index] % max(len(op.shape), 1)
+        own = axis - (len(op.shape) - len(parameter.shape))
+        return not op.shape or op.shape[axis] == 1 or (own >= 0 and parameter.shape[own] > 1)
+
     def _bias_role(self, op: Op, use: Use) -> str:
         if op.kind == OpKind.RECURRENT:
             return "gate_bias" if use.role == UseRole.BIAS else "state_bias"
-        if _sets_a_time_scale(self._trace, op):
-            return "other"
+        if sets_a_time_scale(self._trace, op):
+            return "time_step" if sets_a_time_step(self._trace, op) else "other"
         return "head_bias" if op.index in self._heads else "bias"
 
     def _shift_role(self, parameter: Parameter, op: Op, use: Use) -> str:
@@ -286,8 +330,8 @@ class _Reader:
             return "norm_shift" if _is_vector(parameter, use) else "position"
         if _feeds_scores(self._trace, op):
             return "relative"
-        if _sets_a_time_scale(self._trace, op):
-            return "other"
+        if sets_a_time_scale(self._trace, op):
+            return "time_step" if sets_a_time_step(self._trace, op) else "other"
         if not _is_vector(parameter, use) and not _fills_features(self._trace, source, parameter, use):
             return "position"
         return "head_bias" if source is not None and source.index in self._heads else "bias"
@@ -308,20 +352,20 @@ class _Reader:
         return next((use.path for use in tables.uses if use.role == UseRole.TABLE), None)
 
 
-def _heads(trace: Trace) -> set[int]:
-    """Maps that the outputs lead back to without a norm, an add or an attention between."""
-    heads: set[int] = set()
-    ends = [index for number, index in enumerate(trace.outputs) if number == 0 or not trace.followers[index]]
-    queue, seen = list(ends), set(ends)
-    while queue:
-        op = trace.ops[queue.pop()]
-        if op.kind in STRETCH_MAPS:
-            heads.add(op.index)
-        elif op.kind in HEAD_STEPS or (op.kind == OpKind.ADD and len(op.inputs) == 1):
-            fresh = [source for source in op.inputs if source >= 0 and source not in seen]
-            seen.update(fresh)
-            queue += fresh
-    return heads
+def _as_map(parameter: Parameter, use: Use, maker: Maker) -> Use:
+    """The use of a table whose rows are taken by constant indices, as the weight that it is."""
+    if use.role != UseRole.TABLE or use.layout is None:
+        return use
+    fan_in = maker.products[0].weight.fan_in
+    layout = Layout(tuple("in" if role == "lookup" else role for role in use.layout.axes))
+    is_told = layout.extent(parameter.shape, "in") == fan_in
+    return replace(use, role=UseRole.WEIGHT, layout=layout if is_told else None, fan_in=fan_in)
+
+
+def _multiplies_weight(op: Op, use: Use) -> bool:
+    """Whether a factor multiplies a weight as it is; beside a direction, which is normed, it is a length."""
+    uses = (use, *(other for other in op.uses if other.role in MAP_USES))
+    return all(set(each.steps) <= PLAIN | FACTORS for each in uses)
 
 
 def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
@@ -330,7 +374,7 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
     queue, seen = [join.branch], {join.branch}
     while queue:
         op = trace.ops[queue.pop()]
-        if op.kind in WEIGHTED or op.kind in (OpKind.NORM, OpKind.SCALE):
+        if is_map(op, WEIGHTED) or op.kind in (OpKind.NORM, OpKind.SCALE):
             if op.kind != OpKind.NORM or op.uses:
                 yield op.index
                 continue
@@ -345,14 +389,6 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
 def _scaled_norm(trace: Trace, op: Op) -> bool:
     """Whether a norm without parameters is followed by a scale that has them."""
     return any(reader.kind == OpKind.SCALE for reader in trace.follows(op))
-
-
-def _sets_a_time_scale(trace: Trace, op: Op) -> bool:
-    """Whether what an op gives goes through a softplus into products: the steps of a state-space model."""
-    follower = trace.after(op, WEIGHTED | {OpKind.ACTIVATION}, MOVING)
-    if follower is None or follower.nonlinearity != "softplus":
-        return False
-    return any(reader.kind in (OpKind.MUL, OpKind.SCALE, OpKind.ELEMENTWISE) for reader in trace.follows(follower))
 
 
 def _fills_features(trace: Trace, source: Op | None, parameter: Parameter, added: Use) -> bool:
@@ -392,7 +428,9 @@ def _reach(trace: Trace, op: Op, until: Op) -> set[int]:
 
 
 def fan_in_of(case: Case) -> float:
-    """fan_in of a case's map; the elements of a row where it has no layout."""
+    """fan_in of a case's map; the elements of a row where neither its use nor its layout tells."""
+    if case.use is not None and case.use.fan_in is not None:
+        return max(case.use.fan_in, 1)
     if case.layout is not None:
         fans = case.layout.block_fans(case.parameter.shape)
         return max(fans[0].fan_in, 1)

@@ -17,6 +17,8 @@ from fanwise.stream.arguments import checked_choice, checked_number
 from fanwise.stream.box import Shape, checked_shape
 
 ORDERS = ("storage", "canonical")
+KEPT = "kept: meant"
+"""How the reason of a row begins whose parameter keeps what its author gave it."""
 UNUSED = "unused"
 """The role of a parameter that no op of the model reads."""
 
@@ -86,6 +88,11 @@ class Row:
     def names(self) -> tuple[str, ...]:
         """The path and every alias."""
         return (self.path, *self.aliases)
+
+    @property
+    def meant(self) -> bool:
+        """Whether it keeps a start that its author, or the caller of `plan`, meant."""
+        return self.reason.startswith(KEPT)
 
     @property
     def size(self) -> int:

@@ -37,7 +37,8 @@ def row_values(row: Row, stream: Key, dtype: str, box: Box | None = None) -> Arr
     values = law(counted.shape, key=key, layout=counted.layout, dtype=drawn, box=part)
     if row.factor != 1:
         values = (values * working_type(form.name)(row.factor)).astype(form.dtype())
-    return np.ascontiguousarray(values.transpose(np.argsort(axes)))
+    stored = np.ascontiguousarray(values.transpose(np.argsort(axes)))
+    return stored.reshape(wanted.shape)  # NumPy gives an axis to a number
 
 
 def check_row(row: Row, dtype: str) -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
-from fanwise.plan.recipes.unit import Choice
+from fanwise.plan.recipes.recipe import Choice
 from fanwise.plan.roles import Case
 from fanwise.stream.box import Shape
 

@@ -82,10 +82,24 @@ def checked_shape(shape: ShapeLike, *, name: str = "shape") -> Shape:
         TypeError: text, None, fractions or bools where integers belong.
         ValueError: a negative entry, or 2**63 elements and more.
     """
-    sizes = shape if _is_checked(shape) else _checked_sizes(shape, name=name)
+    sizes = checked_extents(shape, name=name)
     if math.prod(sizes) >= ELEMENT_LIMIT:
         raise ValueError(f"{name} = {shape!r} has {math.prod(sizes)} elements; the limit is 2**63 - 1")
     return sizes
+
+
+def checked_extents(extents: ShapeLike, *, name: str) -> Shape:
+    """Sizes of parts that lie side by side along one axis, as a tuple of Python integers: they add up, however many.
+
+    Args:
+        extents: a sequence of integers, or one integer.
+        name: what an error calls it.
+
+    Raises:
+        TypeError: text, None, fractions or bools where integers belong.
+        ValueError: a negative entry.
+    """
+    return extents if _is_checked(extents) else _checked_sizes(extents, name=name)
 
 
 def _is_checked(shape: object) -> TypeGuard[Shape]:

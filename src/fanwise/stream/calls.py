@@ -39,5 +39,12 @@ class Streams:
         with _COUNTING:
             number = self._calls.get(scope, 0)
             self._calls[scope] = number + 1
+        return self._numbered(scope, number)
+
+    def latest(self, scope: str = "") -> Key:
+        """The stream of the last call in a scope, once more; that of the first where there was none yet."""
+        return self._numbered(scope, max(self._calls.get(scope, 0) - 1, 0))
+
+    def _numbered(self, scope: str, number: int) -> Key:
         own = self.root.child(scope) if scope else self.root
         return own if number == 0 else own.derive(f"call {number}")

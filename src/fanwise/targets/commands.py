@@ -20,13 +20,16 @@ class Commands(Protocol):
         """How the names of files end to which it writes weights."""
         ...
 
-    def planned(self, target: ResolvedTarget, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
+    def planned(
+        self, target: ResolvedTarget, recipes: Sequence[str], *, meta: bool = False, keep: Sequence[str] = ()
+    ) -> tuple[Plan, ...]:
         """Plans of a model, which is built once: one for each recipe.
 
         Args:
             target: it, and its inputs.
             recipes: their names.
             meta: build the model without memory.
+            keep: patterns of parameters that stay as they are, or "trained".
         """
         ...
 

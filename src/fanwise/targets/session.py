@@ -87,13 +87,15 @@ class TargetSession:
         """How the names of files end to which it writes weights."""
         return self.adapter.endings
 
-    def planned(self, target: ResolvedTarget, recipes: Sequence[str], *, meta: bool = False) -> tuple[Plan, ...]:
+    def planned(
+        self, target: ResolvedTarget, recipes: Sequence[str], *, meta: bool = False, keep: Sequence[str] = ()
+    ) -> tuple[Plan, ...]:
         """Plans of a model, which is built once: one for each recipe."""
         chosen = [as_recipe(name) for name in recipes]  # refused before a model is built
         model, own = self.built(target, meta=meta)
         inputs = own if target.order.inputs is None else target.order.inputs
         self._check_given(inputs, "--input")
-        return tuple(plan_model(self.adapter.backend, model, inputs, recipe) for recipe in chosen)
+        return tuple(plan_model(self.adapter.backend, model, inputs, recipe, keep) for recipe in chosen)
 
     def checked(self, target: ResolvedTarget, progress: Callable[[str], None] | None = None) -> Report:
         """A report on a model, or on a file of weights."""

@@ -8,9 +8,12 @@ inside `tf.function`, compiled by XLA or not. Which stream they draw from:
 - In eager code TensorFlow tells its name scope alone, which is the variable's name while one is made: the first call
   in a scope has the stream of (seed, scope), later ones their own. So one object never repeats numbers, and a variable
   has the same ones eagerly and in a graph.
+- Parts of a partitioned variable (``W/part_0``, ``W/part_1``, ...) are boxes of one stream, the variable's.
 - Where no scope is open, the first call has the stream of the seed: the numbers of ``law(shape, key=seed)``.
 """
 
+import math
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -20,7 +23,7 @@ import tensorflow as tf
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
 from fanwise.laws.initializers import from_config, initializer, to_config
-from fanwise.laws.layout import Layout
+from fanwise.laws.layout import Fans, Layout
 from fanwise.laws.resolve import resolve
 from fanwise.plan.render.toml import layout_config, layout_of, plain
 from fanwise.stream.arguments import checked_choice, checked_number
@@ -33,6 +36,8 @@ from fanwise.tensorflow.versions import as_written
 LawLike: TypeAlias = Initializer | str | Mapping[str, Any]
 ShapeOf: TypeAlias = tf.TensorShape | tf.Tensor | Sequence[int] | int
 
+_PART_NAME = re.compile(r"/part_\d+$")
+"""What TensorFlow appends to the name of a partitioned variable for each of its parts."""
 MODES: Mapping[str, str] = {"FAN_IN": "fan_in", "FAN_OUT": "fan_out", "FAN_AVG": "fan_avg"}
 
 
@@ -49,7 +54,7 @@ class Law:
     Args:
         law: an initializer, its name, or its configuration.
         layout: roles of the variable's axes; without it (in, out), or (*kernel, in, out) from three axes on, as
-            TensorFlow stores weights.
+            TensorFlow stores weights. Both fans of a vector are then its length and those of a number 1, as there.
         seed: of the stream, a seed or a `Key`; None draws one, from TensorFlow's global seed where one was set.
         dtype: what calls without a dtype return.
 
@@ -100,7 +105,8 @@ class Law:
             dtype: float64, float32, float16 or bfloat16.
             partition_info: which part, as TensorFlow 1 tells it.
             partition_shape: shape of the part of `shape` that is wanted, as TensorFlow 2 tells it.
-            partition_offset: where that part begins.
+            partition_offset: where that part begins; with `partition_shape`. Eagerly a part that begins at 0 begins a
+                variable, whose other parts are asked for after it.
 
         Returns:
             A tensor; the same numbers eagerly, in a graph, and compiled.
@@ -112,13 +118,14 @@ class Law:
         """
         sizes = _static(shape)
         whole = sizes if partition_info is None else checked_shape(tuple(partition_info.full_shape))
-        box = Box.whole(whole)
-        if partition_info is not None:
-            box = Box(tuple(partition_info.var_offset), sizes)
-        elif partition_shape is not None and partition_offset is not None:
-            box = Box(tuple(partition_offset), _static(partition_shape))
-        key = self._key(partitioned=partition_info is not None)
-        return drawn(self.law, whole, key, layout=self.layout, box=box, dtype=dtype or self.dtype)
+        part = None if partition_info is None else Box(tuple(partition_info.var_offset), sizes)
+        if partition_shape is not None or partition_offset is not None:
+            part = _part(partition_shape, partition_offset)
+        law = self.law
+        if isinstance(law, VarianceScaling) and self.layout is None and len(whole) < 2:
+            law = law.law(Fans(length := math.prod(whole), length))
+        box = Box.whole(whole) if part is None else part
+        return drawn(law, whole, self._key(part), layout=self.layout, box=box, dtype=dtype or self.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs; the seed as it is, also where it was drawn."""
@@ -137,12 +144,17 @@ class Law:
     def __repr__(self) -> str:
         return f"Law({self.law!r}, seed={self.seed}, dtype={self.dtype.name!r})"
 
-    def _key(self, *, partitioned: bool) -> Key:
+    def _key(self, part: Box | None) -> Key:
+        """The stream of a variable, the same for all its parts."""
         scope = tf.get_current_name_scope()
         path, slash, last = scope.rpartition("/")
-        if not tf.executing_eagerly() and slash and last == "Initializer":
-            return self._streams.of(path.rpartition("/")[0] if partitioned else path)
-        return self._streams.next(scope)
+        named = not tf.executing_eagerly() and slash and last == "Initializer"
+        if part is None:
+            return self._streams.of(path) if named else self._streams.next(scope)
+        variable = _PART_NAME.sub("", path if named else scope)
+        if named:
+            return self._streams.of(variable)
+        return self._streams.latest(variable) if any(part.start) else self._streams.next(variable)
 
 
 def xavier_initializer(uniform: bool = True, seed: KeyLike | None = None, dtype: "tf.DType | str" = tf.float32) -> Law:
@@ -271,6 +283,19 @@ def _static(shape: ShapeOf) -> Shape:
             raise ValueError(f"shape = {shape}: expected one that is fully known")
         return checked_shape(tuple(shape.as_list()))
     return checked_shape(shape)
+
+
+def _part(shape: ShapeOf | None, offset: Sequence[int] | None) -> Box:
+    """The part of a variable, as TensorFlow 2 tells it.
+
+    Raises:
+        ValueError: one of the two alone: without its offset nobody knows which numbers a part holds.
+    """
+    if shape is None or offset is None:
+        raise ValueError(
+            f"partition_shape = {shape}, partition_offset = {offset}: expected both, where a part begins and its shape"
+        )
+    return Box(tuple(offset), _static(shape))
 
 
 def _as_law(law: LawLike) -> Initializer:

@@ -14,12 +14,15 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fanwise.graph.kinds import LINEAR_MAPS, RERUNNABLE
-from fanwise.graph.op import OpKind
-from fanwise.theory.rules import FORWARD
-from fanwise.theory.samples import HERE, Rows, likeness, second
+from fanwise.graph.kinds import LINEAR_MAPS, RERUNNABLE, STRETCH_MAPS
+from fanwise.graph.op import Op, OpKind
+from fanwise.theory.rules import by_rule
+from fanwise.theory.rules.maps import map_uses
+from fanwise.theory.samples import HERE, SAMPLES, Likeness, likeness, second
 from fanwise.theory.walk import Here, Walk
 
+PRECISION = 2 / SAMPLES
+"""Variance of the logarithm of theory's own second moments, means over a sample."""
 NUDGE = 1e-3
 """Share by which a source is made larger, to see by how much the output follows."""
 
@@ -52,7 +55,7 @@ def scatters(walk: Walk) -> tuple[float, ...]:
     for here in walk.seen:
         scale = _RULES.get(here.op.kind, _follows)(walk, here, [_of(scatter_by_op, i) for i in here.op.inputs])
         scatter_by_op.append(Scatter(scale, 0.0 if here.op.kind == OpKind.NORM else _of_units(walk, here)))
-    return tuple(scatter.total for scatter in scatter_by_op)
+    return tuple(scatter.total + PRECISION for scatter in scatter_by_op)
 
 
 def _of(scatter_by_op: list[Scatter], index: int) -> Scatter:
@@ -67,8 +70,40 @@ def _of_units(walk: Walk, here: Here) -> float:
         return 0.0
     squares = np.square(rows) - size
     spread = likeness(squares / size)
+    if op.kind in STRETCH_MAPS:
+        spread = _of_normal_units(likeness(rows), spread.here, _fan_in(walk, op))
+    elif op.kind == OpKind.EMBEDDING:
+        same = spread.here * max(1 / _rows_of_table(walk, op), walk.start.alike.get(op.index, 0.0))
+        spread = Likeness(spread.here, same, same)
     places, examples = walk.places(op.index), max(op.shape[0], 1)
     return max(spread.average(places, examples), 0.0) / max(walk.features(op), 1)
+
+
+def _of_normal_units(alike: Likeness, own: float, fan_in: float) -> Likeness:
+    """Likeness of the squares of normal values, E u^2 v^2 - 1 = 2 c^2 for a correlation c.
+
+    That of what two places feed a map scatters about its mean by 1 / fan_in, which counts where the mean is 0.
+    """
+    shares = [part / alike.here for part in (alike.elsewhere, alike.another)]
+    return Likeness(own, *(2 * (share**2 + (1 - share**2) ** 2 / fan_in) for share in np.clip(shares, -1, 1)))
+
+
+def _fan_in(walk: Walk, op: Op) -> float:
+    uses = map_uses(op)
+    shape = walk.trace.by_path[uses[0].path].shape if uses else ()
+    layout = uses[0].layout if uses else None
+    if layout is None or len(layout.axes) != len(shape):
+        return float(max(math.prod(shape[1:]), 1))
+    return float(max(layout.block_fans(shape)[0].fan_in, 1))
+
+
+def _rows_of_table(walk: Walk, op: Op) -> float:
+    """How many rows two places choose from."""
+    shape = walk.trace.by_path[op.uses[0].path].shape if op.uses else ()
+    layout = op.uses[0].layout if op.uses else None
+    if layout is None or len(layout.axes) != len(shape):
+        return 1.0
+    return float(max(math.prod(size for size, role in zip(shape, layout.axes, strict=True) if role == "lookup"), 1))
 
 
 def _maps(walk: Walk, here: Here, sources: list[Scatter]) -> float:
@@ -98,14 +133,13 @@ def _follows(walk: Walk, here: Here, sources: list[Scatter]) -> float:
 
 def _slope(walk: Walk, here: Here, operand: int) -> float:
     """D ln E y^2 / d ln E x^2 by one of the sources."""
-    rule, before = FORWARD.get(here.op.kind), second(walk.rows[here.op.index][HERE])
-    if rule is None or here.op.kind not in RERUNNABLE or not before > 0:
+    before = second(walk.rows[here.op.index][HERE])
+    if here.op.kind not in RERUNNABLE or not before > 0:
         return 1.0
     sources = tuple(rows * (1 + NUDGE) if i == operand else rows for i, rows in enumerate(here.sources))
-    after: Rows | None = rule(walk, Here(here.op, sources, here.laws))
-    if after is None:
-        return 1.0
-    return math.log(second(after[HERE]) / before) / (2 * math.log1p(NUDGE))
+    after = by_rule(walk, Here(here.op, sources, here.laws))
+    ratio = math.nan if after is None else second(after[HERE]) / before
+    return math.log(ratio) / (2 * math.log1p(NUDGE)) if 0 < ratio < math.inf else 1.0
 
 
 Rule: TypeAlias = Callable[[Walk, Here, list[Scatter]], float]

@@ -4,16 +4,16 @@ Where a tensor was cut, joined, pooled, repeated or summed, second moments follo
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from fanwise.graph.op import INPUT
 from fanwise.theory import padding
-from fanwise.theory.rules import BACKWARD, Share
-from fanwise.theory.rules.pointwise import signal_gain
-from fanwise.theory.rules.registry import gathered
-from fanwise.theory.samples import HERE, Likeness, Rows, likeness, normal_rows, second
+from fanwise.theory.rules import Share, back_by_rule
+from fanwise.theory.rules.registry import gathered, through_gain
+from fanwise.theory.samples import HERE, Likeness, Rows, normal_rows, rearranged, second
 from fanwise.theory.walk import Here, Walk
 
 
@@ -33,7 +33,8 @@ def gradients(walk: Walk, start: Mapping[int, float]) -> tuple[float, ...]:
         gradient = by_op.get(here.op.index)
         if gradient is None:
             continue
-        for share in BACKWARD.get(here.op.kind, _unknown_gradient)(walk, here, gradient):
+        shares = back_by_rule(walk, here, gradient)
+        for share in through_gain(walk, here, gradient) if shares is None else shares:
             if share.source != INPUT and np.isfinite(share.rows).all():
                 _add(walk, by_op, share, here)
     return tuple(second(by_op[i][HERE]) if i in by_op else math.nan for i in range(len(walk.seen)))
@@ -54,7 +55,9 @@ def _add(walk: Walk, by_op: dict[int, Rows], share: Share, here: Here) -> None:
 def _at_source(walk: Walk, here: Here, share: Share) -> Rows:
     """The gradient at a tensor of which the op read a part, or which it read repeated."""
     here = here if share.reader is None else walk.seen[share.reader]
-    operand = here.op.inputs.index(share.source)
+    operand = here.op.inputs.index(share.source) if share.operand is None else share.operand
+    if share.reader is None and walk.is_later_part(here.op, operand):
+        share = replace(share, rows=rearranged(share.rows, "part", here.op.index, operand, back=True))
     source = walk.trace.ops[share.source]
     read = math.prod(here.read(operand)) if operand < len(here.op.reads) else source.size
     if not source.size or not read:
@@ -71,11 +74,3 @@ def _at_source(walk: Walk, here: Here, share: Share) -> Rows:
 def _apart(rows: Rows, name: int) -> Rows:
     """The gradient at places that have nothing in common, such as those that were read as features."""
     return np.stack([rows[HERE], *normal_rows(Likeness(second(rows[HERE])), "apart", name)[1:]])
-
-
-def _unknown_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
-    """An op without a rule: taken for a map that keeps what it gives, E (dL/dx)^2 = gain^2 (given / read) E g^2."""
-    for operand, source in enumerate(here.op.inputs[:1]):
-        ratio = here.op.size / max(math.prod(here.read(operand)), 1)
-        moments = likeness(gradient) * (signal_gain(walk, here) ** 2 * ratio)
-        yield Share(source, normal_rows(moments, "back", here.op.index))

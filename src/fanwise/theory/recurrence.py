@@ -78,11 +78,26 @@ def unrolled(walk: Walk, here: Here) -> Unrolled | None:
         return None
     length = sequence_length(here)
     last: Unrolled | None = None
-    rows = here.first
+    rows = here.first if reads_input(walk, here) else np.zeros((3, SAMPLES))
     for number, layer in enumerate(layers):
         last = _layer(walk, here, rows, (kind, number, layer, length, last))
         rows = last.states
     return last
+
+
+def reads_input(walk: Walk, here: Here) -> bool:
+    """Whether the first thing that an op reads is its input; else that is a constant, and what it reads is its state.
+
+    A cell that is called step by step reads an input and a state, an LSTM a memory cell too; constants are not listed.
+    """
+    entering, sources = here.op.used(UseRole.WEIGHT)[:1], here.op.inputs
+    whole = 3 if here.op.cell == "lstm" else 2
+    if here.op.time is not None or len(sources) >= whole or not entering or not here.read(0):
+        return True
+    shape, layout = walk.trace.by_path[entering[0].path].shape, entering[0].layout
+    if layout is not None and len(layout.axes) == len(shape) and layout.block_fans(shape)[0].fan_in != here.read(0)[-1]:
+        return False
+    return not (whole == 3 and len(sources) == 2 and sources[0] == sources[1])
 
 
 def sequence_length(here: Here) -> int:
@@ -124,17 +139,18 @@ def _layer(
 
 def _read(walk: Walk, here: Here) -> Unrolled | None:
     """The layer of another op whose states this one reads."""
-    source = walk.memory.get(here.op.inputs[0]) if here.op.inputs else None
+    source = walk.memory.get(here.op.inputs[0]) if here.op.inputs and reads_input(walk, here) else None
     return source if isinstance(source, Unrolled) and here.op.time is not None else None
 
 
 def _start(walk: Walk, here: Here) -> tuple[Rows, Rows]:
     """State and memory cell before the first step: zeros, or what a cell that is called step by step gave before."""
     nothing = np.zeros((3, SAMPLES))
-    if here.op.time is not None or len(here.sources) < 2:
+    operand = 1 if reads_input(walk, here) else 0
+    if here.op.time is not None or len(here.sources) <= operand:
         return nothing, nothing
-    earlier = walk.memory.get(here.op.inputs[1])
-    return here.sources[1], earlier.steps[-1].cell if isinstance(earlier, Unrolled) else nothing
+    earlier = walk.memory.get(here.op.inputs[operand])
+    return here.sources[operand], earlier.steps[-1].cell if isinstance(earlier, Unrolled) else nothing
 
 
 def _gate_variances(walk: Walk, use: Use, laws: Mapping[str, Initializer], gates: int) -> tuple[float, ...]:

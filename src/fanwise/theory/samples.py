@@ -10,6 +10,7 @@ sample is an array of three rows, one column for each of many features:
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -119,6 +120,25 @@ def rearranged(rows: Rows, *name: object, back: bool = False) -> Rows:
 def one_place(rows: Rows) -> Rows:
     """The sample of a tensor whose examples have one place each."""
     return np.stack([rows[HERE], rows[HERE], rows[ANOTHER]])
+
+
+DRAWS, MOST_DRAWN = 512, 1 << 20
+"""Groups of features that are drawn to be taken together, and numbers that are drawn for them at most."""
+
+
+def of_others(rows: Rows, count: int, name: object, combine: Callable[..., Values]) -> Rows:
+    """For each feature of the sample what so many others, drawn from it, give together.
+
+    Args:
+        rows: the sample.
+        count: how many others, at least one.
+        name: of the op.
+        combine: such as `numpy.sum`, over an axis.
+    """
+    drawn = max(min(DRAWS, MOST_DRAWN // count), 1)
+    columns = generator("others", name).integers(SAMPLES, size=(drawn, count))
+    groups = np.stack([combine(row[columns], axis=1) for row in rows])
+    return np.asarray(groups[:, np.arange(SAMPLES) % drawn])
 
 
 def generator(*name: object) -> np.random.Generator:

@@ -46,6 +46,7 @@ class Attention:
         scale: factor on their products.
         causal: whether a token sees only those before it, and itself.
         sharing: queries' heads for each head of keys and values.
+        values: features of a value; 0 for as many as those of a query.
     """
 
     queries: int
@@ -54,19 +55,22 @@ class Attention:
     scale: float
     causal: bool = False
     sharing: float = 1.0
+    values: int = 0
 
 
 def weights(attention: Attention, query: Likeness, key: Likeness) -> Weights:
     """Moments of the weights, where queries and keys are independent and normal.
 
     What all keys share adds the same to all scores of a query and changes no weight, so the scores that count have the
-    variance scale^2 width E q^2 (E k^2 - E k k').
+    variance scale^2 width E q^2 (E k^2 - E k k'); of one query it is scale^2 |q|^2 (E k^2 - E k k'), with |q|^2 a sum
+    of so many squares.
     """
     differing = max(key.here - key.elsewhere, 0.0)
     spread = abs(attention.scale) * math.sqrt(attention.width * query.here * differing)
     alike = query.elsewhere / query.here if query.here > 0 else 1.0
     tokens = (attention.queries, attention.keys)
-    return _weights(tokens, float(f"{min(spread, WIDEST):.3g}"), round(alike, 2), attention.causal)
+    width = min(max(attention.width, 1), MOST_KEYS)
+    return _weights(tokens, (float(f"{min(spread, WIDEST):.3g}"), width), round(alike, 2), attention.causal)
 
 
 def averaged(value: Likeness, softmax: Weights) -> Likeness:
@@ -109,7 +113,7 @@ def key_gradient(
 
 
 def _steering(attention: Attention, value: Likeness) -> float:
-    return attention.scale**2 * attention.width * max(value.here - value.elsewhere, 0.0)
+    return attention.scale**2 * (attention.values or attention.width) * max(value.here - value.elsewhere, 0.0)
 
 
 Attended: TypeAlias = tuple[Attention, tuple[Likeness, Likeness, Likeness], Weights]
@@ -117,13 +121,14 @@ Attended: TypeAlias = tuple[Attention, tuple[Likeness, Likeness, Likeness], Weig
 
 
 @lru_cache(maxsize=512)
-def _weights(tokens: tuple[int, int], spread: float, alike: float, causal: bool) -> Weights:
-    queries, keys = tokens
+def _weights(tokens: tuple[int, int], scale: tuple[float, int], alike: float, causal: bool) -> Weights:
+    (queries, keys), (spread, width) = tokens, scale
     drawn = min(keys, MOST_KEYS)
     numbers = generator("attention", drawn, spread, alike, causal)
-    scores = spread * numbers.standard_normal((QUERIES, drawn))
+    lengths = spread * np.sqrt(numbers.chisquare(width, (QUERIES, 1)) / width)
+    scores = lengths * numbers.standard_normal((QUERIES, drawn))
     own = math.sqrt(max(1 - alike**2, 0.0))
-    others = alike * scores + own * spread * numbers.standard_normal((QUERIES, drawn))
+    others = alike * scores + own * lengths * numbers.standard_normal((QUERIES, drawn))
     ends = (1 + numbers.permutation(QUERIES) * drawn // QUERIES, 1 + numbers.permutation(QUERIES) * drawn // QUERIES)
     if not causal or queries != keys:
         ends = (np.full(QUERIES, drawn), np.full(QUERIES, drawn))

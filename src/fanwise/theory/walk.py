@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 
@@ -26,12 +27,28 @@ from fanwise.theory.samples import (
     likeness,
     normal_rows,
     one_place,
+    rearranged,
     second,
 )
 from fanwise.theory.softmax_average import Attended
 
 USES = 4
 """Earlier uses of one weight that a further use is held against."""
+
+
+class Grounds(StrEnum):
+    """What a prediction stands on."""
+
+    RULES = "rules"
+    """Rules of theory alone, from what was measured of the inputs and parameters."""
+    ASSUMPTION = "assumption"
+    """Rules, one of which assumes something: attention, cells, functions that were run on normal values."""
+    NOTHING = "nothing"
+    """An op without a rule stands before it: no theory."""
+
+
+_WEAKER = tuple(Grounds)
+"""From the strongest to the weakest."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +67,26 @@ class Given:
     elsewhere: float = 0.0
     another: float = 0.0
 
-    def rows(self, number: int) -> Rows:
+    def rows(self, number: int, name: str = "input") -> Rows:
         """A sample of it."""
-        shared = self.mean**2
+        shared = self.mean * self.mean
         varying = Likeness(self.second_moment, max(self.elsewhere, shared), max(self.another, shared)).minus(shared)
-        return self.mean + normal_rows(varying, "input", number)
+        return self.mean + normal_rows(varying, name, number)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known of where signals begin.
+
+    Args:
+        given: the model's inputs, by number; those that are not there are of unit second moment.
+        constants: what ops give that read neither inputs nor other ops, by index.
+        alike: of lookups, E x x' at two places of an example over E x^2, by index: as often as they read one row.
+    """
+
+    given: Mapping[int, Given] = field(default_factory=dict)
+    constants: Mapping[int, Given] = field(default_factory=dict)
+    alike: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,16 +127,18 @@ class Walk:
 
     Args:
         trace: what is walked through.
-        given: the model's inputs, by number; those that are not there are of unit second moment.
+        start: what is known of where signals begin.
     """
 
     trace: Trace
-    given: Mapping[int, Given] = field(default_factory=dict)
+    start: Start = field(default_factory=Start)
     seen: list[Here] = field(default_factory=list)
     rows: list[Rows] = field(default_factory=list)
     assumed: dict[int, None] = field(default_factory=dict)
     measured: dict[int, None] = field(default_factory=dict)
-    doubts: list[bool] = field(default_factory=list)
+    unruled: dict[int, None] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+    grounds: list[Grounds] = field(default_factory=list)
     parts: dict[int, tuple[tuple[int, int, float], ...]] = field(default_factory=dict)
     passes: dict[str, list[_Pass]] = field(default_factory=dict)
     memory: dict[int, object] = field(default_factory=dict)
@@ -115,20 +149,48 @@ class Walk:
     sequences: dict[int, list[Values]] = field(default_factory=dict)
 
     def sources(self, op: Op) -> tuple[Rows, ...]:
-        """Samples of what an op reads; one place each where its shape has no more."""
-        return tuple(self._source(op, operand, source) for operand, source in enumerate(op.inputs))
+        """Samples of what an op reads; one place each where its shape has no more, and parts of one tensor apart."""
+        rows = [self._source(op, operand, source) for operand, source in enumerate(op.inputs)]
+        parts = [self.is_later_part(op, operand) for operand in range(len(rows))]
+        return tuple(
+            rearranged(one, "part", op.index, operand) if part else one
+            for operand, (one, part) in enumerate(zip(rows, parts, strict=True))
+        )
+
+    def is_later_part(self, op: Op, operand: int) -> bool:
+        """Whether an op reads a tensor again, each time a part of its features: not the same ones, as in a gate."""
+        source = op.inputs[operand]
+        if source not in op.inputs[:operand] or operand >= len(op.reads) or source == INPUT:
+            return False
+        whole, axis = self.trace.ops[source].shape, self.trace.axes[source]
+        read = op.reads[operand]
+        fewer = math.prod(read) < math.prod(whole) and len(read) == len(whole) and -axis <= len(read)
+        return fewer and read[axis] < whole[axis]
 
     def sure(self, op: Op) -> tuple[bool, ...]:
         """Which of an op's sources stand on no assumption; a normalisation ends a doubt."""
-        return tuple(source == INPUT or not self.doubts[source] for source in op.inputs)
+        return tuple(source == INPUT or self.grounds[source] == Grounds.RULES for source in op.inputs)
 
     def keep(self, here: Here, rows: Rows) -> None:
         """Remembers what an op gives."""
-        doubtful = here.op.index in self.assumed or not all(self.sure(here.op))
-        self.doubts.append(doubtful and here.op.kind != OpKind.NORM)
+        self.grounds.append(self._grounds_of(here.op))
         self.seen.append(here)
         self.rows.append(rows)
         self.profiles.setdefault(here.op.index, self._kept_profile(here))
+
+    def _grounds_of(self, op: Op) -> Grounds:
+        """The weakest of its own and of its sources' grounds; after a normalisation those before it do not count."""
+        if op.index in self.unruled:
+            return Grounds.NOTHING
+        assumed = op.index in self.assumed or self._reads_unknown(op)
+        own = Grounds.ASSUMPTION if assumed else Grounds.RULES
+        before = [self.grounds[source] for source in op.inputs if source != INPUT and op.kind != OpKind.NORM]
+        return max((own, *before), key=_WEAKER.index)
+
+    def _reads_unknown(self, op: Op) -> bool:
+        """Whether an op reads, as values, an input whose moments were not measured: it counts as normal ones."""
+        as_values = op.kind not in (OpKind.EMBEDDING, OpKind.NORM)
+        return as_values and INPUT in op.inputs and not set(op.given or (0,)) <= set(self.start.given)
 
     def profile(self, index: int) -> Profile:
         """How the second moment of an op's output is spread over its spatial axes; () where that is not known."""
@@ -249,7 +311,7 @@ class Walk:
             rank = op.inputs[:operand].count(INPUT)
             numbers = op.given
             number = numbers[rank] if rank < len(numbers) else 0
-            rows = self.given.get(number, Given()).rows(number)
+            rows = self.start.given.get(number, Given()).rows(number)
         else:
             rows = self.rows[source]
         flat = operand < len(op.reads) and len(op.reads[operand]) <= 2 and len(op.shape) <= 2

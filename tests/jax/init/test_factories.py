@@ -28,6 +28,11 @@ FANS = {
     "transposed": ({"in_axis": -1, "out_axis": -2}, (3, 4, 6), (18, 12)),
     "several axes": ({"in_axis": (0, 1), "out_axis": -1}, (2, 4, 3), (8, 3)),
     "a stack": ({"batch_axis": 0}, (7, 4, 3), (4, 3)),
+    "an embedding of Flax, whose rows are input and output": ({"out_axis": 0}, (50, 16), (16, 16)),
+    "the outputs as inputs": ({"in_axis": -1}, (50, 16), (50, 50)),
+    "a window of which nothing is left": ({"in_axis": (0, 1, 2)}, (5, 6, 7), (30, 1)),
+    "a vector": ({"in_axis": 0}, (9,), (1, 1)),
+    "axes of an array": ({"in_axis": np.array([0, 1])}, (2, 4, 3), (8, 3)),
 }
 
 
@@ -56,10 +61,8 @@ def test_a_shape_without_inputs_has_no_variance():
 
 
 def test_axes_that_do_not_fit():
-    with pytest.raises(ValueError, match="name an axis twice"):
-        ScaledByFans(1.0, "fan_in", "normal", in_axis=-1)
-    with pytest.raises(ValueError, match="twice"):
-        ScaledByFans(1.0, "fan_in", "normal", in_axis=1)((4, 3))
+    with pytest.raises(ValueError, match=r"in_axis = \(1, -1\) names an axis of the shape \(4, 3\) twice"):
+        ScaledByFans(1.0, "fan_in", "normal", in_axis=(1, -1))((4, 3))
     with pytest.raises(ValueError, match="axis -4 is out of range"):
         ScaledByFans(1.0, "fan_in", "normal", in_axis=-4)((4, 3))
     with pytest.raises(ValueError, match="expected 2 or more"):

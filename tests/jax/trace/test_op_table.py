@@ -266,10 +266,16 @@ def test_the_kind_of_what_has_no_description(name):
 
 
 def test_integers_are_no_data_of_a_plain_call():
-    step = step_of(jax.make_jaxpr(lambda n, x: lax.select(n > 0, x, x))(1, 1.0).jaxpr.eqns[-1])
+    step = step_of(jax.make_jaxpr(lambda x: lax.clamp(x, x, x))(1.0).jaxpr.eqns[-1])
     call = describe(step, [TOKENS, X, held(5, 3)])
     assert call.data == (1,)
     assert [(part.input, part.role) for part in call.parts] == [(2, UseRole.OPERAND)]
+
+
+def test_a_parameter_that_is_put_among_data_is_data():
+    step = step_of(jax.make_jaxpr(lambda n, x: lax.select(n > 0, x, x))(1, 1.0).jaxpr.eqns[-1])
+    call = describe(step, [TOKENS, X, held(5, 3)])
+    assert (call.data, call.parts) == ((1, 2), ())
 
 
 def test_no_primitive_both_selects_and_shows_all():

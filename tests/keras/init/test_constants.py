@@ -43,12 +43,56 @@ def test_the_default_is_the_float_type_of_keras():
     assert keras.backend.standardize_dtype(Constant(0.5)((2,)).dtype) == keras.config.floatx()
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_constant_is_finite(value):
-    with pytest.raises(ValueError, match="value"):
-        Constant(value)
-    with pytest.raises(ValueError, match="gain"):
-        Identity(value)
+def test_what_is_no_number():
+    with pytest.raises(ValueError, match="value = nan: expected numbers, no NaN"):
+        Constant(math.nan)
+    for value in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="gain"):
+            Identity(value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_masks_are_infinite(dtype):
+    assert as_array(Constant(-math.inf)((2,), dtype)).astype("float32").tolist() == [-math.inf] * 2
+    with pytest.raises(ValueError, match="value = -inf: int32 holds whole numbers"):
+        Constant(-math.inf)((2,), "int32")
+
+
+TABLE = np.array([[0.5, 1.5], [2.5, 3.5], [4.5, 5.5]], "float32")
+FORMS = {
+    "array": TABLE,
+    "tensor": keras.ops.convert_to_tensor(TABLE),
+    "lists": TABLE.tolist(),
+    "tuples": tuple(map(tuple, TABLE.tolist())),
+    "float64": TABLE.astype("float64"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_pretrained_table(form):
+    layer = keras.layers.Embedding(3, 2, embeddings_initializer=Constant(FORMS[form]))
+    layer.build()
+    assert np.array_equal(layer.get_weights()[0], TABLE)
+    again = Constant.from_config(Constant(FORMS[form]).get_config())
+    assert np.array_equal(as_array(again((3, 2))), TABLE)
+
+
+def test_a_table_survives_a_file(tmp_path):
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), keras.layers.Embedding(3, 2, Constant(TABLE))])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert np.array_equal(as_array(loaded.layers[0].embeddings_initializer((3, 2))), TABLE)
+
+
+def test_a_configuration_of_keras_own_class():
+    config = keras.initializers.Constant(TABLE).get_config()
+    assert np.array_equal(as_array(Constant.from_config(config)((3, 2))), TABLE)
+
+
+def test_an_array_broadcasts_or_is_refused():
+    assert as_array(Constant([1, 2])((3, 2), "int32")).tolist() == [[1, 2]] * 3
+    with pytest.raises(ValueError, match=r"value has shape \(3, 2\), which does not broadcast .* \(2, 3\)"):
+        Constant(TABLE)((2, 3))
 
 
 def test_a_constant_is_a_number_or_a_tensor_of_one():

@@ -6,7 +6,15 @@ keras = pytest.importorskip("keras", reason="keras is not installed: pip install
 
 from keras import layers  # noqa: E402
 
-from fanwise.graph.details import Activation, Arithmetic, Convolution, Lookup, Normalisation, Recurrence  # noqa: E402
+from fanwise.graph.details import (  # noqa: E402
+    Activation,
+    Arithmetic,
+    Convolution,
+    Lookup,
+    Normalisation,
+    Pooling,
+    Recurrence,
+)
 from fanwise.graph.op import OpKind, UseRole  # noqa: E402
 from fanwise.keras.trace.layer_table import LayerOp, cell_parts, describe_layer  # noqa: E402
 from fanwise.laws.layout import Layout  # noqa: E402
@@ -189,9 +197,9 @@ def test_a_learned_slope():
         (lambda: layers.Reshape((2, 2)), LayerOp(OpKind.OTHER, view=True)),
         (layers.ZeroPadding2D, LayerOp(OpKind.OTHER, view=True)),
         (layers.Cropping3D, LayerOp(OpKind.OTHER, view=True)),
-        (layers.MaxPooling2D, LayerOp(OpKind.POOL)),
-        (layers.GlobalAveragePooling1D, LayerOp(OpKind.POOL)),
-        (layers.UpSampling3D, LayerOp(OpKind.POOL)),
+        (layers.MaxPooling2D, LayerOp(OpKind.POOL, detail=Pooling("max", (1, 2, 2, 1), (1, 2, 2, 1), "valid"))),
+        (layers.GlobalAveragePooling1D, LayerOp(OpKind.POOL, detail=Pooling("mean", (1, 0, 1)))),
+        (layers.UpSampling3D, LayerOp(OpKind.POOL, detail=Pooling("mean", (1, 1, 1, 1, 1)))),
     ],
 )
 def test_layers_without_variables(layer, expected):

@@ -15,8 +15,8 @@ import fanwise.torch as fwt  # noqa: E402
 from fanwise import Layout  # noqa: E402
 from fanwise.check.findings import Finding, Fix  # noqa: E402
 from fanwise.check.report import Report  # noqa: E402
-from fanwise.laws.base import fused_parts  # noqa: E402
-from fanwise.laws.composite import ICNR, Blocks  # noqa: E402
+from fanwise.laws.composite import ICNR  # noqa: E402
+from fanwise.laws.resolve import resolved_parts  # noqa: E402
 from fanwise.plan.codegen import pasted  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
 from fanwise.plan.row import Row, holds  # noqa: E402
@@ -65,19 +65,13 @@ def assert_close(values, std, mean=0.0):
 def assert_follows(tensor, row):
     """Every map of a parameter has the std that its law says, and orthogonal ones are orthogonal."""
     assert not holds(row.law, ICNR)
-    for box, layout in fused_parts(row.shape, row.layout):
-        laws = [row.law]
-        boxes = [box]
-        if isinstance(row.law, Blocks):
-            laws, boxes = row.law.laws, row.law.boxes(box.shape)
-            boxes = [replace(b, start=tuple(x + y for x, y in zip(b.start, box.start, strict=True))) for b in boxes]
-        for law, part in zip(laws, boxes, strict=True):
-            promised = law.moments(part.shape, layout=layout)
-            values = tensor[part.slices()].detach()
-            if holds(law, fw.Orthogonal):
-                assert_orthogonal(values, promised.high)
-            else:
-                assert_close(values, promised.std, promised.mean)
+    for part in resolved_parts(row.law, row.shape, row.layout):
+        promised = part.law.moments(part.box.shape, layout=part.layout)
+        values = tensor[part.box.slices()].detach()
+        if holds(part.law, fw.Orthogonal):
+            assert_orthogonal(values, promised.high)
+        else:
+            assert_close(values, promised.std, promised.mean)
 
 
 def assert_orthogonal(values, singular):

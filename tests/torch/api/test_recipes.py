@@ -8,8 +8,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 nn = torch.nn
 
 from fanwise.laws.elementwise import Normal, Zeros  # noqa: E402
+from fanwise.plan.recipes.recipe import Feed  # noqa: E402
 from fanwise.plan.recipes.registry import RECIPES  # noqa: E402
-from fanwise.plan.recipes.unit import Feed  # noqa: E402
 from fanwise.plan.roles import cases  # noqa: E402
 from fanwise.plan.row import Row  # noqa: E402
 from fanwise.torch.api.plan import plan  # noqa: E402

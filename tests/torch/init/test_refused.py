@@ -44,7 +44,7 @@ REFUSED = {
     "N6": (lambda w: init.xavier_normal_(w, NAN), None, ValueError, "gain = nan"),
     "N7": (lambda w: init.xavier_normal_(w, -1.0), None, ValueError, "gain = -1.0"),
     "N8": (lambda w: init.xavier_uniform_(w, -1.0), None, ValueError, "gain = -1.0"),
-    "N8 orthogonal": (lambda w: init.orthogonal_(w, -1.0), None, ValueError, "gain = -1.0"),
+    "N8 orthogonal": (lambda w: init.orthogonal_(w, INF), None, ValueError, "gain = inf"),
     "N10": (lambda w: init.xavier_uniform_(w, INF), None, ValueError, "gain = inf"),
     "N11": (lambda w: init.uniform_(w, 2.0, 1.0), None, ValueError, "a = 2.0, b = 1.0: expected a <= b"),
     "N14": (lambda w: init.uniform_(w, NAN, 1.0), None, ValueError, "a = nan"),
@@ -57,6 +57,7 @@ REFUSED = {
     "beyond 37": (lambda w: init.trunc_normal_(w, a=40.0, b=41.0), None, ValueError, "beyond 37"),
     "N31": (lambda w: init.constant_(w, 1e40), None, ValueError, "torch.float32 cannot hold it"),
     "N31 small": (lambda w: init.constant_(w, 1e-50), None, ValueError, "torch.float32 cannot hold it"),
+    "N32 integers": (lambda w: init.constant_(w, -INF), weights(3).int(), ValueError, "torch.int32 cannot hold it"),
     "N32": (lambda w: init.constant_(w, "abc"), None, TypeError, "val = 'abc'"),
     "N33": (lambda w: init.constant_(w, torch.ones(3)), None, TypeError, "expected a number"),
     "N34": (lambda w: init.normal_(w, std=1e39), None, ValueError, "more than float32 can hold"),
@@ -166,6 +167,11 @@ ALLOWED = {
     "infinite bounds": (lambda w: init.trunc_normal_(w, a=-INF, b=INF), lambda w: w.all()),
     "infinite tensor": (lambda w: init.trunc_normal_(w, a=torch.tensor(-INF)), lambda w: w.all()),
     "E8": (lambda w: init.normal_(w, key=2**64), lambda w: w.all()),
+    "a mask": (lambda w: init.constant_(w, -INF), lambda w: (w == -INF).all()),
+    "a negative gain": (
+        lambda w: init.orthogonal_(w, -2.0, key=0),
+        lambda w: torch.equal(w, -init.orthogonal_(torch.empty(32, 32), 2.0, key=0)),
+    ),
 }
 
 

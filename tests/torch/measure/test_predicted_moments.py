@@ -8,9 +8,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 nn, F = torch.nn, torch.nn.functional
 
+import fanwise.torch as fwt  # noqa: E402
 from fanwise.check.prediction import predicted  # noqa: E402
 from fanwise.graph.kinds import WEIGHTED  # noqa: E402
 from fanwise.torch.measure.observe import observe  # noqa: E402
+from fanwise.torch.trace.inputs import as_inputs  # noqa: E402
 from fanwise.torch.trace.run import Inputs  # noqa: E402
 from zoo.registry import models  # noqa: E402
 
@@ -176,3 +178,64 @@ def test_theory_speaks_of_the_whole_zoo(name):
     assert {op.kind for op in unruled} <= {"other", "reduce", "elementwise", "matmul", "norm"}
     assert set(said.unruled) <= set(said.assumed)
     assert not set(said.unruled) & set(said.measured)
+
+
+class Pointing(nn.Module):
+    """An LSTM's state goes on in a cell that reads constants at first; an operand of rank two alone; a gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.reader, self.writer = nn.LSTM(1, 32, batch_first=True), nn.LSTMCell(1, 32)
+        self.head = nn.Linear(32, 1)
+
+    def forward(self, x):
+        _, (state, cell) = self.reader(x[..., None])
+        shown = torch.zeros_like(x[:, :1])
+        for step in range(3):
+            state, cell = self.writer(shown, (state[-1], cell[-1]) if step == 0 else (state, cell))
+            shown = x[:, step : step + 1]
+        return self.head(state)
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 64)
+
+    def forward(self, x):
+        return self.second(self.first(x).tril())
+
+
+class Differentiated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 64), nn.Linear(64, 1)
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.requires_grad_()
+            u = self.second(self.first(x).tanh())
+            (slope,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+        return torch.cat([u, slope], 1)
+
+
+@pytest.mark.parametrize(
+    ("build", "batch"),
+    [(Pointing, (8, 6)), (Masked, (64, 64)), (Differentiated, (16, 2))],
+    ids=["pointing", "masked", "slope"],
+)
+def test_models_with_unusual_ops_are_checked(build, batch):
+    torch.manual_seed(0)
+    x = torch.randn(batch)
+    report = fwt.check(build, (x, torch.zeros_like(build()(x))), nn.functional.mse_loss, seeds=1)
+    assert not any("No rule of theory fits" in note for note in report.notes)
+
+
+def test_a_triangle_of_a_matrix_has_half_of_its_second_moment():
+    torch.manual_seed(0)
+    run = observe(Masked(), as_inputs(Masked(), (torch.randn(64, 64),)), None, None)
+    tril = next(op.index for op in run.trace.ops if op.name == "tril")
+    said = predicted(run)
+    share = 65 / 128
+    assert said.second_moments[tril] == pytest.approx(share * said.second_moments[tril - 1], rel=0.1)
+    assert not said.unruled

@@ -202,22 +202,86 @@ def test_none_needs_a_configuration():
         as_inputs(Taker())
 
 
-SILENT = {"time_series_transformer", "informer"}
-"""Their configurations do not say how the parts of a series fit together."""
-
-
 @pytest.mark.parametrize("specimen", TRANSFORMERS.values(), ids=TRANSFORMERS)
 def test_configurations_say_what_their_models_take(specimen):
     model = made(specimen)
-    if specimen.name in SILENT:
-        with pytest.raises(ValueError, match="the configuration has none of num_input_channels; give a batch"):
-            as_inputs(model)
-        return
     found = as_inputs(model)
     assert all(torch.equal(value, again) for value, again in zip(*map(tensors, (found, as_inputs(model))), strict=True))
     used = {use.path for op in fwt.run(model, found).ops for use in op.uses}
     args, kwargs = specimen.batch()
     assert used == {use.path for op in fwt.run(model, fwt.Inputs(args, kwargs)).ops for use in op.uses}
+
+
+class Configured(nn.Module):
+    """A model with a configuration, as transformers has them."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self, config, forward):
+        super().__init__()
+        self.config, self.forward = config, forward
+
+
+class Config:
+    """Fields of a configuration."""
+
+    def __init__(self, **fields):
+        vars(self).update(fields)
+
+    def to_dict(self):
+        return vars(self)
+
+
+@pytest.mark.parametrize(
+    ("forward", "fields", "shapes"),
+    [
+        (lambda input_ids, bbox=None: 0, {"vocab_size": 99}, {"input_ids": (2, 32), "bbox": (2, 32, 4)}),
+        (lambda pixel_values: 0, {"image_size": (8, 6), "num_frames": 3}, {"pixel_values": (2, 3, 3, 6, 6)}),
+        (
+            lambda hidden_states, grid_thw: 0,
+            {"patch_size": 2, "temporal_patch_size": 2},
+            {"hidden_states": (128, 24), "grid_thw": (2, 3)},
+        ),
+        (
+            lambda input_ids=None, pixel_values=None: 0,
+            {"vocab_size": 9, "image_size": 8},
+            {"input_ids": (2, 32), "pixel_values": (2, 3, 8, 8)},
+        ),
+        (
+            lambda input_ids=None, pixel_values=None: 0,
+            {"vocab_size": 9, "image_size": 8, "image_token_id": 3},
+            {"input_ids": (2, 32)},
+        ),
+        (lambda input_values: 0, {"codebook_size": 9}, {"input_values": (2, 1, 16000)}),
+        (lambda input_features: 0, {"num_mel_bins": 20}, {"input_features": (2, 128, 20)}),
+        (
+            lambda input_features: 0,
+            {"num_mel_bins": 20, "max_source_positions": 7},
+            {"input_features": (2, 20, 14)},
+        ),
+    ],
+)
+def test_the_forward_and_the_configuration_tell_the_inputs(forward, fields, shapes):
+    found = as_inputs(Configured(Config(**fields), forward))
+    assert {name: tuple(value.shape) for name, value in found.kwargs.items()} == shapes
+
+
+def test_tokens_that_mean_something_are_not_drawn():
+    config = Config(vocab_size=12, image_token_id=5, eos_token_id=[6, 7])
+    tokens = as_inputs(Configured(config, lambda input_ids: 0)).kwargs["input_ids"]
+    assert set(tokens.unique().tolist()) == {4, 8, 9, 10, 11}
+
+
+def test_boxes_have_their_corners_in_order():
+    boxes = as_inputs(Configured(Config(vocab_size=9), lambda input_ids, bbox=None: 0)).kwargs["bbox"]
+    assert bool((boxes[..., :2] <= boxes[..., 2:]).all())
+    assert int(boxes.max()) < 1000
+
+
+def test_what_a_configuration_does_not_tell_is_asked_for_by_name():
+    model = Configured(Config(vocab_size=9), lambda input_ids, phase: 0)
+    with pytest.raises(ValueError, match=r"its forward needs phase. Give them by name, such as 'input_ids=2,32:int64"):
+        as_inputs(model)
 
 
 def tensors(found):

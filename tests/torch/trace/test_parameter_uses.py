@@ -12,6 +12,7 @@ from fanwise.graph.tracking.tracker import drawn_values  # noqa: E402
 from fanwise.laws.elementwise import Normal  # noqa: E402
 from fanwise.laws.layout import Layout  # noqa: E402
 from fanwise.torch.trace.calls import Call, Part  # noqa: E402
+from fanwise.torch.trace.invocation import Invocation  # noqa: E402
 from fanwise.torch.trace.parameter_uses import UseReader  # noqa: E402
 from fanwise.torch.trace.provenance import ParameterProvenance, parameters  # noqa: E402
 
@@ -51,7 +52,7 @@ def test_a_transposed_view_has_the_layout_of_the_parameter(model, reader):
 
 def test_a_constant_factor_counts_and_is_seen(model, reader):
     scaled = model.weight.detach() * 4.0
-    reader.provenance.derive(scaled, [model.weight], "mul")
+    reader.provenance.derive(scaled, [model.weight], Invocation(torch.mul, "mul", (model.weight, 4.0), {}))
     use = use_of(reader, scaled)
     assert use.steps == ("mul",)
     assert use.ratio == pytest.approx(4.0)
@@ -61,7 +62,7 @@ def test_a_constant_factor_counts_and_is_seen(model, reader):
 
 def test_another_step_has_no_ratio(model, reader):
     squared = model.weight.detach() ** 2
-    reader.provenance.derive(squared, [model.weight], "pow")
+    reader.provenance.derive(squared, [model.weight], Invocation(torch.pow, "pow", (model.weight, 2), {}))
     assert use_of(reader, squared).ratio == 1.0
 
 

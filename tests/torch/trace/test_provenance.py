@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 nn = torch.nn
 
 from fanwise.laws.layout import Fused, Layout  # noqa: E402
+from fanwise.torch.trace.invocation import Invocation  # noqa: E402
 from fanwise.torch.trace.provenance import ParameterProvenance, Provenance, parameters  # noqa: E402
 from fanwise.torch.trace.stored_layout import layout_in_storage  # noqa: E402
 
@@ -48,7 +49,7 @@ def test_other_memory_is_not_held():
 def test_what_is_made_of_parameters():
     provenance = ParameterProvenance(MODEL)
     made = MODEL.w.detach() * MODEL.v.detach()[:, None]
-    provenance.derive(made, [MODEL.w, MODEL.v[:, None]], "mul")
+    provenance.derive(made, [MODEL.w, MODEL.v[:, None]], Invocation(torch.mul, "mul", (MODEL.w, MODEL.v[:, None]), {}))
     held = provenance.find(made[0])
     assert (held.paths, held.steps, held.sides) == (("w", "v"), ("mul",), (None, "scale"))
     assert held.axes[0] == (1, 2)

@@ -29,7 +29,7 @@ LAYOUT = Layout.dense("out in")
 
 
 def values(tensor, *, itself):
-    return drawn(PARAMETER, Normal(2.0), tensor, layout=LAYOUT, itself=itself)
+    return drawn((PARAMETER, ()), Normal(2.0), tensor, layout=LAYOUT, itself=itself)
 
 
 def test_tensors_are_swapped_by_identity_in_nested_values():

@@ -11,7 +11,7 @@ from fanwise.check.rules.symptom import Symptom
 from fanwise.check.scale_causes import redraw
 from fanwise.check.subject import Map, Stretch, Subject
 from fanwise.graph.kinds import JUDGED
-from fanwise.graph.op import Op
+from fanwise.graph.op import Op, OpKind
 from fanwise.measure.observation import ObservedLoss
 
 ALIKE = 0.999
@@ -20,6 +20,8 @@ FEATURES_ALIKE = 1 - 1e-4
 """... if that of what the head reads, which has no bias of the head in it, is this large too ..."""
 INPUTS_ALIKE = 0.99
 """... and that of the inputs is no larger than this."""
+FAINT_TABLE = 1e-3
+"""Rms of trained tables below which a bias hides them; nothing but the first steps is lost by it."""
 TWICE = 2.0
 """Times the loss of a guess from which a model is confidently wrong."""
 SQUARED_TIMES = 300.0
@@ -76,7 +78,8 @@ def overflow(subject: Subject) -> Iterator[Symptom]:
         why="No gradient can tell the examples apart. In a deep network this is the ordered phase, in attention the "
         "collapse of the rank.",
         measured=f"The mean cosine between the outputs for different examples, above {ALIKE:g}, where that of what the "
-        f"last maps read is above {FEATURES_ALIKE:g} too, and that of the inputs is at most {INPUTS_ALIKE:g}.",
+        f"last maps read is above {FEATURES_ALIKE:g} too, and that of the inputs is at most {INPUTS_ALIKE:g}. It is "
+        f"information where the first maps read trained tables of rms below {FAINT_TABLE:g}, which learn at once.",
         example="A deep stack of sigmoids; dead units.",
         remedy="Weights at the edge of chaos, and residual connections (fanwise fix).",
     ),
@@ -92,6 +95,7 @@ def independent_of_input(subject: Subject) -> Iterator[Symptom]:
     different = not any(likeness > INPUTS_ALIKE for likeness in inputs)
     if subject.outputs.likeness > ALIKE and features > FEATURES_ALIKE and different:
         op = _first_alike(subject)
+        faint = op is not None and _reads_faint_tables(subject, op)
         yield Symptom(
             "the outputs do not depend on the input: their cosine over different examples is "
             f"{subject.outputs.likeness:.5f}",
@@ -101,6 +105,7 @@ def independent_of_input(subject: Subject) -> Iterator[Symptom]:
             "alike",
             evidence={"cosine": subject.outputs.likeness},
             fix=redraw([layer for layer in subject.maps if layer.case.role == "weight"]),
+            severity="info" if faint else None,
         )
 
 
@@ -156,6 +161,17 @@ def _likeness_before(subject: Subject, op: Op) -> float:
         if not math.isnan(subject.signals[op.index].likeness):
             return subject.signals[op.index].likeness
     return math.nan
+
+
+def _reads_faint_tables(subject: Subject, op: Op) -> bool:
+    """Whether an op reads trained tables alone, drawn so small that its bias hides them: the first steps draw them.
+
+    So do hash grids start (Müller et al., "Instant neural graphics primitives", 2022, section 3: uniform in 1e-4).
+    """
+    before = subject.trace.ancestors(op.index) - {op.index}
+    sources = [layer for layer in subject.maps if layer.op.index in before]
+    tables = [layer for layer in sources if layer.op.kind == OpKind.EMBEDDING and layer.case.parameter.trained]
+    return 0 < len(tables) == len(sources) and max(layer.signal.rms for layer in tables) < FAINT_TABLE
 
 
 def _first_alike(subject: Subject) -> Op | None:

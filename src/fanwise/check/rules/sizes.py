@@ -19,6 +19,10 @@ PEERS = 4
 """Fewest weights that an outlier is compared with."""
 SPARED = 10
 """One in so many peers may be as far off as the outlier."""
+SAME_STD = 0.1
+"""Share by which the stds of weights of one law may differ."""
+MADE_UP = 3.0
+"""Factor up to which the rms of an output is as that of the inner weights before it."""
 FAINT_SHARE, LOUD_SHARE = 0.5, 0.3
 """Share of the inner maps that must be so."""
 FAINT_GAIN, LOUD_GAIN = 0.03, 4.0
@@ -37,7 +41,8 @@ REPAIRED = 0.25
         measured="The std of each inner weight against its peers: the weights of its role or, where those are fewer "
         f"than {PEERS - 2}, all inner weights. It is more than {OUTLIER:g} times, or less than 1/{OUTLIER:g} of, the "
         f"std of all but one in {SPARED} of them, whether the fans are counted in or not. A weight that no other "
-        "weight follows may be small, as heads often are.",
+        "weight follows may be small, as heads often are, and so may one that is drawn with the head it feeds; a large "
+        f"one whose output is at most {MADE_UP:g} times those of the maps before it makes up for a faint signal.",
         example="A layer that was left out of an init loop, or initialised twice.",
         remedy="Draw it as its peers are drawn (fanwise fix).",
     ),
@@ -110,7 +115,8 @@ def mostly_tiny(subject: Subject) -> Iterator[Symptom]:
         why="Attention picks single tokens, bounded nonlinearities are saturated, and the steps of training are small "
         "beside the weights.",
         measured=f"The gain (std times sqrt(fan_in)) of the inner weights: above {LOUD_GAIN:g} in more than "
-        f"{100 * LOUD_SHARE:.0f} % of them.",
+        f"{100 * LOUD_SHARE:.0f} % of them. Those that read a faint signal and give an rms below {LOUD_GAIN:g} are "
+        "left out.",
         example="nn.init.normal_(w) with its default std of 1.",
         remedy="Draw the weights at unit second moment (fanwise fix).",
     ),
@@ -122,10 +128,15 @@ def mostly_tiny(subject: Subject) -> Iterator[Symptom]:
 def mostly_huge(subject: Subject) -> Iterator[Symptom]:
     """Many inner maps far too large."""
     inner = [*_inner(subject), *subject.hidden_maps]
-    wrong = [layer for layer in inner if layer.law.gain > LOUD_GAIN]
+    wrong = [layer for layer in inner if layer.law.gain > LOUD_GAIN and not _is_quiet(layer)]
     alone = len(wrong) == 1 and wrong[0].op.kind == OpKind.RECURRENT
     if (len(wrong) > 1 or alone) and len(wrong) > LOUD_SHARE * len(inner):
         yield _sized(wrong, len(inner))
+
+
+def _is_quiet(layer: Map) -> bool:
+    """Whether what a map gives is of usual size, whatever its gain: it reads a faint signal."""
+    return layer.signal.second_moment < LOUD_GAIN**2 and layer.fed.second_moment < 1
 
 
 @dataclass(frozen=True)
@@ -149,8 +160,26 @@ def _departures(subject: Subject) -> Iterator[Departure]:
     heads = [layer for layer in sized if layer.case.role == "head"]
     for layer in inner:
         factor = _departure(layer, [other for other in inner if other is not layer], heads)
-        if factor is not None and (factor >= 1 or layer.op.index in subject.followed):
+        small = layer.op.index in subject.followed and not _is_part_of_head(subject, layer)
+        if factor is None or (factor > 1 and _makes_up(layer, inner)):
+            continue
+        if factor >= 1 or small:
             yield Departure(layer, factor, _is_hidden(subject, layer))
+
+
+def _is_part_of_head(subject: Subject, layer: Map) -> bool:
+    """Whether all maps that follow it up to the outputs are drawn with its std: a head of several maps."""
+    after = [stretch.maps[stretch.maps.index(layer) + 1 :] for stretch in subject.stretches if layer in stretch.maps]
+    ends = [maps for maps in after if maps]
+    alike = [abs(other.values.std / layer.values.std - 1) < SAME_STD for maps in ends for other in maps]
+    return bool(ends) and all(maps[-1].op.index not in subject.followed for maps in ends) and all(alike)
+
+
+def _makes_up(layer: Map, inner: Sequence[Map]) -> bool:
+    """Whether what a large weight gives is as large as what those before it give: it reads a faint signal."""
+    sizes = sorted(other.signal.second_moment for other in inner if other.op.index < layer.op.index)
+    sizes = [size for size in sizes if math.isfinite(size)]
+    return bool(sizes) and layer.signal.second_moment < MADE_UP**2 * sizes[len(sizes) // 2]
 
 
 def _departed(departure: Departure) -> Symptom:

@@ -215,7 +215,8 @@ def lost_update(subject: Subject) -> Iterator[Symptom]:
     page=Page(
         says="Some trained parameters take no part in the run on this batch.",
         why="They may be meant for another input, or their layer may have been forgotten in the forward pass.",
-        measured="Trained parameters that no op of the run reads.",
+        measured="Trained parameters that no op of the run reads. What a model does in threads that its forward starts "
+        "is not seen; the finding names a module that ran in one.",
         example="A layer that is constructed and never called; a mask token.",
         remedy="Nothing, where it is meant. A distributed run needs to know of it (find_unused_parameters).",
     ),
@@ -226,8 +227,9 @@ def unused(subject: Subject) -> Iterator[Symptom]:
     paths = [path for path in subject.trace.unused if subject.trace.by_path[path].trained]
     if paths:
         names = ", ".join(paths[:3]) + (" ..." if len(paths) > 3 else "")
+        hidden = f"; not looked into: {subject.trace.unseen[0]}" if subject.trace.unseen else ""
         yield Symptom(
-            f"{counted(len(paths), 'parameter')} not used on this batch: {names}",
+            f"{counted(len(paths), 'parameter')} not used on this batch: {names}{hidden}",
             paths[0],
             paths=tuple(paths),
             evidence={"parameters": len(paths)},

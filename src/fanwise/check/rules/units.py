@@ -11,7 +11,7 @@ from fanwise.check.scale_causes import redraw, root, scale_cause
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.details import Attention
 from fanwise.graph.kinds import AT_ONCE, ATTENTION_OPERAND, GATE_STEPS, STRETCH_MAPS
-from fanwise.graph.op import Op, OpKind, UseRole
+from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 
 SHIFT = 2.0
 """Mean of a bias, in units of the rms of the signal that it is added to."""
@@ -145,7 +145,8 @@ def saturated(subject: Subject) -> Iterator[Symptom]:
         why="Such units pass no signal and get no gradient: the layer is as wide as the units that are left.",
         measured="The share of units that give one and the same value for every example and position of the batch, "
         f"{UNIT_ROWS} values or more each: above {100 * DEAD:.0f} %. Where biases alone decide, half of the units are "
-        "off. Gates, which only multiply another signal, are left out.",
+        "off. Gates, which only multiply another signal, are left out; so is what the input does not reach, and what a "
+        "parameter that is 0 multiplies.",
         example="A bias of -3 before ReLU.",
         remedy="Weights of mean 0, and biases of 0 (fanwise fix).",
     ),
@@ -156,6 +157,7 @@ def dead(subject: Subject) -> Iterator[Symptom]:
     """Activations most of whose units never change."""
     ops = [op for op in subject.trace.ops if subject.signals[op.index].silent > DEAD and _rows(op) >= UNIT_ROWS]
     ops = [op for op in ops if op.index in subject.lead_to_output and not _is_gate(subject, op)]
+    ops = [op for op in ops if _reads_data(subject, op) and not _is_closed(subject, op)]
     if ops:
         first, source = ops[0], map_before(subject, ops[0])
         share, more = subject.signals[first.index].silent, and_more(len(ops) - 1, "map", link="and after")
@@ -169,6 +171,18 @@ def dead(subject: Subject) -> Iterator[Symptom]:
             {"share": share, "layers": len(ops)},
             None if source is None else redraw([source]),
         )
+
+
+def _reads_data(subject: Subject, op: Op) -> bool:
+    """Whether an op depends on the model's inputs: what is made of parameters alone is the same for every example."""
+    return any(INPUT in subject.trace.ops[index].inputs for index in subject.trace.ancestors(op.index) if index >= 0)
+
+
+def _is_closed(subject: Subject, op: Op) -> bool:
+    """Whether an op reads a signal times a parameter that is 0: it opens as the parameter learns."""
+    scale = subject.trace.before(op, {OpKind.SCALE}, AT_ONCE)
+    factors = () if scale is None else scale.used(UseRole.SCALE)
+    return any(subject.values[use.path].mean == subject.values[use.path].std == 0 for use in factors)
 
 
 def _shifts(subject: Subject, layer: Map) -> Iterator[tuple[str, float]]:

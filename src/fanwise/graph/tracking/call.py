@@ -21,6 +21,7 @@ class Part(Generic[Input]):
         layout: of the input's own axes, where it has one.
         steps: functions between the parameter and the input, where the adapter keeps them here.
         turned: whether the input is the matrix transposed, where the adapter keeps it here.
+        beside: other parameters of which the input was made too, where the adapter keeps them here.
     """
 
     input: Input
@@ -28,6 +29,7 @@ class Part(Generic[Input]):
     layout: Layout | None = None
     steps: tuple[str, ...] = ()
     turned: bool = False
+    beside: tuple["Part[Input]", ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from fanwise.check.report import Report
 from fanwise.jax.backend import BACKEND
 from fanwise.jax.trace.models import as_model
 from fanwise.measure.losses import LossLike
-from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.recipes.recipe import Recipe
 
 __all__ = ["Mending", "fix"]
 

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from fanwise.adapters.planning import plan_model
+from fanwise.adapters.planning import Keep, plan_model
 from fanwise.jax.backend import BACKEND
 from fanwise.jax.trace.models import as_model
 from fanwise.plan.plan import Plan
-from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.recipes.recipe import Recipe
 
 
-def plan(model: Any, inputs: Any, recipe: str | Recipe = "unit") -> Plan:
+def plan(model: Any, inputs: Any, recipe: str | Recipe = "unit", *, keep: Keep = None) -> Plan:
     """A law for every parameter of a model, from what the model does with some inputs.
 
     The model is traced and interpreted op by op. What feeds each op is measured on the values that the plan itself
@@ -22,13 +22,15 @@ def plan(model: Any, inputs: Any, recipe: str | Recipe = "unit") -> Plan:
         inputs: an array, a tuple of arguments, a mapping of named ones, or words such as ``"32,224,224,3"`` or
             ``"8,128:int32[0,50257)"``.
         recipe: its name, or a `Recipe`.
+        keep: patterns of paths, such as ``"encoder.*"``, whose parameters stay as they are; ``"trained"`` for the
+            weights that look trained.
 
     Returns:
         One row a parameter; print it, edit it, save it.
 
     Raises:
         TypeError: not a model, or inputs of no known kind.
-        ValueError: an unknown recipe, or words that cannot be read.
+        ValueError: a pattern that matches no parameter, an unknown recipe, or words that cannot be read.
         ModelError: the model could not be run on these inputs.
 
     Example:
@@ -40,4 +42,4 @@ def plan(model: Any, inputs: Any, recipe: str | Recipe = "unit") -> Plan:
         >>> [(row.path, row.role, row.fan_in) for row in plan((network, params), "64,784")]
         [('w0', 'weight', 784), ('w1', 'head', 100)]
     """
-    return plan_model(BACKEND, as_model(model), inputs, recipe)
+    return plan_model(BACKEND, as_model(model), inputs, recipe, keep)

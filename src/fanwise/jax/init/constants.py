@@ -28,11 +28,11 @@ def fill_array(value: Any, shape: ShapeLike, dtype: Any, out_sharding: Sharding 
 
 
 def checked_constant(value: Any, dtype: Any = None) -> Any:
-    """The value, once it is finite and the dtype, if any, holds it.
+    """The value, once it is a number and the dtype, if any, holds it; infinities are what masks are made of.
 
     Raises:
         TypeError: no numbers.
-        ValueError: not finite, or out of the dtype's range.
+        ValueError: NaN, or out of the dtype's range.
     """
     if is_traced(value):
         return value
@@ -42,8 +42,8 @@ def checked_constant(value: Any, dtype: Any = None) -> Any:
     ):
         raise TypeError(f"value = {value!r}: expected a number or an array of numbers")
     wide = numbers.astype(np.complex128 if numbers.dtype.kind == "c" else np.float64)
-    if not np.isfinite(wide).all():
-        raise ValueError(f"value = {value!r}: expected finite numbers")
+    if np.isnan(wide).any():
+        raise ValueError(f"value = {value!r}: expected numbers, no NaN")
     if dtype is not None and numbers.size:
         _check_held(numbers, wide, _dtype(dtype))
     return value
@@ -58,7 +58,10 @@ def _check_held(numbers: np.ndarray[Any, Any], wide: np.ndarray[Any, Any], kind:
             raise ValueError(f"value = {wide.tolist()!r}: {kind.name} holds integers from {low} to {high}")
         return
     limits, size = jnp.finfo(kind), np.abs(wide)
-    if size.max() > float(limits.max):
+    infinite = np.isinf(wide)
+    if infinite.any() and not np.isinf(wide[infinite].astype(kind)).all():
+        raise ValueError(f"value = {wide.tolist()!r}: {kind.name} has no infinities")
+    if (size[~infinite] > float(limits.max)).any():
         raise ValueError(f"value = {wide.tolist()!r} is more than {kind.name} can hold ({float(limits.max):.4g})")
     if ((size > 0) & (size < float(limits.smallest_subnormal) / 2)).any():
         raise ValueError(f"value = {wide.tolist()!r} would be stored as 0 in {kind.name}")

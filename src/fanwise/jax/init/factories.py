@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from fanwise.jax.init.constants import fill_array
-from fanwise.jax.stream.draw import Sharding, draw_checked, placed
+from fanwise.jax.stream.draw import Sharding, draw_checked, home_of, placed
 from fanwise.jax.stream.dtypes import as_kind
 from fanwise.jax.stream.integers import is_traced
 from fanwise.jax.stream.keys import JaxKey, stream_key
@@ -36,12 +36,26 @@ class Initializer(Protocol):
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Constant:
-    """The initializer that `constant` returns."""
+    """The initializer that `constant` returns: equal, and of equal hash, where its numbers and its dtype are."""
 
     value: Any
     dtype: Any = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[Any, ...]:
+        """What tells it from others; of a traced value nothing is known but which it is."""
+        if is_traced(self.value):
+            return id(self.value), self.dtype
+        numbers = np.asarray(self.value)
+        return numbers.shape, numbers.dtype, numbers.tobytes(), self.dtype
 
     def __call__(self, key: Any, shape: ShapeLike, dtype: Any = None, out_sharding: Sharding | None = None) -> Array:
         """The value everywhere; the key is not read."""
@@ -72,7 +86,8 @@ class Drawn:
             key: a JAX key or a `fanwise.Key`.
             shape: of the array.
             dtype: float32, bfloat16, float16, an 8-bit float, float64 in JAX's 64-bit mode, or complex.
-            out_sharding: where the array goes: no device then holds more than its shard.
+            out_sharding: where the array goes: no device then holds more than its shard. Without one it goes where
+                a committed key lives.
 
         Raises:
             TypeError: an argument of the wrong kind.
@@ -80,16 +95,17 @@ class Drawn:
         """
         sizes, wanted = checked_shape(shape), self.dtype if dtype is None else dtype
         law = self.law if isinstance(self.law, Law) else self.law(sizes)
+        target = wanted, home_of(key, out_sharding)
         if is_complex(wanted):
-            return self._complex(law, key, sizes, (wanted, out_sharding))
-        kind, named = as_kind(wanted), stream_key(key)
+            return self._complex(law, key, sizes, target)
+        kind = as_kind(wanted)
         checked_layout_shape(sizes, self.layout)
         kind.check_reach(law.moments(sizes, layout=self.layout))
-        return draw_checked(law, named, (sizes, self.layout), kind, out_sharding)
+        return draw_checked(law, stream_key(key), (sizes, self.layout), kind, target[1])
 
     def _complex(self, law: Law, key: JaxKey, sizes: Shape, target: tuple[Any, Any]) -> Array:
         """Real and imaginary parts, each with half of the variance."""
-        kind = as_kind(COMPLEX[jnp.dtype(target[0]).name])
+        kind = as_kind(COMPLEX[complex_name(target[0])])
         part, named = _half_of(law, self.name), stream_key(key)
         parts = (named, named.derive("imaginary"))
         numbers = [draw_checked(part, own, (sizes, self.layout), kind, target[1]) for own in parts]
@@ -98,10 +114,15 @@ class Drawn:
 
 def is_complex(dtype: Any) -> bool:
     """Whether a dtype is one of complex numbers."""
+    return complex_name(dtype) in COMPLEX
+
+
+def complex_name(dtype: Any) -> str:
+    """Name of a dtype, "" where there is none; Python's `complex` means JAX's default, as `float` does."""
     try:
-        return dtype is not None and jnp.dtype(dtype).name in COMPLEX
+        return "" if dtype is None else str(jnp.dtype(jnp.result_type(complex) if dtype is complex else dtype).name)
     except TypeError:
-        return False
+        return ""
 
 
 def _half_of(law: Law, name: str) -> Law:
@@ -127,9 +148,6 @@ class ScaledByFans:
     def __post_init__(self) -> None:
         for name, axes in (("in_axis", self.in_axis), ("out_axis", self.out_axis), ("batch_axis", self.batch_axis)):
             object.__setattr__(self, name, checked_axes(axes, name))
-        named = [axis for axes in (self.in_axis, self.out_axis, self.batch_axis) for axis in _listed(axes)]
-        if len(set(named)) < len(named):
-            raise ValueError(f"in_axis, out_axis and batch_axis name an axis twice: {named}")
 
     def __call__(self, shape: Shape) -> Law:
         """The law without fans that this one is for a shape."""
@@ -142,22 +160,18 @@ class ScaledByFans:
         return Normal(std) if self.distribution == "normal" else TruncatedNormal(std)
 
     def fans(self, shape: Shape) -> tuple[float, float]:
-        """Inputs and outputs, each times the axes that no argument names."""
+        """All axes but those of the outputs and batches; all but those of the inputs and batches.
+
+        An axis may be input and output at once, as in Flax's embeddings (``out_axis=0``): the fans of JAX, the
+        elements over the product of the named axes, then take it off twice.
+        """
         if self.in_axis == -2 and len(shape) < 2:
             raise ValueError(f"shape = {shape} has {len(shape)} axes: expected 2 or more, or an in_axis of its own")
-        groups = [self._resolved(axes, shape) for axes in (self.in_axis, self.out_axis, self.batch_axis)]
-        named = [axis for axes in groups for axis in axes]
-        if len(set(named)) < len(named):
-            raise ValueError(f"in_axis, out_axis and batch_axis name an axis of {shape} twice: {named}")
-        window = math.prod(size for axis, size in enumerate(shape) if axis not in named)
-        inputs, outputs = (math.prod(shape[axis] for axis in axes) for axes in groups[:2])
-        return float(window * inputs), float(window * outputs)
-
-    def _resolved(self, axes: Axes, shape: Shape) -> list[int]:
-        wrong = [axis for axis in _listed(axes) if not -len(shape) <= axis < len(shape)]
-        if wrong:
-            raise ValueError(f"axis {wrong[0]} is out of range for the shape {shape}")
-        return [axis % len(shape) for axis in _listed(axes)]
+        inputs = _extent(self.in_axis, shape, "in_axis")
+        outputs = _extent(self.out_axis, shape, "out_axis")
+        batches = _extent(self.batch_axis, shape, "batch_axis")
+        total = math.prod(shape)
+        return (total / (outputs * batches), total / (inputs * batches)) if total else (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -180,8 +194,9 @@ class OrthonormalColumns:
         wanted = self.dtype if dtype is None else dtype
         if is_complex(wanted):
             raise TypeError(f"dtype = {wanted!r}: orthogonal draws real matrices, expected a real dtype")
-        init = Drawn("orthogonal", Orthogonal(self.scale, "norm"), layout=Layout(tuple(roles)))
-        return init(key, sizes, wanted, out_sharding)
+        init = Drawn("orthogonal", Orthogonal(abs(self.scale), "norm"), layout=Layout(tuple(roles)))
+        matrix = init(key, sizes, wanted, out_sharding)
+        return -matrix if self.scale < 0 else matrix
 
 
 @dataclass(frozen=True)
@@ -218,9 +233,9 @@ def value_of(value: Any, name: str) -> Any:
     return value
 
 
-def scale_of(value: Any, name: str) -> float:
-    """A finite number >= 0."""
-    return checked_number(value_of(value, name), name=name, low=0.0)
+def scale_of(value: Any, name: str, low: float = 0.0) -> float:
+    """A finite number that is not below `low`."""
+    return checked_number(value_of(value, name), name=name, low=low)
 
 
 def checked_axis(axis: Any, name: str) -> int:
@@ -232,9 +247,26 @@ def checked_axis(axis: Any, name: str) -> int:
 
 def checked_axes(axes: Any, name: str) -> Axes:
     """An axis or several."""
+    if isinstance(axes, np.ndarray):
+        axes = axes.tolist()
     if isinstance(axes, Sequence) and not isinstance(axes, str):
         return tuple(checked_axis(axis, name) for axis in axes)
     return checked_axis(axes, name)
+
+
+def _extent(axes: Axes, shape: Shape, name: str) -> int:
+    """Product of the sizes of some axes.
+
+    Raises:
+        ValueError: an axis that the shape does not have, or the same axis twice.
+    """
+    listed = _listed(axes)
+    wrong = [axis for axis in listed if not -len(shape) <= axis < len(shape)]
+    if wrong:
+        raise ValueError(f"{name}: axis {wrong[0]} is out of range for the shape {shape}")
+    if len({axis % len(shape) for axis in listed}) < len(listed):
+        raise ValueError(f"{name} = {listed} names an axis of the shape {shape} twice")
+    return math.prod(shape[axis] for axis in listed)
 
 
 def _listed(axes: Axes) -> tuple[int, ...]:

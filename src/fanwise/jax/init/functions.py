@@ -1,7 +1,9 @@
 """The factories of the drop-in for `jax.nn.initializers`; `fanwise.jax.initializers` is their public page."""
 
+import math
 from typing import Any
 
+import numpy as np
 from jax import Array
 
 from fanwise.jax.init.constants import checked_constant, fill_array
@@ -47,19 +49,20 @@ def constant(value: Any, dtype: Any = None) -> Constant:
     """The same value everywhere, or an array that broadcasts to the shape.
 
     Args:
-        value: a number or an array of finite numbers.
+        value: a number, or an array or nested lists of numbers; infinite ones too, as in a mask.
         dtype: of the arrays, unless the call names one.
 
     Raises:
         TypeError: no numbers.
-        ValueError: numbers that are not finite, or that the dtype named here cannot hold; when called, those that
+        ValueError: NaN, or numbers that the dtype named here cannot hold; when called, those that
             the dtype of the call cannot hold, or a value whose shape does not fit.
 
     Example:
         >>> constant(-7.0)(None, (2,))
         Array([-7., -7.], dtype=float32)
     """
-    return Constant(checked_constant(value, dtype), dtype)
+    numbers = np.asarray(value) if isinstance(value, list | tuple) else value
+    return Constant(checked_constant(numbers, dtype), dtype)
 
 
 def from_law(law: Law, layout: Layout | None = None, dtype: Any = None) -> Drawn:
@@ -163,11 +166,14 @@ def variance_scaling(
         in_axis: axis or axes of the inputs.
         out_axis: axis or axes of the outputs.
         batch_axis: axis or axes that are neither and count for no fan. All others are a window and count for both.
+            fan_in is the number of elements over the sizes of `out_axis` and `batch_axis`, fan_out over those of
+            `in_axis` and `batch_axis`, as in JAX, also where an axis is both (Flax's embeddings have ``out_axis=0``).
         dtype: of the arrays, unless the call names one.
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: a scale that is negative or not finite, an unknown mode or distribution, an axis named twice.
+        ValueError: a scale that is negative or not finite, an unknown mode or distribution; when called, an axis that
+            the shape does not have or that one argument names twice.
 
     Example:
         >>> import jax
@@ -253,13 +259,13 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Or
     for float64, then rounded to the dtype.
 
     Args:
-        scale: the singular values, >= 0.
+        scale: factor on the matrix; its size is that of the singular values.
         column_axis: which axis counts the columns.
         dtype: of the arrays, unless the call names one.
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: a scale that is negative or not finite; when called, fewer than 2 axes.
+        ValueError: a scale that is not finite; when called, fewer than 2 axes.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -271,7 +277,8 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Or
         Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
         networks", 2013.
     """
-    return OrthonormalColumns(scale_of(scale, "scale"), checked_axis(column_axis, "column_axis"), checked_dtype(dtype))
+    factor = scale_of(scale, "scale", low=-math.inf)
+    return OrthonormalColumns(factor, checked_axis(column_axis, "column_axis"), checked_dtype(dtype))
 
 
 def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> OrthonormalCentre:
@@ -280,4 +287,5 @@ def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None)
     References:
         Xiao et al., "Dynamical isometry and a mean field theory of CNNs", 2018, algorithm 1.
     """
-    return OrthonormalCentre(scale_of(scale, "scale"), checked_axis(column_axis, "column_axis"), checked_dtype(dtype))
+    factor = scale_of(scale, "scale", low=-math.inf)
+    return OrthonormalCentre(factor, checked_axis(column_axis, "column_axis"), checked_dtype(dtype))

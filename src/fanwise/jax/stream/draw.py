@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 from numpy.typing import NDArray
 
 from fanwise.jax.stream import bits as stream
-from fanwise.jax.stream.dtypes import Kind, as_kind
-from fanwise.jax.stream.integers import inside_trace
+from fanwise.jax.stream.dtypes import Kind, as_kind, standard_promotion
+from fanwise.jax.stream.integers import inside_trace, is_traced
 from fanwise.jax.stream.keys import JaxKey, StreamKey, TracedKey, fanwise_key, stream_key, stream_of
 from fanwise.jax.stream.matrices import MADE_HERE, matrix_part
 from fanwise.laws.base import Initializer, Moments, Site, checked_layout_shape
@@ -78,7 +78,8 @@ def draw(
         shape: global shape.
         layout: roles of the axes; without one the shape is (fan_in, fan_out), or (*kernel, in, out).
         dtype: float32, bfloat16, float16, an 8-bit float, or float64 in JAX's 64-bit mode; JAX's default by default.
-        out_sharding: where the array goes. No device then holds more than its shard.
+        out_sharding: where the array goes. No device then holds more than its shard. Without one it goes where a
+            committed key lives: its device, or its mesh, on which every device then holds all of it.
 
     Returns:
         The array. Orthogonal matrices agree to the tolerance that `fanwise.Orthogonal` states, all else to the bit.
@@ -98,9 +99,10 @@ def draw(
         raise TypeError(f"law = {law!r}: expected an initializer of fanwise, such as fanwise.he_normal")
     kind, sizes, named = as_kind(dtype), checked_layout_shape(shape, layout), stream_key(key)
     kind.check_reach(law.moments(sizes, layout=layout))
-    return draw_checked(law, named, (sizes, layout), kind, out_sharding)
+    return draw_checked(law, named, (sizes, layout), kind, home_of(key, out_sharding))
 
 
+@standard_promotion()
 def draw_checked(
     law: Initializer, key: StreamKey, site: tuple[Shape, Layout | None], kind: Kind, out_sharding: Sharding | None
 ) -> Array:
@@ -151,6 +153,20 @@ def placed(make: Callable[[], Array], shape: Shape, dtype: np.dtype[Any], out_sh
 
 
 # Shardings
+
+
+def home_of(key: JaxKey, out_sharding: Sharding | None) -> Sharding | None:
+    """The placement of what a key draws: the one asked for, else that of a committed key with a value.
+
+    Args:
+        key: any.
+        out_sharding: the one asked for.
+    """
+    if out_sharding is not None or not isinstance(key, Array) or inside_trace() or is_traced(key) or not key.committed:
+        return out_sharding
+    if isinstance(key.sharding, NamedSharding) and key.sharding.is_fully_replicated:
+        return NamedSharding(key.sharding.mesh, PartitionSpec())
+    return key.sharding if isinstance(key.sharding, SingleDeviceSharding) else None
 
 
 def known_sharding(sharding: Sharding | None) -> jax.sharding.Sharding | None:

@@ -1,5 +1,7 @@
-"""The dtypes that JAX arrays are drawn in."""
+"""The dtypes that JAX arrays are drawn in, and the promotion rules that fanwise's own arithmetic is written for."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,13 @@ from fanwise.stream.formats import FORMATS, Format
 
 ROUNDED = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz", "float8_e4m3fnuz", "float8_e5m2fnuz")
 """8-bit floats: drawn in float32, then rounded to nearest by JAX."""
+
+
+@contextmanager
+def standard_promotion() -> Iterator[None]:
+    """JAX's own promotion of dtypes and ranks, whatever stricter rules the user's program has set for its code."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 @dataclass(frozen=True)
@@ -43,12 +52,14 @@ class Kind:
 
 
 def as_kind(dtype: Any) -> Kind:
-    """The dtype that a `dtype` argument means; None for JAX's default, float32 or in 64-bit mode float64.
+    """The dtype that a `dtype` argument means.
+
+    None and Python's `float` mean JAX's default: float32, in 64-bit mode float64.
 
     Raises:
         TypeError: a dtype in which nothing is drawn, or float64 without JAX's 64-bit mode.
     """
-    name = _name_of(jnp.result_type(float) if dtype is None else dtype)
+    name = _name_of(jnp.result_type(float) if dtype is None or dtype is float else dtype)
     if name not in FORMATS and name not in ROUNDED:
         raise TypeError(f"dtype = {dtype!r}: expected one of {', '.join((*FORMATS, *ROUNDED))}")
     if name == "float64" and not jax.config.read("jax_enable_x64"):

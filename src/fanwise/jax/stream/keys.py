@@ -21,6 +21,7 @@ import numpy as np
 from jax import Array, lax
 from numpy.typing import NDArray
 
+from fanwise.jax.stream.dtypes import standard_promotion
 from fanwise.jax.stream.integers import is_traced, rotated, wide_sum
 from fanwise.stream.key import SPEC, Key
 
@@ -56,6 +57,7 @@ class TracedKey:
         """Key of another stream for the same parameter."""
         return TracedKey(self.data, self.path, f"{self.domain}/{domain}" if self.domain else domain)
 
+    @standard_promotion()
     def stream(self) -> Array:
         """The words that `fanwise.Key.philox` gives: key words 0 and 1, counter words 2 and 3."""
         domain, path = self.domain.encode(), self.path.encode()

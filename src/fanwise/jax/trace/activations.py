@@ -29,7 +29,7 @@ NAMED: tuple[str, ...] = ("relu", "relu6", "relu_squared", "tanh", "sigmoid", "g
 NAMED += ("elu(1)", "selu", "softplus")
 """Names of nonlinearities that the laws know."""
 ENDS = frozenset(
-    {"mul", "select_n", "max", "min", "clamp", "add", "sub", "div", "log", "log1p", "square", "integer_pow"}
+    {"mul", "select_n", "max", "min", "clamp", "add", "sub", "div", "log", "log1p", "square", "integer_pow", "neg"}
 )
 """Operations that a nonlinearity written out may end with."""
 

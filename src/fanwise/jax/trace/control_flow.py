@@ -138,14 +138,14 @@ def _scan_step(
     number, index, carry = at
     over_time = scan.is_over_time
     state = [replace(value, state=True) for value in carry] if over_time else carry
-    inputs = [*scan.fixed, *state, *(_row(value, index) for value in scan.rows)]
+    inputs = [*scan.fixed, *state, *(_row(value, index, whole=over_time) for value in scan.rows)]
     if over_time and number >= RECORDED:
         return _on_numbers(interpreter.recorder, scan.body, inputs, before)
     return [interpreter.resolve(value) for value in interpreter.interpret(scan.body, inputs)]
 
 
-def _row(value: Value, index: int) -> Value:
-    """The row of an input that a scan reads at a step."""
+def _row(value: Value, index: int, *, whole: bool) -> Value:
+    """The row of an input that a scan reads at a step; with `whole` it is measured over all steps."""
     step = Step("slice", lambda array: [array[index]], ((value.shape[1:], value.dtype),))
     if value.held is not None:
         return slice_at(value, index, step)
@@ -156,6 +156,7 @@ def _row(value: Value, index: int) -> Value:
         views=value.viewed(lambda numbers: numbers[index]),
         samples={},
         sides=(),
+        sequence=value.data if whole and value.is_float else None,
     )
 
 

@@ -20,7 +20,7 @@ from fanwise.jax.trace.calls import Call, Step, literal, plain_step, step_of
 from fanwise.jax.trace.control_flow import LOOPS, enter
 from fanwise.jax.trace.op_table import CALLS, PASSED, PRODUCTS, SELECTIONS, VIEWS, describe
 from fanwise.jax.trace.provenance import derive
-from fanwise.jax.trace.recorder import Recorder, is_float
+from fanwise.jax.trace.recorder import Recorder, is_float, is_index
 from fanwise.jax.trace.traced_value import Value, constant, of_form, runs_of_features
 
 CASTS = ("convert_element_type", "copy", "stop_gradient", "name", "reduce_precision")
@@ -115,15 +115,17 @@ class Interpreter:
         arrays = step(*(value.data for value in values))
         state = any(value.state for value in values)
         inverse = step.name == "rsqrt" or (step.name in VIEWS and values[0].inverse)
-        return [
-            of_form(form, data=data, state=state, inverse=inverse) for form, data in zip(step.outs, arrays, strict=True)
-        ]
+        samples = activations.sampled(step, values) if any(value.samples for value in values) else {}
+        known = {"state": state, "inverse": inverse, "samples": samples}  # a mask of data is one of their functions
+        return [of_form(form, data=data, **known) for form, data in zip(step.outs, arrays, strict=True)]
 
     def _answers(self, step: Step, values: Sequence[Value]) -> list[Value]:
-        """Integers and truth values: made of the model's inputs alone they count as those."""
+        """Integers and truth values: made of the model's inputs alone they count as those; indices come from an op."""
         arrays = step(*(self.recorder.numbers(value) for value in values))
         sources = [value for value in values if not value.is_constant]
-        op = INPUT if all(value.op == INPUT for value in sources) else None
+        is_given = all(value.op == INPUT for value in sources)
+        op = INPUT if is_given else next((value.op for value in sources if value.op != INPUT), None)
+        op = op if is_given or all(is_index(dtype) for _, dtype in step.outs) else None
         samples = activations.sampled(step, values)
         return [
             of_form(form, data=data, op=op, given=sources[0].given, samples=samples)
@@ -149,6 +151,7 @@ class Interpreter:
             sides=op_roles.moved_sides(value.sides, step, shape),
             samples=activations.sampled(step, values) if is_cast else {},
             pending=None,
+            sequence=value.sequence if step.name in VIEWS and step.name != "pad" else None,
         )
 
     def _select(self, step: Step, values: Sequence[Value], output: int) -> Value:

@@ -9,8 +9,9 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from fanwise.graph.details import Product
-from fanwise.graph.kinds import AFTER_SOFTMAX, REPLAYABLE, SOFTMAX_STATISTIC
+from fanwise.graph.kinds import AFTER_SOFTMAX, PROBED, REPLAYABLE, SOFTMAX_STATISTIC
 from fanwise.graph.op import INPUT, Op, OpKind, UseRole
+from fanwise.graph.tracking.probes import Probe, probe
 from fanwise.jax.trace import activations as shapes
 from fanwise.jax.trace.calls import Call, Step
 from fanwise.jax.trace.op_table import ELEMENTWISE
@@ -100,6 +101,30 @@ def replay_of_call(step: Step, call: Call, values: Sequence[Value]) -> Callable[
         return np.asarray(step.first(*filled), np.float64)
 
     return replay
+
+
+def probe_of_call(step: Step, call: Call, slots: Sequence[int], arrays: Sequence[Any]) -> Probe | None:
+    """The op on normal values in place of its data, with all else that it reads; None where that has no numbers.
+
+    Args:
+        step: computes it.
+        call: what it is.
+        slots: the operands that are data, in the order of the op's inputs.
+        arrays: what the step reads.
+    """
+    if call.kind not in PROBED or call.parts or not slots or any(array is None for array in arrays):
+        return None
+    if not all(jax.numpy.issubdtype(arrays[slot].dtype, jax.numpy.floating) for slot in slots):
+        return None
+    rest = {operand: array for operand, array in enumerate(arrays) if operand not in slots}
+    forms = [(tuple(arrays[slot].shape), arrays[slot].dtype) for slot in slots]
+
+    def function(*values: Any) -> Any:
+        drawn = [jax.numpy.asarray(value, dtype) for value, (_, dtype) in zip(values, forms, strict=True)]
+        given = rest | dict(zip(slots, drawn, strict=True))
+        return step.first(*(given[operand] for operand in range(len(given))))
+
+    return probe(function, [shape for shape, _ in forms])
 
 
 def holds_program(params: Mapping[str, Any]) -> bool:

@@ -1,11 +1,11 @@
 """The meaning of JAX's primitives: which inputs are data, which are weights, and in which layout."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from fanwise.graph.details import Activation, Convolution, Product
+from fanwise.graph.details import Activation, Convolution, Pooling, Product
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.graph.tracking.binary import Binary
 from fanwise.jax.trace.calls import Call, Part, Step
@@ -72,6 +72,9 @@ WRITES = frozenset(
     "dynamic_update_slice scatter scatter_add scatter-add scatter_mul scatter_max scatter_min".split()  # noqa: SIM905
 )
 
+PLACED = ("dynamic_update_slice", "scatter", "select_n")
+"""Primitives that put values of one array among those of another."""
+
 
 def describe(step: Step, values: Sequence[Value]) -> Call:
     """The description of an operation on data, or on a parameter and a constant."""
@@ -86,6 +89,21 @@ def _kind(name: str) -> OpKind:
     if name in REDUCTIONS:
         return OpKind.REDUCE
     return OpKind.POOL if name.startswith(("reduce_window", "select_and_gather")) else OpKind.OTHER
+
+
+def _placed(step: Step, values: Sequence[Value]) -> Call:
+    """Values put among others: those of a parameter are data there, such as mask tokens."""
+    tokens = {operand for operand, value in enumerate(values) if value.held is not None and value.size > 1}
+    data = tuple(i for i, value in enumerate(values) if value.is_float and (value.is_data or i in tokens))
+    rest = (i for i, value in enumerate(values) if value.held is not None and i not in tokens)
+    return Call(OpKind.ELEMENTWISE, data, tuple(Part(operand, UseRole.OPERAND) for operand in rest))
+
+
+def _added(step: Step, values: Sequence[Value]) -> Call | None:
+    """Rows added at some places, as `x.at[indices].add(rows)`."""
+    if values[0].is_data and values[2].held is not None:
+        return Binary(is_sum=True).of_parameters([0], [Part(2, UseRole.OPERAND)])
+    return None
 
 
 def _plain(kind: OpKind, values: Sequence[Value]) -> Call:
@@ -148,22 +166,65 @@ def _ragged(step: Step, values: Sequence[Value]) -> Call | None:
 
 def _conv(step: Step, values: Sequence[Value]) -> Call | None:
     """A convolution; it is a transposed one where its input is dilated."""
-    if values[1].held is None or values[0].held is not None:
+    if values[0].held is not None or not (values[1].held is not None or values[1].is_data):
         return None
-    numbers, groups = step.params["dimension_numbers"], int(step.params["feature_group_count"])
-    spec, steps = numbers.rhs_spec, tuple(int(n) for n in step.params["window_strides"])
-    roles = ["kernel"] * len(spec)
-    roles[spec[0]], roles[spec[1]] = "out", "in"
-    spread = tuple(int(n) for n in step.params["lhs_dilation"])
-    transposed = any(n > 1 for n in spread)
-    stride = _in_storage_order(spread if transposed else steps, spec)
-    layout = Layout(tuple(roles), groups, "out", stride, transposed)
+    layout, numbers = _kernel_layout(step), step.params["dimension_numbers"]
+    steps, spread = (tuple(int(n) for n in step.params[name]) for name in ("window_strides", "lhs_dilation"))
+    transposed = layout.transposed
+    if values[1].held is None:  # a kernel that the model makes
+        width = max(round(layout.fans(values[1].shape).fan_in), 1)
+        return Call(OpKind.MATMUL, (0, 1), (), int(numbers.out_spec[1]) - len(step.outs[0][0]), Product(width))
     dilation = tuple(step.params["rhs_dilation"])
     detail = Convolution(spread if transposed else steps, step.params["padding"], dilation)
     axis = int(numbers.out_spec[1]) - len(step.outs[0][0])
     return Call(
         OpKind.CONV_TRANSPOSE if transposed else OpKind.CONV, (0,), (Part(1, UseRole.WEIGHT, layout),), axis, detail
     )
+
+
+@dataclass(frozen=True)
+class OperandRoles:
+    """Roles of the axes of a product's operand.
+
+    Args:
+        axes: as in a layout.
+        fan_in: how many products a value sums; None for those of the axes that are summed over.
+    """
+
+    axes: tuple[str, ...]
+    fan_in: float | None = None
+
+
+def operand_roles(step: Step, values: Sequence[Value]) -> Mapping[int, OperandRoles]:
+    """Roles of the axes of each operand, by its place; empty for what is no product of two operands."""
+    if step.name == "conv_general_dilated":
+        layout = _kernel_layout(step)
+        return {1: OperandRoles(layout.axes, float(layout.fans(values[1].shape).fan_in))}
+    if step.name != "dot_general":
+        return {}
+    contracting, batch = step.params["dimension_numbers"]
+    return {
+        side: OperandRoles(
+            tuple(
+                "in" if axis in contracting[side] else "stack" if axis in batch[side] else "out"
+                for axis in range(len(values[side].shape))
+            )
+        )
+        for side in (0, 1)
+    }
+
+
+def _kernel_layout(step: Step) -> Layout:
+    """The layout of a convolution's kernel."""
+    numbers, groups = step.params["dimension_numbers"], int(step.params["feature_group_count"])
+    spec = numbers.rhs_spec
+    roles = ["kernel"] * len(spec)
+    roles[spec[0]], roles[spec[1]] = "out", "in"
+    spread = tuple(int(n) for n in step.params["lhs_dilation"])
+    transposed = any(n > 1 for n in spread)
+    steps = tuple(int(n) for n in step.params["window_strides"])
+    stride = _in_storage_order(spread if transposed else steps, spec)
+    return Layout(tuple(roles), groups, "out", stride, transposed)
 
 
 def _in_storage_order(stride: tuple[int, ...], spec: Sequence[int]) -> tuple[int, ...]:
@@ -225,6 +286,21 @@ def _activation(step: Step, values: Sequence[Value]) -> Call | None:
 # Others
 
 
+POOLS: Mapping[str, str] = MappingProxyType(
+    {"reduce_window_sum": "sum", "reduce_window_max": "max", "reduce_window_min": "min"}
+)
+"""What primitives take of their windows."""
+
+
+def _pool(step: Step, values: Sequence[Value]) -> Call:
+    """A reduction over windows; what is read apart, as gradients do, has no rule."""
+    numbers = {name: tuple(step.params[name]) for name in ("window_dimensions", "window_strides", "window_dilation")}
+    apart = max(step.params["base_dilation"], default=1) > 1
+    window, stride, dilation = numbers.values()
+    detail = Pooling(POOLS[step.name], window, stride, tuple(step.params["padding"]), dilation)
+    return replace(_plain(OpKind.POOL, values), detail=None if apart else detail)
+
+
 def _concatenated(step: Step, values: Sequence[Value]) -> Call:
     return Call(OpKind.CONCAT, tuple(operand for operand, value in enumerate(values) if not value.is_constant))
 
@@ -254,7 +330,11 @@ _DESCRIPTIONS: Mapping[str, Callable[[Step, Sequence[Value]], Call | None]] = Ma
         "div": _multiplication,
         "max": _maximum,
         "concatenate": _concatenated,
+        "stack": _concatenated,
         "gather": _gather,
+        "scatter-add": _added,
     }
+    | dict.fromkeys(POOLS, _pool)
+    | dict.fromkeys(PLACED, _placed)
     | dict.fromkeys(ACTIVATIONS, _activation)
 )

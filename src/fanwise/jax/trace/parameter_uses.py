@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from fanwise.graph.op import Parameter, Use, UseRole
+from fanwise.graph.tracking.operands import tied_fan
 from fanwise.graph.tracking.tracker import std_ratio
 from fanwise.jax.trace.axes import layout_in_storage, stacked_layout
 from fanwise.jax.trace.calls import Part
@@ -15,6 +16,7 @@ from fanwise.jax.trace.op_roles import SUMMED
 from fanwise.jax.trace.provenance import FACTORS
 from fanwise.jax.trace.traced_value import Provenance, ShownParameter, Value, measured
 from fanwise.laws.layout import Layout
+from fanwise.stream.box import Shape
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,16 @@ class UseReader:
             part: what the input acts as.
         """
         if value.held is not None:
-            yield from (self._use(value.held, shown, part) for shown in value.held.shown)
+            yield from (self._use(value.held, shown, part, value.shape) for shown in value.held.shown)
 
-    def _use(self, held: Provenance, shown: ShownParameter, part: Part) -> Use:
+    def _use(self, held: Provenance, shown: ShownParameter, part: Part, seen_shape: Shape | None = None) -> Use:
         steps = (*held.steps, "normalize") if self._is_normalised(held, shown.path) else held.steps
         role, ratio = shown.side or part.role, self._ratio(held, shown.path)
-        return Use(
-            shown.path, role, self._layout(shown, part), steps, ratio, self._seen(held, shown), tuple(shown.parts)
-        )
+        layout, shape = self._layout(shown, part), self.parameters[shown.path].shape
+        is_tied = role == UseRole.WEIGHT and len(held.shown) == 1 and seen_shape is not None
+        tied = tied_fan((part.layout, seen_shape or ()), (layout, shape)) if is_tied else None
+        parts = tuple(shown.parts) if tied is None else ()
+        return Use(shown.path, role, None if tied else layout, steps, ratio, self._seen(held, shown), parts, tied)
 
     def _seen(self, held: Provenance, shown: ShownParameter) -> tuple[float, float] | None:
         """Mean and std of a part of a parameter; None for a whole one, and where there are no numbers."""

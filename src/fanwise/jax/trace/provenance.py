@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fanwise.graph.frozen import STOPS_GRADIENT
 from fanwise.graph.op import UseRole
 from fanwise.graph.tracking.tracker import Parts
 from fanwise.jax.trace.axes import Axes
@@ -46,6 +47,7 @@ def derive(step: Step, values: Sequence[Value], output: int) -> Value:
     """
     shape, dtype = step.outs[output]
     sources = [(value, value.held) for value in values if value.held is not None]
+    name = "concatenate" if _is_part(step, values) else step.name
 
     def make(drawn: Drawn) -> Any:
         arrays = [value.data if value.held is None else value.held.make(drawn) for value in values]
@@ -55,19 +57,30 @@ def derive(step: Step, values: Sequence[Value], output: int) -> Value:
     is_view = step.name in VIEWS or step.name in SELECTIONS or (step.name == "concatenate" and len(sources) == 1)
     if is_view and values[0].held is not None:
         shown = tuple(_view(parameter, step, values, (shape, output)) for parameter in first.shown)
-        return Value(shape, dtype, held=Provenance(shown, first.steps, make))
+        steps = (*first.steps, step.name) if step.name in STOPS_GRADIENT else first.steps
+        return Value(shape, dtype, held=Provenance(shown, steps, make))
     earlier = dict.fromkeys(name for _, held in sources for name in held.steps)
-    steps = (*earlier, STEPS.get(step.name, step.name))
-    return Value(shape, dtype, held=Provenance(_merge(step, sources, shape), steps, make))
+    steps = (*earlier, STEPS.get(name, name))
+    return Value(shape, dtype, held=Provenance(_merge(name, sources, shape), steps, make))
 
 
-def _merge(step: Step, sources: Sequence[tuple[Value, Provenance]], shape: Shape) -> tuple[ShownParameter, ...]:
+def _is_part(step: Step, values: Sequence[Value]) -> bool:
+    """Whether a parameter is written, with all of its axes, into a part of an array: it is joined with the rest."""
+    written = {"dynamic_update_slice": 1, "scatter": 2}.get(step.name)
+    if written is None or values[written].held is None:
+        return False
+    numbers = step.params.get("dimension_numbers")
+    kept = () if numbers is None else numbers.inserted_window_dims
+    return len(values[written].shape) == len(values[0].shape) and len(kept) < 2
+
+
+def _merge(step: str, sources: Sequence[tuple[Value, Provenance]], shape: Shape) -> tuple[ShownParameter, ...]:
     """The parameters behind several arrays; those that only scale or shift others come last."""
     merged: dict[str, ShownParameter] = {}
     for value, held in sources:
-        side = _side(value.shape, shape, step.name)
+        side = _side(value.shape, shape, step)
         for parameter in held.shown:
-            axes = parameter.axes if value.shape == shape or step.name == "concatenate" else None
+            axes = parameter.axes if value.shape == shape or step == "concatenate" else None
             merged.setdefault(parameter.path, replace(parameter, axes=axes, side=parameter.side or side))
     order = sorted(merged.values(), key=lambda parameter: parameter.side is not None)
     plain = all(parameter.side for parameter in order)

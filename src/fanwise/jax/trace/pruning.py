@@ -51,4 +51,5 @@ def pruned(trace: Trace, kept: tuple[int, ...]) -> Trace:
 def _renumbered(op: Op, number: Mapping[int, int]) -> Op:
     detail = renumbered(op.detail, number.__getitem__)
     inputs = tuple(number[source] for source in op.inputs)
-    return replace(op, index=number[op.index], inputs=inputs, detail=detail)
+    made = None if op.made is None else replace(op.made, root=number[op.made.root])
+    return replace(op, index=number[op.index], inputs=inputs, detail=detail, made=made)

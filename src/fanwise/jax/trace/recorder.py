@@ -12,17 +12,18 @@ from fanwise.graph.details import Product
 from fanwise.graph.kinds import KEEPS_SIDES, PROPORTIONAL
 from fanwise.graph.op import Op, OpKind, Parameter, UseRole
 from fanwise.graph.trace import Trace
+from fanwise.graph.tracking.operands import Operand, made_weight
 from fanwise.graph.tracking.tracker import Read, Tracker
 from fanwise.graph.tracking.views import ViewChain
 from fanwise.graph.visitor import Visitor
 from fanwise.jax.trace import activations, op_roles
 from fanwise.jax.trace.calls import Call, Form, Part, Step
 from fanwise.jax.trace.executed_op import ExecutedOp
-from fanwise.jax.trace.op_table import COMBINING
+from fanwise.jax.trace.op_table import COMBINING, OperandRoles, operand_roles
 from fanwise.jax.trace.parameter_uses import UseReader
 from fanwise.jax.trace.pruning import kept_ops, pruned, with_whole_sums
 from fanwise.jax.trace.stand_ins import StandIns
-from fanwise.jax.trace.traced_value import Value, measured, moments_of, of_form
+from fanwise.jax.trace.traced_value import Value, feature_numbers, measured, moments_of, of_form
 
 SUMS = ("add", "add_any")
 """Primitives that add two arrays."""
@@ -135,10 +136,14 @@ class Recorder:
         data = {operand: self._as_data(values[operand]) for operand in order}
         inputs = _Inputs(values, tuple(data.values()))
         op = replace(self._open(call, inputs), replay=op_roles.replay_of_call(step, call, values))
+        op = self._with_made_weight(op, step, values, data)
         op = op if reads is None else replace(op, reads=reads)
         numbered = [replace(value, data=self.numbers(value)) for value in inputs.read]
         laws = self.tracker.before(op, moments_of(numbered))
         arrays = [self.numbers(data.get(operand, value)) for operand, value in enumerate(values)]
+        if op.replay is None:
+            slots = [operand for operand in order if data[operand].is_data]
+            op = replace(op, probe=op_roles.probe_of_call(step, call, slots, arrays))
         return self._close(op, step, inputs, step(*self._stand_ins.replaced(laws, op, values, arrays)))
 
     def merge_mean(self, source: Value, number: float, output: Value) -> None:
@@ -205,6 +210,14 @@ class Recorder:
             if self.loop.repeating:
                 self.repeated.add(shown.path)
 
+    def _with_made_weight(self, op: Op, step: Step, values: Sequence[Value], data: Mapping[int, Value]) -> Op:
+        """The op with the operand that the model makes and uses as a weight, where it is a product with one."""
+        if op.kind != OpKind.MATMUL:
+            return op
+        roles = operand_roles(step, values)
+        operands = [_operand(value, roles.get(place)) for place, value in data.items() if value.source is not None]
+        return replace(op, made=made_weight(operands, self.ops, feature_numbers))
+
     # After it
 
     def _close(self, op: Op, step: Step, inputs: _Inputs, arrays: Sequence[Any]) -> list[Value]:
@@ -238,7 +251,7 @@ class Recorder:
         """An output of an op."""
         shape, dtype = form
         if not is_float(dtype):
-            return of_form(form, data=data)
+            return of_form(form, data=data, op=op.index if is_index(dtype) else None)
         moving = inputs.sources
         proportional = op.kind in PROPORTIONAL and bool(moving) and all(value.reduced for value in moving)
         return of_form(
@@ -256,6 +269,10 @@ class Recorder:
         return self.tracker.views_after(op, inputs.as_read(), is_sum=op.name in SUMS and len(op.inputs) == 2)
 
 
+def _operand(value: Value, role: OperandRoles | None) -> Operand | None:
+    return None if role is None else Operand(value.shape, role.axes, value.views, role.fan_in)
+
+
 def _sides(op: Op, shape: tuple[int, ...], moving: Sequence[Value]) -> tuple[str, ...]:
     """Which factor of a product of data each axis comes from, through what keeps the axes."""
     if op.kind not in KEEPS_SIDES:
@@ -267,3 +284,8 @@ def _sides(op: Op, shape: tuple[int, ...], moving: Sequence[Value]) -> tuple[str
 def is_float(dtype: Any) -> bool:
     """Whether a dtype is one of floating-point or complex numbers."""
     return bool(jnp.issubdtype(dtype, jnp.inexact))
+
+
+def is_index(dtype: Any) -> bool:
+    """Whether a dtype is one of integers, such as the places that a sort gives."""
+    return bool(jnp.issubdtype(dtype, jnp.integer))

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from fanwise.graph.details import Runs
 from fanwise.graph.op import UseRole
@@ -79,6 +80,7 @@ class Value:
         state: it is made of the state of a loop over time alone.
         inverse: it is a constant one over a root, such as that of a running variance.
         pending: a statistic and a parameter whose product it is, not yet an op of its own.
+        sequence: of the row that a step of a loop over time reads: the numbers of all rows.
     """
 
     shape: Shape
@@ -95,6 +97,7 @@ class Value:
     state: bool = False
     inverse: bool = False
     pending: "tuple[Value, Value] | None" = None
+    sequence: Any = None
 
     @property
     def is_float(self) -> bool:
@@ -156,12 +159,20 @@ def measured(data: Any) -> float:
 
 
 def moments_of(read: Sequence[Value]) -> Measured[Value]:
-    """Second moments of what an op reads."""
-    return Measured(tuple(read), lambda value: measured(value.data), lambda value: value.data is not None)
+    """Second moments of what an op reads; of what a loop over time reads, over all its steps."""
+    return Measured(tuple(read), _moment, lambda value: value.data is not None)
+
+
+def _moment(value: Value) -> float:
+    return measured(value.data if value.sequence is None else value.sequence)
 
 
 def runs_of_features(chain: ViewChain) -> Runs | None:
     """The features that a value shows; None where that cannot be told."""
-    if math.prod(chain.shape) > LARGEST:
-        return None
-    return runs_of(np.asarray(chain.replayed(chain.numbers())), chain.extent)
+    numbers = feature_numbers(chain)
+    return None if numbers is None else runs_of(numbers, chain.extent)
+
+
+def feature_numbers(chain: ViewChain) -> NDArray[np.int32] | None:
+    """The number of the feature at each value that a chain shows; None where that cannot be told."""
+    return None if math.prod(chain.shape) > LARGEST else np.asarray(chain.replayed(chain.numbers()))

@@ -6,7 +6,7 @@ from fanwise.check.fix import FixSession, Mending
 from fanwise.check.report import Report
 from fanwise.keras.backend import BACKEND
 from fanwise.measure.losses import LossLike
-from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.recipes.recipe import Recipe
 from fanwise.stream.key import KeyLike
 
 __all__ = ["Mending", "fix"]

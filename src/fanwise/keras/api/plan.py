@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from fanwise.adapters.planning import plan_model
+from fanwise.adapters.planning import Keep, plan_model
 from fanwise.keras.backend import BACKEND
 from fanwise.plan.plan import Plan
-from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.recipes.recipe import Recipe
 
 
-def plan(model: Any, inputs: Any = None, recipe: str | Recipe = "unit") -> Plan:
+def plan(model: Any, inputs: Any = None, recipe: str | Recipe = "unit", *, keep: Keep = None) -> Plan:
     """A law for every parameter of a model, from what the model does with some inputs.
 
     The model is run layer by layer, and left as it was. What feeds each op is measured on the values that the plan
@@ -19,13 +19,16 @@ def plan(model: Any, inputs: Any = None, recipe: str | Recipe = "unit") -> Plan:
         inputs: what the model is called with: an array or tensor, or a list or mapping of them; `Inputs` for more
             arguments; None for a functional model of floating-point inputs.
         recipe: its name, or a `Recipe`.
+        keep: patterns of paths, such as ``"encoder.*"``, whose parameters stay as they are; ``"trained"`` for the
+            weights that look trained.
 
     Returns:
         One row a parameter; print it, edit it, save it.
 
     Raises:
         TypeError: no Keras model, or inputs of no known kind.
-        ValueError: a model that was not built, an unknown recipe, or no inputs where the model does not say them.
+        ValueError: a model that was not built, an unknown pattern or recipe, or no inputs where the model does not say
+            them.
         ModelError: the model could not be run on these inputs.
 
     Example:
@@ -35,4 +38,4 @@ def plan(model: Any, inputs: Any = None, recipe: str | Recipe = "unit") -> Plan:
         >>> [(row.path, row.role) for row in made]
         [('m/a/kernel', 'weight'), ('m/a/bias', 'bias'), ('m/b/kernel', 'head'), ('m/b/bias', 'head_bias')]
     """
-    return plan_model(BACKEND, model, inputs, recipe)
+    return plan_model(BACKEND, model, inputs, recipe, keep)

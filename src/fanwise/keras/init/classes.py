@@ -14,7 +14,7 @@ from fanwise.keras.init.constants import STFT, Constant, Identity, Ones, Zeros
 from fanwise.keras.init.law import Law
 from fanwise.keras.weights.tensors import plain_number
 from fanwise.laws.elementwise import VarianceScaling as Scaling
-from fanwise.laws.layout import Layout
+from fanwise.laws.layout import Fans, Layout
 from fanwise.laws.structured import Orthogonal as OrthogonalLaw
 from fanwise.stream import fill
 from fanwise.stream.arguments import checked_choice, checked_number
@@ -126,6 +126,8 @@ class RandomUniform(Drawn, keras.initializers.RandomUniform):
 class VarianceScaling(Drawn, keras.initializers.VarianceScaling):
     """Variance scale / fan, fans by Keras' reading of the shape: (in, out), or (*kernel, in, out) from three axes on.
 
+    Both fans of a vector are its length and those of a number are 1, as in Keras.
+
     Args:
         scale: variance times fan, > 0.
         mode: "fan_in", "fan_out" or "fan_avg".
@@ -169,6 +171,9 @@ class VarianceScaling(Drawn, keras.initializers.VarianceScaling):
 
     def _draw(self, target: DrawTarget, box: Box) -> Array:
         law = Scaling(self.scale, self.mode, DISTRIBUTIONS[self.distribution])
+        if len(target.shape) < 2 and self.input_axes is None:
+            plain = law.law(Fans(length := math.prod(target.shape), length))
+            return plain(target.shape, key=target.key, dtype=target.dtype, box=box)
         layout = self._layout(target.shape)
         return law(target.shape, key=target.key, layout=layout, dtype=target.dtype, box=box)
 
@@ -242,15 +247,15 @@ class LecunUniform(_Preset, keras.initializers.LecunUniform):
 class Orthogonal(Drawn, keras.initializers.Orthogonal):
     """A Haar orthogonal matrix times a gain: all axes but the last are the rows.
 
-    All singular values are `gain`. Computed in float32, in float64 for float64, then rounded.
+    All singular values are |gain|. Computed in float32, in float64 for float64, then rounded.
 
     Args:
-        gain: the singular values, >= 0.
+        gain: factor on the matrix, of any sign.
         seed: as for `Drawn`.
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: a gain out of range; when called: fewer than two axes.
+        ValueError: a gain that is not finite; when called: fewer than two axes.
 
     References:
         Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
@@ -259,12 +264,14 @@ class Orthogonal(Drawn, keras.initializers.Orthogonal):
 
     def __init__(self, gain: float = 1.0, seed: Any = None) -> None:
         Drawn.__init__(self, seed)
-        self.gain = checked_number(plain_number(gain), name="gain", low=0.0)
+        self.gain = checked_number(plain_number(gain), name="gain")
 
     def _draw(self, target: DrawTarget, box: Box) -> Array:
         if len(target.shape) < 2:
             raise ValueError(f"shape = {target.shape}: expected two or more axes for an orthogonal matrix")
-        return OrthogonalLaw(self.gain, "norm")(target.shape, key=target.key, dtype=target.dtype, box=box)
+        law = OrthogonalLaw(abs(self.gain), "norm")
+        matrix = law(target.shape, key=target.key, dtype=target.dtype, box=box)
+        return -matrix if self.gain < 0 else matrix
 
     def _parameters(self) -> dict[str, Any]:
         return {"gain": self.gain}

@@ -1,8 +1,10 @@
 """Initializers that draw nothing: constants, the identity, a Fourier basis."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
+from reprlib import repr as short_repr
 from typing import Any, Self
 
 import keras
@@ -61,19 +63,37 @@ class Fixed(keras.initializers.Initializer):
         return cls(**checked_config(config, cls))
 
 
-def constant_values(value: float, dtype: str, box: Box) -> Array:
-    """One value everywhere.
+def constant_values(value: Any, dtype: str, box: Box) -> Array:
+    """One value everywhere, or the box of an array.
+
+    Args:
+        value: a number, or an array of the variable's shape.
+        dtype: name of a dtype.
+        box: the part wanted.
 
     Raises:
         ValueError: the dtype cannot hold it as it is (a floating-point format rounds it).
     """
-    if dtype in FORMATS:
-        return fill.constant(box.shape, value=value, dtype=dtype)
-    kind = np.dtype(dtype)
+    part = np.asarray(value)[box.slices()] if np.ndim(value) else np.full(box.shape, value)
+    if dtype not in FORMATS:
+        return _whole_numbers(part, np.dtype(dtype))
+    if not np.ndim(value) and math.isfinite(value):
+        return fill.constant(box.shape, value=float(value), dtype=dtype)
+    with np.errstate(over="ignore"):
+        held = part.astype(as_format(dtype).dtype())
+    if (np.isinf(held) & ~np.isinf(part)).any():
+        largest = np.abs(part[~np.isinf(part)]).max()
+        raise ValueError(f"value = {largest:g}: {dtype} cannot hold it")
+    return held
+
+
+def _whole_numbers(part: Array, kind: np.dtype[Any]) -> Array:
+    """Numbers as integers or booleans that are equal to them."""
     low, high = (0, 1) if kind.kind == "b" else (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
-    if value != int(value) or not low <= value <= high:
-        raise ValueError(f"value = {value}: {dtype} holds whole numbers from {low} to {high}")
-    return np.full(box.shape, int(value), kind)
+    wrong = [number for number in part.ravel().tolist() if not low <= number <= high or number != int(number)]
+    if wrong:
+        raise ValueError(f"value = {wrong[0]}: {kind.name} holds whole numbers from {low} to {high}")
+    return part.astype(kind)
 
 
 class Zeros(Fixed, keras.initializers.Zeros):
@@ -91,26 +111,64 @@ class Ones(Fixed, keras.initializers.Ones):
 
 
 class Constant(Fixed, keras.initializers.Constant):
-    """One value everywhere.
+    """One value everywhere, or an array that broadcasts to the shape, such as a pretrained table of embeddings.
 
     Args:
-        value: a finite number.
+        value: a number; or an array, a tensor or nested lists of numbers. Infinite ones are what masks are made of.
 
     Raises:
-        TypeError: not a number.
-        ValueError: NaN or infinity; when called: a value that the dtype cannot hold.
+        TypeError: no numbers.
+        ValueError: NaN; when called: a value that the dtype cannot hold, or an array that does not fit the shape.
+
+    Example:
+        >>> layer = keras.layers.Embedding(3, 2, embeddings_initializer=Constant([[0, 1], [2, 3], [4, 5]]))
+        >>> layer.build()
+        >>> layer.get_weights()[0].tolist()
+        [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
     """
 
-    def __init__(self, value: float = 0.0) -> None:
-        number = plain_number(value)
-        checked_number(float(number) if isinstance(number, bool) else number, name="value")
-        self.value = number
+    def __init__(self, value: Any = 0.0) -> None:
+        self.value = _checked_constant(value)
 
     def _values(self, shape: Shape, dtype: str, box: Box) -> Array:
-        return constant_values(float(self.value), dtype, box)
+        if np.ndim(self.value) == 0:
+            return constant_values(self.value, dtype, box)
+        try:
+            whole = np.broadcast_to(self.value, shape)
+        except ValueError:
+            given = np.shape(self.value)
+            raise ValueError(f"value has shape {given}, which does not broadcast to the variable's, {shape}") from None
+        return constant_values(whole, dtype, box)
 
     def _parameters(self) -> dict[str, Any]:
         return {"value": self.value}
+
+    def get_config(self) -> dict[str, Any]:
+        """The value as plain data, and the version of the stream."""
+        return {"value": keras.saving.serialize_keras_object(self.value), "stream": STREAM}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The initializer that `get_config`, or that of Keras' own class, described; errors as of `Drawn`."""
+        arguments = checked_config(config, cls)
+        return cls(keras.saving.deserialize_keras_object(arguments.get("value", 0.0)))
+
+
+def _checked_constant(value: Any) -> Any:
+    """A number, or an array of numbers with an axis or more.
+
+    Raises:
+        TypeError: no numbers.
+        ValueError: NaN among them.
+    """
+    number = plain_number(value)
+    is_list = isinstance(number, list | tuple)
+    array = np.asarray(number if is_list or not keras.ops.is_tensor(number) else keras.ops.convert_to_numpy(number))
+    if array.dtype.kind not in "biuf" and array.dtype.name not in FORMATS:
+        raise TypeError(f"value = {short_repr(value)}: expected a number, or an array or nested lists of numbers")
+    if np.isnan(array.astype(np.float64)).any():
+        raise ValueError(f"value = {short_repr(value)}: expected numbers, no NaN")
+    return number if array.ndim == 0 else array
 
 
 class Identity(Fixed, keras.initializers.Identity):

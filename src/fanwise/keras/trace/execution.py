@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from fanwise.keras.trace.variables import as_array, is_tensor
+from fanwise.graph.tracking.probes import Probe, probe
+from fanwise.keras.trace.variables import as_array, is_tensor, shape_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,19 @@ class Execution:
             return as_array(function(*_fill(args, given), **_fill(named, given)))
 
         return replay
+
+    def probe(self, data: Sequence[Any]) -> Probe:
+        """The function on normal values in place of `data`, with all else that it reads."""
+        slots = {id(tensor): _Slot(position) for position, tensor in enumerate(data)}
+        args, named = _replace(self.args, slots), _replace(dict(self.named), slots)
+        function, types = self.function, [keras.backend.standardize_dtype(tensor.dtype) for tensor in data]
+
+        def computed(*arrays: Any) -> Any:
+            given = [keras.ops.convert_to_tensor(one, kind) for one, kind in zip(arrays, types, strict=True)]
+            output = function(*_fill(args, given), **_fill(named, given))
+            return as_array(output[0] if isinstance(output, (tuple, list)) else output)
+
+        return probe(computed, [shape_of(tensor) for tensor in data])
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from fanwise.graph.details import Activation, Attention, Convolution, Normalisation, Product
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.graph.tracking.binary import Binary
+from fanwise.keras.trace import pools
 from fanwise.keras.trace.calls import Call, Part
 from fanwise.keras.trace.variables import shape_of, tensors_in
 from fanwise.laws.layout import Layout
@@ -47,6 +48,8 @@ NONLINEARITIES: Mapping[str, str] = {
     "hard_shrink": "hardshrink",
     "threshold": "threshold",
 }
+BY_PLACE = _words("triu tril")
+"""Functions of each value and of where it stands."""
 POOLS = _words("max_pool average_pool adaptive_average_pool adaptive_max_pool resize affine_transform")
 REDUCTIONS = _words(
     "mean sum amax amin max min prod var std norm logsumexp median cumsum cumprod average moments any all count_nonzero"
@@ -130,6 +133,10 @@ def _plain(kind: OpKind) -> Callable[[Arguments], Call]:
         return Call(kind, a.data, tuple(replace(part, role=UseRole.OPERAND) for part in a.held))
 
     return read
+
+
+def _pool(a: Arguments) -> Call:
+    return replace(_plain(OpKind.POOL)(a), detail=pools.of_function(a.name, len(shape_of(a.args[0])), a.get))
 
 
 def _joined(a: Arguments) -> Call:
@@ -291,7 +298,7 @@ def _table() -> dict[str, Callable[[Arguments], Call | None]]:
     table |= dict.fromkeys(("add", "subtract", "multiply", *QUOTIENTS), _binary)
     table |= dict.fromkeys(("conv", "depthwise_conv", "conv_transpose", "separable_conv"), _conv)
     table |= dict.fromkeys(("layer_normalization", "rms_normalization", "batch_normalization", "normalize"), _norm)
-    table |= dict.fromkeys(POOLS, _plain(OpKind.POOL)) | dict.fromkeys(REDUCTIONS, _plain(OpKind.REDUCE))
+    table |= dict.fromkeys(POOLS, _pool) | dict.fromkeys(REDUCTIONS, _plain(OpKind.REDUCE))
     table |= dict.fromkeys(JOINS, _joined) | dict.fromkeys(SOFTMAXES, _plain(OpKind.SOFTMAX))
     return dict.fromkeys(POINTWISE, _plain(OpKind.ELEMENTWISE)) | table
 

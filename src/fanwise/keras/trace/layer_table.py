@@ -13,6 +13,7 @@ from keras import layers
 
 from fanwise.graph.details import Activation, Arithmetic, Convolution, Detail, Lookup, Normalisation, Recurrence
 from fanwise.graph.op import OpKind, UseRole
+from fanwise.keras.trace import pools
 from fanwise.keras.trace.calls import Call, Part, parts_of
 from fanwise.keras.trace.variables import own_variables
 from fanwise.laws.layout import Layout
@@ -249,6 +250,10 @@ def _of_kind(kind: OpKind, detail: Detail | None = None) -> Reader:
     return reader
 
 
+def _pool(windows: Callable[[Any], Detail | None]) -> Reader:
+    return lambda layer, own: LayerOp(OpKind.POOL, (), -1, windows(layer))
+
+
 def _concat(layer: Any, own: Mapping[str, Any]) -> LayerOp:
     return LayerOp(OpKind.CONCAT)
 
@@ -279,14 +284,9 @@ def _entries() -> dict[type, tuple[Reader, frozenset[str]]]:
     views = (layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector, layers.Identity)
     moved = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D, layers.Cropping1D, layers.Cropping2D)
     entries |= dict.fromkeys((*views, *moved, layers.Cropping3D), (_view, none))
-    entries |= dict.fromkeys(_POOLS, (_of_kind(OpKind.POOL), none))
-    return entries
+    entries |= dict.fromkeys(pools.WINDOWED, (_pool(pools.of_windows), none))
+    entries |= dict.fromkeys(pools.GLOBAL, (_pool(pools.of_global), none))
+    return entries | dict.fromkeys(pools.REPEATING, (_pool(pools.of_repeats), none))
 
-
-_POOLS = (
-    *(vars(layers)[f"{kind}Pooling{n}D"] for kind in ("Average", "Max") for n in (1, 2, 3)),
-    *(vars(layers)[f"Global{kind}Pooling{n}D"] for kind in ("Average", "Max") for n in (1, 2, 3)),
-    *(vars(layers)[f"UpSampling{n}D"] for n in (1, 2, 3)),
-)
 
 _READERS = _entries()

@@ -9,10 +9,11 @@ from typing import Any
 
 import keras
 
-from fanwise.graph.kinds import DATA_LAYERS, REPLAYABLE, WEIGHTED
+from fanwise.graph.kinds import DATA_LAYERS, PROBED, REPLAYABLE, WEIGHTED
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
 from fanwise.graph.trace import Trace
 from fanwise.graph.tracking.module_calls import ModuleCalls
+from fanwise.graph.tracking.probes import Probe
 from fanwise.graph.tracking.tracker import Read, Source, Tracker, drawn_values
 from fanwise.graph.tracking.views import selection_of
 from fanwise.graph.tracking.writes import Writes
@@ -20,7 +21,7 @@ from fanwise.graph.visitor import Visitor
 from fanwise.keras.trace.calls import Call, Part
 from fanwise.keras.trace.execution import Execution
 from fanwise.keras.trace.features import ViewStep, runs_of_features
-from fanwise.keras.trace.function_table import IGNORED, SELECTIONS, VIEWS, Arguments, describe
+from fanwise.keras.trace.function_table import BY_PLACE, IGNORED, SELECTIONS, VIEWS, Arguments, describe
 from fanwise.keras.trace.layer_table import describe_layer
 from fanwise.keras.trace.moments import moments_of, saved, second_moment
 from fanwise.keras.trace.replacements import Replacement, replaced
@@ -208,10 +209,14 @@ class Recorder:
         return output
 
     def _derive(self, name: str, held: Sequence[Part], output: Any) -> Any:
-        """A function of variables alone: its result is followed as the first of them."""
+        """A function of variables alone: its result is followed as the first of them, which the others stand beside."""
+        whole = [replace(part, beside=()) for each in held for part in (each, *each.beside)]
+        steps = tuple(dict.fromkeys(step for part in whole for step in part.steps))
+        several = {id(part.input): replace(part, steps=(*steps, name)) for part in reversed(whole)}
         for tensor in tensors_in(output):
             if held and is_float(tensor):
-                self._origins.hold(tensor, replace(held[0], steps=(*held[0].steps, name)))
+                first = several.pop(id(held[0].input), None) or held[0]
+                self._origins.hold(tensor, replace(first, beside=tuple(several.values())[::-1]))
         return output
 
     def _constant(self, output: Any) -> Any:
@@ -228,14 +233,22 @@ class Recorder:
         call = replace(call, data=tuple(sorted(call.data, key=self._origins.is_constant)))  # constants come last
         traced = all(self._origins.source(tensor) is not None for tensor in call.data)
         read = self._reads(call)
-        alone = call.kind in REPLAYABLE and not call.parts and traced
+        alone = call.kind in REPLAYABLE and not call.parts and traced and call.name not in BY_PLACE
         op = replace(self._open(call, read), replay=execution.replay(call.data) if alone else None)
+        op = op if op.replay is not None or call.parts else replace(op, probe=self._probe(call, execution))
         self._put(self._tracker.before(op, moments_of(call.data)), op)
         output, self._last = execution(), (call, execution)
         first = next((tensor for tensor in tensors_in(output) if is_float(tensor)), None)
         if first is None:
             return self._pass_on(call, output) if call.data and traced else output
         return self._close(op, read, output, first)
+
+    def _probe(self, call: Call, execution: Execution) -> Probe | None:
+        """The op on normal values in place of the data that other ops gave."""
+        data = [tensor for tensor in call.data if self._origins.source(tensor) is not None]
+        if call.kind not in PROBED or not data or not all(map(is_float, data)):
+            return None
+        return execution.probe(data)
 
     def _close(self, op: Op, read: Sequence[Read], output: Any, first: Any) -> Any:
         """Records an op that was carried out; the model goes on with its output scaled, and with a tap."""
@@ -287,7 +300,8 @@ class Recorder:
         return self._parameter_ops[id(variable)]
 
     def _open(self, call: Call, read: Sequence[Read]) -> Op:
-        paths = ((self._origins.path(part), part) for part in call.parts)
+        parts = [part for each in call.parts for part in (each, *_beside(each))]
+        paths = ((self._origins.path(part), part) for part in parts)
         uses = tuple(Use(path, part.role, part.layout, part.steps) for path, part in paths if path is not None)
         return self._tracker.opened(call, self._calls.caller, read, uses)
 
@@ -373,3 +387,11 @@ def _swap(output: Any, old: Any, new: Any) -> Any:
     if isinstance(output, list) or type(output) is tuple:
         return type(output)(_swap(item, old, new) for item in output)
     return {k: _swap(v, old, new) for k, v in output.items()} if isinstance(output, dict) else output
+
+
+def _beside(part: Part) -> Iterator[Part]:
+    """The other parameters of which a weight was made: matrices are weights too, vectors scale or shift it."""
+    for other in part.beside:
+        is_weight = part.role == UseRole.WEIGHT and len(other.input.shape) == len(part.input.shape)
+        role = part.role if is_weight else UseRole.SCALE if "multiply" in other.steps else UseRole.OPERAND
+        yield replace(other, role=role, layout=part.layout if is_weight else None)

@@ -16,7 +16,8 @@ from fanwise.laws.composite import Blocks
 from fanwise.laws.elementwise import Constant, Normal, TruncatedNormal, Uniform, Zeros
 from fanwise.laws.layout import Layout
 from fanwise.laws.structured import Orthogonal
-from fanwise.plan.recipes.unit import UNIT, Choice, Feed, Recipe, Rule, gate_bias, norm_scale, padded, recurrent, zeros
+from fanwise.plan.recipes.recipe import Choice, Feed, Recipe, Rule
+from fanwise.plan.recipes.unit import UNIT, gate_bias, norm_scale, padded, recurrent, zeros
 from fanwise.plan.roles import ADDED_TABLES, MAP_ROLES, Case
 from fanwise.stream.box import Shape
 
@@ -100,7 +101,7 @@ def _hidden(case: Case) -> int:
 
 BIASES = ("bias", "head_bias")
 NORMS = ("norm_scale", "branch_norm")
-KEPT = ("gate", "branch_gate", "magnitude", "other", "unused")
+KEPT = ("gate", "branch_gate", "magnitude", "time_step", "decay", "inner", "other", "unused")
 
 
 def _profile(name: str, rules: Mapping[str, Rule], source: str) -> Recipe:

@@ -18,19 +18,8 @@ from fanwise.laws.elementwise import Constant, Normal, Ones, VarianceScaling, Ze
 from fanwise.laws.gain import gaussian_moments
 from fanwise.laws.nonlinearities import NONLINEARITIES
 from fanwise.laws.structured import Orthogonal
-from fanwise.plan.recipes.unit import (
-    UNIT,
-    Choice,
-    Feed,
-    Recipe,
-    Rule,
-    norm_scale,
-    normal,
-    padded,
-    recurrent,
-    scaled,
-    zeros,
-)
+from fanwise.plan.recipes.recipe import Choice, Feed, Recipe, Rule
+from fanwise.plan.recipes.unit import UNIT, norm_scale, normal, padded, recurrent, scaled, zeros
 from fanwise.plan.roles import MAP_ROLES, TABLES, Case, fan_in_of
 
 HE = 'He et al., "Delving deep into rectifiers", 2015, eq. 10'

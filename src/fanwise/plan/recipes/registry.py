@@ -5,7 +5,8 @@ from types import MappingProxyType
 
 from fanwise.plan.recipes.profiles import PROFILES
 from fanwise.plan.recipes.published import PUBLISHED
-from fanwise.plan.recipes.unit import UNIT, Recipe
+from fanwise.plan.recipes.recipe import Recipe
+from fanwise.plan.recipes.unit import UNIT
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({found.name: found for found in (UNIT, *PUBLISHED, *PROFILES)})
 """Every recipe by name, in the order of the documentation."""

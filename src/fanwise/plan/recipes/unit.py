@@ -1,102 +1,20 @@
-"""Recipes as data: for each role of a parameter, the rule that gives its law.
-
-A rule is a small function of a case and of what feeds it. A recipe is a mapping from roles to rules; it must speak for
-every role, so that no parameter is forgotten, and each role has one rule, so that no two fight.
-"""
+"""The recipe `unit`: unit second moments at every map that is planned, from what feeds it; and its rules."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from types import MappingProxyType
-from typing import TypeAlias
 
 from fanwise.graph.details import Lookup
+from fanwise.graph.op import OpKind
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
-from fanwise.laws.elementwise import Constant, Normal, Ones, VarianceScaling, Zeros
+from fanwise.laws.elementwise import Constant, Normal, Ones, Uniform, VarianceScaling, Zeros
 from fanwise.laws.structured import LooksLinear, Orthogonal
-from fanwise.plan.roles import ROLES, Case, fan_in_of
-
-
-@dataclass(frozen=True)
-class Feed:
-    """What a rule knows beside its case.
-
-    Args:
-        second_moment: of what feeds the op, E x^2.
-        known: whether it was measured or derived; otherwise it is assumed.
-        stream: second moment of the residual stream where the case's branch joins it.
-        scores: by what the scores of the attention that a query feeds exceed unit variance, in std.
-        found: the parameter's one value, where all its values are equal and there are values; None elsewhere.
-        loop: by what its variance is multiplied so that a loop through it keeps the second moment.
-    """
-
-    second_moment: float = 1.0
-    known: bool = True
-    stream: float = 1.0
-    scores: float = 1.0
-    found: float | None = None
-    loop: float = 1.0
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A law and why.
-
-    Args:
-        law: None leaves the parameter as it is.
-        reason: one sentence.
-        source: author, title, year.
-        gives: second moment that the op should give, None where the rule does not say.
-        guess: it stands on an assumption.
-    """
-
-    law: Initializer | None
-    reason: str
-    source: str = ""
-    gives: float | None = None
-    guess: bool = False
-
-
-Rule: TypeAlias = Callable[[Case, Feed], Choice]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A way to initialise whole models.
-
-    Args:
-        name: how the command line calls it.
-        title: what it does, in one line.
-        rules: one rule for every role of `ROLES`.
-        source: author, title, year.
-
-    Raises:
-        ValueError: a role without a rule, or a rule for an unknown role.
-    """
-
-    name: str
-    title: str
-    rules: Mapping[str, Rule]
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        missing, strange = sorted(set(ROLES) - set(self.rules)), sorted(set(self.rules) - set(ROLES))
-        if missing or strange:
-            raise ValueError(f"recipe {self.name!r}: no rule for {missing}, rules for unknown roles {strange}")
-
-    def choose(self, case: Case, feed: Feed) -> Choice:
-        """The law of one parameter."""
-        if not case.parameter.trained and case.role != "unused":
-            return Choice(None, "left as it is: the model does not train it")
-        if case.transformed and case.role in ("weight", "branch_end", "head", "recurrent"):
-            return Choice(None, "left as it is: the model makes its weights from it in a way that is not known here")
-        return self.rules[case.role](case, feed)
-
-    def but(self, name: str, title: str, rules: Mapping[str, Rule], source: str = "") -> "Recipe":
-        """Recipe with other rules for some roles."""
-        return replace(self, name=name, title=title, rules=MappingProxyType({**self.rules, **rules}), source=source)
-
+from fanwise.plan.recipes.recipe import Choice, Demand, Feed, Recipe, Rule
+from fanwise.plan.recipes.spread import KEPT_SHARES, RATES, STEPS, decay_logarithm, kept_share, time_step_bias
+from fanwise.plan.roles import Case, fan_in_of
+from fanwise.plan.row import KEPT
 
 _SAXE = 'Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2013'
 _BALDUZZI = 'Balduzzi et al., "The shattered gradients problem", 2017, section 4.1'
@@ -108,6 +26,21 @@ _SALIMANS = 'Salimans and Kingma, "Weight normalization", 2016, eq. 2'
 _GOYAL = 'Goyal et al., "Accurate, large minibatch SGD", 2017, section 5.1'
 _TOUVRON = 'Touvron et al., "Going deeper with image transformers", 2021, section 2'
 
+_GU = 'Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces", 2023, section 3.6'
+_DAO = 'Dao and Gu, "Transformers are SSMs", 2024, section 7 (its code)'
+_DE = 'De et al., "Griffin: mixing gated linear recurrences with local attention", 2024, section 2.4'
+_YE = 'Ye et al., "Differential transformer", 2024, section 2.1 (its code)'
+
+_SITZMANN = 'Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020, section 3.2'
+
+_CHANG = 'Chang, Flokas, Lipson, "Principled weight initialization for hypernetworks", 2020'
+
+SINES = ("sin", "cos")
+"""Nonlinearities whose argument a model multiplies by a frequency."""
+NEAR = 0.15
+"""Inputs in [-1, 1] are known by their second moment, which a grid with its ends exceeds a little."""
+WRITTEN = (1e-12, 1e6)
+"""Sizes of constants that people write."""
 LOUDEST = 0.5
 """Std of the logits at the start where there are many classes, and under a tied table, which would starve below."""
 EXCESS = 0.02
@@ -128,19 +61,97 @@ def scaled(case: Case, variance: float, *, gives: float | None, reason: str, sou
     if case.normalized:
         variance, reason, gives = 1.0, "any scale: the model normalises these weights before it uses them", None
     if case.layout is None:
-        return Choice(Normal(math.sqrt(variance / fan_in_of(case))), reason, source, gives, case.derived)
+        tied = case.use is not None and case.use.fan_in is not None
+        reason += f"; a weight tied by indices, fan_in {fan_in_of(case):g}" if tied else ""
+        return Choice(Normal(math.sqrt(variance / fan_in_of(case))), reason, source, gives, case.derived and not tied)
     return Choice(VarianceScaling(variance, "fan_in", "normal"), reason, source, gives)
 
 
 def unit_weight(case: Case, feed: Feed) -> Choice:
     """Unit second moment at the output, from what feeds it; queries also make up for scores that are too large."""
-    variance = _short(feed.loop / feed.second_moment)
+    if case.maker is not None:
+        return unit_maker(case, feed)
+    sine = None if case.around is None else case.around.bent_by(case.op)
+    if feed.factor != 1 and sine in SINES:
+        return siren(case, feed)
+    variance = _short(feed.loop / (feed.second_moment * feed.factor**2))
     reason = "unit second moment at its output, from what feeds it"
     if case.is_loop:
         return _guessed(_looped(case, variance), feed)
+    if feed.factor != 1:
+        return _guessed(_divided(case, variance, 1.0, feed), feed)
     if feed.scores != 1 and (case.part == "query" or "query" in case.blocks):
         return _quiet_query(case, feed, variance)
     return _guessed(scaled(case, variance, gives=1.0, reason=reason), feed)
+
+
+def unit_maker(case: Case, feed: Feed) -> Choice:
+    """What makes a weight: E w^2 = 1 / (fan_in E x^2) of the product that uses it; half beside a bias that is made.
+
+    variance = E w^2 / (own fan_in E h^2)
+    """
+    parts = len(case.blocks) or 1
+    sizes = [_asked(feed.demands[part]) if part in feed.demands else 1.0 for part in range(parts)]
+    fans = sorted({demand.fan_in for demand in feed.demands.values()} - {1.0})
+    numbers = ", ".join(f"{fan:g}" for fan in fans)
+    if case.op is not None and case.op.kind == OpKind.EMBEDDING:
+        reason = "unit second moment at its product"
+        reason += "" if case.layout is None else f"; a weight tied by indices, fan_in {numbers}"
+        return scaled(case, _short(sizes[0]), gives=None, reason=reason)
+    reason = f"it makes weights of fan_in {numbers}: of unit second moment at their product"
+    reason += "" if all(demand.part == 1 for demand in feed.demands.values()) else ", half of it from the bias made too"
+    if len(set(sizes)) == 1:
+        variance = _short(sizes[0] / feed.second_moment)
+        return _guessed(scaled(case, variance, gives=_short(sizes[0]), reason=reason, source=_CHANG), feed)
+    return _guessed(_each_part(case, [size / feed.second_moment for size in sizes], reason), feed)
+
+
+def _each_part(case: Case, variances: Sequence[float], reason: str) -> Choice:
+    """A law for each of the parts that a map's features are cut into."""
+    if case.layout is None or case.layout.fused is None:
+        return scaled(case, _short(variances[0]), gives=None, reason=reason, source=_CHANG)
+    laws = [VarianceScaling(_short(variance / _ratio_of(case) ** 2)) for variance in variances]
+    return Choice(Blocks(laws, case.layout.fused.axis, case.layout.fused.sizes or None), reason, _CHANG)
+
+
+def _asked(demand: Demand) -> float:
+    """The second moment that features should have for what they make to be a weight, or a bias."""
+    wanted = {"head": guess_std(demand.outputs) ** 2, "branch_end": demand.share}.get(demand.role, 1.0)
+    return wanted * demand.part / (demand.fan_in * demand.fed * demand.gain * demand.factor**2)
+
+
+def _divided(case: Case, variance: float, gives: float, feed: Feed) -> Choice:
+    """The law of a map whose output the model multiplies before it is used."""
+    end = None if case.around is None else case.around.bent_by(case.op)
+    reason = f"unit second moment at the argument of {end}: the model multiplies this map's output by {feed.factor:.4g}"
+    return scaled(case, variance, gives=_short(gives / feed.factor**2), reason=reason)
+
+
+def siren(case: Case, feed: Feed) -> Choice:
+    """A map whose output is multiplied by w before a sine: U(-sqrt(6 / fan_in) / w, sqrt(6 / fan_in) / w).
+
+    The argument of the sine then has variance 1 where sines, of second moment 1/2, feed the map. The first map has
+    U(-1 / (fan_in r), 1 / (fan_in r)) for inputs in [-r, r], whatever w: the frequencies that it offers are the
+    model's own choice, and r is sqrt(3 E x^2), that of evenly spread inputs; published for r = 1.
+    """
+    if case.around is not None and case.around.is_first(case.op):
+        reach = math.sqrt(3 * feed.second_moment)
+        reach = 1.0 if abs(reach - 1) < NEAR else float(f"{reach:.3g}")
+        bound = 1 / (fan_in_of(case) * reach * _ratio_of(case))
+        reason = f"the first map before sin({feed.factor:.4g} x): 1 / fan_in, for inputs in [-{reach:g}, {reach:g}]"
+        return _guessed(Choice(Uniform(bound), reason, _SITZMANN), feed)
+    before = None if case.around is None else case.around.activation(case.op)
+    sine = before is not None and before.nonlinearity in SINES
+    variance = 2.0 if sine else _short(1 / feed.second_moment)
+    variance /= (feed.factor * _ratio_of(case)) ** 2
+    reason = f"the argument of sin({feed.factor:.4g} x) has unit variance: sqrt(6 / fan_in) / {feed.factor:.4g}"
+    if case.layout is None:
+        return Choice(Uniform(math.sqrt(3 * variance / fan_in_of(case))), reason, _SITZMANN)
+    return _guessed(Choice(VarianceScaling(variance, "fan_in", "uniform"), reason, _SITZMANN), feed)
+
+
+def _ratio_of(case: Case) -> float:
+    return 1.0 if case.use is None else case.use.ratio
 
 
 def _looped(case: Case, variance: float) -> Choice:
@@ -161,7 +172,8 @@ def _short(variance: float) -> float:
 
 
 def _quiet_query(case: Case, feed: Feed, variance: float) -> Choice:
-    reason = "unit second moment, and attention scores of unit variance: this model does not divide them by sqrt(d)"
+    reason = "attention scores of unit variance: queries of unit second moment would give them std "
+    reason += f"{feed.scores:.3g} in this model"
     small = variance / feed.scores**2
     if not case.blocks or case.layout is None or case.layout.fused is None:
         return scaled(case, small, gives=1 / feed.scores**2, reason=reason)
@@ -172,7 +184,12 @@ def _quiet_query(case: Case, feed: Feed, variance: float) -> Choice:
 def unit_branch_end(case: Case, feed: Feed) -> Choice:
     """A fixed share of the residual stream that the branch joins: 1 / joins of its second moment."""
     share, reason = branch_share(case, feed)
+    share, reason = share / feed.factor**2, reason + _factor_words(feed)
     return _guessed(scaled(case, _short(share / feed.second_moment), gives=share, reason=reason, source=_RADFORD), feed)
+
+
+def _factor_words(feed: Feed) -> str:
+    return "" if feed.factor == 1 else f"; the model multiplies its output by {feed.factor:.4g}"
 
 
 def branch_share(case: Case, feed: Feed) -> tuple[float, str]:
@@ -199,13 +216,21 @@ def branch_share(case: Case, feed: Feed) -> tuple[float, str]:
 def unit_head(case: Case, feed: Feed) -> Choice:
     """Outputs so small that the loss of C classes starts 2 % above ln C, of std 0.5 at most."""
     std = head_std(case)
-    reason = f"outputs of std {std:.2g}: the loss starts near that of a guess"
-    return _guessed(scaled(case, _short(std**2 / feed.second_moment), gives=std**2, reason=reason), feed)
+    reason = f"outputs of std {std * math.sqrt(case.ends):.2g}: the loss starts near that of a guess"
+    reason += _factor_words(feed) + (f"; it is one of {case.ends} that are summed" if case.ends > 1 else "")
+    gives = (std / feed.factor) ** 2
+    return _guessed(scaled(case, _short(gives / feed.second_moment), gives=gives, reason=reason), feed)
 
 
 def head_std(case: Case) -> float:
-    """Std of the outputs of C classes with which the loss starts 2 % above ln C, 0.5 at most."""
-    classes = 10 if case.layout is None else max(case.layout.extent(case.parameter.shape, "out"), 10)
+    """Std of the outputs of C classes with which the loss starts 2 % above ln C, 0.5 at most; of n terms, of each."""
+    classes = 10 if case.layout is None else case.layout.extent(case.parameter.shape, "out")
+    return guess_std(classes) / math.sqrt(case.ends)
+
+
+def guess_std(classes: int) -> float:
+    """The same from the number of classes; ten where there are fewer."""
+    classes = max(classes, 10)
     return min(LOUDEST, math.sqrt(2 * EXCESS * math.log(classes)))
 
 
@@ -219,8 +244,12 @@ def unit_tied(case: Case, feed: Feed) -> Choice:
 
 
 def unit_embedding(case: Case, feed: Feed) -> Choice:
-    """Tokens of unit second moment."""
-    return padded(case, Choice(Normal(1.0), "tokens enter the network at unit second moment", "", 1.0))
+    """Tokens of unit second moment, once the model has multiplied them."""
+    factor = 1.0 if case.around is None else case.around.constant_after(case.op)
+    std = 1.0 if factor == 1 else _short(1 / factor)
+    reason = "tokens enter the network at unit second moment"
+    reason += "" if factor == 1 else f"; the model multiplies them by {factor:.4g}"
+    return padded(case, Choice(Normal(std), reason, "", std**2))
 
 
 def padded(case: Case, choice: Choice) -> Choice:
@@ -260,39 +289,78 @@ def gate_bias(case: Case, feed: Feed) -> Choice:
 
 
 def norm_scale(case: Case, feed: Feed) -> Choice:
-    """1 after a normalisation."""
-    return Choice(_constant(1.0 - case.offset), "a normalisation starts as one" + _offset_words(case))
+    """1 after a normalisation; less after one of queries whose scores the model does not divide by sqrt(d)."""
+    if feed.scores != 1:
+        reason = "attention scores of unit variance: this model normalises its queries and does not divide by sqrt(d)"
+        return Choice(constant_law(_short(1 / feed.scores) - case.offset), reason + _offset_words(case))
+    return Choice(constant_law(1.0 - case.offset), "a normalisation starts as one" + _offset_words(case))
 
 
 def branch_norm(case: Case, feed: Feed) -> Choice:
-    """The normalisation at the end of a branch sets the branch's share of the residual stream; a batch norm's is 0."""
-    if case.op is not None and case.op.norm == "batch_norm":
+    """The normalisation at the end of a branch sets the branch's share of the residual stream; a batch norm's is 0.
+
+    Not where a nonlinearity stands between it and the sum: at 0 a ReLU passes no gradient, and the branch never opens.
+    """
+    bent = case.around is not None and case.around.is_bent(case.op, case.join)
+    if case.op is not None and case.op.norm == "batch_norm" and not bent:
         reason = "a batch norm that ends a branch: each block starts as its shortcut" + _offset_words(case)
-        return Choice(_constant(-case.offset), reason, _GOYAL, 0.0)
+        return Choice(constant_law(-case.offset), reason, _GOYAL, 0.0)
     share, _ = branch_share(case, feed)
     total = 1 if case.join is None else case.join.total * case.repeats
     reason = f"it ends a branch: 1/{total} of the second moment of the residual stream" + _offset_words(case)
-    return Choice(_constant(math.sqrt(share) - case.offset), reason, _RADFORD, share)
+    return Choice(constant_law(math.sqrt(share) - case.offset), reason, _RADFORD, share)
 
 
 def branch_gate(case: Case, feed: Feed) -> Choice:
     """The model's own small value, or the branch's share of the residual stream where that is smaller."""
     total = 1 if case.join is None else case.join.total * case.repeats
     value = math.sqrt(branch_share(case, feed)[0])
-    if feed.found is not None and abs(feed.found) <= value:
-        return Choice(_constant(feed.found), "a gate as small as the model's author set it", _TOUVRON)
+    if feed.found is not None and _is_meant(case, feed.found, value):
+        reason = f"{KEPT}: a gate of {feed.found:.4g}, as the model's author set it"
+        return Choice(constant_law(feed.found), reason, _TOUVRON)
     if feed.found is None and not feed.known:
         return Choice(
-            _constant(value), f"a gate that lets through 1/{total} of the residual stream", _TOUVRON, None, True
+            constant_law(value), f"a gate that lets through 1/{total} of the residual stream", _TOUVRON, None, True
         )
     return Choice(
-        _constant(value), f"a gate that lets through 1/{total} of the second moment of the residual stream", _TOUVRON
+        constant_law(value), f"a gate that lets through 1/{total} of the second moment of the residual stream", _TOUVRON
     )
+
+
+def _is_meant(case: Case, found: float, share: float) -> bool:
+    """Whether a gate's value is small enough for its branch, or a number that somebody chose: 1 is chosen by nobody."""
+    chosen = math.prod(case.parameter.shape) == 1 and found != 1
+    return is_plausible(found) and (chosen or abs(found) <= share)
+
+
+def is_plausible(value: float) -> bool:
+    """Whether a constant may have been written down; others are memory that was never initialised."""
+    return value == 0 or WRITTEN[0] < abs(value) < WRITTEN[1]
 
 
 def keep(case: Case, feed: Feed) -> Choice:
     """Left as the model's author set it."""
     return Choice(None, "left as it is: its value belongs to the model's design")
+
+
+def time_step(case: Case, feed: Feed) -> Choice:
+    """Time steps spread over the published range; one value for all is kept."""
+    if feed.found is not None:
+        return keep(case, feed)
+    law = time_step_bias(case.parameter.shape[0]) if len(case.parameter.shape) == 1 else None
+    reason = "time steps spread over [{:g}, {:g}]".format(*STEPS)
+    return keep(case, feed) if law is None else Choice(law, reason, _GU)
+
+
+def decay(case: Case, feed: Feed) -> Choice:
+    """Decay rates spread over the published range; one value for all is kept."""
+    if feed.found is not None:
+        return keep(case, feed)
+    if case.use is not None and "softplus" in case.use.steps:
+        reason = "what is kept of the state at a step, spread over [{:g}, {:g}]".format(*KEPT_SHARES)
+        return Choice(kept_share(case.parameter.shape[0]), reason, _DE)
+    reason = "decay rates spread over [{:g}, {:g}]".format(*RATES)
+    return Choice(decay_logarithm(case.parameter.shape[0]), reason, _DAO)
 
 
 def unused(case: Case, feed: Feed) -> Choice:
@@ -313,13 +381,14 @@ def normal(std: float, reason: str, source: str = "") -> Rule:
 def magnitude(case: Case, feed: Feed) -> Choice:
     """The length of a row that gives unit second moment: sqrt(fan_in) times the std."""
     return Choice(
-        _constant(1 / math.sqrt(feed.second_moment)),
+        constant_law(1 / math.sqrt(feed.second_moment)),
         "each row has the length that gives unit second moment",
         _SALIMANS,
     )
 
 
-def _constant(value: float) -> Initializer:
+def constant_law(value: float) -> Initializer:
+    """The law of one value."""
     if value == 0:
         return Zeros()
     return Ones() if value == 1 else Constant(value)
@@ -358,6 +427,9 @@ UNIT = Recipe(
             "state_bias": zeros("the other bias of the gates holds the offset"),
             "slope": lambda case, feed: Choice(Constant(0.25), "the slope of the paper", _HE_PRELU),
             "magnitude": magnitude,
+            "time_step": time_step,
+            "decay": decay,
+            "inner": normal(0.1, "inner products near 0: the gate made of them starts near 1", _YE),
             "other": keep,
             "unused": unused,
         }

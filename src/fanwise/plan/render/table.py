@@ -37,6 +37,9 @@ ASCII_LETTERS = str.maketrans({"²": "^2", "±": "+-", TIMES: "x", SIGMA: " sigm
 WIDTH = 120
 """Letters in a line where the output is no terminal."""
 
+MOST_NAMED = 12
+"""Parameters that are listed by name below the table."""
+
 UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -56,7 +59,8 @@ def plan_document(
     reasons = _reasons([rows[item.members[0]] for item in folds])
     table = fitted(Table(COLUMNS, tuple(_line(item, rows, reasons) for item in folds)), width)
     reasons_text = tuple(Text(f"{number} {reason}") for reason, number in reasons.items())
-    parameters = Section("Parameters", (table, Text(totals(rows))))
+    notes = (Text(totals(rows)), *(Text(line) for line in meant_lines(rows, folds)))
+    parameters = Section("Parameters", (table, *notes))
     return Document(title, subtitle, (parameters, Section("Why", reasons_text)) if reasons_text else (parameters,))
 
 
@@ -98,11 +102,21 @@ def totals(rows: Sequence[Row]) -> str:
         "derived": len(drawn) - guessed,
         "guessed (marked !)": guessed,
         "kept": len(rows) - len(drawn),
+        "kept as meant": sum(row.meant for row in rows),
         "unused": sum(row.role == UNUSED for row in rows),
     }
     numbers = count_text(sum(row.size for row in rows))
     totals = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "derived")
     return f"{numbers} numbers in {len(rows)} parameters: {totals}."
+
+
+def meant_lines(rows: Sequence[Row], folds: Sequence[Fold]) -> tuple[str, ...]:
+    """What a plan keeps as it was meant, in one line; none where it keeps nothing."""
+    names = [counted(item) for item in folds if rows[item.members[0]].meant]
+    if not names:
+        return ()
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return (f"Kept as it was meant: {', '.join(names[:MOST_NAMED])}{more}.",)
 
 
 def count_text(count: int) -> str:

@@ -45,7 +45,7 @@ KEEP = "keep"
 MOST_LETTERS = 64 << 20
 MOST_AXES = 64
 """What NumPy allows."""
-MOST_PARTS = 256
+MOST_PARTS = 4096
 """Maps fused in one parameter, and values in one list of a law."""
 MOST_NESTED = 8
 """Laws inside laws, and components of a dotted key."""

@@ -7,7 +7,7 @@ formula and its source, or says "derived here" and how.
 """
 
 from fanwise.theory.rules import affine, attention, cells, maps, normalisation, pointwise, pooling, selection
-from fanwise.theory.rules.registry import BACKWARD, FORWARD, Share
+from fanwise.theory.rules.registry import BACKWARD, FORWARD, Share, back_by_rule, by_rule
 
 __all__ = [
     "BACKWARD",
@@ -15,6 +15,8 @@ __all__ = [
     "Share",
     "affine",
     "attention",
+    "back_by_rule",
+    "by_rule",
     "cells",
     "maps",
     "normalisation",

@@ -6,14 +6,24 @@ from collections.abc import Iterator
 import numpy as np
 
 from fanwise.graph import details
+from fanwise.graph.arithmetic import constant_of
 from fanwise.graph.kinds import AFTER_SOFTMAX, BEFORE_SOFTMAX
 from fanwise.graph.op import Op, OpKind, UseRole
-from fanwise.graph.patterns import constant_of
 from fanwise.graph.trace import Trace
 from fanwise.theory.rules.affine import shifted
 from fanwise.theory.rules.maps import map_uses
 from fanwise.theory.rules.registry import Share, backward_rule, forward_rule
-from fanwise.theory.samples import HERE, Likeness, Rows, likeness, normal_rows, second
+from fanwise.theory.samples import (
+    ELSEWHERE,
+    HERE,
+    Likeness,
+    Rows,
+    Values,
+    likeness,
+    normal_rows,
+    of_others,
+    second,
+)
 from fanwise.theory.softmax_average import (
     Attended,
     Attention,
@@ -45,7 +55,7 @@ def attention(walk: Walk, here: Here) -> Rows | None:
     sharing = query[-3] / key[-3] if len(query) == len(key) > 2 and key[-3] else 1.0
     width = op.width or query[-1]
     scale = op.detail.scale if isinstance(op.detail, details.Attention) else width**-0.5
-    attended = Attention(query[-2], key[-2], width, scale, op.causal, max(sharing, 1.0))
+    attended = Attention(query[-2], key[-2], width, scale, op.causal, max(sharing, 1.0), here.read(2)[-1])
     operands = [likeness(rows) for rows in here.sources[:3]]
     return _attended(walk, op, attended, (operands[0], operands[1], operands[2]))
 
@@ -103,7 +113,9 @@ def matmul(walk: Walk, here: Here) -> Rows | None:
 
         scores: y = c sum_i q_i k_i, E y^2 = c^2 width E q^2 E k^2;  values: as `attention`
 
-    Derived here: the width terms of the sum are products of independent values of mean 0, so their second moments add.
+    Where both have something in common, E y^2 = c^2 [width Var(q_i k_i) + (width E q_i k_i)^2].
+
+    Derived here: the width terms of the sum are products of independent values, so their variances and means add.
     """
     walk.doubt(here.op)
     if len(here.sources) < 2:
@@ -116,11 +128,25 @@ def matmul(walk: Walk, here: Here) -> Rows | None:
             return normal_rows(averaged(values, _even(softmax.shape[-1])), here.op.index)
         return _attended(walk, here.op, *written)
     width = here.op.width or (here.read(0)[-1] if here.read(0) else 1)
-    scale = abs(_constant(here.op))
     first, other = likeness(here.sources[0]), likeness(here.sources[1])
-    size = scale * math.sqrt(width)
+    mean, size = _of_sum(walk, here, width)
     crossed = Likeness(first.here * other.here, first.elsewhere * other.here, first.another * other.another)
-    return size * normal_rows(crossed, here.op.index)
+    shares = crossed * (max(size - mean * mean, 0.0) / crossed.here if crossed.here > 0 else 0.0)
+    return _constant(here.op) * (mean + normal_rows(shares, here.op.index))
+
+
+def _of_sum(walk: Walk, here: Here, width: int) -> tuple[float, float]:
+    """Mean and second moment of sum_i q_i k_i at two places, which are the same as often as they meet."""
+    (query, key), source = here.sources[:2], here.op.inputs[1]
+    met = 1 / walk.places(source) if source >= 0 else 0.0
+    parts = [_of_products(query[HERE] * key[row], width) for row in (HERE, ELSEWHERE)]
+    (own_mean, own_size), (mean, size) = parts
+    return met * own_mean + (1 - met) * mean, met * own_size + (1 - met) * size
+
+
+def _of_products(terms: Values, width: int) -> tuple[float, float]:
+    mean = float(terms.mean())
+    return width * mean, width * second(terms - mean) + (width * mean) * (width * mean)
 
 
 @backward_rule(OpKind.MATMUL)
@@ -156,24 +182,33 @@ def product_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
 def softmax(walk: Walk, here: Here) -> Rows | None:
     """Weights p_i = e^x_i / sum_j e^x_j over the last axis, or its logarithm x_i - ln sum_j e^x_j.
 
-    Exact on the sample: the sum over n features is n times the sample's mean of e^x.
+    Exact on the sample: each feature stands beside n - 1 others that are drawn from it.
     """
     if not here.sources or not here.op.shape:
         return None
     around = here.first - here.first.max(axis=1, keepdims=True)
-    total = np.exp(around).mean(axis=1, keepdims=True) * max(here.op.shape[-1], 1)
-    return np.asarray(around - np.log(total) if here.op.name == "log_softmax" else np.exp(around) / total)
+    powers = np.exp(around)
+    total = powers + _of_others(powers, here.op)
+    return np.asarray(around - np.log(total) if here.op.name == "log_softmax" else powers / total)
 
 
 @backward_rule(OpKind.SOFTMAX)
 def softmax_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/dx = p (g - sum_j p_j g_j); of the logarithm g - p sum_j g_j. Exact on the sample."""
-    weights, count = walk.rows[here.op.index], here.op.shape[-1] if here.op.shape else 1
+    around = here.first - here.first.max(axis=1, keepdims=True)
+    powers = np.exp(around)
+    weights = powers / (powers + _of_others(powers, here.op))
     if here.op.name == "log_softmax":
-        yield Share(here.op.inputs[0], gradient - np.exp(weights) * count * gradient.mean(axis=1, keepdims=True))
+        yield Share(here.op.inputs[0], gradient - weights * (gradient + _of_others(gradient, here.op)))
         return
-    mean = count * (weights * gradient).mean(axis=1, keepdims=True)
-    yield Share(here.op.inputs[0], weights * (gradient - mean))
+    others = _of_others(powers * gradient, here.op) / (powers + _of_others(powers, here.op))
+    yield Share(here.op.inputs[0], weights * (gradient * (1 - weights) - others))
+
+
+def _of_others(rows: Rows, op: Op) -> Rows:
+    """For each feature of the sample the sum over the other features of its softmax."""
+    count = max(op.shape[-1], 1) - 1
+    return of_others(rows, count, op.index, np.sum) if count else np.zeros_like(rows)
 
 
 def block_operands(walk: Walk, here: Here) -> tuple[Attention, tuple[Likeness, Likeness, Likeness]] | None:
@@ -234,7 +269,9 @@ def written_attention(
     query, key = (likeness(rows) for rows in said.sources[:2])
     scale = _constant(score) * _factor_between(walk.trace, score, softmax)
     tokens, causal = softmax.shape[-2:], softmax.causal
-    return Attention(tokens[0], tokens[1], said.read(0)[-1], scale, causal), (query, key, likeness(here.sources[1]))
+    values = here.read(1)[-1] if here.read(1) else 0
+    attended = Attention(tokens[0], tokens[1], said.read(0)[-1], scale, causal, values=values)
+    return attended, (query, key, likeness(here.sources[1]))
 
 
 def _constant(op: Op) -> float:

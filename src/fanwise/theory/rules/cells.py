@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fanwise.graph.op import OpKind
-from fanwise.theory.recurrence import Unrolled, input_gradients, unrolled
+from fanwise.theory.recurrence import Unrolled, input_gradients, reads_input, unrolled
 from fanwise.theory.rules.registry import Share, backward_rule, forward_rule
 from fanwise.theory.samples import HERE, Likeness, Rows, Values, fresh, normal_rows, second
 from fanwise.theory.walk import Here, Walk
@@ -39,7 +39,7 @@ def recurrent_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share
     the unrolled cell, with transposed weights as in `linear_gradient`.
     """
     run = walk.memory.get(here.op.index)
-    if not isinstance(run, Unrolled):
+    if not isinstance(run, Unrolled) or not reads_input(walk, here):
         return
     at_states = walk.sequences.get(here.op.index)
     if at_states is None:
@@ -48,7 +48,8 @@ def recurrent_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share
     outputs = walk.features(here.op) / max(here.read(0)[-1] if here.read(0) else 1, 1)
     at_inputs = [math.sqrt(outputs) * step for step in input_gradients(walk, run, at_states, here.op.index)]
     source = here.op.inputs[0]
-    if isinstance(walk.memory.get(source), Unrolled):
+    below = walk.memory.get(source)
+    if isinstance(below, Unrolled) and len(below.steps) == len(at_inputs):
         walk.sequences[source] = at_inputs
     yield Share(source, normal_rows(_over_time(at_inputs), "back", here.op.index))
 

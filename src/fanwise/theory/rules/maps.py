@@ -7,6 +7,7 @@ import numpy as np
 
 from fanwise.graph.details import Lookup
 from fanwise.graph.op import Op, OpKind, Use, UseRole
+from fanwise.laws.base import Moments
 from fanwise.theory import padding
 from fanwise.theory.rules.affine import shifted
 from fanwise.theory.rules.registry import Share, backward_rule, forward_rule
@@ -87,7 +88,8 @@ def linear_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
 def embedding(walk: Walk, here: Here) -> Rows | None:
     """A row of a table; other places read other rows. A bag of n rows is their sum or mean.
 
-        one row: E y^2 = E w^2;  sum of n: E y^2 = n Var(w) + (n E w)^2;  mean of n: Var(w) / n + (E w)^2
+        one row: E y^2 = E w^2, and E y y' = E w^2 where another place reads the same row
+        sum of n: E y^2 = n Var(w) + (n E w)^2;  mean of n: Var(w) / n + (E w)^2
 
     Derived here: rows are independent draws of one law, so variances of a sum add and its mean is n E w.
     """
@@ -97,7 +99,8 @@ def embedding(walk: Walk, here: Here) -> Rows | None:
     summed = here.op.detail.mode if isinstance(here.op.detail, Lookup) else None
     count = here.read(0)[-1] if summed in ("sum", "mean") and len(here.read(0)) > 1 else 1
     share = 1 / count if summed == "mean" else 1.0
-    return share * (count * moments.mean + math.sqrt(count) * moments.std * _rows_of_table(here.op.uses[0]))
+    rows = _rows_of_table(here.op.uses[0], _same_row(walk, here.op, moments))
+    return share * (count * moments.mean + math.sqrt(count) * moments.std * rows)
 
 
 @forward_rule(OpKind.PARAMETER)
@@ -137,8 +140,15 @@ def _thinned(rows: Rows, passage: padding.Passage) -> Rows:
     return reshaped(rows, Likeness(own.here, passage.alike * own.elsewhere, passage.alike * own.another))
 
 
-def _rows_of_table(use: Use) -> Rows:
-    return normal_rows(Likeness(1.0), "table", use.path)
+def _rows_of_table(use: Use, same: float) -> Rows:
+    return normal_rows(Likeness(1.0, same, same), "table", use.path)
+
+
+def _same_row(walk: Walk, op: Op, moments: Moments) -> float:
+    """How often two places read the same row, as it was measured; never where that is not known."""
+    alike, variance = walk.start.alike.get(op.index, 0.0), moments.std * moments.std
+    mean = moments.mean * moments.mean
+    return min(max((alike * (variance + mean) - mean) / variance, 0.0), 1.0) if variance > 0 else 0.0
 
 
 def _remember_parts(walk: Walk, here: Here, use: Use) -> None:

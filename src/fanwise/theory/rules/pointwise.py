@@ -1,14 +1,15 @@
 """Functions of each value alone: activations, sums, products."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.laws.nonlinearities import NONLINEARITIES, nonlinearity
-from fanwise.theory.rules.registry import Share, backward_rule, forward_rule, gathered
+from fanwise.theory.rules.registry import Share, backward_rule, forward_rule, gathered, signal_gain
 from fanwise.theory.samples import HERE, SAMPLES, Likeness, Rows, normal_rows, rearranged, second
 from fanwise.theory.walk import Here, Walk
 
@@ -83,7 +84,7 @@ def elementwise_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Sha
     for operand, source in enumerate(here.op.inputs):
         slope = _slope(walk, here, operand)
         if slope is not None:
-            yield Share(source, gathered(slope * gradient, here.op.shape, here.read(operand)))
+            yield Share(source, gathered(slope * gradient, here.op.shape, here.read(operand)), operand=operand)
 
 
 def prelu_slope(walk: Walk, here: Here) -> float:
@@ -96,9 +97,21 @@ def replayed(here: Here) -> Rows | None:
     """What the op's own function gives; None where it is not finite, or not one value for each."""
     if here.op.replay is None:
         return None
-    values = np.asarray(here.op.replay(*(rows.reshape(-1) for rows in here.sources)), np.float64)
+    answer = _answered(here.op.replay, *(rows.reshape(-1) for rows in here.sources))
+    values = np.asarray(math.nan if answer is None else answer, np.float64)
     whole = values.shape == (3 * SAMPLES,) and bool(np.isfinite(values).all())
-    return values.reshape(3, SAMPLES) if whole else None
+    return np.asarray(values.reshape(3, SAMPLES)) if whole else None
+
+
+def _answered(function: Callable[..., Any], *given: Any) -> Any:
+    """What a function of the model's framework gives for values of theory's own; None where it refuses them.
+
+    It may need a shape, a gradient or a state that a sample does not have, and raises what it likes.
+    """
+    try:
+        return function(*given)
+    except Exception:
+        return None
 
 
 def probed(here: Here) -> Rows | None:
@@ -106,13 +119,16 @@ def probed(here: Here) -> Rows | None:
     if here.op.probe is None or not here.sources:
         return None
     given = [(float(rows[HERE].mean()), float(rows[HERE].std())) for rows in here.sources]
-    mean, size = here.op.probe(given)
+    answer = _answered(here.op.probe, given)
+    if answer is None:
+        return None
+    mean, size = answer
     if not (math.isfinite(mean) and math.isfinite(size)):  # a mask that hides scores leaves the others as they are
         return here.first if here.op.kind in (OpKind.ADD, OpKind.ELEMENTWISE) else None
     rows = here.first - here.first[HERE].mean()
     spread = math.sqrt(second(rows[HERE]))
     rows = rows / spread if spread > 0 else normal_rows(Likeness(1.0), "probe", here.op.index)
-    return mean + math.sqrt(max(size - mean**2, 0.0)) * rows
+    return np.asarray(mean + math.sqrt(max(size - mean * mean, 0.0)) * rows)
 
 
 def _slope(walk: Walk, here: Here, operand: int) -> NDArray[np.float64] | float | None:
@@ -151,9 +167,3 @@ def _difference(here: Here, operand: int) -> NDArray[np.float64] | None:
 def _nudged(here: Here, operand: int, step: float) -> Rows | None:
     sources = tuple(rows + step if i == operand else rows for i, rows in enumerate(here.sources))
     return replayed(Here(here.op, sources, here.laws))
-
-
-def signal_gain(walk: Walk, here: Here) -> float:
-    """Rms of what an op gives over that of what it reads: the slope of a function that is as good as linear."""
-    before, after = second(here.first[HERE]), second(walk.rows[here.op.index][HERE])
-    return math.sqrt(after / before) if before > 0 and math.isfinite(after) else 1.0

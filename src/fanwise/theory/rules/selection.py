@@ -72,9 +72,13 @@ def concat(walk: Walk, here: Here) -> Rows | None:
 
 @backward_rule(OpKind.CONCAT)
 def concat_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
-    """Gradient dL/dx_i = g on the features of tensor i."""
-    for source in dict.fromkeys(here.op.inputs):
-        yield Share(source, gradient)
+    """Gradient dL/dx_i = g on the features of tensor i.
+
+    Tensors have features of their own, so their gradients have nothing in common: signs of their own make them so.
+    """
+    for operand, source in enumerate(here.op.inputs):
+        signs = generator("concat", here.op.index, operand).choice((-1.0, 1.0), SAMPLES) if operand else 1.0
+        yield Share(source, signs * gradient, operand=operand)
 
 
 def _relative(walk: Walk, root: int, runs: tuple[tuple[int, int], ...]) -> float:

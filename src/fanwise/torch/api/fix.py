@@ -9,7 +9,7 @@ from fanwise.check.report import Report
 from fanwise.measure.losses import LossLike
 from fanwise.plan.codegen import pasted
 from fanwise.plan.plan import Plan
-from fanwise.plan.recipes.unit import Recipe
+from fanwise.plan.recipes.recipe import Recipe
 from fanwise.stream.key import KeyLike
 from fanwise.torch.backend import BACKEND
 from fanwise.torch.trace.provenance import check_model

@@ -17,10 +17,21 @@ AUTO = (
     "AutoModelForSeq2SeqLM",
     "AutoModelForMaskedLM",
     "AutoModelForCausalLM",
+    "AutoModelForImageTextToText",
     "AutoModelForImageClassification",
     "AutoModelForCTC",
     "AutoModelForObjectDetection",
+    "AutoModelForUniversalSegmentation",
+    "AutoModelForSemanticSegmentation",
+    "AutoModelForDepthEstimation",
+    "AutoModelForVideoClassification",
+    "AutoModelForAudioClassification",
+    "AutoModelForTimeSeriesPrediction",
     "AutoModel",
+    "AutoModelForKeypointDetection",
+    "AutoModelForKeypointMatching",
+    "AutoModelForPoseEstimation",
+    "AutoModelForMultimodalLM",
 )
 """Kinds of models in the order in which they are looked for: those with a head first, and BERT is no decoder."""
 
@@ -42,7 +53,7 @@ def factory(target: str) -> Callable[[], nn.Module]:
         raise ImportError(f"target {target!r} needs transformers: python -m pip install transformers") from None
     config, named = _from_file(target, library) if target.endswith(".json") else _from_call(target, library)
     model = next((kind for name in named if (kind := _class(library, name, "PreTrainedModel"))), None)
-    return (lambda: _auto(library, config)) if model is None else (lambda: model(config))
+    return (lambda: configured(config)) if model is None else (lambda: model(config))
 
 
 def _from_call(target: str, library: ModuleType) -> tuple[Any, Sequence[str]]:
@@ -114,11 +125,34 @@ def _class(library: ModuleType, name: str, base: str) -> Any:
     return kind if isinstance(kind, type) and issubclass(kind, getattr(library, base)) else None
 
 
-def _auto(library: ModuleType, config: Any) -> nn.Module:
-    """The model with a head that transformers has for a configuration, the bare model where it has none."""
+def configured(config: Any) -> nn.Module:
+    """The model with a head that transformers has for a configuration, the bare model where it has none.
+
+    Raises:
+        ValueError: it has none at all.
+    """
+    library = importlib.import_module("transformers")
     for name in AUTO:
-        loader = getattr(library, name)
-        if type(config) in loader._model_mapping:
+        loader = getattr(library, name, None)  # newer than the oldest library that is read
+        if loader is not None and type(config) in loader._model_mapping:
             model: nn.Module = loader.from_config(config)
             return model
-    raise ValueError(f"transformers has no model for {type(config).__name__}")
+    kind = _parts_of_larger(config, library.PreTrainedModel)
+    if kind is None:
+        raise ValueError(f"transformers has no model for {type(config).__name__}")
+    part: nn.Module = kind(config)
+    return part
+
+
+def _parts_of_larger(config: Any, base: type[Any]) -> Any:
+    """The model beside a configuration that is made of it, where no kind lists it: a tower of a larger model."""
+    home = type(config).__module__.replace(".configuration_", ".modeling_")
+    try:
+        module = importlib.import_module(home)
+    except ImportError:
+        return None
+    kinds: list[Any] = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, base)]
+    fitting = [
+        kind for kind in kinds if kind.config_class is type(config) and not kind.__name__.endswith("TrainedModel")
+    ]
+    return min(fitting, key=lambda kind: (not kind.__name__.endswith("Model"), len(kind.__name__)), default=None)

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from fanwise.check.baseline import gravest, without
 from fanwise.check.findings import Finding, Severity
-from fanwise.check.law_recognition import found_law
 from fanwise.check.report import Report
 from fanwise.check.report_data import Layer
 from fanwise.check.rules.judgement import chosen_codes, judge_weights
 from fanwise.graph.op import Parameter
 from fanwise.laws.layout import Layout
+from fanwise.measure.law_recognition import found_law
 from fanwise.measure.observation import NAN, Values
 from fanwise.measure.weight_axes import twins_of
 from fanwise.torch.measure.weight_statistics import values_of

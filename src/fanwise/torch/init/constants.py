@@ -1,13 +1,14 @@
 """The functions of the drop-in that draw nothing: torch's own operations, after the same checks."""
 
+import math
 from collections.abc import Callable
 from numbers import Integral
 
 import torch
 from torch import Tensor
 
-from fanwise.stream.arguments import checked_count, checked_number
-from fanwise.torch.init.fill import check_axes, item_of, overridable
+from fanwise.stream.arguments import checked_count
+from fanwise.torch.init.fill import bound_or_infinity, check_axes, item_of, overridable
 from fanwise.torch.weights.tensors import checked_state
 
 
@@ -17,14 +18,14 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
 
     Args:
         tensor: what is filled.
-        val: a finite number; complex only for a complex tensor.
+        val: a number; complex only for a complex tensor, infinite (a mask of -inf) only where the dtype has infinities.
 
     Returns:
         The tensor.
 
     Raises:
         TypeError: not a number.
-        ValueError: NaN, infinity, a value that the dtype cannot hold (too large, so small that it would become 0, a
+        ValueError: NaN, a value that the dtype cannot hold (too large, so small that it would become 0, a
             fraction for integers), or a tensor that cannot be filled.
 
     Example:
@@ -125,11 +126,19 @@ def _checked_value(val: object, dtype: torch.dtype) -> complex:
     value = item_of(val)
     if isinstance(value, complex) and dtype.is_complex:
         return complex(_checked_value(value.real, dtype), _checked_value(value.imag, dtype))
-    exact = int(value) if isinstance(value, Integral) else checked_number(value, name="val")
+    exact = int(value) if isinstance(value, Integral) else bound_or_infinity(value, name="val")
     low, high, smallest = _limits(dtype)
+    if math.isinf(exact) and _has_infinities(dtype):
+        return exact
     if not low <= exact <= high or 0 < abs(exact) <= smallest / 2 or (smallest == 1 and exact % 1):
         raise ValueError(f"val = {exact}: {dtype} cannot hold it ({low:.4g} to {high:.4g}, smallest {smallest:.4g})")
     return exact
+
+
+def _has_infinities(dtype: torch.dtype) -> bool:
+    """Whether a dtype holds infinite numbers: some 8-bit floats do not."""
+    floating = dtype.is_floating_point or dtype.is_complex
+    return floating and bool(torch.tensor(math.inf).to(dtype).to(torch.complex64).isinf())
 
 
 def _limits(dtype: torch.dtype) -> tuple[float, float, float]:

@@ -16,6 +16,7 @@ from fanwise.stream.arguments import checked_number
 from fanwise.stream.box import Box, Shape
 from fanwise.stream.formats import Array
 from fanwise.stream.key import Key, KeyLike, as_key
+from fanwise.torch.init.transformed import deferred, entered, is_transformed
 from fanwise.torch.weights.tensors import Numbers, checked_state, checked_tensor, checked_writable, draw_
 
 P = ParamSpec("P")
@@ -30,16 +31,20 @@ class StreamDraw(Protocol):
 
 
 def overridable(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """The function after a look at its first argument: tensor subclasses and function modes may take the call over."""
+    """The function after a look at its first argument: subclasses, modes and transforms may take the call over."""
+    name = entered(function)
 
     @functools.wraps(function)
     def public(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        if torch.compiler.is_compiling():
+            return deferred(name, args, kwargs)
         tensor = args[0] if args else kwargs.get("tensor")
         lazy = isinstance(tensor, Tensor) and is_lazy(tensor)  # whose own answer to the call says less than ours
         if not lazy and has_torch_function((tensor,)):
             result: Tensor = handle_torch_function(public, (tensor,), *args, **kwargs)
             return result
-        checked_tensor(tensor)
+        if is_transformed(checked_tensor(tensor)):
+            return deferred(name, args, kwargs)
         return function(*args, **kwargs)
 
     return public

@@ -273,12 +273,12 @@ def orthogonal_(
 ) -> Tensor:
     """Orthonormal rows or columns, uniform over all such matrices, times a gain.
 
-    The weight is the matrix of its first axis against all others; all its singular values are `gain`. Computed in
+    The weight is the matrix of its first axis against all others; all its singular values are |gain|. Computed in
     float32, in float64 for float64, then rounded to the dtype.
 
     Args:
         tensor: (out, in, *kernel), floating point; any memory format.
-        gain: the singular values, >= 0.
+        gain: factor on the matrix, of any sign, as in torch.
         generator: as for `uniform_`.
         key: as for `uniform_`. Equal keys give equal matrices to the tolerance that `fanwise.Orthogonal` states.
 
@@ -287,7 +287,7 @@ def orthogonal_(
 
     Raises:
         TypeError: an argument of the wrong kind, a complex tensor, or both a key and a generator.
-        ValueError: fewer than two axes, a gain out of range, or a tensor that cannot be filled.
+        ValueError: fewer than two axes, a gain that is not finite, or a tensor that cannot be filled.
 
     Example:
         >>> q = orthogonal_(torch.empty(3, 3, dtype=torch.float64), key=0)
@@ -299,12 +299,12 @@ def orthogonal_(
         networks", 2013.
     """
     check_real(tensor, "orthogonal_")
-    factor = number(gain, name="gain", low=0.0)
+    factor = number(gain, name="gain")
     if tensor.ndim < 2:
         raise ValueError(f"tensor has shape {tuple(tensor.shape)}: expected 2 or more axes")
     layout = Layout(("out", "in", *("kernel",) * (tensor.ndim - 2)))
-    draw = partial(_law, law=Orthogonal(factor, "norm"), layout=layout)
-    return drawn(tensor, draw, factor, by_element=False, generator=generator, key=key)
+    draw = partial(_orthogonal, gain=factor, layout=layout)
+    return drawn(tensor, draw, abs(factor), by_element=False, generator=generator, key=key)
 
 
 @overridable
@@ -426,7 +426,15 @@ def _law(
     return law(shape, key=key, layout=layout, dtype=dtype, box=box, out=out)
 
 
+def _orthogonal(
+    key: Key, shape: Shape, /, *, gain: float, layout: Layout, dtype: DTypeLike, box: Box, out: Array
+) -> Array:
+    """Orthonormal matrices times a gain of any sign."""
+    matrix = _law(key, shape, law=Orthogonal(abs(gain), "norm"), layout=layout, dtype=dtype, box=box, out=out)
+    return np.negative(matrix, out=matrix) if gain < 0 else matrix
+
+
 def _warned_empty(tensor: Tensor) -> Tensor:
-    message = f"tensor of shape {tuple(tensor.shape)} has no elements: there is nothing to initialise"
+    message = f"Initializing zero-element tensors is a no-op: the tensor has shape {tuple(tensor.shape)}"
     warnings.warn(message, UserWarning, stacklevel=4)  # the caller of the public function
     return tensor

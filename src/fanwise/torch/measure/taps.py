@@ -21,6 +21,7 @@ from fanwise.measure.signal_statistics import (
     FEATURES,
     LIMITS,
     MOST,
+    begins,
     stride_prime_to,
 )
 from fanwise.torch.trace.function_names import WRITES
@@ -43,6 +44,8 @@ class Taps:
             feature_axis(op, output.shape, self._features.get(op.inputs[0] if op.inputs else INPUT)),
         )
         self.measure(op.index, output, compared=op.kind in COMPARED)
+        if begins(op):
+            self.compare_places(op.index, output, self._features[op.index][1])
         if op.kind in NONLINEAR:
             self._activation(op, output)
         written = op.name in WRITES and output._is_view()  # a hook on one may take torch's process down

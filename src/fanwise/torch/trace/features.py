@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
@@ -100,17 +102,28 @@ def viewed(chain: ViewChain, view: Invocation, tensor: Tensor, output: int) -> V
 
 def runs_of_features(chain: ViewChain) -> Runs | None:
     """The features that are left; None where that cannot be told."""
+    numbers = feature_numbers(chain)
+    return None if numbers is None else runs_of(numbers, chain.extent)
+
+
+def feature_numbers(chain: ViewChain) -> NDArray[np.int32] | None:
+    """The number of the feature at each value that a chain shows; None where that cannot be told."""
     sizes = [1] * len(chain.shape)
     sizes[chain.axis] = chain.extent
     with unset_fake_temporarily():
         start = torch.arange(chain.extent, dtype=torch.int32, device="cpu").view(sizes).expand(chain.shape)
-        try:
-            numbers = chain.replayed(start)
-        except (RuntimeError, TypeError, IndexError, NotImplementedError):
-            return None
-        if numbers is None or numbers.is_meta or numbers.is_floating_point():
-            return None
-        return runs_of(numbers.numpy(), chain.extent)
+        numbers = _replayed(chain, start)
+        if numbers is None and start.numel() <= LARGEST:  # a view that joins axes wants them in memory
+            numbers = _replayed(chain, start.contiguous())
+        return None if numbers is None or numbers.is_meta or numbers.is_floating_point() else numbers.numpy()
+
+
+def _replayed(chain: ViewChain, start: Tensor) -> Tensor | None:
+    try:
+        numbers: Tensor | None = chain.replayed(start)
+    except (RuntimeError, TypeError, IndexError, NotImplementedError):
+        return None
+    return numbers
 
 
 def _template(value: Any, viewed: Tensor) -> Any:

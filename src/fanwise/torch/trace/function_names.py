@@ -77,6 +77,12 @@ ANSWERS: Mapping[str, bool] = MappingProxyType(
 WRITES = _words("setitem copy index_put index_copy index_fill masked_scatter fill zero")
 """Functions that write values into their first argument."""
 
+PLACED = WRITES | _words("where masked_fill slice_scatter select_scatter diagonal_scatter scatter")
+"""Functions that put values of one tensor among those of another."""
+
+MASKS = _words("where masked_fill tril triu")
+"""Functions that, of a parameter and of constants, keep some of its values."""
+
 NORMS = _words(
     """
     layer_norm batch_norm group_norm instance_norm rms_norm normalize local_response_norm native_layer_norm
@@ -112,6 +118,8 @@ ELEMENTWISE = _words(
     floor round ceil frac fmod remainder
     """
 )
+BY_PLACE = _words("triu tril")
+"""Those of `ELEMENTWISE` that ask where a value stands."""
 SOFTMAXES = _words("softmax log_softmax gumbel_softmax softmin")
 ATTENTIONS = _words("scaled_dot_product_attention flex_attention")
 

@@ -1,29 +1,18 @@
-"""The inputs that a transformers model's configuration tells.
-
-Configurations are foreign objects that answer for some of their fields under several names, through their own
-``__getattr__``: they alone are asked by `getattr` here.
-"""
+"""The inputs that a transformers model's configuration tells."""
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fanwise.adapters.input_specs import GRAMMAR
+from fanwise.torch.trace.hf_makers import COMPANIONS, MAKERS, Asked
 from fanwise.torch.trace.run import Inputs
 
-SEQUENCES, IMAGES = 2, 4
-LENGTH = 32
-"""Tokens of a sequence, where the model takes as many."""
-
-WAVE = 16000
-"""Samples of a sound: one second."""
-
-SPECIAL = 4
-"""The first ids, which mean padding and the like in most vocabularies, are left out where there are more."""
+MEDIA = ("pixel_values", "image", "input_features", "input_values")
+"""Arguments for pictures and sounds, which a model of texts may compare with them."""
 
 
 def configured(model: nn.Module, dtype: torch.dtype = torch.float32) -> Inputs:
@@ -36,8 +25,8 @@ def configured(model: nn.Module, dtype: torch.dtype = torch.float32) -> Inputs:
     Raises:
         ValueError: no configuration, an unknown kind of model, or a configuration that does not say enough.
     """
-    config, main = getattr(model, "config", None), str(getattr(model, "main_input_name", None))
-    if config is None or main not in _MAKERS:
+    config, main = getattr(model, "config", None), getattr(model, "main_input_name", None)
+    if config is None or not isinstance(main, str):
         raise ValueError(
             "inputs = None, and the model has no transformers configuration that says what it takes: give a batch or a "
             f"spec ({GRAMMAR})"
@@ -64,7 +53,7 @@ def labelled(model: nn.Module, inputs: Inputs) -> Inputs:
     elif kind.endswith(_CLASSIFYING) and named:
         rows = len(next(value for value in named.values() if isinstance(value, Tensor)))
         generator = torch.Generator("cpu").manual_seed(0)
-        classes = _first(config, ("num_labels",), 2)
+        classes = Asked(config, (), ()).size(("num_labels",), 2)
         named["labels"] = torch.randint(0, classes, (rows,), generator=generator, device="cpu")
     return Inputs(inputs.args, named)
 
@@ -73,77 +62,69 @@ _SPEAKING = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGenerat
 _CLASSIFYING = ("ForSequenceClassification", "ForImageClassification")
 
 
-def _draw(main: str, config: Any, known: Collection[str]) -> dict[str, Any]:
-    named: dict[str, Any] = {main: _MAKERS[main](config)}
-    if "decoder_input_ids" in known and getattr(config, "is_encoder_decoder", False):
-        named["decoder_input_ids"] = _ids(config)
-    if _is_pair(config) and "pixel_values" in known:
-        named["pixel_values"] = _pixels(config)
-    if "use_cache" in known:
-        named["use_cache"] = False
-    return named
+def _draw(main: str, config: Any, known: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    names = _names(main, config, known)
+    asked = Asked(config, tuple(known), names)
+    unknown = [name for name in names if name not in MAKERS]
+    if unknown or not names:
+        raise ValueError(_by_name(names, unknown))
+    with torch.device("cpu"):  # whatever device the model is being built on
+        named: dict[str, Any] = {name: MAKERS[name](asked) for name in names}
+    return named | {"use_cache": False} if "use_cache" in known else named
 
 
-def _is_pair(config: Any) -> bool:
-    """Whether a model compares texts and images, so that it takes both."""
-    return all(getattr(config, part, None) is not None for part in ("text_config", "vision_config", "projection_dim"))
+def _names(main: str, config: Any, known: Mapping[str, inspect.Parameter]) -> tuple[str, ...]:
+    """The arguments that a model has to be given: those without a default, its main one, and what goes with it."""
+    needed = [name for name, parameter in known.items() if _is_needed(parameter)]
+    if main in known and not (main == "input_ids" and set(needed) & {"inputs_embeds", "query_embeds", *MEDIA}):
+        needed.insert(0, main)
+    needed = needed or [name for name in known if name in MAKERS][:1]
+    needed += [
+        other for name in needed for other in COMPANIONS.get(name, ()) if other in known and _says(config, other)
+    ]
+    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in known:
+        needed.append("decoder_input_ids")
+    if "input_ids" in needed:
+        needed += [name for name in MEDIA if name in known and _compares(config, name)]
+    if set(needed) & set(MEDIA) and "input_ids" in known and _compares(config, needed[0]):
+        needed.append("input_ids")
+    return tuple(dict.fromkeys(needed))
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty and parameter.kind == parameter.POSITIONAL_OR_KEYWORD
+
+
+def _says(config: Any, name: str) -> bool:
+    """Whether a model is given an argument that it may leave out."""
+    return not name.startswith("future") or getattr(config, "prediction_length", None) is not None
+
+
+_MEDIUM = {"pixel_values": ("image", "img"), "image": ("image", "img")}
+_TOWER = {"pixel_values": ("vision_config", "image_size"), "image": ("image_feature_pool_shape",)}
+
+
+def _compares(config: Any, name: str) -> bool:
+    """Whether a model takes pictures or sounds beside texts, not in the place of tokens."""
+    values = config.to_dict()
+    words = _MEDIUM.get(name, ("audio", "speech"))
+    stands = any(word in field and "token" in field for field in values for word in words)
+    towers = _TOWER.get(name, ("audio_config",))
+    return not stands and any(values.get(tower) is not None for tower in towers)
+
+
+def _by_name(names: tuple[str, ...], unknown: list[str]) -> str:
+    """What is asked for, with an example."""
+    example = "; ".join(f"{name}={_EXAMPLES.get(name, '2,32,64')}" for name in names or ("hidden_states",))
+    what = f"its forward needs {', '.join(unknown)}" if unknown else "its forward names none of them"
+    return (
+        f"inputs = None, and the model's configuration does not tell its inputs: {what}. Give them by name, such as "
+        f"{example!r} ({GRAMMAR})"
+    )
+
+
+_EXAMPLES = {"input_ids": "2,32:int64[0,100)", "pixel_values": "2,3,64,64", "input_values": "2,16000"}
 
 
 def _is_float(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
-
-
-def _first(config: Any, names: Sequence[str], default: int | None = None) -> int:
-    """The first of these numbers that a configuration, or its text or vision part, has."""
-    parts = [config, getattr(config, "text_config", None), getattr(config, "vision_config", None)]
-    values = (getattr(part, name, None) for part in parts if part is not None for name in names)
-    numbers = (value[0] if isinstance(value, (tuple, list)) and value else value for value in values)
-    size = next((number for number in numbers if type(number) is int and number > 0), default)
-    if size is None:
-        raise ValueError(f"inputs = None: the configuration has none of {', '.join(names)}; give a batch or a spec")
-    return size
-
-
-def _normal(*shape: int) -> Tensor:
-    generator = torch.Generator("cpu").manual_seed(0)
-    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
-
-
-def _ids(config: Any) -> Tensor:
-    vocabulary = _first(config, ("vocab_size",))
-    length = min(LENGTH, _first(config, ("max_position_embeddings", "n_positions", "max_target_positions"), LENGTH))
-    generator = torch.Generator("cpu").manual_seed(0)
-    low = min(SPECIAL, vocabulary - 1)
-    return torch.randint(low, vocabulary, (SEQUENCES, length), generator=generator, dtype=torch.int64, device="cpu")
-
-
-def _pixels(config: Any) -> Tensor:
-    size = _first(config, ("image_size",), 224)
-    return _normal(IMAGES, _first(config, ("num_channels",), 3), size, size)
-
-
-def _wave(config: Any) -> Tensor:
-    return _normal(SEQUENCES, WAVE)
-
-
-def _spectrum(config: Any) -> Tensor:
-    return _normal(
-        SEQUENCES, _first(config, ("num_mel_bins",), 80), 2 * _first(config, ("max_source_positions",), 1500)
-    )
-
-
-def _series(config: Any) -> Tensor:
-    return _normal(IMAGES, _first(config, ("context_length",)), _first(config, ("num_input_channels",)))
-
-
-_MAKERS: Mapping[str, Callable[[Any], Tensor]] = MappingProxyType(
-    {
-        "input_ids": _ids,
-        "inputs": _ids,
-        "pixel_values": _pixels,
-        "input_values": _wave,
-        "input_features": _spectrum,
-        "past_values": _series,
-    }
-)
-"""Makers of inputs, by the name of the model's main argument."""

@@ -1,5 +1,6 @@
 """Which module runs: its path, and which of its calls this is."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +25,10 @@ class ModuleStack:
         self._parametrized = parametrized
         self._calls = ModuleCalls()
         self._quiet = 0
+        self._thread = threading.get_ident()
         self.failed = ""
+        self.elsewhere: dict[str, None] = {}
+        """Paths of modules that ran in other threads, whose functions cannot be seen."""
 
     @property
     def caller(self) -> tuple[str, int]:
@@ -48,12 +52,17 @@ class ModuleStack:
             left.remove()
 
     def _enter(self, module: nn.Module, _: Any) -> None:
-        self.failed = ""
         path = self._names.get(id(module))
+        if threading.get_ident() != self._thread:  # the hooks are those of every thread
+            self.elsewhere.update({} if path is None else {path: None})
+            return
+        self.failed = ""
         self._calls.enter(self.caller[0] if path is None else path, new=path is not None)
         self._quiet += isinstance(module, ParametrizationList)
 
     def _leave(self, module: nn.Module, _: Any, output: Any) -> None:
+        if threading.get_ident() != self._thread:
+            return
         path = self._calls.leave()
         if output is None:  # a module whose forward raised is left too, the innermost first
             self.failed = self.failed or path

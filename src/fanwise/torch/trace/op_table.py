@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from fanwise.torch.trace import function_names as names
 from fanwise.torch.trace import products
 from fanwise.torch.trace.calls import Arguments, Call, Part, along_axes, data_of, parts_of
 from fanwise.torch.trace.function_names import tensors_in
+from fanwise.torch.trace.pools import pooling
 from fanwise.torch.trace.storage import is_abstract
 
 
@@ -227,7 +229,7 @@ def _binary(a: Arguments) -> Call:
     if parts and data:
         return binary.of_parameters(data, parts)
     if len(data) == 2:
-        return binary.of_data(data, _scalar(data[1]))
+        return binary.of_data(data, _scalar_among(data, is_product=a.name in names.PRODUCTS))
     numbers = (value for value in operands if isinstance(value, int | float) and not isinstance(value, bool))
     return binary.of_number(data, next(numbers, None), parts)
 
@@ -239,9 +241,15 @@ def _operands(a: Arguments) -> list[Any]:
     return [*a.args[:2], *a.named.values()]
 
 
+def _scalar_among(data: Sequence[Tensor], *, is_product: bool) -> float | None:
+    """The number that the second of two tensors holds, or either of two that are multiplied; None where none does."""
+    second = _scalar(data[1])
+    return _scalar(data[0]) if second is None and is_product else second
+
+
 def _scalar(tensor: Tensor) -> float | None:
-    """The number that a tensor without axes holds, where it has a value and none asks for its gradient."""
-    readable = tensor.dim() == 0 and tensor.is_floating_point() and not is_abstract(tensor)
+    """The number that a tensor of one value holds, where it can be read."""
+    readable = tensor.numel() == 1 and tensor.is_floating_point() and not is_abstract(tensor)
     return float(tensor.detach()) if readable else None
 
 
@@ -257,6 +265,10 @@ def _plain(kind: OpKind) -> Callable[[Arguments], Call]:
 
 def _concatenation(a: Arguments) -> Call:
     return Call(OpKind.CONCAT, tuple(tensors_in([*a.args[:1], a.named.get("tensors", ())])))
+
+
+def _pool(a: Arguments) -> Call:
+    return replace(_plain(OpKind.POOL)(a), detail=pooling(a))
 
 
 def _softmax(a: Arguments) -> Call:
@@ -343,7 +355,7 @@ def _table() -> dict[str, Callable[[Arguments], Call | None]]:
     table |= dict.fromkeys(names.SUMS | names.PRODUCTS | names.DIVISIONS, _binary)
     table |= dict.fromkeys(names.SOFTMAXES, _softmax) | dict.fromkeys(names.JOINS, _concatenation)
     table |= dict.fromkeys(names.ELEMENTWISE, _plain(OpKind.ELEMENTWISE))
-    table |= dict.fromkeys(names.POOLS, _plain(OpKind.POOL)) | dict.fromkeys(names.REDUCTIONS, _plain(OpKind.REDUCE))
+    table |= dict.fromkeys(names.POOLS, _pool) | dict.fromkeys(names.REDUCTIONS, _plain(OpKind.REDUCE))
     return table
 
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fanwise.graph.op import Parameter, Use
+from fanwise.graph.op import Parameter, Use, UseRole
+from fanwise.graph.tracking.operands import tied_fan
 from fanwise.graph.tracking.tracker import std_ratio
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
 from fanwise.torch.trace.calls import Call, Part
 from fanwise.torch.trace.function_names import FACTORS
 from fanwise.torch.trace.provenance import ParameterProvenance, Provenance
-from fanwise.torch.trace.storage import is_abstract
+from fanwise.torch.trace.storage import is_abstract, outside_transforms, unwrapped
 from fanwise.torch.trace.stored_layout import layout_in_storage
 from fanwise.torch.trace.substitute import drawn, second_moment
 
@@ -47,13 +48,21 @@ class UseReader:
             if held is not None and held.paths[0] in laws:
                 parameter, layout = self.parameters[held.paths[0]], self._layout(part, held, 0)
                 law, itself = laws[parameter.path], not held.steps
-                yield id(part.input), drawn((parameter, held.parts), law, part.input, layout=layout, itself=itself)
+                values = drawn((parameter, held.parts), law, part.input, layout=layout, itself=itself)
+                yield id(part.input), values * (part.input != 0) if _is_placed(held, part.input) else values
 
     def _use(self, part: Part, held: Provenance, which: int) -> Use:
         path, role = held.paths[which], held.role(which, part.role)
         layout = self._layout(part, held, which) if role == part.role else None
+        steps = (*held.steps, "normalize") if held.steps and held.degrees[which] == 0 else held.steps
         ratio, seen = self._ratio(part.input, held, path), _seen(part.input, held)
-        return Use(path, role, layout, held.steps, ratio, seen, held.parts if which == 0 else ())
+        tied = self._tied_fan(part, held, which, layout) if role == UseRole.WEIGHT else None
+        parts = held.parts if which == 0 and tied is None else ()
+        return Use(path, role, None if tied else layout, steps, ratio, seen, parts, tied)
+
+    def _tied_fan(self, part: Part, held: Provenance, which: int, layout: Layout | None) -> float | None:
+        shape = self.parameters[held.paths[which]].shape
+        return tied_fan((part.layout, tuple(part.input.shape)), (layout, shape)) if len(held.paths) == 1 else None
 
     def _layout(self, part: Part, held: Provenance, which: int) -> Layout | None:
         if part.layout is None:
@@ -62,15 +71,29 @@ class UseReader:
 
     def _ratio(self, tensor: Tensor, held: Provenance, path: str) -> float:
         """The ratio of a weight's std to its parameter's, where constant factors make it of that parameter alone."""
-        if len(held.paths) > 1 or not set(held.steps) & FACTORS or is_abstract(tensor):
+        if len(held.paths) > 1 or not set(held.steps) & FACTORS:
             return 1.0
+        if is_abstract(tensor):
+            return held.factor
         return std_ratio(second_moment(self.tensors[path]), second_moment(tensor))
+
+
+def _is_placed(held: Provenance, tensor: Tensor) -> bool:
+    """Whether a parameter fills a part of a tensor, the rest of which is 0; the ratio tells of a mask."""
+    if not held.steps or set(held.steps) & FACTORS or is_abstract(tensor):
+        return False
+    return 0 < int(torch.count_nonzero(unwrapped(tensor)[0])) < tensor.numel()
 
 
 def _seen(tensor: Tensor, held: Provenance) -> tuple[float, float] | None:
     """Mean and std of a tensor that is made of parameters or is a part of one; None for others, and without values."""
     if not (held.steps or held.parts) or is_abstract(tensor) or tensor.is_complex() or not tensor.numel():
         return None
+    with outside_transforms():
+        return _mean_and_std(unwrapped(tensor)[0])
+
+
+def _mean_and_std(tensor: Tensor) -> tuple[float, float]:
     values = tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
     mean = float(values.mean())
     return mean, math.sqrt(max(second_moment(values) - mean**2, 0.0))

@@ -1,6 +1,8 @@
 """Linear maps of every kind that torch writes as a product: linear, matmul, addmm, einsum, tensordot, grouped_mm."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -74,11 +76,13 @@ def tensordot(a: Arguments) -> Call:
 
 def einsum(a: Arguments) -> Call:
     """An einsum of data and of parameters."""
-    tensors = tuple(tensors_in(a.args[1:])) or tuple(tensors_in(dict(a.named)))
+    tensors = tuple(tensors_in([*a.args, dict(a.named)]))
     held = [i for i, tensor in enumerate(tensors) if a.weights(tensor)]
     data = tuple(tensor for i, tensor in enumerate(tensors) if i not in held)
-    equation = a.args[0] if a.args else a.named.get("equation")
-    if not held or not data or not isinstance(equation, str):
+    equation = _equation(a)
+    if not held and len(tensors) > 1 and equation is not None:
+        return _einsum_of_data(equation, tensors)
+    if not held or not data or equation is None:
         parts = tuple(Part(tensors[i], UseRole.OPERAND) for i in held)
         return Call(OpKind.MATMUL if len(tensors) > 1 else OpKind.ELEMENTWISE, data, parts)
     layouts, axis = einsum_layouts(equation, held, tensors)
@@ -86,6 +90,34 @@ def einsum(a: Arguments) -> Call:
     if not any(layout is not None and "in" in layout.axes for layout in layouts):
         return Call(OpKind.SCALE, data, tuple(Part(part.input, UseRole.SCALE) for part in parts), axis)
     return Call(OpKind.LINEAR, data, parts, axis)
+
+
+def _equation(a: Arguments) -> str | None:
+    """The equation of an einsum, of one with lists of numbers too; None where it has none that can be read."""
+    first = a.args[0] if a.args else a.named.get("equation")
+    if isinstance(first, str):
+        return first
+    lists = [value for value in a.args if isinstance(value, list | tuple) and all(map(_is_label, value))]
+    terms = ["".join("..." if label is Ellipsis else chr(ord("A") + label) for label in labels) for labels in lists]
+    count = sum(1 for _ in tensors_in(a.args))
+    output = f"->{terms[-1]}" if len(terms) == count + 1 else ""
+    return ",".join(terms[:count]) + output if count <= len(terms) <= count + 1 else None
+
+
+def _is_label(value: Any) -> bool:
+    return value is Ellipsis or (isinstance(value, int) and 0 <= value < 52)
+
+
+def _einsum_of_data(equation: str, tensors: tuple[Tensor, ...]) -> Call:
+    """A product of data, summed over the labels that the output lacks; the right operand makes its last axis."""
+    terms, result = einsum_terms(equation, [tensor.dim() for tensor in tensors])
+    sizes: dict[str, int] = {}
+    for term, tensor in zip(terms, tensors, strict=True):
+        for label, size in zip(term, tensor.shape, strict=True):
+            sizes[label] = max(sizes.get(label, 1), size)
+    width = math.prod(size for label, size in sizes.items() if label not in result)
+    turned = len(tensors) == 2 and bool(result) and result[-1] not in terms[1]
+    return Call(OpKind.MATMUL, tensors[::-1] if turned else tensors, (), -1, Product(width))
 
 
 def einsum_layouts(
@@ -102,7 +134,7 @@ def einsum_layouts(
         which: positions of the weights.
         operands: all of them.
     """
-    terms, result = _labels(equation, [operand.dim() for operand in operands])
+    terms, result = einsum_terms(equation, [operand.dim() for operand in operands])
     read = [label for i, term in enumerate(terms) if i not in which for label in set(term)]
     known, kept = set(read), {*result, *(label for label in read if read.count(label) > 1)}
     layouts: dict[int, Layout | None] = {}
@@ -122,7 +154,7 @@ def _role(label: str, known: set[str], kept: set[str]) -> str:
     return "stack" if label in kept else "in"
 
 
-def _labels(equation: str, dims: Sequence[int]) -> tuple[list[list[str]], list[str]]:
+def einsum_terms(equation: str, dims: Sequence[int]) -> tuple[list[list[str]], list[str]]:
     """Labels of the operands and of the output; the axes of an ellipsis are numbered from the last."""
     given, arrow, output = equation.replace(" ", "").partition("->")
     names = given.split(",")

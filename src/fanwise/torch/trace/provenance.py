@@ -7,17 +7,25 @@ tensor that it was given) can be told in the axes in which the parameter is stor
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fanwise.graph.op import Parameter, UseRole
-from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, PRODUCTS, SUMS
-from fanwise.torch.trace.storage import is_strided, storage_of
+from fanwise.graph.tracking.homogeneity import degree_after
+from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, FACTORS, NORMS, PRODUCTS, SUMS
+from fanwise.torch.trace.invocation import Invocation
+from fanwise.torch.trace.storage import is_abstract, is_strided, is_wrapped, storage_of, unwrapped
 
 Axes = tuple[int | None, ...]
 """Axes of a parameter on which the axes of a tensor lie; None for an axis that lies on none."""
 
+REFLECTED = frozenset({"rsub", "rdiv", "rtruediv", "rpow"})
+"""Functions of two operands in the other order."""
+BINARY = SUMS | PRODUCTS | DIVISIONS | {"pow", "rpow"}
+"""Functions of two operands, either of which may be a number."""
 BROADCAST = SUMS | PRODUCTS | DIVISIONS | ELEMENTWISE | {"weight_norm", "weight_norm_interface", "parametrization"}
 """Functions of several parameters among which a small one acts on a large one."""
 
@@ -33,6 +41,8 @@ class Provenance:
         sides: for each of them, None where the tensor is made of its numbers; its role where it changes those of
             another.
         parts: (axis, first, count) for each axis of the first parameter of which the tensor shows a part.
+        degrees: for each of them, how the tensor grows with it; None where that is not known.
+        factor: by what numbers alone have multiplied it.
     """
 
     paths: tuple[str, ...]
@@ -40,6 +50,12 @@ class Provenance:
     steps: tuple[str, ...] = ()
     sides: tuple[UseRole | None, ...] = (None,)
     parts: tuple[tuple[int, int, int], ...] = ()
+    degrees: tuple[float | None, ...] = (1.0,)
+    factor: float = 1.0
+
+    def degree(self, path: str) -> float | None:
+        """How the tensor grows with a parameter; 0 for one that it is not made of."""
+        return self.degrees[self.paths.index(path)] if path in self.paths else 0.0
 
     def role(self, which: int, role: UseRole) -> UseRole:
         """The role of one of the parameters, where the tensor has this one."""
@@ -52,10 +68,23 @@ class _Base:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    owner: int
 
     def covers(self, tensor: Tensor) -> bool:
-        reach = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True)) if 0 not in self.shape else 0
-        return self.offset <= tensor.storage_offset() <= self.offset + reach
+        return self.offset <= tensor.storage_offset() <= self.offset + _reach(self.shape, self.strides)
+
+    def closeness(self, tensor: Tensor) -> tuple[bool, ...]:
+        """How sure it is that a tensor is a view of this one and not of another over the same memory.
+
+        First by identity, then by what torch knows of views, then by where its elements lie.
+        """
+        last = tensor.storage_offset() + _reach(tensor.shape, tensor.stride())
+        return (
+            self.owner == id(tensor),
+            tensor._base is not None and self.owner == id(tensor._base),
+            (self.offset, self.shape, self.strides) == (tensor.storage_offset(), tuple(tensor.shape), tensor.stride()),
+            last <= self.offset + _reach(self.shape, self.strides),
+        )
 
     def axis_of(self, stride: int, size: int) -> int | None:
         """The base's axis on which a view's axis lies: the one whose steps its stride is made of."""
@@ -123,11 +152,20 @@ class ParameterProvenance:
 
     def find(self, tensor: Tensor) -> Provenance | None:
         """The parameters behind a tensor, None for a tensor that holds none."""
+        if is_wrapped(tensor):
+            return self._find_wrapped(tensor)
         storage = storage_of(tensor)
         if storage is None:
             return self._opaque.get(id(tensor))
         covering = [base for base in self._bases.get(storage, ()) if base.covers(tensor)]
+        if len(covering) > 1:  # of those that fit alike the latest: a tensor may have been written to
+            covering = sorted(covering, key=lambda base: base.closeness(tensor))
         return self._with_own_axes(covering[-1].view(tensor), tensor) if covering else None
+
+    def _find_wrapped(self, tensor: Tensor) -> Provenance | None:
+        inner, shown = unwrapped(tensor)
+        held = self.find(inner)
+        return None if held is None else replace(held, axes=tuple(tuple(axes[i] for i in shown) for axes in held.axes))
 
     def _with_own_axes(self, held: Provenance, tensor: Tensor) -> Provenance:
         """Gives a tensor with the shape of its parameter the parameter's axes, whatever shape it had between."""
@@ -140,15 +178,30 @@ class ParameterProvenance:
             return held
         return replace(held, axes=(whole, *held.axes[1:]))
 
-    def derive(self, tensor: Tensor, sources: Sequence[Tensor], step: str) -> None:
+    def derive(self, tensor: Tensor, sources: Sequence[Tensor], function: Invocation) -> None:
         """Records a tensor that a function made of parameters alone."""
+        step = function.name
         pairs = [(source, held) for source in sources if (held := self.find(source)) is not None]
         entries: dict[str, tuple[Axes, UseRole | None]] = {}
         for source, held in pairs:
             side = _side(source.shape, tensor.shape, step)
             for path, axes, own in zip(held.paths, held.axes, held.sides, strict=True):
                 entries.setdefault(path, (_derived_axes(tensor, source, axes), own or side))
-        self._record(tensor, entries, (*pairs[0][1].steps, step))
+        growth = {path: self._degree(path, function) for path in entries}
+        self._record(tensor, entries, (*pairs[0][1].steps, step), growth, pairs[0][1].factor * number_in(function))
+
+    def _degree(self, path: str, function: Invocation) -> float | None:
+        """How what a function gives grows with a parameter."""
+        if function.name not in BINARY:
+            held = [self.find(tensor) for tensor in function.tensors]
+            degrees = {one.degree(path) for one in held if one is not None}
+            return degree_after(function.name, (degrees.pop(),)) if len(degrees) == 1 else None
+        operands = [value for value in function.args[:2] if isinstance(value, Tensor | int | float)]
+        ordered = operands[::-1] if function.name in REFLECTED else operands
+        held = [self.find(value) if isinstance(value, Tensor) else None for value in ordered]
+        degrees_in_order = tuple(0.0 if one is None else one.degree(path) for one in held)
+        exponent = next((float(value) for value in operands[1:] if not isinstance(value, Tensor)), None)
+        return degree_after(function.name.removeprefix("r" * (function.name in REFLECTED)), degrees_in_order, exponent)
 
     def name(self, tensor: Tensor, sources: Mapping[str, Tensor], kinds: tuple[str, ...] = ()) -> None:
         """Records a tensor that parametrizations of these kinds made of parameters, axes matched where they agree."""
@@ -162,21 +215,31 @@ class ParameterProvenance:
         self._record(tensor, entries, ("parametrization", *kinds))
 
     def _record(
-        self, tensor: Tensor, entries: Mapping[str, tuple[Axes, UseRole | None]], steps: tuple[str, ...]
+        self,
+        tensor: Tensor,
+        entries: Mapping[str, tuple[Axes, UseRole | None]],
+        steps: tuple[str, ...],
+        growth: Mapping[str, float | None] = MappingProxyType({}),
+        factor: float = 1.0,
     ) -> None:
         """The parameters that the tensor is made of come first; where all seem to be sides, none is."""
         order = sorted(entries, key=lambda path: entries[path][1] is not None)
         plain = all(side for _, side in entries.values())
         sides = tuple(None if plain else entries[path][1] for path in order)
-        self._add(tensor, Provenance(tuple(order), tuple(entries[path][0] for path in order), steps, sides))
+        axes, degrees = tuple(entries[path][0] for path in order), tuple(growth.get(path) for path in order)
+        self._add(tensor, Provenance(tuple(order), axes, steps, sides, (), degrees, factor))
 
     def _add(self, tensor: Tensor, held: Provenance) -> None:
+        if is_wrapped(tensor):
+            tensor, shown = unwrapped(tensor)
+            own = [dict(zip(shown, axes, strict=True)) for axes in held.axes]
+            held = replace(held, axes=tuple(tuple(axes.get(i) for i in range(tensor.dim())) for axes in own))
         storage = storage_of(tensor)
         if storage is None:
             self._kept.append((tensor, None))
             self._opaque[id(tensor)] = held
             return
-        base = _Base(held, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
+        base = _Base(held, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride(), id(tensor))
         self._kept.append((tensor, base))
         self._bases.setdefault(storage, []).append(base)
 
@@ -247,8 +310,35 @@ def _identity(tensor: Tensor) -> object:
     return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
 
 
+def number_in(function: Invocation) -> float:
+    """The number by which a product or quotient multiplies its other operand; 1 for any other function."""
+    if function.name not in FACTORS:
+        return 1.0
+    numbers = [number for value in function.args[:2] if (number := as_number(value)) is not None]
+    if len(numbers) != 1 or not numbers[0]:
+        return 1.0
+    return abs(numbers[0]) if function.name in PRODUCTS else 1 / abs(numbers[0])
+
+
+def as_number(value: Any) -> float | None:
+    """A number, or the one that a constant tensor holds; None for anything else, and where there is no value."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    readable = isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point() and not is_abstract(value)
+    return float(value.detach()) if readable and not value.requires_grad else None
+
+
+def _reach(shape: Sequence[int], strides: Sequence[int]) -> int:
+    """How far the last element of a tensor lies behind its first."""
+    return sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if 0 not in shape else 0
+
+
 def _side(shape: Sequence[int], whole: Sequence[int], step: str) -> UseRole | None:
     """The role that a parameter of this shape has in the tensor of another that is made with it."""
+    if step in NORMS and math.prod(shape) < math.prod(whole):
+        return UseRole.SCALE
     if step not in BROADCAST or math.prod(shape) >= math.prod(whole) or len(shape) > len(whole):
         return None
     offset = len(whole) - len(shape)

@@ -15,7 +15,7 @@ from fanwise.laws.layout import Layout
 from fanwise.stream.key import Key
 from fanwise.torch.trace.calls import along_axes
 from fanwise.torch.trace.function_names import NONLINEARITIES, tensors_in, writes_in_place
-from fanwise.torch.trace.storage import is_abstract
+from fanwise.torch.trace.storage import is_abstract, is_wrapped, outside_transforms, unwrapped, wrapped_like
 
 BATCH_NORM_ARGUMENTS = {
     "batch_norm": ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
@@ -55,9 +55,17 @@ def drawn(
         itself: whether the tensor is the parameter or a view of it. A part of it, or a function of it, gets normal
             numbers of the law's moments.
     """
-    parameter, parts = shown
     if is_abstract(tensor):
         return torch.empty_like(tensor)
+    with outside_transforms():
+        values = _drawn(shown, law, unwrapped(tensor)[0], layout=layout, itself=itself)
+    return wrapped_like(values, tensor)
+
+
+def _drawn(
+    shown: tuple[Parameter, Parts], law: Initializer, tensor: Tensor, *, layout: Layout | None, itself: bool
+) -> Tensor:
+    parameter, parts = shown
     if itself and tuple(tensor.shape) == parameter.shape and not tensor.is_complex():
         values = torch.from_numpy(drawn_values(parameter, law, layout))
     else:
@@ -152,7 +160,7 @@ def replayable(func: Callable[..., Any], call: tuple[Any, Any], data: Sequence[T
         call: its positional and its named arguments.
         data: the tensors that the arrays stand for.
     """
-    if any(all(tensor is not known for known in data) for tensor in tensors_in(list(call))):
+    if any(is_wrapped(tensor) or all(tensor is not known for known in data) for tensor in tensors_in(list(call))):
         return None
     slots = {id(tensor): _Slot(position) for position, tensor in enumerate(data)}
     args, named = swapped(list(call[0]), slots), swapped(dict(call[1]), slots)
@@ -171,6 +179,8 @@ def probing(
     """Mean and second moment of what a function gives for normal values in place of `data`; None without values."""
     if not data or any(is_abstract(operand) or not operand.is_floating_point() for operand in data):
         return None
+    if any(map(is_wrapped, tensors_in(list(call)))):
+        return None  # they are gone by then
     slots = {id(tensor): _Slot(position) for position, tensor in enumerate(data)}
     args, named = swapped(list(call[0]), slots), swapped(dict(call[1]), slots)
     shapes = [(tuple(operand.shape), operand.dtype, operand.device) for operand in data]
@@ -208,5 +218,8 @@ def second_moment(tensor: Tensor) -> float:
     """E x^2 over a tensor, in float32 or better; NaN where it holds no numbers, or is meta or fake."""
     if is_abstract(tensor) or tensor.numel() == 0:
         return float("nan")
+    if is_wrapped(tensor):
+        with outside_transforms():
+            return second_moment(unwrapped(tensor)[0])
     values = tensor.detach().abs() if tensor.is_complex() else tensor.detach()
     return float(values.to(torch.promote_types(values.dtype, torch.float32)).square().mean())

@@ -23,6 +23,17 @@ class TensorMap(Generic[Value]):
         entries, key = self._entries, id(tensor)
         entries[key] = weakref.ref(tensor, lambda _: entries.pop(key, None)), value
 
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def pop(self, tensor: Tensor) -> Value:
+        """Takes a tensor's value out."""
+        return self._entries.pop(id(tensor))[1]
+
+    def discard(self, tensor: Tensor) -> None:
+        """Forgets a tensor."""
+        self._entries.pop(id(tensor), None)
+
     def __contains__(self, tensor: Tensor) -> bool:
         return id(tensor) in self._entries
 

@@ -1,0 +1,1 @@
+"""Every architecture of the installed transformers, made small and judged: the parts of `python -m bench sweep`."""

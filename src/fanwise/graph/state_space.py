@@ -1,0 +1,54 @@
+"""Parameters of state-space models and their kin: the bias of a time step, the decay rates that it multiplies."""
+
+from fanwise.graph.kinds import MOVING, WEIGHTED
+from fanwise.graph.op import Op, OpKind, Use
+from fanwise.graph.trace import Trace
+
+DISCRETISED = frozenset({OpKind.MUL, OpKind.SCALE, OpKind.SHIFT, OpKind.ADD, OpKind.ELEMENTWISE, OpKind.REDUCE})
+"""What may stand between a time step and the exponential that makes a decay of it."""
+
+
+def sets_a_time_scale(trace: Trace, op: Op) -> bool:
+    """Whether what an op gives goes through a softplus into products: the steps of a state-space model."""
+    softplus = _softplus_after(trace, op)
+    if softplus is None:
+        return False
+    return any(reader.kind in (OpKind.MUL, OpKind.SCALE, OpKind.ELEMENTWISE) for reader in trace.follows(softplus))
+
+
+def sets_a_time_step(trace: Trace, op: Op) -> bool:
+    """Whether the softplus of what an op gives is multiplied by rates and put into an exponential: exp(-rate step)."""
+    softplus = _softplus_after(trace, op)
+    return softplus is not None and _is_put_into_exp(trace, softplus)
+
+
+def is_decay(trace: Trace, op: Op, use: Use) -> bool:
+    """Whether a parameter is the logarithm of rates that multiply a time step, one for each head.
+
+    Or whether its softplus is a rate that a gate multiplies, as in a gated linear recurrence.
+    """
+    if op.kind != OpKind.SCALE or len(trace.by_path[use.path].shape) != 1:
+        return False
+    if "softplus" in use.steps:
+        return _is_put_into_exp(trace, op)
+    if "exp" not in use.steps:
+        return False
+    before = trace.before(op, {OpKind.ACTIVATION}, MOVING)
+    return before is not None and before.nonlinearity == "softplus" and _is_put_into_exp(trace, op)
+
+
+def _softplus_after(trace: Trace, op: Op) -> Op | None:
+    follower = trace.after(op, WEIGHTED | {OpKind.ACTIVATION}, MOVING | {OpKind.SHIFT})
+    return follower if follower is not None and follower.nonlinearity == "softplus" else None
+
+
+def _is_put_into_exp(trace: Trace, op: Op) -> bool:
+    queue, seen = [op], {op.index}
+    while queue:
+        for reader in trace.follows(queue.pop()):
+            if "exp" in (reader.name, reader.nonlinearity):
+                return True
+            if reader.index not in seen and reader.kind in DISCRETISED | MOVING:
+                seen.add(reader.index)
+                queue.append(reader)
+    return False

@@ -1,0 +1,40 @@
+"""What one pass of the planner measures and the next needs before it can be measured."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+OpKey: TypeAlias = tuple[str, int, int]
+"""Name of an op that is the same in every pass: module, call, ordinal."""
+MOVED = 0.02
+"""Share by which a second moment may differ between two passes that agree."""
+ROUGH = 0.1
+"""Measured factors that differ by less, from each other or from 1, are one: batches are small."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a pass measures.
+
+    Args:
+        heads: second moment of what feeds a table that is the head too, by its path.
+        factors: by what an op multiplies the rms of the operand that comes from a map, by the op's key.
+        loops: by what the variance of a weight that opens a loop is multiplied, by `Use.matrix`.
+        fed: second moment of what feeds each weight of a loop for the first time while no factor is at work.
+    """
+
+    heads: dict[str, float] = field(default_factory=dict)
+    factors: dict[OpKey, float] = field(default_factory=dict)
+    loops: dict[str, float] = field(default_factory=dict)
+    fed: dict[str, float] = field(default_factory=dict)
+
+    def has_moved(self, now: "Measured") -> bool:
+        """Whether a later pass measured something else; what an earlier one does not know counts as 1."""
+        moments = (*_changes(self.heads, now.heads), *_changes(self.loops, now.loops))
+        return any(change > MOVED for change in moments) or any(
+            change > ROUGH for change in _changes(self.factors, now.factors)
+        )
+
+
+def _changes(before: Mapping[Any, float], now: Mapping[Any, float]) -> Iterator[float]:
+    return (abs(value / before.get(name, 1.0) - 1) for name, value in now.items())

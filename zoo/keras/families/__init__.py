@@ -1,0 +1,1 @@
+"""Models of many families in Keras, each written from its paper as people write them: what a plan explains."""
