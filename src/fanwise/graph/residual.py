@@ -62,8 +62,7 @@ def joins_of(ops: Sequence[Op]) -> tuple[Join, ...]:
 
 def ends_later(op: Op) -> bool:
     """Whether an op may stand between the last map of a branch and the join: not a product of data with data."""
-    mixes = op.kind == OpKind.MATMUL and sum(source >= 0 for source in op.inputs) == 1
-    return op.kind in BRANCH_STEPS or mixes
+    return op.kind in BRANCH_STEPS
 
 
 def _orders(op: Op) -> tuple[tuple[int, int], ...]:

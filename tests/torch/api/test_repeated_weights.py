@@ -70,11 +70,6 @@ def residual(rounds):
     return unrolled(lambda m, h, x: h + m.v(F.relu(m.u(h))), rounds, **maps)
 
 
-def diffusion(rounds):
-    maps = linears(u=(WIDTH, 128), v=(128, 128), w=(128, WIDTH))
-    return unrolled(lambda m, h, x: h - 0.5 * m.w(F.silu(m.v(F.silu(m.u(h))))), rounds, **maps)
-
-
 def equilibrium(rounds):
     maps = linears(u=(WIDTH, WIDTH), v=(WIDTH, WIDTH))
     return unrolled(lambda m, h, x: x + m.v(F.relu(m.u(h))), rounds, **maps)
@@ -86,10 +81,6 @@ def equilibrium_tanh(rounds):
 
 def graph_convolutions(rounds):
     return unrolled(lambda m, h, x: F.relu(GRAPH @ m.w(h)), rounds, **square("w"))
-
-
-def graph_residuals(rounds):
-    return unrolled(lambda m, h, x: h + F.relu(GRAPH @ m.w(h)), rounds, **square("w"))
 
 
 def universal(rounds):
@@ -143,11 +134,9 @@ MODELS = {
     "plain_tanh": (plain_tanh, VECTORS),
     "two_maps": (two_maps, VECTORS),
     "residual": (residual, VECTORS),
-    "diffusion": (diffusion, VECTORS),
     "equilibrium": (equilibrium, VECTORS),
     "equilibrium_tanh": (equilibrium_tanh, VECTORS),
     "graph_convolutions": (graph_convolutions, GRAPHS),
-    "graph_residuals": (graph_residuals, GRAPHS),
     "universal": (universal, STEPS),
     "recurrent": (recurrent(torch.tanh), STEPS),
     "recurrent_relu": (recurrent(F.relu), STEPS),
@@ -178,7 +167,7 @@ def test_the_second_moment_is_kept_over_the_chain(name, rounds):
     assert max(sizes) > 0.1  # what is damped is no more than the slow decay of a tanh
 
 
-@pytest.mark.parametrize("name", ["residual", "diffusion", "graph_residuals"])
+@pytest.mark.parametrize("name", ["residual"])
 def test_the_laws_of_separate_weights_grow(name):
     """The mutant: each weight as if it were used once."""
     build, shape = MODELS[name]
