@@ -78,6 +78,8 @@ PLAIN = frozenset(
     | {"reshape", "view", "flatten", "expand", "expand_as", "broadcast_to", "repeat", "tile", "squeeze", "unsqueeze"}
 )
 """Functions that change none of the values, and at most repeat them."""
+JOINS = frozenset({"cat", "concat", "concatenate", "stack"})
+"""Functions that put several parameters side by side."""
 LINEAR = PLAIN | frozenset(
     {"cat", "stack", "weight_norm", "weight_norm_interface", "_WeightNorm", "_SpectralNorm", "parametrization", "hook"}
     | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}
@@ -140,6 +142,11 @@ class Case:
     def layout(self) -> Layout | None:
         """Layout of the parameter as it is stored, None where it has none."""
         return None if self.use is None else self.use.layout
+
+    @property
+    def joined(self) -> bool:
+        """Whether the op sees it whole, beside others of its kind: tokens that are joined before they enter."""
+        return self.role == "token" and self.use is not None and set(self.use.steps) <= PLAIN | JOINS
 
     @property
     def derived(self) -> bool:
