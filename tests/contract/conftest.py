@@ -40,6 +40,9 @@ HERE = Path(__file__).parent
 
 HOLDING = {"equinox": ("test_plan", "test_apply", "test_manifest")}
 """Forms that hold parameters in another way and compute as their framework does: the modules that they run in."""
+OPERATIONS = ("test_theory",)
+"""Modules about single operations, which a form of models does as its framework does."""
+ADAPTERS = ("torch", "jax", "keras")
 
 
 def pytest_generate_tests(metafunc):
@@ -47,6 +50,7 @@ def pytest_generate_tests(metafunc):
     if "framework" in metafunc.fixturenames:
         module = Path(metafunc.module.__file__).stem
         names = [name for name in MAKERS if module in HOLDING.get(name, (module,))]
+        names = [name for name in names if name in ADAPTERS or module not in OPERATIONS]
         metafunc.parametrize("framework", names, indirect=True, scope="session")
 
 

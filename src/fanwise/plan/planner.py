@@ -369,8 +369,8 @@ class Planner:
             return Normal(chosen.moments(case.parameter.shape, layout=case.layout).std)
         if use.ratio != 1 and self._starts is not None:  # theory applies it itself
             return Normal(use.ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
-        joined = set(use.steps) <= PLAIN | JOINED
-        return None if case.derived and not joined and case.role not in ("weight", "branch_end", "head") else chosen
+        is_itself = set(use.steps) <= PLAIN | JOINED or case.role in ("weight", "branch_end", "head")
+        return chosen if is_itself else None
 
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:
         if op.key in self._wanted:

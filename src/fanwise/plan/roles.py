@@ -60,7 +60,7 @@ ROLES: Mapping[str, str] = MappingProxyType(
 )
 """Every role and what it means."""
 
-JOINED = frozenset({"cat", "stack", "setitem"})
+JOINED = frozenset({"cat", "concat", "concatenate", "stack", "setitem"})
 """Functions that put values among others."""
 GATHERS = frozenset(
     {"getitem", "index_select", "gather", "take", "take_along_dim", "roll", "flip", "rot90", "unfold", "as_strided"}

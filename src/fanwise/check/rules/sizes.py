@@ -22,7 +22,7 @@ SPARED = 10
 SAME_STD = 0.1
 """Share by which the stds of weights of one law may differ."""
 MADE_UP = 3.0
-"""Factor up to which the rms of an output is as that of the inner weights before it."""
+"""Factor up to which a weight may be larger than what makes up for the faint signal that it reads."""
 FAINT_SHARE, LOUD_SHARE = 0.5, 0.3
 """Share of the inner maps that must be so."""
 FAINT_GAIN, LOUD_GAIN = 0.03, 4.0
@@ -42,7 +42,7 @@ REPAIRED = 0.25
         f"than {PEERS - 2}, all inner weights. It is more than {OUTLIER:g} times, or less than 1/{OUTLIER:g} of, the "
         f"std of all but one in {SPARED} of them, whether the fans are counted in or not. A weight that no other "
         "weight follows may be small, as heads often are, and so may one that is drawn with the head it feeds; a large "
-        f"one whose output is at most {MADE_UP:g} times those of the maps before it makes up for a faint signal.",
+        f"one makes up for a faint signal, where what it reads is smaller by as much, within {MADE_UP:g} times.",
         example="A layer that was left out of an init loop, or initialised twice.",
         remedy="Draw it as its peers are drawn (fanwise fix).",
     ),
@@ -115,8 +115,8 @@ def mostly_tiny(subject: Subject) -> Iterator[Symptom]:
         why="Attention picks single tokens, bounded nonlinearities are saturated, and the steps of training are small "
         "beside the weights.",
         measured=f"The gain (std times sqrt(fan_in)) of the inner weights: above {LOUD_GAIN:g} in more than "
-        f"{100 * LOUD_SHARE:.0f} % of them. Those that read a faint signal and give an rms below {LOUD_GAIN:g} are "
-        "left out.",
+        f"{100 * LOUD_SHARE:.0f} % of them. Those that read a faint signal and give a second moment "
+        f"below {LOUD_GAIN:g} are left out.",
         example="nn.init.normal_(w) with its default std of 1.",
         remedy="Draw the weights at unit second moment (fanwise fix).",
     ),
@@ -136,7 +136,7 @@ def mostly_huge(subject: Subject) -> Iterator[Symptom]:
 
 def _is_quiet(layer: Map) -> bool:
     """Whether what a map gives is of usual size, whatever its gain: it reads a faint signal."""
-    return layer.signal.second_moment < LOUD_GAIN**2 and layer.fed.second_moment < 1
+    return layer.signal.second_moment < LOUD_GAIN and layer.fed.second_moment < 1
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _departures(subject: Subject) -> Iterator[Departure]:
     for layer in inner:
         factor = _departure(layer, [other for other in inner if other is not layer], heads)
         small = layer.op.index in subject.followed and not _is_part_of_head(subject, layer)
-        if factor is None or (factor > 1 and _makes_up(layer, inner)):
+        if factor is None or _makes_up(layer, factor, inner):
             continue
         if factor >= 1 or small:
             yield Departure(layer, factor, _is_hidden(subject, layer))
@@ -175,11 +175,14 @@ def _is_part_of_head(subject: Subject, layer: Map) -> bool:
     return bool(ends) and all(maps[-1].op.index not in subject.followed for maps in ends) and all(alike)
 
 
-def _makes_up(layer: Map, inner: Sequence[Map]) -> bool:
-    """Whether what a large weight gives is as large as what those before it give: it reads a faint signal."""
-    sizes = sorted(other.signal.second_moment for other in inner if other.op.index < layer.op.index)
-    sizes = [size for size in sizes if math.isfinite(size)]
-    return bool(sizes) and layer.signal.second_moment < MADE_UP**2 * sizes[len(sizes) // 2]
+def _makes_up(layer: Map, factor: float, inner: Sequence[Map]) -> bool:
+    """Whether an outlier is as much larger than its peers as what it reads is fainter than what they read.
+
+    What stands behind a weight that is too large reads loud signals: the quieter ones among the peers are compared.
+    """
+    read = sorted(other.fed.second_moment for other in inner if other is not layer)
+    read = [size for size in read if math.isfinite(size)]
+    return bool(read) and factor > 1 and factor**2 * layer.fed.second_moment < MADE_UP**2 * read[len(read) // 4]
 
 
 def _departed(departure: Departure) -> Symptom:

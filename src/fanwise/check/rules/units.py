@@ -21,6 +21,8 @@ USELESS = 0.5
 """Share of saturated values from which a layer is useless."""
 DEAD = 2 / 3
 """Share of dead units: where biases alone decide, half of the units are off for every input."""
+CHANCE = 2.5
+"""Standard errors by which the share exceeds a half before it says anything."""
 UNIT_ROWS = 16
 """Fewest values of each unit from which it counts as dead."""
 
@@ -144,9 +146,9 @@ def saturated(subject: Subject) -> Iterator[Symptom]:
         says="Most units after a layer give one and the same value for every example.",
         why="Such units pass no signal and get no gradient: the layer is as wide as the units that are left.",
         measured="The share of units that give one and the same value for every example and position of the batch, "
-        f"{UNIT_ROWS} values or more each: above {100 * DEAD:.0f} %. Where biases alone decide, half of the units are "
-        "off. Gates, which only multiply another signal, are left out; so is what the input does not reach, and what a "
-        "parameter that is 0 multiplies.",
+        f"{UNIT_ROWS} values or more each: above {100 * DEAD:.0f} %, more for few units. Where biases alone decide, "
+        "half of the units are off. Gates, which only multiply another signal, are left out; so is what the input does "
+        "not reach, and what a parameter that is 0 multiplies.",
         example="A bias of -3 before ReLU.",
         remedy="Weights of mean 0, and biases of 0 (fanwise fix).",
     ),
@@ -155,7 +157,9 @@ def saturated(subject: Subject) -> Iterator[Symptom]:
 )
 def dead(subject: Subject) -> Iterator[Symptom]:
     """Activations most of whose units never change."""
-    ops = [op for op in subject.trace.ops if subject.signals[op.index].silent > DEAD and _rows(op) >= UNIT_ROWS]
+    signals = subject.signals
+    ops = [op for op in subject.trace.ops if signals[op.index].silent > _most_dead(subject, op)]
+    ops = [op for op in ops if _rows(subject, op) >= UNIT_ROWS]
     ops = [op for op in ops if op.index in subject.lead_to_output and not _is_gate(subject, op)]
     ops = [op for op in ops if _reads_data(subject, op) and not _is_closed(subject, op)]
     if ops:
@@ -231,5 +235,15 @@ def _saturated_cause(maps: list[Map]) -> tuple[str, str]:
     return kind, f"{cause}: {text}"
 
 
-def _rows(op: Op) -> int:
-    return op.size // max(op.shape[op.axis] if op.shape else 1, 1)
+def _most_dead(subject: Subject, op: Op) -> float:
+    """The share of units that may be dead by chance: of few units more than of many, where each is with chance 1/2."""
+    units = _units(subject, op)
+    return min(max(DEAD, 0.5 + CHANCE * math.sqrt(0.25 / units)), 1 - 0.5 / units)
+
+
+def _units(subject: Subject, op: Op) -> int:
+    return max(op.shape[subject.trace.axes[op.index]] if op.shape else 1, 1)
+
+
+def _rows(subject: Subject, op: Op) -> int:
+    return op.size // _units(subject, op)
