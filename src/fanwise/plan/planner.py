@@ -97,6 +97,8 @@ class Planner:
         self._wanted = {trace.ops[stream].key for stream in self._streams.values() if stream >= 0}
         self._wants_input = INPUT in self._streams.values()
         self._late: list[str] = []
+        self._blind: set[str] = set()
+        self._after: dict[OpKey, float] = {}
         self._operands = _measured_operands(trace, self.cases.values())
         self._read: dict[OpKey, float] = {}
         self._made = MadeWeights(trace, self.cases)
@@ -111,6 +113,8 @@ class Planner:
             case = self._case(use)
             if self._slot(use) not in self._chosen:
                 self._decide(case, op, use, self._feed(case, op, use, position, moment))
+            elif self._slot(use) in self._blind:
+                self._decide_anew(case, op, use, self._feed(case, op, use, position, moment))
             if case.role == "tied_embedding" and use.role == UseRole.WEIGHT:
                 self.measured.heads[use.path] = _positive(moment(0))[0]
             self._remember_law(op, use.path)
@@ -143,6 +147,7 @@ class Planner:
     def finish(self) -> None:
         """Decides what no op of this pass used."""
         self._measure_loops()
+        self.measured.streams.update({key: moment for key, moment in self._after.items() if _positive(moment)[1]})
         for path, case in self.cases.items():
             layers = {
                 index: self._chosen[own.use.matrix]
@@ -274,7 +279,14 @@ class Planner:
             stream = self._streams[stream]  # a sum of branches that all left before it: what they left
         if stream == INPUT:
             return _positive(1.0 if self._input is None else self._input)
-        return _positive(self._moments.get(self._trace.ops[stream].key, math.nan))
+        return _positive(self._stream_moment(self._trace.ops[stream].key))
+
+    def _stream_moment(self, key: OpKey) -> float:
+        """Of a stream; one that is computed after its branch was measured in an earlier pass."""
+        if key in self._moments:
+            return self._moments[key]
+        self._after[key] = math.nan
+        return self.known.streams.get(key, math.nan)
 
     def _scores(self, case: Case) -> float:
         is_query = case.part == "query" or "query" in case.blocks
@@ -321,6 +333,14 @@ class Planner:
         self._chosen[self._slot(use)] = Decision(case, choice, fed)
         if choice.law is not None and (use.role == UseRole.OUTPUT or self._is_length(case, op, use)):
             self._late.append(self._slot(use))
+        elif use.role in MAP_USES and not feed.known:
+            self._blind.add(self._slot(use))
+
+    def _decide_anew(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
+        """A map whose first operand was zero, as a state before the first step, is planned from the next."""
+        if feed.known:
+            self._blind.discard(self._slot(use))
+            self._decide(case, op, use, feed)
 
     def _is_length(self, case: Case, op: Op, use: Use) -> bool:
         """Whether a parameter is the length of standardised weights: their mean is 0, so that they see no mean."""
@@ -375,6 +395,8 @@ class Planner:
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:
         if op.key in self._wanted:
             self._moments[op.key] = moment()
+            if op.key in self._after:
+                self._after[op.key] = self._moments[op.key]
 
 
 def _measured_operands(trace: Trace, cases: Iterable[Case]) -> dict[OpKey, int]:
@@ -418,13 +440,22 @@ def _loops_of(cases_by_path: Mapping[str, Case]) -> Mapping[str, Chain]:
 def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:
     """Second moment of the operand that a map reads."""
     if not op.inputs:
-        return 1.0, False
+        return _constant_moment(moment)
     if op.kind == OpKind.BILINEAR and len(op.inputs) > 1:
         value, known = _positive(moment(0) * moment(1))
         return value, known and moment.known(0) and moment.known(1)
     which = min({UseRole.KEY: 1, UseRole.VALUE: 2}.get(use.role, 0), len(op.inputs) - 1)
     value, known = _positive(moment(which))
     return value, known and moment.known(which)
+
+
+def _constant_moment(moment: Moment) -> tuple[float, bool]:
+    """Second moment of a fixed array that a map reads; nothing says it where there are no numbers."""
+    try:
+        value, is_known = _positive(moment(0))
+        return value, is_known and moment.known(0)
+    except IndexError:
+        return 1.0, False
 
 
 def _positive(value: float) -> tuple[float, bool]:
