@@ -72,5 +72,5 @@ def test_identities():
 
 
 def test_other_laws_are_not_made_here():
-    with pytest.raises(TypeError, match="expected one of Orthogonal, DeltaOrthogonal, Identity, Dirac"):
+    with pytest.raises(TypeError, match="expected one of Orthogonal, DeltaOrthogonal, LooksLinear, Identity, Dirac"):
         part_of(Normal(1.0), (2, 2), DENSE)
