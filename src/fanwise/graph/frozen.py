@@ -76,8 +76,21 @@ class FrozenMaps:
 
 
 def is_map(op: Op) -> bool:
-    """Whether an op is a linear map of data, by parameters or by a constant."""
-    return op.kind in LINEAR_MAPS or (op.kind == OpKind.MATMUL and len(op.inputs) == 1)
+    """Whether an op is a linear map of data, by parameters or by a constant that sums over features."""
+    return op.kind in LINEAR_MAPS or (op.kind == OpKind.MATMUL and len(op.inputs) == 1 and _sums_features(op))
+
+
+def _sums_features(op: Op) -> bool:
+    """Whether a product with a constant sums over the last axis of what it reads, as a weight does.
+
+    The adjacency of a graph, a matrix that pools or resamples: these sum over places, and are no weights. Where both
+    axes have one size, the product is not taken for a weight.
+    """
+    read = op.reads[0] if op.reads else ()
+    if not read or read[-1] != op.width:
+        return False
+    sums_places = len(read) > 1 and read[-2] == op.width and op.shape[-1:] == read[-1:]
+    return not sums_places
 
 
 def _extent(op: Op) -> int:

@@ -61,8 +61,11 @@ def joins_of(ops: Sequence[Op]) -> tuple[Join, ...]:
 
 
 def ends_later(op: Op) -> bool:
-    """Whether an op may stand between the last map of a branch and the join: not a product of data with data."""
-    return op.kind in BRANCH_STEPS
+    """Whether an op may stand between the last map of a branch and the join: not a product of data with data.
+
+    A product with a constant, such as the adjacency of a graph, carries on what the map gave.
+    """
+    return op.kind in BRANCH_STEPS or (op.kind == OpKind.MATMUL and len(op.inputs) == 1)
 
 
 def _orders(op: Op) -> tuple[tuple[int, int], ...]:

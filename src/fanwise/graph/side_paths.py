@@ -152,8 +152,11 @@ class SidePaths:
     # Beside frozen weights
 
     def _is_beside(self, op: Op, side: int, base: int) -> bool:
-        """Whether the base comes from frozen weights that the side path stands beside, or that go on after the sum."""
-        if base == INPUT or not self._frozen.feeds(base):
+        """Whether the base comes from frozen weights that the side path stands beside, or that go on after the sum.
+
+        What the base itself reads is no side path: at 0 nothing would be left.
+        """
+        if base == INPUT or not self._frozen.feeds(base) or side in self._trace.ancestors(base):
             return False
         past = self._trace.ancestors(side) if side != INPUT else set()
         if any(self._is_parallel(end, past) for end in self._frozen.sources(base) & self._frozen.indices):

@@ -83,6 +83,10 @@ def graph_convolutions(rounds):
     return unrolled(lambda m, h, x: F.relu(GRAPH @ m.w(h)), rounds, **square("w"))
 
 
+def graph_residuals(rounds):
+    return unrolled(lambda m, h, x: h + F.relu(GRAPH @ m.w(h)), rounds, **square("w"))
+
+
 def universal(rounds):
     """One layer of a transformer, over and over (Dehghani et al., 2018)."""
 
@@ -137,6 +141,7 @@ MODELS = {
     "equilibrium": (equilibrium, VECTORS),
     "equilibrium_tanh": (equilibrium_tanh, VECTORS),
     "graph_convolutions": (graph_convolutions, GRAPHS),
+    "graph_residuals": (graph_residuals, GRAPHS),
     "universal": (universal, STEPS),
     "recurrent": (recurrent(torch.tanh), STEPS),
     "recurrent_relu": (recurrent(F.relu), STEPS),
@@ -167,7 +172,7 @@ def test_the_second_moment_is_kept_over_the_chain(name, rounds):
     assert max(sizes) > 0.1  # what is damped is no more than the slow decay of a tanh
 
 
-@pytest.mark.parametrize("name", ["residual"])
+@pytest.mark.parametrize("name", ["residual", "graph_residuals"])
 def test_the_laws_of_separate_weights_grow(name):
     """The mutant: each weight as if it were used once."""
     build, shape = MODELS[name]

@@ -10,6 +10,7 @@ from torch.nn import functional  # noqa: E402
 
 import fanwise.torch as fwt  # noqa: E402
 
+from ..traced import Wrapped  # noqa: E402
 from .adapted import ADAPTED, LowRank, Perceptron, SideTuned, Trunk, rows, tokens  # noqa: E402
 
 every = pytest.mark.parametrize("name", ADAPTED)
@@ -214,3 +215,36 @@ def test_a_trained_base_keeps_its_accuracy_and_the_update_learns():
     other = task(model, flipped=True)
     first = functional.cross_entropy(model(other[0]), other[1]).item()
     assert trained(model, other, 150, 0.01) < 0.5 * first
+
+
+def neighbours(m, x):
+    """A residual graph convolution: the fixed matrix sums over nodes."""
+    h = m.entry(x)
+    return m.head(h + functional.relu(m.graph @ m.w(h)))
+
+
+def neighbours_beside(m, x):
+    h = m.entry(x)
+    return m.head(functional.relu(m.w(h) + m.graph @ m.v(h)))
+
+
+def resampled(m, x):
+    """Two scales of one signal that are joined again by a fixed matrix over places."""
+    h = m.entry(x)
+    return m.head(h + m.graph @ functional.gelu(m.w(m.graph @ h)))
+
+
+def into_the_base(m, x):
+    """A trained map whose output a fixed map of features reads: it is no side path."""
+    h = m.entry(x)
+    return m.head(h + functional.tanh(h @ m.features))
+
+
+@pytest.mark.parametrize("forward", [neighbours, neighbours_beside, resampled, into_the_base])
+def test_fixed_matrices_beside_trained_maps_are_no_base(forward):
+    torch.manual_seed(0)
+    maps = {"entry": nn.Linear(8, 24), "w": nn.Linear(24, 24), "v": nn.Linear(24, 24), "head": nn.Linear(24, 5)}
+    model = Wrapped(forward, **maps)
+    model.graph, model.features = torch.softmax(torch.randn(12, 12), -1), torch.randn(24, 24) / 24**0.5
+    plan = fwt.plan(model, torch.randn(4, 12, 8))
+    assert all(row.std or row.role == "unused" for row in plan if row.path.endswith("weight"))
