@@ -31,12 +31,12 @@ def framework() -> str:
 
 def tensor_kinds() -> tuple[type, ...]:
     """Classes of the tensors that a model may meet while it is differentiated or run without values."""
-    kinds: list[type] = [type(keras.ops.zeros((1,)))]
-    if keras.config.backend() == "jax":
-        import jax  # noqa: PLC0415  (only where JAX is the backend)
+    if keras.config.backend() != "jax":
+        return (type(keras.ops.zeros((1,))),)
+    import jax  # noqa: PLC0415  (only where JAX is the backend)
 
-        kinds.append(jax.core.Tracer)
-    return tuple(kinds)
+    with jax.ensure_compile_time_eval():  # also inside a trace, where a model still meets arrays
+        return (type(keras.ops.zeros((1,))), jax.core.Tracer)
 
 
 check_version()
