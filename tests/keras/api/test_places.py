@@ -26,7 +26,7 @@ class Placed(keras.layers.Layer):
         self.token = self.add_weight(name="token", shape=self.token_shape, initializer="ones")
 
     def call(self, values):
-        return self.function(values, self.token)
+        return self.function(values, keras.ops.convert_to_tensor(self.token))  # JAX's own functions take no variable
 
 
 TOKENS = {
