@@ -78,10 +78,12 @@ class Endless(tf.GPT2Config):
             pass
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX, where another test has loaded it
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_one_that_fails_or_hangs_does_not_end_the_sweep():
-    records = {one.name: one for one in swept({"a": Stubborn, "b": Endless}, 2, 0.5)}
+    records = {one.name: one for one in swept({"a": Stubborn, "b": Endless}, 2, 3.0)}
     assert (records["a"].stage, records["a"].reason) == ("build", "RuntimeError: no")
-    assert (records["b"].stage, records["b"].reason) == ("crash", "over 0 s")
+    assert (records["b"].stage, records["b"].reason) == ("crash", "over 3 s")
 
 
 def test_the_table_counts_what_came(capsys):

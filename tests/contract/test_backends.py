@@ -18,7 +18,14 @@ def test_the_contract_holds_on(backend):
     if backend == os.environ.get("KERAS_BACKEND"):
         return  # this process runs it
     known = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
-    options = ["-p", "no:cacheprovider", "-q", "-k", "keras and not in_more_settings", f"--ignore={HERE / Path(__file__).name}"]
+    options = [
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "-k",
+        "keras and not in_more_settings",
+        f"--ignore={HERE / Path(__file__).name}",
+    ]
     options += ["-W", "ignore:Module already imported"]  # of an editable installation
     result = subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(HERE)],

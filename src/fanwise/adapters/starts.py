@@ -45,6 +45,15 @@ class ModelStarts:
             self._constants[path] = _one_value(self._values(path))
         return self._constants[path]
 
+    def multiple_of_identity(self, path: str) -> float | None:
+        """The factor c of a square matrix c I, None for anything else; 0 is none."""
+        values = self._values(path)
+        if values.ndim != 2 or values.shape[0] != values.shape[1] or len(values) < 2 or values[0, 1] != 0:
+            return None
+        factor = complex(values[0, 0])
+        is_multiple = factor.imag == 0 and factor.real and np.array_equal(values, factor.real * np.eye(len(values)))
+        return factor.real if is_multiple and math.isfinite(factor.real) else None
+
     def is_finite(self, path: str) -> bool:
         """Whether no value is infinite or not a number."""
         return bool(np.isfinite(self._values(path)).all())

@@ -15,6 +15,7 @@ from fanwise.graph.side_paths import Candidate, SidePath, SidePaths
 from fanwise.graph.trace import Trace
 from fanwise.graph.zero_born import acts_on_data
 from fanwise.laws.elementwise import Normal, Ones, Zeros
+from fanwise.laws.structured import Identity
 from fanwise.plan.recipes.recipe import Choice
 from fanwise.plan.recipes.unit import constant_law, is_plausible
 from fanwise.plan.roles import Case, fan_in_of
@@ -29,6 +30,7 @@ PRODUCTS = frozenset({"sum", "reduce_sum", "matmul", "mm", "bmm", "mv", "dot", "
 FACTOR_STD = 0.1
 """Std of vectors whose product makes one factor."""
 _YE = 'Ye et al., "Differential transformer", 2024, section 2.1'
+_LE = 'Le et al., "A simple way to initialize recurrent networks of rectified linear units", 2015, section 3'
 _LIKE = "drawn anew by the law that its values look like: it acts in a way of its own"
 _GATES = ("gate", "branch_gate")
 _KEPT_MAPS = ("weight", "branch_end", "head")
@@ -147,7 +149,9 @@ class Meant:
             return self._gate_bias(case)
         if case.role in _GATES:
             return self._gate(case)
-        return self._zero_map(case) if case.role in _KEPT_MAPS else None
+        if case.role == "recurrent" or case.role in _KEPT_MAPS:
+            return self._identity(case) or (self._zero_map(case) if case.role in _KEPT_MAPS else None)
+        return None
 
     def _head_bias(self, case: Case) -> Choice | None:
         """A prior of rare classes, the mean of the targets, log frequencies."""
@@ -222,6 +226,14 @@ class Meant:
         if self._starts.drawn_like(path) is None:
             return Choice(None, f"{KEPT}: its values were written down, not drawn")
         return _factor_vectors(case) if _is_summed(case) else None
+
+    def _identity(self, case: Case) -> Choice | None:
+        """A square map that starts as the identity, or as a multiple of it: nobody draws such a matrix."""
+        factor = None if self._starts is None else self._starts.multiple_of_identity(case.parameter.path)
+        if factor is None:
+            return None
+        law = Identity(factor)
+        return Choice(law, f"{KEPT}: it starts as {'' if factor == 1 else f'{factor:.4g} times '}the identity", _LE)
 
     def _zero_map(self, case: Case) -> Choice | None:
         """A map born 0 whose output is a factor of data, or joins it: a coupling of a flow, a modulation."""

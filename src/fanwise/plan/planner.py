@@ -57,7 +57,8 @@ class Decision:
         moments = law.moments(case.parameter.shape, layout=case.layout)
         if case.op is not None and case.op.kind == OpKind.EMBEDDING:
             return float(f"{moments.mean**2 + moments.std**2:.3g}")
-        return None if self.fed is None else float(f"{moments.std**2 * fan_in_of(case) * self.fed:.3g}")
+        size = moments.mean**2 + moments.std**2  # an identity has a mean
+        return None if self.fed is None else float(f"{size * fan_in_of(case) * self.fed:.3g}")
 
 
 class Planner:
@@ -331,7 +332,8 @@ class Planner:
         is_map = case.use is not None and case.use.role in MAP_USES
         fed = feed.second_moment if is_map or use.role in MAP_USES else None
         self._chosen[self._slot(use)] = Decision(case, choice, fed)
-        if choice.law is not None and (use.role == UseRole.OUTPUT or self._is_length(case, op, use)):
+        hidden = use.role == UseRole.OUTPUT or _has_other_operands(op, use) or self._is_length(case, op, use)
+        if choice.law is not None and hidden:
             self._late.append(self._slot(use))
         elif use.role in MAP_USES and not feed.known:
             self._blind.add(self._slot(use))
@@ -360,7 +362,7 @@ class Planner:
         if not (math.isfinite(second_moment) and second_moment > 0 and variance > 0):
             return 1.0
         stream, _ = self._stream(decision.case)
-        feed = Feed(second_moment / variance, True, stream)
+        feed = Feed(_positive(second_moment / variance)[0], True, stream)
         choice = self._choose(decision.case, feed)
         self._chosen[slot] = Decision(decision.case, choice, feed.second_moment)
         after = (
@@ -435,6 +437,12 @@ def _loops_of(cases_by_path: Mapping[str, Case]) -> Mapping[str, Chain]:
         for own in each
         if own.is_loop and own.use is not None and own.chain is not None and own.chain.opens
     }
+
+
+def _has_other_operands(op: Op, use: Use) -> bool:
+    """Whether a map is one factor of a product with several operands of data: what it reads is made inside the op."""
+    maps = [other for other in op.uses if other.role in MAP_USES]
+    return op.kind == OpKind.LINEAR and use.role == UseRole.WEIGHT and len(op.inputs) > 1 and len(maps) == 1
 
 
 def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:

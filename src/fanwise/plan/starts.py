@@ -12,6 +12,10 @@ class Starts(Protocol):
         """The one value of a parameter, None where its values differ or are not finite."""
         ...
 
+    def multiple_of_identity(self, path: str) -> float | None:
+        """The factor c of a square matrix c I, None for anything else; 0 is none."""
+        ...
+
     def is_finite(self, path: str) -> bool:
         """Whether no value is infinite or not a number."""
         ...

@@ -244,3 +244,30 @@ def test_keep_trained_keeps_nothing_of_a_new_network(init):
     for layer in (model[0], model[2], model[4]):
         init(layer.weight)
     assert fwt.plan(model, rows(), keep="trained").meant == ()
+
+
+class Mixed(nn.Module):
+    """Two square maps that the author wrote, and one that was drawn."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = (nn.Linear(16, 16, bias=False) for _ in range(3))
+        self.head = nn.Linear(16, 4)
+        nn.init.eye_(self.first.weight)
+        with torch.no_grad():
+            self.second.weight.copy_(0.5 * torch.eye(16))
+
+    def forward(self, x):
+        return self.head(torch.relu(self.third(self.second(self.first(x)))))
+
+
+def test_an_identity_is_kept_with_its_factor():
+    """Le et al. (2015) start recurrent maps so, Shazeer et al. (2020) the maps between heads."""
+    torch.manual_seed(0)
+    model = Mixed()
+    plan = fwt.plan(model, torch.randn(64, 16))
+    assert [row.path for row in plan.meant] == ["first.weight", "second.weight"]
+    assert plan["second.weight"].gives == pytest.approx(0.25 * plan["first.weight"].gives, rel=1e-2)
+    fwt.apply(model, plan, key=0)
+    assert torch.equal(model.first.weight, torch.eye(16))
+    assert torch.equal(model.second.weight, 0.5 * torch.eye(16))
