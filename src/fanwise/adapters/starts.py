@@ -63,7 +63,7 @@ class ModelStarts:
         values = self._values(path)
         if values.size < 2 or not np.isfinite(values).all():
             return False
-        if len(np.unique(values)) < values.size:
+        if len(np.unique(values)) < values.size * (0.5 if _is_coarse(values) else 1):
             return bool(np.any(values != 0))
         largest = float(np.abs(values).max())
         return largest > LARGEST or (largest > bound and values.size >= FEWEST and _is_off_zero(values))
@@ -87,6 +87,14 @@ def _one_value(values: Array) -> float | None:
         return None
     first = values.flat[0]
     return float(first) if bool(np.all(values == first)) and math.isfinite(first) else None
+
+
+def _is_coarse(values: Array) -> bool:
+    """Whether values are those of a 16-bit format, in which drawn ones repeat by chance."""
+    single = values.astype(np.float32)
+    is_bfloat16 = not np.any(single.view(np.uint32) & 0xFFFF)
+    with np.errstate(over="ignore"):
+        return is_bfloat16 or bool(np.all(single.astype(np.float16) == single))
 
 
 def _is_off_zero(values: Array) -> bool:

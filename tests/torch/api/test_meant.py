@@ -271,3 +271,16 @@ def test_an_identity_is_kept_with_its_factor():
     fwt.apply(model, plan, key=0)
     assert torch.equal(model.first.weight, torch.eye(16))
     assert torch.equal(model.second.weight, 0.5 * torch.eye(16))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_biases_that_repeat_by_chance_in_half_precision_are_not_written(dtype):
+    """Of 512 values of a 16-bit format some are equal; a prior of two values is written in any format."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 512)).to(dtype)
+    x = torch.randn(64, 16, dtype=dtype)
+    assert len(model[2].bias.unique()) < 512
+    assert fwt.plan(model, x)["2.bias"].std == 0
+    with torch.no_grad():
+        model[2].bias.copy_(torch.tensor([-4.0, -2.0]).repeat(256))
+    assert [row.path for row in fwt.plan(model, x).meant] == ["2.bias"]
