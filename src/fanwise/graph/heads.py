@@ -121,10 +121,10 @@ def _ends_in_map(trace: Trace, op: Op) -> bool:
 
 
 def _makes_states(trace: Trace, op: Op, heads: Mapping[int, int]) -> bool:
-    """Whether the same module applies the same weights on the way to other maps."""
+    """Whether the same module applies the same weights, of a stack the same layer, on the way to other maps."""
     for use in op.uses:
         for other, as_other in trace.uses[use.path] if use.role in MAP_USES else ():
             same = (other.kind, other.module, as_other.layout) == (op.kind, op.module, use.layout)
-            if same and other.index not in heads:
+            if same and as_other.matrix == use.matrix and other.index not in heads:
                 return True
     return False

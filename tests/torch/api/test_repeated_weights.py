@@ -83,6 +83,11 @@ def graph_convolutions(rounds):
     return unrolled(lambda m, h, x: F.relu(GRAPH @ m.w(h)), rounds, **square("w"))
 
 
+def diffusion(rounds):
+    maps = linears(u=(WIDTH, 128), v=(128, 128), w=(128, WIDTH))
+    return unrolled(lambda m, h, x: h - 0.5 * m.w(F.silu(m.v(F.silu(m.u(h))))), rounds, **maps)
+
+
 def graph_residuals(rounds):
     return unrolled(lambda m, h, x: h + F.relu(GRAPH @ m.w(h)), rounds, **square("w"))
 
@@ -141,6 +146,7 @@ MODELS = {
     "equilibrium": (equilibrium, VECTORS),
     "equilibrium_tanh": (equilibrium_tanh, VECTORS),
     "graph_convolutions": (graph_convolutions, GRAPHS),
+    "diffusion": (diffusion, VECTORS),
     "graph_residuals": (graph_residuals, GRAPHS),
     "universal": (universal, STEPS),
     "recurrent": (recurrent(torch.tanh), STEPS),
@@ -172,7 +178,7 @@ def test_the_second_moment_is_kept_over_the_chain(name, rounds):
     assert max(sizes) > 0.1  # what is damped is no more than the slow decay of a tanh
 
 
-@pytest.mark.parametrize("name", ["residual", "graph_residuals"])
+@pytest.mark.parametrize("name", ["residual", "diffusion", "graph_residuals"])
 def test_the_laws_of_separate_weights_grow(name):
     """The mutant: each weight as if it were used once."""
     build, shape = MODELS[name]

@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 nn, F = torch.nn, torch.nn.functional
 
 from fanwise.laws.composite import Blocks  # noqa: E402
+from fanwise.laws.layout import Layout  # noqa: E402
 from fanwise.plan.plan import Plan  # noqa: E402
 from fanwise.torch.api.check import check  # noqa: E402
 from fanwise.torch.api.plan import plan  # noqa: E402
@@ -105,6 +106,19 @@ def of_layers(law, axis):
     assert isinstance(law, Blocks)
     assert law.axis == axis
     return [own for own, size in zip(law.laws, law.sizes, strict=True) for _ in range(size)]
+
+
+def test_the_last_layer_of_a_stack_may_be_the_head():
+    def forward(m, x):
+        for i in range(DEPTH - 1):
+            x = F.relu(x @ m.w[i])
+        return x @ m.w[DEPTH - 1]
+
+    row = plan(Wrapped(forward, w=torch.randn(DEPTH, WIDTH, WIDTH)), normal(64, WIDTH))["w"]
+    assert row.role == "weight"
+    *inner, head = of_layers(row.law, 0)
+    stds = [law.moments((WIDTH, WIDTH), layout=Layout.dense("in out")).std for law in (inner[5], head)]
+    assert stds[1] < 0.5 * stds[0]
 
 
 def test_layers_that_are_fed_alike_share_a_law():

@@ -46,6 +46,8 @@ LOUDEST = 0.5
 EXCESS = 0.02
 """By what share of ln C the loss may start above ln C: logits of std s add s^2 / 2. Much smaller heads starve what
 feeds them of gradient (python -m bench short_trainings)."""
+ALONG = (math.exp(0.5) - 1) ** 2
+"""Second moment of a sum of equal branches, over that of the stream that they point along, which it grows by e."""
 ALIKE = 1 / 3
 """Correlation of two signals behind a ReLU, whose means are 1/pi of their second moments each; 0 for most others."""
 POSITION_SHARE = 0.1
@@ -195,7 +197,8 @@ def _factor_words(feed: Feed) -> str:
 def branch_share(case: Case, feed: Feed) -> tuple[float, str]:
     """The second moment that a branch adds to its residual stream, and why.
 
-        s / T of T joins;  s / (T n) of one that is added n times, as n equal summands add up to n^2 times their square
+        s / T of T joins;  c s / (T n) of one that is added n times: n equal summands add up to n^2 times their square,
+        and c = (sqrt(e) - 1)^2 keeps the sum within e where they all point along the stream
 
     Where each step begins a stream of its own, r = E h^2 / E x^2 of h_i = x_i + f(h_(i-1)) is r = 1 + g r + 2 c
     sqrt(g r) once it has settled, c the correlation of x and f: g is such that r is e^(1/T). Derived here.
@@ -207,10 +210,16 @@ def branch_share(case: Case, feed: Feed) -> tuple[float, str]:
         share = _short(root**2 / growth)
         reason = f"{share:.3g} of the second moment of what it is added to, {case.chain.uses} times in a row"
         return share * feed.stream / case.ends, reason + f", so that the last grows by at most e^(1/{total})"
-    reason = f"1/{total * case.repeats} of the second moment of the residual stream that it joins"
+    part = 1 / total if case.repeats == 1 else _short(ALONG / (total * case.repeats))
+    reason = f"{_part_words(case, total)} of the second moment of the residual stream that it joins"
     alike = "" if case.repeats == 1 else f", {case.repeats} of them with this weight, whose sums add up,"
     reason += f", so that {total} joins{alike} grow it by at most e"
-    return feed.stream / (total * case.repeats * case.ends), reason
+    return part * feed.stream / case.ends, reason
+
+
+def _part_words(case: Case, total: int) -> str:
+    """The part of a stream that a branch of so many joins has, in words."""
+    return f"1/{total}" if case.repeats == 1 else f"{ALONG / (total * case.repeats):.3g}"
 
 
 def unit_head(case: Case, feed: Feed) -> Choice:
@@ -306,24 +315,27 @@ def branch_norm(case: Case, feed: Feed) -> Choice:
         reason = "a batch norm that ends a branch: each block starts as its shortcut" + _offset_words(case)
         return Choice(constant_law(-case.offset), reason, _GOYAL, 0.0)
     share, _ = branch_share(case, feed)
-    total = 1 if case.join is None else case.join.total * case.repeats
-    reason = f"it ends a branch: 1/{total} of the second moment of the residual stream" + _offset_words(case)
+    total = 1 if case.join is None else case.join.total
+    reason = (
+        f"it ends a branch: {_part_words(case, total)} of the second moment of the residual stream"
+        + _offset_words(case)
+    )
     return Choice(constant_law(math.sqrt(share) - case.offset), reason, _RADFORD, share)
 
 
 def branch_gate(case: Case, feed: Feed) -> Choice:
     """The model's own small value, or the branch's share of the residual stream where that is smaller."""
-    total = 1 if case.join is None else case.join.total * case.repeats
+    part = _part_words(case, 1 if case.join is None else case.join.total)
     value = math.sqrt(branch_share(case, feed)[0])
     if feed.found is not None and _is_meant(case, feed.found, value):
         reason = f"{KEPT}: a gate of {feed.found:.4g}, as the model's author set it"
         return Choice(constant_law(feed.found), reason, _TOUVRON)
     if feed.found is None and not feed.known:
         return Choice(
-            constant_law(value), f"a gate that lets through 1/{total} of the residual stream", _TOUVRON, None, True
+            constant_law(value), f"a gate that lets through {part} of the residual stream", _TOUVRON, None, True
         )
     return Choice(
-        constant_law(value), f"a gate that lets through 1/{total} of the second moment of the residual stream", _TOUVRON
+        constant_law(value), f"a gate that lets through {part} of the second moment of the residual stream", _TOUVRON
     )
 
 
