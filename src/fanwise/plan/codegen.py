@@ -12,7 +12,7 @@ from fanwise.laws.base import Initializer, known_layout
 from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, Zeros
 from fanwise.laws.layout import Layout
 from fanwise.laws.resolve import Part, named_parts, resolve
-from fanwise.laws.structured import LooksLinear, Orthogonal
+from fanwise.laws.structured import Identity, LooksLinear, Orthogonal
 from fanwise.plan.folding import Axis, fold
 from fanwise.plan.formula import formula, short
 from fanwise.plan.row import Row
@@ -220,8 +220,10 @@ def _call(row: Row, part: Part) -> _Call | None:
     law = resolve(part.law, box.shape, layout)
     if isinstance(law, Orthogonal):
         call = _orthogonal(law, box.shape, layout)
+    elif isinstance(law, LooksLinear):
+        call = _mirrored(law, box.shape, layout)
     else:
-        call = _mirrored(law, box.shape, layout) if isinstance(law, LooksLinear) else _elementwise(law, row)
+        call = _identity(law, row) if isinstance(law, Identity) else _elementwise(law, row)
     if call is None or row.dtype.startswith("float8"):
         return None
     code, numbers = call
@@ -277,6 +279,13 @@ def _mirrored(law: LooksLinear, shape: Shape, layout: Layout | None) -> tuple[st
     signs, rows, columns = "torch.tensor([[1.0, -1.0], [-1.0, 1.0]])", shape[0] // 2, shape[1] // 2
     quarter = f"init.orthogonal_(torch.empty({rows}, {columns}), gain=$0)"
     return f"@.copy_(torch.kron({signs}, {quarter}))", {"gain": law.moments(shape, layout=known).high}
+
+
+def _identity(law: Identity, row: Row) -> tuple[str, dict[str, float]] | None:
+    """The call for a matrix; None for any other shape."""
+    if len(row.shape) != 2:
+        return None
+    return ("init.eye_(@)", {}) if law.gain == row.factor == 1 else ("init.eye_(@).mul_($0)", {"gain": law.gain})
 
 
 def _index(box: Box, shape: Shape) -> str:

@@ -10,6 +10,7 @@ from torch.nn import functional  # noqa: E402
 
 import fanwise as fw  # noqa: E402
 import fanwise.torch as fwt  # noqa: E402
+from fanwise.plan.codegen import pasted  # noqa: E402
 from fanwise.plan.row import KEPT  # noqa: E402
 
 from .adapted import focal, focal_of_prior  # noqa: E402
@@ -284,3 +285,12 @@ def test_biases_that_repeat_by_chance_in_half_precision_are_not_written(dtype):
     with torch.no_grad():
         model[2].bias.copy_(torch.tensor([-4.0, -2.0]).repeat(256))
     assert [row.path for row in fwt.plan(model, x).meant] == ["2.bias"]
+
+
+def test_an_identity_is_pasted():
+    torch.manual_seed(0)
+    model = Mixed()
+    code = pasted(fwt.plan(model, torch.randn(64, 16)).rows)
+    assert 'init.eye_(weights["first.weight"])' in code
+    exec(code, {"model": model})
+    assert torch.equal(model.second.weight, 0.5 * torch.eye(16))
