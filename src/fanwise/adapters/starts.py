@@ -61,7 +61,7 @@ class ModelStarts:
     def looks_written(self, path: str, bound: float) -> bool:
         """Whether a vector was written down: its values repeat, stand off 0 together, or are huge."""
         values = self._values(path)
-        if values.size < 2 or not np.isfinite(values).all():
+        if values.size < 2 or np.iscomplexobj(values) or not np.isfinite(values).all():
             return False
         if len(np.unique(values)) < values.size * (0.5 if _is_coarse(values) else 1):
             return bool(np.any(values != 0))

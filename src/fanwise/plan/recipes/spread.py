@@ -31,7 +31,7 @@ def decay_logarithm(units: int) -> Initializer:
     """Logarithms of decay rates evenly spread over `RATES`.
 
     Example:
-        >>> [round(math.exp(law.value), 4) for law in decay_logarithm(4).laws]
+        >>> [round(math.exp(law.value), 2) for law in decay_logarithm(4).laws]
         [1.0, 6.0, 11.0, 16.0]
     """
     low, high = RATES
