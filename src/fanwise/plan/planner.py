@@ -26,6 +26,7 @@ from fanwise.plan.recipes.recipe import Choice, Feed, Recipe
 from fanwise.plan.roles import JOINED, MAP_ROLES, Case, cases, fan_in_of
 from fanwise.plan.stacked import stacked_choice
 from fanwise.plan.starts import Starts
+from fanwise.plan.transforms import TransformedWeights, with_transform
 
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
@@ -103,6 +104,7 @@ class Planner:
         self._operands = _measured_operands(trace, self.cases.values())
         self._read: dict[OpKey, float] = {}
         self._made = MadeWeights(trace, self.cases)
+        self._transforms = TransformedWeights(starts, self._spread, frozenset(self._meant.merged))
 
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
         """Decides the laws of the parameters that an op uses; returns what it should see in their place."""
@@ -323,16 +325,20 @@ class Planner:
         meant = self._meant.choice(case)
         if meant is not None:
             return meant
+        through = self._transforms.choice(case, feed, self._recipe.choose)
+        if through is not None:
+            return through
         choice = self._recipe.choose(self._meant.as_map(case), feed)
         return choice if choice.law is not None else self._meant.as_found(case) or choice
 
     def _decide(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
-        feed = self._made.first_feed(case, feed)
+        case, feed = with_transform(case, use), self._made.first_feed(case, feed)
         choice = self._choose(case, feed)
         is_map = case.use is not None and case.use.role in MAP_USES
         fed = feed.second_moment if is_map or use.role in MAP_USES else None
         self._chosen[self._slot(use)] = Decision(case, choice, fed)
         hidden = use.role == UseRole.OUTPUT or _has_other_operands(op, use) or self._is_length(case, op, use)
+        hidden = hidden or self._transforms.has_mean(case)
         if choice.law is not None and hidden:
             self._late.append(self._slot(use))
         elif use.role in MAP_USES and not feed.known:
@@ -357,6 +363,8 @@ class Planner:
             return 1.0
         if decision.case.role == "magnitude":
             return self._settle_length(slot, second_moment)
+        if self._transforms.has_mean(decision.case):
+            return self._settle_transformed(slot, second_moment)
         shape, layout = decision.case.parameter.shape, decision.case.layout
         variance = law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
         if not (math.isfinite(second_moment) and second_moment > 0 and variance > 0):
@@ -369,6 +377,27 @@ class Planner:
             1.0 if choice.law is None else choice.law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
         )
         return math.sqrt(after / variance)
+
+    def _settle_transformed(self, slot: str, second_moment: float) -> float:
+        """A weight that has a mean, from how alike the values are that it maps."""
+        case, fed = self._chosen[slot].case, self._chosen[slot].fed
+        if not (math.isfinite(second_moment) and second_moment > 0 and fed):
+            return 1.0
+        alike = self._transforms.alike(case, second_moment, fed)
+        before, stream = self._transforms.size(case, alike), self._stream(case)[0]
+        choice = self._transforms.choice(case, Feed(fed, True, stream), self._recipe.choose, alike)
+        if choice is None:
+            return 1.0
+        self._chosen[slot] = Decision(case, choice, fed)
+        return math.sqrt(self._transforms.size(case, alike) / before)
+
+    def _spread(self, path: str) -> tuple[float, float] | None:
+        """Mean and std of a parameter whose law is decided."""
+        decision = self._chosen.get(path)
+        if decision is None or decision.choice.law is None:
+            return None
+        moments = decision.choice.law.moments(decision.case.parameter.shape, layout=decision.case.layout)
+        return moments.mean, moments.std
 
     def _settle_length(self, slot: str, second_moment: float) -> float:
         """The length of standardised weights, from what they give at the length that they have."""
@@ -385,6 +414,9 @@ class Planner:
         chosen = self._chosen[self._slot(use)].choice.law
         if chosen is None or case.role == "magnitude" or case.normalized or use.path in self._meant.merged:
             return None
+        through = self._transforms.seen(case)
+        if through is not None:
+            return through
         if case.offset:
             return Constant(chosen.moments(case.parameter.shape).mean + case.offset)
         if use.layout is None and case.layout is not None:
