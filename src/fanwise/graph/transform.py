@@ -48,7 +48,8 @@ class Transform:
         """Mean and std of what the op sees; None where it is not finite or cannot be computed again.
 
         Args:
-            given: means and stds of normal values in place of parameters; the others keep their values.
+            given: means and stds of values in place of parameters, normal around 0 and even around any other mean;
+                the others keep their values.
         """
         try:
             return self._moments(given)
@@ -75,7 +76,9 @@ class Transform:
     def _drawn(self, path: str, spread: Spread, numbers: np.random.Generator) -> Any:
         shape, is_complex = self.parameters[path]
         mean, std = spread
+        if mean:
+            return numbers.uniform(mean - math.sqrt(3) * std, mean + math.sqrt(3) * std, shape)
         values = numbers.standard_normal(shape) * std
         if is_complex:
             values = (values + 1j * numbers.standard_normal(shape) * std) / math.sqrt(2)
-        return values + mean
+        return values

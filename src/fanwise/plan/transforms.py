@@ -66,6 +66,11 @@ class Weight:
         moments = self.transform.moments({**self.given, **dict.fromkeys(self.free, spread)})
         return math.nan if moments is None else moments[1] ** 2 + self.alike * moments[0] ** 2
 
+    @property
+    def alone(self) -> "Weight":
+        """The same weight as it is sized by its own second moment."""
+        return replace(self, alike=1.0)
+
 
 @dataclass(frozen=True)
 class Solved:
@@ -100,12 +105,12 @@ def solved(weight: Weight, wanted: float, found: Initializer | None = None) -> S
         wanted: variance of independent weights of mean 0 that give the output wanted.
         found: the law that the parameter's own values look drawn from.
     """
-    low, middle, high = (weight.size((0.0, std)) for std in (1e-2, 1e-1, 1.0))
+    low, middle, high = (weight.alone.size((0.0, std)) for std in (1e-2, 1e-1, 1.0))
     if not all(map(math.isfinite, (low, middle, high))):
         return None
     if max(low, middle, high) <= FLAT * min(low, middle, high):
         return _flat(weight, wanted, found) if _is_free_of(weight) else _shifted(weight, wanted)
-    if low > wanted and weight.size((0.0, REACH[0])) > wanted:
+    if weight.size((0.0, REACH[0])) > wanted:
         return _shifted(weight, wanted)
     std = _root(lambda logarithm: weight.size((0.0, math.exp(logarithm))), wanted, tuple(map(math.log, REACH)))
     if std is None:
@@ -115,7 +120,7 @@ def solved(weight: Weight, wanted: float, found: Initializer | None = None) -> S
 
 def _is_free_of(weight: Weight) -> bool:
     """Whether the mean of the parameters has no effect on the size either."""
-    sizes = [weight.size((mean, 1.0)) for mean in (-4.0, 0.0, 4.0)]
+    sizes = [weight.alone.size((mean, 1.0)) for mean in (-4.0, 0.0, 4.0)]
     return max(sizes) <= 2 * min(sizes)
 
 
@@ -259,7 +264,7 @@ class TransformedWeights:
             return False
         is_product = len(transform.parameters) > 1 and not steps.isdisjoint(PRODUCTS | QUOTIENTS)
         is_told = case.layout is not None or (case.use is not None and case.use.fan_in is not None)
-        return case.transformed or is_product or not is_told
+        return case.transformed or is_product or not is_told or not _is_proportional(path, transform)
 
     def _is_beside(self, path: str, transform: Transform) -> bool:
         """Whether a parameter of one value stands beside others that vary: a factor, a delta that starts at 0."""
@@ -283,6 +288,12 @@ class TransformedWeights:
 
     def _constant(self, path: str) -> float | None:
         return None if self._starts is None else self._starts.constant(path)
+
+
+def _is_proportional(path: str, transform: Transform) -> bool:
+    """Whether a weight is twice as large for twice the parameter."""
+    once, twice = (transform.moments({path: (0.0, std)}) for std in (1.0, 2.0))
+    return once is None or twice is None or abs(math.hypot(*twice) - 2 * math.hypot(*once)) <= 0.02 * math.hypot(*twice)
 
 
 def with_transform(case: Case, use: Use) -> Case:

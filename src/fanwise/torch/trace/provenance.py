@@ -22,6 +22,7 @@ from fanwise.torch.trace.storage import is_abstract, is_strided, is_wrapped, sto
 Axes = tuple[int | None, ...]
 """Axes of a parameter on which the axes of a tensor lie; None for an axis that lies on none."""
 
+
 @dataclass(frozen=True)
 class StandIns:
     """Values in place of parameters, and what was made of them so far.
@@ -176,7 +177,9 @@ class ParameterProvenance:
     def record(self, path: str, tensor: Tensor) -> None:
         """Records a tensor that holds a parameter's values: its own, or one that stands for it for a time."""
         own = tensor.detach()
-        self._add(tensor, Provenance((path,), (tuple(range(tensor.dim())),), make=lambda given: given.values.get(path, own)))
+        self._add(
+            tensor, Provenance((path,), (tuple(range(tensor.dim())),), make=lambda given: given.values.get(path, own))
+        )
 
     def forget(self, path: str) -> None:
         """Forgets what was lent for a parameter, and what was made of it: their memory may hold something else next."""
@@ -232,9 +235,7 @@ class ParameterProvenance:
 
         return make
 
-    def derive(
-        self, tensor: Tensor, sources: Sequence[Tensor], function: Invocation, make: Make | None = None
-    ) -> None:
+    def derive(self, tensor: Tensor, sources: Sequence[Tensor], function: Invocation, make: Make | None = None) -> None:
         """Records a tensor that a function made of parameters alone.
 
         Args:

@@ -457,7 +457,10 @@ def _parametrized(module: nn.Module, own: Mapping[str, Tensor]) -> Make:
     paths = {id(tensor): path for path, tensor in own.items()}
 
     def make(given: StandIns) -> Tensor:
-        new = {name: given.values.get(paths.get(id(tensor), ""), tensor.detach()) for name, tensor in module.named_parameters()}
+        new = {
+            name: given.values.get(paths.get(id(tensor), ""), tensor.detach())
+            for name, tensor in module.named_parameters()
+        }
         buffers = {name: tensor.clone() for name, tensor in module.named_buffers()}
         return torch.func.functional_call(module, {**new, **buffers}, ())  # type: ignore[no-any-return]
 
