@@ -44,22 +44,26 @@ def predicted(run: Observation) -> Propagation:
     Weights count by their mean and variance alone. Signals start from the moments of the inputs that were measured, and
     from those of what is made of constants alone; gradients from the one that was measured at the model's first output.
     """
-    given = {number: _given(run.inputs[position]) for number, position in enumerate(run.given) if position is not None}
     ends = {op: run.signals[op].gradient for op in run.trace.outputs[:1]}
     known = {op: size for op, size in ends.items() if size > 0 and math.isfinite(size)}
     constants = {op.index: _given(run.signals[op.index]) for op in run.trace.ops if _reads_constants(op)}
     tables = {op.index: run.signals[op.index].alike for op in run.trace.ops if op.kind == OpKind.EMBEDDING}
     alike = {op: alike for op, alike in tables.items() if math.isfinite(alike)}
-    start = Start(given, constants, alike, frozenset(_dependent(run)))
+    inputs = {number: run.inputs[position] for number, position in enumerate(run.given) if position is not None}
+    overlaps = {number: signal.overlap for number, signal in inputs.items() if math.isfinite(signal.overlap)}
+    given = {number: _given(signal) for number, signal in inputs.items()}
+    start = Start(given, constants, alike, overlaps, frozenset(_dependent(run)))
     return propagate(run.trace, AsFound(run.values), inputs=start, gradients=known)
 
 
 def _dependent(run: Observation) -> Iterator[str]:
-    """Maps whose weights are no independent draws: of no law that is drawn from, or alike from unit to unit."""
+    """Maps whose weights may be no independent draws: frozen, of no law that is drawn from, or alike between units."""
     for use in (use for op in run.trace.ops for use in op.uses if use.role in MAP_USES and use.path in run.values):
-        values, shape = run.values[use.path], run.trace.by_path[use.path].shape
+        values, parameter = run.values[use.path], run.trace.by_path[use.path]
+        shape = parameter.shape
         units = max(min(shape, default=1), 1)
-        if values.overlap > 1 + ALIKE + ERRORS / units or found_law(values, shape, use.layout).kind == "trained":
+        alike = values.overlap > 1 + ALIKE + ERRORS / units
+        if alike or not parameter.trained or found_law(values, shape, use.layout).kind == "trained":
             yield use.path
 
 

@@ -7,7 +7,7 @@ end and which nonlinearities lessen or increase.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from fanwise.graph.kinds import LINEAR_MAPS, RERUNNABLE, STRETCH_MAPS
-from fanwise.graph.op import Op, OpKind
+from fanwise.graph.op import INPUT, Op, OpKind
 from fanwise.theory.rules import by_rule
 from fanwise.theory.rules.maps import map_uses
 from fanwise.theory.rules.pooling import over_features
@@ -39,11 +39,13 @@ class Scatter:
             by how much (a standard deviation, with its sign), as what wanders twice by one cause adds up.
         units: of the mean over the units that there are.
         sample: of theory's own mean over its sample.
+        pairs: no variance, but E c^2 of the correlation c of what two places hold: as often as they hold the same.
     """
 
     scale: Mapping[int, float] = field(default_factory=dict)
     units: float = 0.0
     sample: float = 0.0
+    pairs: float = 0.0
 
     @property
     def own(self) -> float:
@@ -66,9 +68,10 @@ def scatters(walk: Walk) -> tuple[float, ...]:
     for here in walk.seen:
         sources = [_of(scatter_by_op, i) for i in here.op.inputs]
         scale = _RULES.get(here.op.kind, _follows)(walk, here, sources)
-        units, sample = _of_units(walk, here), _of_sample(walk, here, sources)
+        pairs = _of_pairs(walk, here, sources)
+        units, sample = _of_units(walk, here, pairs), _of_sample(walk, here, sources)
         left = walk.added_share(here.op) ** 2 if here.op.kind == OpKind.NORM else 1.0
-        scatter_by_op.append(Scatter(scale, left * units, left * sample))
+        scatter_by_op.append(Scatter(scale, left * units, left * sample, pairs))
     return tuple(scatter.total + PRECISION for scatter in scatter_by_op)
 
 
@@ -93,7 +96,26 @@ def _of_chance(here: Here, size: float) -> float:
     return (float(here.first[HERE].var()) / size) ** 2
 
 
-def _of_units(walk: Walk, here: Here) -> float:
+def _of_pairs(walk: Walk, here: Here, sources: list[Scatter]) -> float:
+    """How often two places hold the same: as often as they read one row of a table, or as windows of an input overlap.
+
+    What is added to it makes them less alike, in proportion to its size.
+    """
+    if here.op.kind == OpKind.EMBEDDING:
+        return max(1 / _rows_of_table(walk, here.op), walk.start.alike.get(here.op.index, 0.0))
+    numbers = iter(here.op.given or (0,))
+    before = [
+        walk.start.overlaps.get(next(numbers, 0), 0.0) if i == INPUT else source.pairs
+        for i, source in zip(here.op.inputs, sources, strict=True)
+    ]
+    if here.op.kind != OpKind.ADD or len(here.sources) != len(before):
+        return max(before, default=0.0)
+    whole = second(walk.rows[here.op.index][HERE])
+    sizes = [second(rows[HERE]) / whole if whole > 0 else 1.0 for rows in here.sources]
+    return sum(min(size, 1.0) ** 2 * pairs for size, pairs in zip(sizes, before, strict=True))
+
+
+def _of_units(walk: Walk, here: Here, pairs: float) -> float:
     """Of the mean of squares over units, places and examples, which are alike to the degree that the sample says."""
     op, rows = here.op, walk.rows[here.op.index]
     size = second(rows[HERE])
@@ -107,7 +129,8 @@ def _of_units(walk: Walk, here: Here) -> float:
         same = spread.here * max(1 / _rows_of_table(walk, op), walk.start.alike.get(op.index, 0.0))
         spread = Likeness(spread.here, same, same)
     places, examples = walk.places(op.index), max(op.shape[0], 1)
-    return max(spread.average(places, examples), 0.0) / max(walk.features(op), 1)
+    least = 2 * pairs if op.kind in STRETCH_MAPS else 0.0
+    return max(spread.average(places, examples), least) / max(walk.features(op), 1)
 
 
 def _of_normal_units(alike: Likeness, own: float, fan_in: float) -> Likeness:
@@ -178,7 +201,7 @@ def _follows(walk: Walk, here: Here, sources: list[Scatter]) -> Mapping[int, flo
     return _sum_of(parts)
 
 
-def _sum_of(parts: list[Mapping[int, float]]) -> Mapping[int, float]:
+def _sum_of(parts: Sequence[Mapping[int, float]]) -> Mapping[int, float]:
     if len(parts) < 2:
         return parts[0] if parts else {}
     whole: dict[int, float] = {}

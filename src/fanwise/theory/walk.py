@@ -85,12 +85,14 @@ class Start:
         given: the model's inputs, by number; those that are not there are of unit second moment.
         constants: what ops give that read neither inputs nor other ops, by index.
         alike: of lookups, E x x' at two places of an example over E x^2, by index: as often as they read one row.
+        overlaps: of inputs, by number: E (x . x')^2 over (E x . x)^2 of what two windows hold.
         dependent: paths of weights that are no independent draws, such as trained ones.
     """
 
     given: Mapping[int, Given] = field(default_factory=dict)
     constants: Mapping[int, Given] = field(default_factory=dict)
     alike: Mapping[int, float] = field(default_factory=dict)
+    overlaps: Mapping[int, float] = field(default_factory=dict)
     dependent: frozenset[str] = frozenset()
 
 

@@ -143,6 +143,7 @@ def tied_excess(walk: Walk, here: Here, use: Use) -> float:
     rows = [walk.rows[before.op.index] for before in walk.seen if _reads_table(before, use)]
     if not rows or len(parameter.shape) != 2 or not 0 < size < math.inf:
         return 1.0
+    walk.doubt(here.op)  # other tokens of the same table are taken to add nothing
     share = sum(float(np.mean(row[HERE] * here.first[HERE])) ** 2 / (second(row[HERE]) or 1.0) for row in rows) / size
     outputs = walk.features(here.op)
     return 1.0 + min(share, 1.0) * math.prod(parameter.shape) / max(outputs, 1) ** 2
