@@ -72,6 +72,7 @@ class Values:
         twin: path of an earlier parameter, of another storage, with the same numbers; "" where there is none.
         reached: whether a gradient came to it; False, too, where the run had no backward pass.
         gradient: E (dL/dw)^2, NaN where no gradient came.
+        elsewhere: whether another output of the model than those in the loss would send a gradient to it.
     """
 
     count: int
@@ -90,6 +91,7 @@ class Values:
     twin: str = ""
     reached: bool = False
     gradient: float = NAN
+    elsewhere: bool = False
 
     @property
     def std(self) -> float:

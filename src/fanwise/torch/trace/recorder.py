@@ -38,7 +38,7 @@ from fanwise.torch.trace.provenance import ParameterProvenance, checked_paramete
 from fanwise.torch.trace.rectifiers import Rectifiers
 from fanwise.torch.trace.recurrent_layers import RecurrentLayers
 from fanwise.torch.trace.restore import saved
-from fanwise.torch.trace.steps import as_step, output_of
+from fanwise.torch.trace.steps import as_step, is_nothing, output_of
 from fanwise.torch.trace.storage import is_inside_transform, is_wrapped, storage_of, unwrapped
 from fanwise.torch.trace.substitute import BATCH_NORM_ARGUMENTS, moments_of, probing, replayable, second_moment
 from fanwise.torch.trace.tensor_map import TensorMap
@@ -142,7 +142,13 @@ class Recorder(TorchFunctionMode):
             return self._view(function)
         if alone and not _acts_alone(name, call):
             return self._derive(function)
+        if call is not None and call.kind == OpKind.MATMUL and any(map(self._is_empty_state, function.tensors)):
+            return function()
         return self._operation(function, self._with_tokens(name, call or self._unknown(function)))
+
+    def _is_empty_state(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a constant of zeros: what it is multiplied with gives zeros, which are one, too."""
+        return tensor not in self._sources and not self._holds_parameter(tensor) and is_nothing(tensor)
 
     def _describe(self, function: Invocation) -> Call | None:
         name, args, named = function.name, function.args, function.named
