@@ -554,3 +554,16 @@ def test_a_loss_for_each_sample_is_averaged():
     model = PerSample(FEATURES, CLASSES)
     report = check(model, batch)
     assert report.observations[0].loss.value == pytest.approx(float(model(batch)["loss"].detach().mean()), rel=1e-5)
+
+
+class Optional(nn.Linear):
+    """A model that takes features which may be none."""
+
+    def forward(self, x: Any, extra: Any) -> Any:
+        return super().forward(torch.cat([x, extra], 1))
+
+
+def test_an_input_without_values_is_not_broken():
+    batch = torch.randn(BATCH, FEATURES, generator=torch.Generator().manual_seed(0))
+    codes = {f.code for f in check(he(Optional(FEATURES, CLASSES)), (batch, torch.zeros(BATCH, 0))).findings}
+    assert "INP002" not in codes

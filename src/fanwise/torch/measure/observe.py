@@ -213,7 +213,7 @@ def _observation(
 ) -> Observation:
     taps, given, outputs = seen
     count = len(trace.ops)
-    floats = [tensor for tensor in given if tensor.is_floating_point()]
+    floats = [tensor for tensor in given if _has_floats(tensor)]
     for number, tensor in enumerate(floats):
         taps.measure(count + 1 + number, tensor, compared=True)
         taps.compare_places(count + 1 + number, tensor, _channels(trace, tensor))
@@ -227,11 +227,16 @@ def _observation(
         trace,
         signals[:count],
         weigh(dict(model.named_parameters()), trace, gradients),
-        given=[next(measured) if tensor.is_floating_point() else None for tensor in given],
+        given=[next(measured) if _has_floats(tensor) else None for tensor in given],
         output=signals[count],
         loss=loss,
         backward=torch.is_grad_enabled(),
     )
+
+
+def _has_floats(tensor: Tensor) -> bool:
+    """Whether a tensor holds numbers of floating point: an empty one holds none."""
+    return tensor.is_floating_point() and tensor.numel() > 0
 
 
 def _channels(trace: Trace, tensor: Tensor) -> int:
