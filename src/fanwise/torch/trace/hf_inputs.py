@@ -49,7 +49,8 @@ def labelled(model: nn.Module, inputs: Inputs) -> Inputs:
     if config is None or "labels" not in inspect.signature(model.forward).parameters or "labels" in named:
         return inputs
     tokens = named.get("decoder_input_ids", named.get("input_ids"))
-    if kind.endswith(_SPEAKING) and isinstance(tokens, Tensor):
+    counts = {len(value) for value in named.values() if isinstance(value, Tensor) and value.dim()}
+    if kind.endswith(_SPEAKING) and isinstance(tokens, Tensor) and len(counts) == 1:  # several codes have other rows
         named["labels"] = tokens
     elif kind.endswith(_CLASSIFYING) and named:
         rows = len(next(value for value in named.values() if isinstance(value, Tensor)))

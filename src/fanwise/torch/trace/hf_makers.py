@@ -165,13 +165,19 @@ def documented(asked: Asked, axes: Sequence[str]) -> tuple[int, ...]:
     Raises:
         ValueError: a word that says nothing.
     """
-    known = {"batch": SEQUENCES, "length": length, "width": lambda asked: asked.size(WIDTHS), "side": GRID}
+    known: Mapping[str, Callable[[], int]] = {
+        "batch": lambda: SEQUENCES,
+        "length": lambda: length(asked),
+        "width": lambda: asked.size(WIDTHS),
+        "side": lambda: GRID,
+    }
 
     def size(word: str) -> int:
-        value = known.get(WORDS.get(word, "length" if word.endswith("sequence_length") else ""))
-        if value is None and word == "num_codebooks":
-            return asked.size(("num_codebooks", "num_code_groups", "num_channels"))
-        return asked.size((word,)) if value is None else value if isinstance(value, int) else value(asked)
+        kind = WORDS.get(word, "length" if word.endswith("sequence_length") else "")
+        if kind:
+            return known[kind]()
+        names = ("num_codebooks", "num_code_groups", "num_channels") if word == "num_codebooks" else (word,)
+        return asked.size(names)
 
     return sizes(axes, size)
 
