@@ -240,7 +240,7 @@ class Planner:
         return _operand_moment(op, use, moment)
 
     def _direction_moment(self, op: Op, use: Use) -> tuple[float, bool]:
-        """1 / (std^2 fan_in) of the direction that a length belongs to: the length then gives the same map."""
+        """1 / (std^2 n) of the direction that a length of n numbers belongs to: the length then gives the same map."""
         direction = self._direction(op, use)
         if direction is None or direction.choice.law is None:
             return 1.0, False
@@ -248,7 +248,13 @@ class Planner:
         if case.normalized:
             return 1.0, False  # `_settle_length` measures what comes out
         std = direction.choice.law.moments(case.parameter.shape, layout=case.layout).std
-        return _positive(1 / (std**2 * fan_in_of(case)) if std else math.nan)
+        return _positive(1 / (std**2 * self._numbers_of_length(case, use)) if std else math.nan)
+
+    def _numbers_of_length(self, direction: Case, length: Use) -> float:
+        """How many numbers of the weights one length is of: the fan_in of a row, more or fewer along other axes."""
+        lengths = math.prod(self._trace.by_path[length.path].shape)
+        numbers = math.prod(direction.parameter.shape)
+        return numbers / lengths if lengths and numbers % lengths == 0 else fan_in_of(direction)
 
     def _direction(self, op: Op, length: Use) -> Decision | None:
         """The decision for the weights whose rows have a length that is a parameter of its own."""
