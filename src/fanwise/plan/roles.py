@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from fanwise.graph.arithmetic import PLAIN
-from fanwise.graph.attention import attention_part
+from fanwise.graph.attention import attention_part, makes_averages
 from fanwise.graph.context import GraphContext
 from fanwise.graph.contractions import layout_of_product
 from fanwise.graph.heads import heads_of
@@ -92,6 +92,11 @@ INNER = frozenset({"mul", "sum", "exp"})
 """Functions that make a number of the inner product of two vectors."""
 NORMALIZING = frozenset({"batch_norm", "layer_norm", "instance_norm", "group_norm", "normalize", "_SpectralNorm"})
 """Functions after which the size of the weights has no effect."""
+MEASURED = NORMALIZING | frozenset(
+    {"weight_norm", "weight_norm_interface", "_WeightNorm", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm"}
+    | {"sum", "reduce_sum", "mean", "var", "std", "square", "sqrt", "rsqrt", "max", "amax", "reduce_max"}
+)
+"""Functions by which a weight's own size is taken out of it."""
 MAP_ROLES = ("weight", "branch_end", "head")
 """Roles of linear maps."""
 ADDED_TABLES = ("position", "relative", "token")
@@ -282,6 +287,8 @@ class _Reader:
         if op.kind == OpKind.ATTENTION_BLOCK:
             ends = use.role == UseRole.OUTPUT and op.index in self._ends
             return "branch_end" if ends else "weight"
+        if makes_averages(self._trace, op, use):
+            return "relative"
         chain = self._chains.get(use.matrix)
         if chain is not None and chain.kind == ChainKind.STATE:
             return "recurrent"
@@ -299,7 +306,7 @@ class _Reader:
     def _scale_role(self, parameter: Parameter, op: Op, use: Use) -> str:
         ends = op.index in self._ends
         if op.kind in WEIGHTED:
-            return "gate" if _multiplies_weight(op, use) else "magnitude"
+            return "gate" if _multiplies_weight(op, use) else "magnitude" if _is_length(op, use) else "other"
         if op.kind == OpKind.NORM or (self._follows_norm(op) and self._has_features(parameter, op)):
             return "branch_norm" if ends else "norm_scale"
         return "branch_gate" if ends else "gate"
@@ -366,6 +373,12 @@ def _multiplies_weight(op: Op, use: Use) -> bool:
     """Whether a factor multiplies a weight as it is; beside a direction, which is normed, it is a length."""
     uses = (use, *(other for other in op.uses if other.role in MAP_USES))
     return all(set(each.steps) <= PLAIN | FACTORS for each in uses)
+
+
+def _is_length(op: Op, use: Use) -> bool:
+    """Whether a factor stands beside a direction whose own size has no effect."""
+    maps = [other for other in op.uses if other.role in MAP_USES]
+    return not maps or any(not MEASURED.isdisjoint((*other.steps, *use.steps)) for other in maps)
 
 
 def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
