@@ -338,7 +338,7 @@ class Planner:
         if meant is not None:
             return meant
         through = self._transforms.choice(case, feed, self._recipe.choose)
-        if through is not None:
+        if through is not None and not _has_length(case):
             return through
         choice = self._recipe.choose(self._meant.as_map(case), feed)
         return choice if choice.law is not None else self._meant.as_found(case, feed) or choice
@@ -487,3 +487,10 @@ def _has_other_operands(op: Op, use: Use) -> bool:
     """Whether a map is one factor of a product with several operands of data: what it reads is made inside the op."""
     maps = [other for other in op.uses if other.role in MAP_USES]
     return op.kind == OpKind.LINEAR and use.role == UseRole.WEIGHT and len(op.inputs) > 1 and len(maps) == 1
+
+
+def _has_length(case: Case) -> bool:
+    """Whether the length of a weight is a parameter of its own, whose value follows from the law of the weight."""
+    steps = () if case.use is None else case.use.steps
+    uses = () if case.op is None else case.op.uses
+    return bool(steps) and any(use.role == UseRole.SCALE and use.steps == steps for use in uses)
