@@ -244,7 +244,7 @@ class Planner:
         return operand_moment(op, use, moment)
 
     def _direction_moment(self, op: Op, use: Use) -> tuple[float, bool]:
-        """1 / (std^2 fan_in) of the direction that a length belongs to: the length then gives the same map."""
+        """1 / (std^2 n) of the direction that a length of n numbers belongs to: the length then gives the same map."""
         direction = self._direction(op, use)
         if direction is None or direction.choice.law is None:
             return 1.0, False
@@ -252,7 +252,13 @@ class Planner:
         if case.normalized:
             return 1.0, False  # `_settle_length` measures what comes out
         std = direction.choice.law.moments(case.parameter.shape, layout=case.layout).std
-        return positive(1 / (std**2 * fan_in_of(case)) if std else math.nan)
+        return positive(1 / (std**2 * self._numbers_of_length(case, use)) if std else math.nan)
+
+    def _numbers_of_length(self, direction: Case, length: Use) -> float:
+        """How many numbers of the weights one length is of: the fan_in of a row, more or fewer along other axes."""
+        lengths = math.prod(self._trace.by_path[length.path].shape)
+        numbers = math.prod(direction.parameter.shape)
+        return numbers / lengths if lengths and numbers % lengths == 0 else fan_in_of(direction)
 
     def _direction(self, op: Op, length: Use) -> Decision | None:
         """The decision for the weights whose rows have a length that is a parameter of its own."""
@@ -332,7 +338,7 @@ class Planner:
         if meant is not None:
             return meant
         through = self._transforms.choice(case, feed, self._recipe.choose)
-        if through is not None:
+        if through is not None and not _has_length(case):
             return through
         choice = self._recipe.choose(self._meant.as_map(case), feed)
         return choice if choice.law is not None else self._meant.as_found(case, feed) or choice
@@ -481,3 +487,10 @@ def _has_other_operands(op: Op, use: Use) -> bool:
     """Whether a map is one factor of a product with several operands of data: what it reads is made inside the op."""
     maps = [other for other in op.uses if other.role in MAP_USES]
     return op.kind == OpKind.LINEAR and use.role == UseRole.WEIGHT and len(op.inputs) > 1 and len(maps) == 1
+
+
+def _has_length(case: Case) -> bool:
+    """Whether the length of a weight is a parameter of its own, whose value follows from the law of the weight."""
+    steps = () if case.use is None else case.use.steps
+    uses = () if case.op is None else case.op.uses
+    return bool(steps) and any(use.role == UseRole.SCALE and use.steps == steps for use in uses)
