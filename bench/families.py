@@ -179,9 +179,18 @@ def guessing_loss(logits: Any) -> float:
 
 
 def stream_growths(trace: Trace, moments: Mapping[int, float]) -> dict[str, float]:
-    """Second moment after the last join of each stream over that where the stream begins, or after its first join."""
-    last = {join.first: join for join in trace.joins}
-    growths = {}
+    """Second moment after the last join of each stream over that where the stream begins, or after its first join.
+
+    Of a sum over time, over all that was added to it.
+    """
+    over_time = {index for state in trace.states for index in state.sums}
+    last = {join.first: join for join in trace.joins if join.op not in over_time}
+    growths = {
+        f"state of {len(state.sums)} from {trace.ops[state.drives[0]].name}": state.growth(
+            lambda op: moments.get(op, 0.0)
+        )
+        for state in trace.states
+    }
     for first, join in last.items():
         begin = moments.get(first, 0.0) if first != INPUT else 0.0
         if not begin:

@@ -14,7 +14,7 @@ from fanwise.graph.attention import attention_part, score_std
 from fanwise.graph.factors import Factor
 from fanwise.graph.kinds import MAP_USES, UNFED_USES
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
-from fanwise.graph.repetition import Chain
+from fanwise.graph.repetition import Chain, ChainKind
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
@@ -102,6 +102,7 @@ class Planner:
         self._after: dict[OpKey, float] = {}
         self._operands = _measured_operands(trace, self.cases.values())
         self._read: dict[OpKey, float] = {}
+        self._fed_first: dict[str, float] = {}
         self._made = MadeWeights(trace, self.cases)
 
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
@@ -116,6 +117,8 @@ class Planner:
                 self._decide(case, op, use, self._feed(case, op, use, position, moment))
             elif self._slot(use) in self._blind:
                 self._decide_anew(case, op, use, self._feed(case, op, use, position, moment))
+            elif _is_driven(case):
+                self._remember_fed(use, _operand_moment(op, use, moment)[0])
             if case.role == "tied_embedding" and use.role == UseRole.WEIGHT:
                 self.measured.heads[use.path] = _positive(moment(0))[0]
             self._remember_law(op, use.path)
@@ -193,8 +196,17 @@ class Planner:
         if case.is_loop:
             self.measured.fed[use.matrix] = fed
             fed = self.known.fed.get(use.matrix, fed)
+        if _is_driven(case):
+            self._fed_first.setdefault(use.matrix, fed)
+            self._remember_fed(use, fed)
+            fed = _positive(fed * self.known.driven.get(use.matrix, 1.0))[0]
         factor, loop = self._factor(case), self.known.loops.get(use.matrix, 1.0)
         return Feed(fed, known and sure, stream, self._scores(case), self._value(case), factor, loop)
+
+    def _remember_fed(self, use: Use, fed: float) -> None:
+        """By how much more a weight reads at one of its uses than at the first, where a state is still empty."""
+        grown = float(f"{fed / self._fed_first[use.matrix]:.3g}")
+        self.measured.driven[use.matrix] = max(grown, self.measured.driven.get(use.matrix, 1.0))
 
     def _factor(self, case: Case) -> float:
         factor = _factor_of(case)
@@ -273,14 +285,23 @@ class Planner:
         return 1.0 if table.around is None else table.around.constant_after(op)
 
     def _stream(self, case: Case) -> tuple[float, bool]:
-        if case.join is None:
-            return 1.0, True
+        if case.join is None or case.join.op in self._trace.filled:
+            return 1.0, True  # a state that begins at zero is to become as large as other signals
         stream = case.join.stream
         while stream >= 0 and self._trace.ops[stream].key not in self._moments and stream in self._streams:
             stream = self._streams[stream]  # a sum of branches that all left before it: what they left
+        stream = self._seen_at(stream)
         if stream == INPUT:
             return _positive(1.0 if self._input is None else self._input)
         return _positive(self._stream_moment(self._trace.ops[stream].key))
+
+    def _seen_at(self, stream: int) -> int:
+        """The op whose values say how large a stream is: a part of what an op gave is not always shown."""
+        ops = self._trace.ops
+        while stream >= 0 and ops[stream].kind == OpKind.SLICE and ops[stream].key not in self._moments:
+            self._wanted.add(ops[stream].key)
+            stream = min(ops[stream].inputs, default=INPUT)
+        return stream
 
     def _stream_moment(self, key: OpKey) -> float:
         """Of a stream; one that is computed after its branch was measured in an earlier pass."""
@@ -437,6 +458,11 @@ def _loops_of(cases_by_path: Mapping[str, Case]) -> Mapping[str, Chain]:
         for own in each
         if own.is_loop and own.use is not None and own.chain is not None and own.chain.opens
     }
+
+
+def _is_driven(case: Case) -> bool:
+    """Whether a map reads a state that fills up over its uses."""
+    return case.role in MAP_ROLES and case.chain is not None and case.chain.kind == ChainKind.DRIVEN
 
 
 def _has_other_operands(op: Op, use: Use) -> bool:

@@ -18,6 +18,7 @@ from fanwise.graph.kinds import (
     MAP_USES,
     MOVING,
     SCORE_ENDS,
+    TO_SIGNAL,
     TOKENS,
     WEIGHTED,
 )
@@ -88,6 +89,8 @@ LINEAR = (
 """Functions that keep the values' size, or that the planner knows."""
 FACTORS = frozenset({"mul", "rmul", "multiply", "cat", "stack"})
 """Functions of a weight and of a factor on it."""
+CURVED = frozenset({"exp", "log", "sigmoid", "softplus", "tanh", "complex"})
+"""Functions that a length of weights does not go through: what does, sets rates or poles."""
 INNER = frozenset({"mul", "sum", "exp"})
 """Functions that make a number of the inner product of two vectors."""
 NORMALIZING = frozenset({"batch_norm", "layer_norm", "instance_norm", "group_norm", "normalize", "_SpectralNorm"})
@@ -186,6 +189,7 @@ class _Reader:
         self._ends: dict[int, tuple[Join, int]] = {}
         for join in trace.joins:
             ends = tuple(_branch_ends(trace, join))
+            ends = ends if join.op not in trace.filled else tuple(_adding_ends(trace, join, ends))
             for end in ends:
                 self._ends[end] = (join, len(ends))
         self._around = GraphContext(trace, frozenset(self._heads), self._ends)
@@ -221,7 +225,7 @@ class _Reader:
     def _of_uses(self, parameter: Parameter, uses: Sequence[tuple[Op, Use]]) -> Case:
         if not uses:
             return Case(parameter, "unused")
-        cases = [self._of_use(parameter, op, use) for op, use in uses]
+        cases = [self._of_use(parameter, op, use) for op, use in _telling(uses)]
         tied = any(case.role == "head" for case in cases)
         table = next((case for case in cases if case.role == "embedding"), None)
         if tied and table is not None:
@@ -299,6 +303,8 @@ class _Reader:
     def _scale_role(self, parameter: Parameter, op: Op, use: Use) -> str:
         ends = op.index in self._ends
         if op.kind in WEIGHTED:
+            if not CURVED.isdisjoint(use.steps):
+                return "other"
             return "gate" if _multiplies_weight(op, use) else "magnitude"
         if op.kind == OpKind.NORM or (self._follows_norm(op) and self._has_features(parameter, op)):
             return "branch_norm" if ends else "norm_scale"
@@ -352,6 +358,13 @@ class _Reader:
         return next((use.path for use in tables.uses if use.role == UseRole.TABLE), None)
 
 
+def _telling(uses: Sequence[tuple[Op, Use]]) -> Sequence[tuple[Op, Use]]:
+    """The uses of a map without those that see only zeros, as of a state before the first step."""
+    if not any(use.role in MAP_USES for _, use in uses):
+        return uses
+    return [(op, use) for op, use in uses if use.role in MAP_USES or use.seen != (0.0, 0.0)]
+
+
 def _as_map(parameter: Parameter, use: Use, maker: Maker) -> Use:
     """The use of a table whose rows are taken by constant indices, as the weight that it is."""
     if use.role != UseRole.TABLE or use.layout is None:
@@ -386,6 +399,18 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
             queue += fresh
 
 
+def _adding_ends(trace: Trace, join: Join, ends: Sequence[int]) -> Iterator[int]:
+    """Of a state that begins at zero, the maps that are added as they are: what is bent before has a size by itself.
+
+    Factors are the model's own rates: how large a state becomes follows from them.
+    """
+    for end in ends:
+        op = trace.ops[end]
+        bend = trace.after(op, {OpKind.ACTIVATION}, TO_SIGNAL | {OpKind.ELEMENTWISE})
+        if is_map(op, WEIGHTED) and (bend is None or bend.index > join.branch):
+            yield end
+
+
 def _scaled_norm(trace: Trace, op: Op) -> bool:
     """Whether a norm without parameters is followed by a scale that has them."""
     return any(reader.kind == OpKind.SCALE for reader in trace.follows(op))
@@ -393,6 +418,8 @@ def _scaled_norm(trace: Trace, op: Op) -> bool:
 
 def _fills_features(trace: Trace, source: Op | None, parameter: Parameter, added: Use) -> bool:
     """Whether a parameter holds one number for each feature that a map gives, in whatever shape."""
+    while source is not None and source.kind == OpKind.ADD:  # a sum of maps has the features of each
+        source = next(iter(trace.feeds(source)), None)
     for use in () if source is None else source.used(UseRole.WEIGHT):
         if use.layout is not None:
             features = use.layout.extent(trace.by_path[use.path].shape, "out")
