@@ -15,6 +15,7 @@ from fanwise.laws.elementwise import Normal
 from fanwise.measure.law_recognition import ROUND, FoundLaw, found_law
 from fanwise.measure.weight_axes import unit_layout
 from fanwise.measure.weight_statistics import values_of
+from fanwise.plan.recipes.spread import even
 from fanwise.plan.row import nearest
 from fanwise.stream.formats import Array
 
@@ -76,6 +77,29 @@ class ModelStarts:
         if _is_off_zero(values) or any(_is_smooth(values, axis) for axis in range(values.ndim)):
             return None
         return Normal(_common_std(float(values.std()), values.shape))
+
+    def drawn_around(self, path: str) -> Initializer | None:
+        """An even law of their mean and std, to three digits."""
+        values = self._values(path)
+        if values.size < FEWEST or np.iscomplexobj(values) or not np.isfinite(values).all():
+            return None
+        if len(np.unique(values)) < 0.9 * values.size or not _is_off_zero(values):
+            return None
+        if any(_is_smooth(values, axis) for axis in range(values.ndim)):
+            return None
+        mean, half = (float(f"{value:.3g}") for value in (values.mean(), math.sqrt(3) * values.std()))
+        return even(mean, half)
+
+    def random_sign(self, path: str) -> float | None:
+        """The size of values that differ in their signs alone, and in no order."""
+        values = self._values(path)
+        size = float(np.abs(values).flat[0]) if values.size else 0.0
+        if values.size < FEWEST or np.iscomplexobj(values) or not size or not math.isfinite(size):
+            return None
+        is_even = np.all(np.abs(values) == size) and abs(values.mean()) < STANDARD_ERRORS * size / math.sqrt(
+            values.size
+        )
+        return size if is_even and not any(_is_smooth(values, axis) for axis in range(values.ndim)) else None
 
     def _values(self, path: str) -> Array:
         values = np.asarray(self._read(path))

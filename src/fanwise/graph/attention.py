@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 
-from fanwise.graph.arithmetic import constant_of
+from fanwise.graph.arithmetic import QUOTIENTS, constant_of
 from fanwise.graph.details import Attention
-from fanwise.graph.kinds import AFTER_SOFTMAX, ATTENTION_OPERAND, BEFORE_SOFTMAX, WEIGHTED
-from fanwise.graph.op import Op, OpKind
+from fanwise.graph.kinds import AFTER_SOFTMAX, ATTENTION_OPERAND, BEFORE_SOFTMAX, ELEMENTWISE, MOVING, WEIGHTED
+from fanwise.graph.op import Op, OpKind, Use
 from fanwise.graph.trace import Trace
 
 Factor = Callable[[Op], float]
@@ -19,6 +19,8 @@ Factor = Callable[[Op], float]
 
 TOTALS = ("sum", "reduce_sum")
 """Reductions that sum."""
+SUMMED = frozenset({"sum", "reduce_sum"})
+"""Functions that add up the parts of a softmax that is written out."""
 NORMALISED = ("normalize",)
 """Norms after which a vector has length 1."""
 FARTHEST = 64
@@ -192,3 +194,37 @@ def _part_of_product(trace: Trace, product: Op, source: int) -> str | None:
 def _came_from_softmax(trace: Trace, index: int) -> bool:
     op = trace.ops[index]
     return op.kind == OpKind.SOFTMAX or trace.before(op, {OpKind.SOFTMAX}, AFTER_SOFTMAX) is not None
+
+
+def makes_averages(trace: Trace, op: Op, use: Use) -> bool:
+    """Whether a weight holds the scores of an average: exponentials of parameters, over their sum.
+
+    A softmax of parameters; or their exponential, where what the same weights make of something else divides the
+    result, as in an attention-free transformer. Their size has no effect then, as that of biases on scores has none.
+    """
+    steps = set(use.steps)
+    if "softmax" in steps or ("exp" in steps and steps & QUOTIENTS and steps & SUMMED):
+        return True
+    if "exp" not in steps:
+        return False
+    others = {other.index for other, its in trace.uses[use.path] if its.matrix == use.matrix} - {op.index}
+    return any(_divides(trace, op, reader, others) for reader in _readers(trace, op))
+
+
+def _readers(trace: Trace, op: Op) -> Iterator[Op]:
+    """What follows an op up to the next map or norm."""
+    queue, seen = [op], {op.index}
+    while queue:
+        for reader in trace.follows(queue.pop()):
+            if reader.index not in seen and reader.kind in ELEMENTWISE | MOVING:
+                seen.add(reader.index)
+                queue.append(reader)
+                yield reader
+
+
+def _divides(trace: Trace, op: Op, quotient: Op, others: AbstractSet[int]) -> bool:
+    """Whether an op is a quotient of what a map gives and of what another of the same weights does."""
+    if quotient.name not in QUOTIENTS or len(quotient.inputs) != 2:
+        return False
+    past = [trace.ancestors(index) for index in quotient.inputs]
+    return any(op.index in mine and others & theirs for mine, theirs in (past, past[::-1]))

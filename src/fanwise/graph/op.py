@@ -23,6 +23,7 @@ from fanwise.graph.details import (
     Recurrence,
     Softmax,
 )
+from fanwise.graph.transform import Transform
 from fanwise.laws.layout import Layout
 from fanwise.stream.box import Shape
 
@@ -146,6 +147,7 @@ class Use:
         seen: mean and std of what the op sees, where that is made of the parameter and was there to be measured.
         parts: what the op sees of the parameter, as axis, first and count for each axis that it does not see whole.
         fan_in: how many products a value sums, where the layout does not tell: a weight tied by indices.
+        transform: what the op sees, for other values of the parameter, where functions of parameters make that.
     """
 
     path: str
@@ -156,6 +158,7 @@ class Use:
     seen: tuple[float, float] | None = field(default=None, compare=False)
     parts: tuple[tuple[int, int, int], ...] = ()
     fan_in: float | None = None
+    transform: Transform | None = field(default=None, repr=False, compare=False)
 
     @property
     def matrix(self) -> str:

@@ -54,12 +54,13 @@ class Chain:
 
 def chains_of(trace: Trace) -> Mapping[str, Chain]:
     """The longest chain of each weight that is applied to what it led to itself, by `fanwise.graph.op.Use.matrix`."""
-    uses: dict[str, list[int]] = {}
+    uses: dict[tuple[str, frozenset[str]], list[int]] = {}
     for op in trace.ops:
-        for use in op.uses if op.kind in STRETCH_MAPS else ():
-            if use.role in MAP_USES:
-                uses.setdefault(use.matrix, []).append(op.index)
-    runs = {name: _longest(trace.ops, ops) for name, ops in uses.items() if len(ops) > 1}
+        maps = [use.matrix for use in op.uses if use.role in MAP_USES] if op.kind in STRETCH_MAPS else []
+        for name in maps:  # what is made of one parameter with others is another weight with each of them
+            uses.setdefault((name, frozenset(maps)), []).append(op.index)
+    each = [(name, _longest(trace.ops, ops)) for (name, _), ops in uses.items() if len(ops) > 1]
+    runs = dict(sorted(each, key=lambda named: len(named[1])))
     chains = {name: _chain(trace, run) for name, run in runs.items() if len(run) > 1}
     cells = [index for chain in chains.values() if chain.kind == ChainKind.DRIVEN for index in chain.ops]
     chains = {name: _in_cell(trace.ops, chain, cells) for name, chain in chains.items()}

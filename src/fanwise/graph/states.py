@@ -79,7 +79,7 @@ def _first_step(ops: Sequence[Op], op: Op) -> Iterator[int]:
 
 
 def _driven(ops: Sequence[Op], streams: Sequence[Sequence[Join]]) -> Iterator[State]:
-    """Sums that each begin with their drive: the same sum again and again, on a branch that the last one leads to."""
+    """Sums that each begin with a drive of their own: the same sum again and again, of what the last one led to."""
     by_signature: dict[tuple[Signature, Signature], list[Sequence[Join]]] = {}
     for stream in streams:
         name = signature(ops[stream[0].stream]), signature(ops[stream[0].op])
@@ -96,12 +96,17 @@ def _runs(ops: Sequence[Op], streams: Sequence[Sequence[Join]]) -> Iterator[list
     run: list[Sequence[Join]] = []
     for stream in streams:
         before = run[-1][0].op if run else 0
-        same = run and stream[0].stream == run[-1][0].stream  # one drive for both adds up to nothing
-        if run and (same or before not in ancestors(ops, stream[0].branch, before)):
+        if run and not _goes_on(ops, before, stream[0], run[-1][0].stream):
             yield run
             run = []
         run.append(stream)
     yield run
+
+
+def _goes_on(ops: Sequence[Op], before: int, join: Join, drive: int) -> bool:
+    """Whether a join adds what an earlier sum led to, to a drive that is another one, and that it did not lead to."""
+    is_fresh = join.stream != drive and before not in ancestors(ops, join.stream, before)
+    return is_fresh and before in ancestors(ops, join.branch, before)
 
 
 def signature(op: Op) -> Signature:

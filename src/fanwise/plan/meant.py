@@ -16,7 +16,8 @@ from fanwise.graph.trace import Trace
 from fanwise.graph.zero_born import acts_on_data
 from fanwise.laws.elementwise import Normal, Ones, Zeros
 from fanwise.laws.structured import Identity
-from fanwise.plan.recipes.recipe import Choice
+from fanwise.plan.random_factors import random_factor
+from fanwise.plan.recipes.recipe import Choice, Feed
 from fanwise.plan.recipes.unit import constant_law, is_plausible
 from fanwise.plan.roles import Case, fan_in_of
 from fanwise.plan.row import KEPT
@@ -73,7 +74,7 @@ class Meant:
         uses = self._trace.uses[path]
         return bool(uses) and all(stops_gradient(use) for _, use in uses)
 
-    def as_found(self, case: Case) -> Choice | None:
+    def as_found(self, case: Case, feed: Feed) -> Choice | None:
         """A law for random values of which the recipe knows none, so that the key fixes them too."""
         path = case.parameter.path
         if self._starts is None or case.op is None or not case.parameter.trained:
@@ -82,7 +83,10 @@ class Meant:
             return None  # it may be a base to which no gradient comes back
         if not self._starts.is_finite(path) or self._constant(path) is not None:
             return None
-        law = self._starts.drawn_like(path)
+        return random_factor(self._trace, case, feed, self._starts) or self._redrawn(path)
+
+    def _redrawn(self, path: str) -> Choice | None:
+        law = None if self._starts is None else self._starts.drawn_like(path)
         return None if law is None else Choice(law, _LIKE, guess=True)
 
     def as_map(self, case: Case) -> Case:
@@ -149,6 +153,8 @@ class Meant:
             return self._gate_bias(case)
         if case.role in _GATES:
             return self._gate(case)
+        if case.role == "other":
+            return self._bias_of_softplus(case)
         if case.role == "recurrent" or case.role in _KEPT_MAPS:
             return self._identity(case) or (self._zero_map(case) if case.role in _KEPT_MAPS else None)
         return None
@@ -187,6 +193,16 @@ class Meant:
         meant = gates and acts_on_data(self._trace, case.op) and is_plausible(value)
         return _kept(value, "a gate that starts open or shut") if meant else None
 
+    def _bias_of_softplus(self, case: Case) -> Choice | None:
+        """A bias whose softplus is a scale, no time step: 0, where it is as small as a default would draw it."""
+        is_bias = case.use is not None and case.use.role in (UseRole.BIAS, UseRole.SHIFT) and not case.derived
+        path = case.parameter.path
+        if not is_bias or self._starts is None or not self._starts.is_finite(path):
+            return None
+        if self._constant(path) is not None or self._starts.looks_written(path, self._default_bound(case)):
+            return None
+        return Choice(Zeros(), "no offset at the start: a scale of softplus(0), about 0.7")
+
     def _gate(self, case: Case) -> Choice | None:
         path = case.parameter.path
         if case.op is not None and case.op.kind in WEIGHTED:
@@ -223,7 +239,9 @@ class Meant:
             return None
         if self._starts is None or not self._starts.is_finite(path):
             return _implausible(math.nan)
-        if self._starts.drawn_like(path) is None:
+        if all(law is None for law in (self._starts.drawn_like(path), self._starts.drawn_around(path))):
+            if self._starts.random_sign(path) is not None:
+                return None
             return Choice(None, f"{KEPT}: its values were written down, not drawn")
         return _factor_vectors(case) if _is_summed(case) else None
 

@@ -32,6 +32,10 @@ class Measured:
     driven: dict[str, float] = field(default_factory=dict)
     streams: dict[OpKey, float] = field(default_factory=dict)
 
+    def grow(self, matrix: str, ratio: float) -> None:
+        """Remembers what a weight of a cell reads at a use, over what it read first, where that is the largest."""
+        self.driven[matrix] = max(float(f"{ratio:.3g}"), self.driven.get(matrix, 1.0))
+
     def has_moved(self, now: "Measured") -> bool:
         """Whether a later pass measured something else; what an earlier one does not know counts as 1."""
         if not now.streams.keys() <= self.streams.keys():

@@ -14,18 +14,21 @@ from fanwise.graph.attention import attention_part, score_std
 from fanwise.graph.factors import Factor
 from fanwise.graph.kinds import MAP_USES, UNFED_USES
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
-from fanwise.graph.repetition import Chain, ChainKind
+from fanwise.graph.repetition import Chain
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
+from fanwise.plan.feeds import is_silent, operand_moment, positive, with_viewed
 from fanwise.plan.makers import MadeWeights
 from fanwise.plan.meant import Meant
 from fanwise.plan.measured import ROUGH, Measured, OpKey
 from fanwise.plan.recipes.recipe import Choice, Feed, Recipe
 from fanwise.plan.roles import JOINED, MAP_ROLES, Case, cases, fan_in_of
+from fanwise.plan.row import KEPT
 from fanwise.plan.stacked import stacked_choice
 from fanwise.plan.starts import Starts
+from fanwise.plan.transforms import TransformedWeights, with_transform
 
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
@@ -95,7 +98,7 @@ class Planner:
         self._moments: dict[OpKey, float] = {}
         self._input: float | None = None
         self._streams = {join.op: join.stream for join in trace.joins}
-        self._wanted = {trace.ops[stream].key for stream in self._streams.values() if stream >= 0}
+        self._wanted = {op.key for stream in self._streams.values() for op in with_viewed(trace, stream)}
         self._wants_input = INPUT in self._streams.values()
         self._late: list[str] = []
         self._blind: set[str] = set()
@@ -104,6 +107,7 @@ class Planner:
         self._read: dict[OpKey, float] = {}
         self._fed_first: dict[str, float] = {}
         self._made = MadeWeights(trace, self.cases)
+        self._transforms = TransformedWeights(starts, self._spread, frozenset(self._meant.merged))
 
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
         """Decides the laws of the parameters that an op uses; returns what it should see in their place."""
@@ -117,10 +121,10 @@ class Planner:
                 self._decide(case, op, use, self._feed(case, op, use, position, moment))
             elif self._slot(use) in self._blind:
                 self._decide_anew(case, op, use, self._feed(case, op, use, position, moment))
-            elif _is_driven(case):
-                self._remember_fed(use, _operand_moment(op, use, moment)[0])
+            elif case.reads_state:
+                self._remember_fed(use, operand_moment(op, use, moment)[0])
             if case.role == "tied_embedding" and use.role == UseRole.WEIGHT:
-                self.measured.heads[use.path] = _positive(moment(0))[0]
+                self.measured.heads[use.path] = positive(moment(0))[0]
             self._remember_law(op, use.path)
             seen = self._seen(case, use)
             if seen is not None:
@@ -151,7 +155,7 @@ class Planner:
     def finish(self) -> None:
         """Decides what no op of this pass used."""
         self._measure_loops()
-        self.measured.streams.update({key: moment for key, moment in self._after.items() if _positive(moment)[1]})
+        self.measured.streams.update({key: moment for key, moment in self._after.items() if positive(moment)[1]})
         for path, case in self.cases.items():
             layers = {
                 index: self._chosen[own.use.matrix]
@@ -196,17 +200,16 @@ class Planner:
         if case.is_loop:
             self.measured.fed[use.matrix] = fed
             fed = self.known.fed.get(use.matrix, fed)
-        if _is_driven(case):
-            self._fed_first.setdefault(use.matrix, fed)
-            self._remember_fed(use, fed)
-            fed = _positive(fed * self.known.driven.get(use.matrix, 1.0))[0]
+        if case.reads_state:
+            fed = positive(fed * self._remember_fed(use, fed))[0]
         factor, loop = self._factor(case), self.known.loops.get(use.matrix, 1.0)
-        return Feed(fed, known and sure, stream, self._scores(case), self._value(case), factor, loop)
+        silent = sure and not known and use.role in MAP_USES and is_silent(op, moment)
+        return Feed(fed, known and sure, stream, self._scores(case), self._value(case), factor, loop, silent=silent)
 
-    def _remember_fed(self, use: Use, fed: float) -> None:
+    def _remember_fed(self, use: Use, fed: float) -> float:
         """By how much more a weight reads at one of its uses than at the first, where a state is still empty."""
-        grown = float(f"{fed / self._fed_first[use.matrix]:.3g}")
-        self.measured.driven[use.matrix] = max(grown, self.measured.driven.get(use.matrix, 1.0))
+        self.measured.grow(use.matrix, fed / self._fed_first.setdefault(use.matrix, fed))
+        return self.known.driven.get(use.matrix, 1.0)
 
     def _factor(self, case: Case) -> float:
         factor = _factor_of(case)
@@ -240,7 +243,7 @@ class Planner:
 
     def _second_moment(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> tuple[float, bool]:
         if case.role == "tied_embedding":
-            return _positive(self.known.heads.get(use.path, 1.0))[0], True
+            return positive(self.known.heads.get(use.path, 1.0))[0], True
         if case.role == "position" and op.kind == OpKind.EMBEDDING:
             return self._partner_moment(case)
         if case.role == "magnitude":
@@ -249,7 +252,7 @@ class Planner:
             return 1.0, True
         if op.kind == OpKind.RECURRENT and op.fed and position not in op.fed:
             return STATES.get(str(op.cell), 1.0), False
-        return _operand_moment(op, use, moment)
+        return operand_moment(op, use, moment)
 
     def _direction_moment(self, op: Op, use: Use) -> tuple[float, bool]:
         """1 / (std^2 fan_in) of the direction that a length belongs to: the length then gives the same map."""
@@ -260,7 +263,7 @@ class Planner:
         if case.normalized:
             return 1.0, False  # `_settle_length` measures what comes out
         std = direction.choice.law.moments(case.parameter.shape, layout=case.layout).std
-        return _positive(1 / (std**2 * fan_in_of(case)) if std else math.nan)
+        return positive(1 / (std**2 * fan_in_of(case)) if std else math.nan)
 
     def _direction(self, op: Op, length: Use) -> Decision | None:
         """The decision for the weights whose rows have a length that is a parameter of its own."""
@@ -271,7 +274,7 @@ class Planner:
         partner = None if case.partner is None else self.cases[case.partner]
         if partner is None:
             return 1.0, True
-        feed = Feed(_positive(self.known.heads.get(partner.parameter.path, 1.0))[0])
+        feed = Feed(positive(self.known.heads.get(partner.parameter.path, 1.0))[0])
         law = self._choose(partner, feed).law
         if law is None:
             return 1.0, True
@@ -285,26 +288,20 @@ class Planner:
         return 1.0 if table.around is None else table.around.constant_after(op)
 
     def _stream(self, case: Case) -> tuple[float, bool]:
-        if case.join is None or case.join.op in self._trace.filled:
-            return 1.0, True  # a state that begins at zero is to become as large as other signals
+        if case.join is None or case.join.op in self._trace.filled:  # a state is to become as large as other signals
+            return 1.0, True
         stream = case.join.stream
         while stream >= 0 and self._trace.ops[stream].key not in self._moments and stream in self._streams:
             stream = self._streams[stream]  # a sum of branches that all left before it: what they left
-        stream = self._seen_at(stream)
         if stream == INPUT:
-            return _positive(1.0 if self._input is None else self._input)
-        return _positive(self._stream_moment(self._trace.ops[stream].key))
+            return positive(1.0 if self._input is None else self._input)
+        return positive(self._stream_moment(self._trace.ops[stream]))
 
-    def _seen_at(self, stream: int) -> int:
-        """The op whose values say how large a stream is: a part of what an op gave is not always shown."""
-        ops = self._trace.ops
-        while stream >= 0 and ops[stream].kind == OpKind.SLICE and ops[stream].key not in self._moments:
-            self._wanted.add(ops[stream].key)
-            stream = min(ops[stream].inputs, default=INPUT)
-        return stream
-
-    def _stream_moment(self, key: OpKey) -> float:
+    def _stream_moment(self, stream: Op) -> float:
         """Of a stream; one that is computed after its branch was measured in an earlier pass."""
+        while stream.key not in self._moments and stream.kind == OpKind.SLICE and stream.inputs[0] >= 0:
+            stream = self._trace.ops[stream.inputs[0]]  # a view, of which nothing is measured
+        key = stream.key
         if key in self._moments:
             return self._moments[key]
         self._after[key] = math.nan
@@ -329,7 +326,8 @@ class Planner:
         return 1.0 if value is None else abs(made_of(value, use.steps))
 
     def _value(self, case: Case) -> float | None:
-        shape = case.parameter.shape
+        layer = None if case.use is None else case.use.layer
+        shape = [size for axis, size in enumerate(case.parameter.shape) if layer is None or axis != layer[0]]
         is_small = len(shape) < 2 or min(shape) == 1
         return self._starts.constant(case.parameter.path) if is_small and self._starts is not None else None
 
@@ -344,16 +342,20 @@ class Planner:
         meant = self._meant.choice(case)
         if meant is not None:
             return meant
+        through = self._transforms.choice(case, feed, self._recipe.choose)
+        if through is not None:
+            return through
         choice = self._recipe.choose(self._meant.as_map(case), feed)
-        return choice if choice.law is not None else self._meant.as_found(case) or choice
+        return choice if choice.law is not None else self._meant.as_found(case, feed) or choice
 
     def _decide(self, case: Case, op: Op, use: Use, feed: Feed) -> None:
-        feed = self._made.first_feed(case, feed)
+        case, feed = with_transform(case, use), self._made.first_feed(case, feed)
         choice = self._choose(case, feed)
         is_map = case.use is not None and case.use.role in MAP_USES
         fed = feed.second_moment if is_map or use.role in MAP_USES else None
         self._chosen[self._slot(use)] = Decision(case, choice, fed)
         hidden = use.role == UseRole.OUTPUT or _has_other_operands(op, use) or self._is_length(case, op, use)
+        hidden = hidden or self._transforms.has_mean(case)
         if choice.law is not None and hidden:
             self._late.append(self._slot(use))
         elif use.role in MAP_USES and not feed.known:
@@ -378,12 +380,14 @@ class Planner:
             return 1.0
         if decision.case.role == "magnitude":
             return self._settle_length(slot, second_moment)
+        if self._transforms.has_mean(decision.case):
+            return self._settle_transformed(slot, second_moment)
         shape, layout = decision.case.parameter.shape, decision.case.layout
         variance = law.moments(shape, layout=layout).std ** 2 * fan_in_of(decision.case)
         if not (math.isfinite(second_moment) and second_moment > 0 and variance > 0):
             return 1.0
         stream, _ = self._stream(decision.case)
-        feed = Feed(_positive(second_moment / variance)[0], True, stream)
+        feed = Feed(positive(second_moment / variance)[0], True, stream)
         choice = self._choose(decision.case, feed)
         self._chosen[slot] = Decision(decision.case, choice, feed.second_moment)
         after = (
@@ -391,21 +395,46 @@ class Planner:
         )
         return math.sqrt(after / variance)
 
+    def _settle_transformed(self, slot: str, second_moment: float) -> float:
+        """A weight that has a mean, from how alike the values are that it maps."""
+        case, fed = self._chosen[slot].case, self._chosen[slot].fed
+        if not (math.isfinite(second_moment) and second_moment > 0 and fed):
+            return 1.0
+        alike = self._transforms.alike(case, second_moment, fed)
+        before, stream = self._transforms.size(case, alike), self._stream(case)[0]
+        choice = self._transforms.choice(case, Feed(fed, True, stream), self._recipe.choose, alike)
+        if choice is None:
+            return 1.0
+        self._chosen[slot] = Decision(case, choice, fed)
+        return math.sqrt(self._transforms.size(case, alike) / before)
+
+    def _spread(self, path: str) -> tuple[float, float] | None:
+        """Mean and std of a parameter whose law is decided."""
+        decision = self._chosen.get(path)
+        if decision is None or decision.choice.law is None:
+            return None
+        moments = decision.choice.law.moments(decision.case.parameter.shape, layout=decision.case.layout)
+        return moments.mean, moments.std
+
     def _settle_length(self, slot: str, second_moment: float) -> float:
         """The length of standardised weights, from what they give at the length that they have."""
         case = self._chosen[slot].case
         value = self._value(case)
         if not value or not (math.isfinite(second_moment) and second_moment > 0):
             return 1.0
-        moment, _ = _positive(second_moment)
+        moment, _ = positive(second_moment)
         self._chosen[slot] = Decision(case, self._choose(case, Feed(moment / value**2)))
         return 1 / math.sqrt(moment)
 
     def _seen(self, case: Case, use: Use) -> Initializer | None:
         """What the op should see: the law, or that of what is made of the parameter."""
-        chosen = self._chosen[self._slot(use)].choice.law
-        if chosen is None or case.role == "magnitude" or case.normalized or use.path in self._meant.merged:
+        choice = self._chosen[self._slot(use)].choice
+        chosen, as_made = choice.law, use.path in self._meant.merged or (case.transformed and KEPT in choice.reason)
+        if chosen is None or case.role == "magnitude" or case.normalized or as_made:
             return None
+        through = self._transforms.seen(case)
+        if through is not None:
+            return through
         if case.offset:
             return Constant(chosen.moments(case.parameter.shape).mean + case.offset)
         if use.layout is None and case.layout is not None:
@@ -460,41 +489,7 @@ def _loops_of(cases_by_path: Mapping[str, Case]) -> Mapping[str, Chain]:
     }
 
 
-def _is_driven(case: Case) -> bool:
-    """Whether a map reads a state that fills up over its uses."""
-    return case.role in MAP_ROLES and case.chain is not None and case.chain.kind == ChainKind.DRIVEN
-
-
 def _has_other_operands(op: Op, use: Use) -> bool:
     """Whether a map is one factor of a product with several operands of data: what it reads is made inside the op."""
     maps = [other for other in op.uses if other.role in MAP_USES]
     return op.kind == OpKind.LINEAR and use.role == UseRole.WEIGHT and len(op.inputs) > 1 and len(maps) == 1
-
-
-def _operand_moment(op: Op, use: Use, moment: Moment) -> tuple[float, bool]:
-    """Second moment of the operand that a map reads."""
-    if not op.inputs:
-        return _constant_moment(moment)
-    if op.kind == OpKind.BILINEAR and len(op.inputs) > 1:
-        value, known = _positive(moment(0) * moment(1))
-        return value, known and moment.known(0) and moment.known(1)
-    which = min({UseRole.KEY: 1, UseRole.VALUE: 2}.get(use.role, 0), len(op.inputs) - 1)
-    value, known = _positive(moment(which))
-    return value, known and moment.known(which)
-
-
-def _constant_moment(moment: Moment) -> tuple[float, bool]:
-    """Second moment of a fixed array that a map reads; nothing says it where there are no numbers."""
-    try:
-        value, is_known = _positive(moment(0))
-        return value, is_known and moment.known(0)
-    except IndexError:
-        return 1.0, False
-
-
-def _positive(value: float) -> tuple[float, bool]:
-    """A second moment and whether it is one: 1 stands in for zeros and for what is not a number.
-
-    Three digits of it: no batch tells more, and layers that are alike then have equal rows.
-    """
-    return (float(f"{value:.3g}"), True) if math.isfinite(value) and value > 0 else (1.0, False)

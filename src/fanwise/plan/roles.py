@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from fanwise.graph.arithmetic import PLAIN
-from fanwise.graph.attention import attention_part
+from fanwise.graph.attention import attention_part, makes_averages
 from fanwise.graph.context import GraphContext
 from fanwise.graph.contractions import layout_of_product
 from fanwise.graph.heads import heads_of
@@ -29,6 +29,7 @@ from fanwise.graph.residual import Join, ends_later
 from fanwise.graph.state_space import is_decay, sets_a_time_scale, sets_a_time_step
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
+from fanwise.stream.box import Shape
 
 ROLES: Mapping[str, str] = MappingProxyType(
     {
@@ -89,12 +90,15 @@ LINEAR = (
 """Functions that keep the values' size, or that the planner knows."""
 FACTORS = frozenset({"mul", "rmul", "multiply", "cat", "stack"})
 """Functions of a weight and of a factor on it."""
-CURVED = frozenset({"exp", "log", "sigmoid", "softplus", "tanh", "complex"})
-"""Functions that a length of weights does not go through: what does, sets rates or poles."""
 INNER = frozenset({"mul", "sum", "exp"})
 """Functions that make a number of the inner product of two vectors."""
 NORMALIZING = frozenset({"batch_norm", "layer_norm", "instance_norm", "group_norm", "normalize", "_SpectralNorm"})
 """Functions after which the size of the weights has no effect."""
+MEASURED = NORMALIZING | frozenset(
+    {"weight_norm", "weight_norm_interface", "_WeightNorm", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm"}
+    | {"sum", "reduce_sum", "mean", "var", "std", "square", "sqrt", "rsqrt", "max", "amax", "reduce_max"}
+)
+"""Functions by which a weight's own size is taken out of it."""
 MAP_ROLES = ("weight", "branch_end", "head")
 """Roles of linear maps."""
 ADDED_TABLES = ("position", "relative", "token")
@@ -163,6 +167,11 @@ class Case:
     def is_loop(self) -> bool:
         """Whether it is applied in a row with nothing that leads past it or comes in from outside."""
         return self.chain is not None and self.chain.kind == ChainKind.LOOP and self.role == "weight"
+
+    @property
+    def reads_state(self) -> bool:
+        """Whether it is a map that reads a state, which fills up over its uses, beside other data."""
+        return self.role in MAP_ROLES and self.chain is not None and self.chain.kind == ChainKind.DRIVEN
 
     @property
     def transformed(self) -> bool:
@@ -286,6 +295,8 @@ class _Reader:
         if op.kind == OpKind.ATTENTION_BLOCK:
             ends = use.role == UseRole.OUTPUT and op.index in self._ends
             return "branch_end" if ends else "weight"
+        if makes_averages(self._trace, op, use):
+            return "relative"
         chain = self._chains.get(use.matrix)
         if chain is not None and chain.kind == ChainKind.STATE:
             return "recurrent"
@@ -303,9 +314,7 @@ class _Reader:
     def _scale_role(self, parameter: Parameter, op: Op, use: Use) -> str:
         ends = op.index in self._ends
         if op.kind in WEIGHTED:
-            if not CURVED.isdisjoint(use.steps):
-                return "other"
-            return "gate" if _multiplies_weight(op, use) else "magnitude"
+            return "gate" if _multiplies_weight(op, use) else "magnitude" if _is_length(op, use) else "other"
         if op.kind == OpKind.NORM or (self._follows_norm(op) and self._has_features(parameter, op)):
             return "branch_norm" if ends else "norm_scale"
         return "branch_gate" if ends else "gate"
@@ -381,6 +390,12 @@ def _multiplies_weight(op: Op, use: Use) -> bool:
     return all(set(each.steps) <= PLAIN | FACTORS for each in uses)
 
 
+def _is_length(op: Op, use: Use) -> bool:
+    """Whether a factor stands beside a direction whose own size has no effect."""
+    maps = [other for other in op.uses if other.role in MAP_USES]
+    return not maps or any(not MEASURED.isdisjoint((*other.steps, *use.steps)) for other in maps)
+
+
 def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
     """The ops that set a branch's size: its last maps, or the norm or gate that follows them."""
     joins = {other.op for other in trace.joins}
@@ -422,10 +437,17 @@ def _fills_features(trace: Trace, source: Op | None, parameter: Parameter, added
         source = next(iter(trace.feeds(source)), None)
     for use in () if source is None else source.used(UseRole.WEIGHT):
         if use.layout is not None:
-            features = use.layout.extent(trace.by_path[use.path].shape, "out")
+            seen = _shape_seen(trace.by_path[use.path].shape, use)
+            features, groups = use.layout.extent(seen, "out"), use.layout.extent(seen, "stack")
             stack = 1 if added.layout is None else added.layout.extent(parameter.shape, "stack")
-            return math.prod(parameter.shape) == features * stack
+            return math.prod(_shape_seen(parameter.shape, added)) in (features * stack, features * groups)
     return False
+
+
+def _shape_seen(shape: Shape, use: Use) -> Shape:
+    """The shape of the part of a parameter that an op sees."""
+    counts = {axis: count for axis, _, count in use.parts}
+    return tuple(counts.get(axis, extent) for axis, extent in enumerate(shape))
 
 
 def _is_vector(parameter: Parameter, use: Use) -> bool:

@@ -32,3 +32,11 @@ class Starts(Protocol):
     def drawn_like(self, path: str) -> Initializer | None:
         """The law that the values look drawn from, None where they follow no random law of mean 0."""
         ...
+
+    def drawn_around(self, path: str) -> Initializer | None:
+        """The same of random values around another mean than 0; None for any others."""
+        ...
+
+    def random_sign(self, path: str) -> float | None:
+        """The size of values that are random signs times one number; None for any others."""
+        ...

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from fanwise.graph.frozen import STOPS_GRADIENT
 from fanwise.graph.op import Parameter, Use, UseRole
 from fanwise.graph.tracking.operands import tied_fan
 from fanwise.graph.tracking.tracker import std_ratio
+from fanwise.graph.transform import Transform
 from fanwise.jax.trace.axes import layout_in_storage, stacked_layout
 from fanwise.jax.trace.calls import Part
 from fanwise.jax.trace.op_roles import SUMMED
@@ -52,7 +55,22 @@ class UseReader:
         is_tied = is_tied and not self._is_placed(held, math.prod(shape))
         tied = tied_fan((part.layout, seen_shape or ()), (layout, shape)) if is_tied else None
         parts = tuple(shown.parts) if tied is None else ()
-        return Use(shown.path, role, None if tied else layout, steps, ratio, self._seen(held, shown), parts, tied)
+        seen, transform = self._seen(held, shown), self._transform(held, part, seen_shape, own=shown.side is None)
+        return Use(shown.path, role, None if tied else layout, steps, ratio, seen, parts, tied, transform)
+
+    def _transform(self, held: Provenance, part: Part, shape: Shape | None, *, own: bool) -> Transform | None:
+        """What makes the array of other values of the parameters; None for a view, and where there are no values."""
+        paths = [shown.path for shown in held.shown if shown.side is None]
+        leaves = {path: _numbers_of(self.leaves[path]) for path in paths}
+        is_view = not set(held.steps) - {"cat"} - STOPS_GRADIENT
+        if is_view or not own or shape is None or not self.measured or None in map(_known, leaves.values()):
+            return None
+
+        def again(arrays: Mapping[str, Any]) -> Any:
+            return held.make({path: jnp.asarray(array, leaves[path].dtype) for path, array in arrays.items()})
+
+        kinds = {path: (tuple(leaf.shape), bool(np.iscomplexobj(leaf))) for path, leaf in leaves.items()}
+        return Transform(shape, part.layout, kinds, again)
 
     def _seen(self, held: Provenance, shown: ShownParameter) -> tuple[float, float] | None:
         """Mean and std of a part of a parameter; None for a whole one, and where there are no numbers."""
@@ -91,6 +109,11 @@ class UseReader:
         if not self.measured or len(held.shown) > 1 or not set(held.steps) & FACTORS:
             return 1.0
         return std_ratio(measured(_numbers_of(self.leaves[path])), measured(held.make({})))
+
+
+def _known(leaf: Any) -> bool | None:
+    """Whether an array has values; None where it has not."""
+    return None if leaf is None or isinstance(leaf, jax.core.Tracer) else True
 
 
 def _numbers_of(leaf: Any) -> Any:

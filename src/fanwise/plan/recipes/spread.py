@@ -4,7 +4,8 @@ import math
 
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
-from fanwise.laws.elementwise import Constant
+from fanwise.laws.elementwise import Constant, TruncatedNormal
+from fanwise.stream.truncation import Truncation
 
 VALUES = 8
 """Most values of a spread: neighbouring units share one."""
@@ -14,6 +15,9 @@ RATES = (1.0, 16.0)
 """Range of the decay rates: Dao and Gu, "Transformers are SSMs", 2024, their code's A_init_range."""
 KEPT_SHARES = (0.9, 0.999)
 """Range of what is kept of a state at a step: De et al., "Griffin", 2024, section 2.4."""
+
+WIDE = 10.0
+"""Std of a normal law over the values of a stretch on which it is even."""
 
 
 def time_step_bias(units: int) -> Initializer:
@@ -62,3 +66,17 @@ def _spread(values: list[float], units: int) -> Initializer:
         return laws[0]
     whole, rest = divmod(units, len(laws))
     return Blocks(laws, 0, tuple(whole + (number < rest) for number in range(len(laws))))
+
+
+def even(mean: float, half: float) -> Initializer:
+    """Values spread over [mean - half, mean + half] with a density that is even to a percent.
+
+    Example:
+        >>> law = even(-4.0, 2.0).moments((1,))
+        >>> round(law.low, 3), round(law.high, 3), round(law.mean, 2)
+        (-6.0, -2.0, -4.0)
+    """
+    low, high = mean - half, mean + half
+    parent = WIDE * max(abs(low), abs(high))
+    truncation = Truncation(low / parent, high / parent)
+    return TruncatedNormal(float(f"{truncation.moments()[1] * parent:.9g}"), low / parent, high / parent)

@@ -50,6 +50,8 @@ ALONG = (math.exp(0.5) - 1) ** 2
 """Second moment of a sum of equal branches, over that of the stream that they point along, which it grows by e."""
 ALIKE = 1 / 3
 """Correlation of two signals behind a ReLU, whose means are 1/pi of their second moments each; 0 for most others."""
+BIAS_STD = 0.02
+"""Std of biases on attention scores."""
 POSITION_SHARE = 0.1
 """Std of a table of positions over that of the tokens that it is added to: as loud as they, it drowns them
 (python -m bench short_trainings)."""
@@ -274,6 +276,14 @@ def padded(case: Case, choice: Choice) -> Choice:
     return replace(choice, law=law, reason=choice.reason + f"; row {row}, the padding, is 0")
 
 
+def relative(case: Case, feed: Feed) -> Choice:
+    """Small biases on the scores; of n factors whose product they are, each has the n-th root of their std."""
+    transform = None if case.use is None else case.use.transform
+    factors = 1 if transform is None else max(len(transform.parameters), 1)
+    words = "small biases on the scores" + (f", a product of {factors}" if factors > 1 else "")
+    return Choice(Normal(_short(BIAS_STD ** (1 / factors))), words, _LIU)
+
+
 def unit_position(case: Case, feed: Feed) -> Choice:
     """A tenth of the tokens that it is added to; as loud as other signals, such as patches, that say little alone."""
     share = 1.0 if case.partner is None else POSITION_SHARE
@@ -411,6 +421,8 @@ def _offset_words(case: Case) -> str:
 
 
 def _guessed(choice: Choice, feed: Feed) -> Choice:
+    if feed.silent and not choice.guess:
+        return replace(choice, reason=choice.reason + "; that is 0 at the start, and taken as 1, which it will be near")
     return choice if feed.known else replace(choice, guess=True)
 
 
@@ -426,7 +438,7 @@ UNIT = Recipe(
             "embedding": unit_embedding,
             "tied_embedding": unit_tied,
             "position": unit_position,
-            "relative": normal(0.02, "small biases on the scores", _LIU),
+            "relative": relative,
             "token": normal(1.0, "a learned token is as loud as the others"),
             "norm_scale": norm_scale,
             "norm_shift": zeros("a normalisation starts centred"),

@@ -21,6 +21,8 @@ from fanwise.measure.signal_statistics import (
     FEATURES,
     LIMITS,
     MOST,
+    SIDE,
+    WINDOWS,
     begins,
     stride_prime_to,
 )
@@ -69,6 +71,13 @@ class Taps:
             return
         with torch.no_grad(), torch._C.DisableTorchFunction():
             self._put(slot, "alike", alike(tensor, axis))
+
+    def compare_windows(self, slot: int, tensor: Tensor, axis: int) -> None:
+        """Measures how alike the windows of an input are."""
+        if is_abstract(tensor) or not is_strided(tensor) or tensor.dim() < 2 or not tensor.numel():
+            return
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            self._put(slot, "overlap", overlap(tensor, axis))
 
     def signals(self, total: int) -> list[Signal]:
         """Statistics of the slots from 0 on; one copy to the host a device."""
@@ -183,6 +192,23 @@ def alike(tensor: Tensor, axis: int) -> Tensor:
     squares = values.square().mean()
     products = (values.mean(2).square().mean() * places - squares) / max(places - 1, 1)
     return products / squares
+
+
+def overlap(tensor: Tensor, axis: int) -> Tensor:
+    """E (x . x')^2 over (E x . x)^2 of two windows, as in `Signal`."""
+    values = tensor[:WINDOWS].detach()
+    values = (values.abs() if values.is_complex() else values).movedim(axis, -1).double()
+    windowed = values.dim() > 3 and min(values.shape[1:-1]) >= SIDE
+    for place in range(1, values.dim() - 1) if windowed else ():
+        values = values.unfold(place, SIDE, SIDE)
+    features = math.prod(values.shape[tensor.dim() - 1 :])
+    rows = values.reshape(-1, features)
+    total = len(rows)
+    rows = rows[:: stride_prime_to((total,), max(total // WINDOWS, 1))][:WINDOWS]
+    products, size = (rows @ rows.T).square(), rows.square().sum(1).mean().square()
+    own, number = products.trace(), len(rows)
+    pairs = (products.sum() - own) / max(number * (number - 1), 1)
+    return (pairs * (total - 1) / total + own / number / total) / size
 
 
 def silent(tensor: Tensor, axis: int) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fanwise.torch.trace.function_names import tensors_in
+from fanwise.torch.trace.function_names import tensors_in, writes_in_place
 from fanwise.torch.trace.storage import is_abstract
 from fanwise.torch.trace.substitute import BATCH_NORM_ARGUMENTS, swapped, with_batch_statistics, without_values
 
@@ -48,8 +48,22 @@ class Invocation:
         """The call with tensors replaced, by their `id`."""
         return replace(self, args=swapped(list(self.args), new), named=swapped(dict(self.named), new)) if new else self
 
+    def in_a_copy(self) -> Any:
+        """The function's result; a copy of the tensor that it writes to, where it writes to one."""
+        copies = copies_of_targets(self)
+        output = self.with_tensors(copies)()
+        return list(copies.values()) or output
+
     def again(self, new: Mapping[int, Tensor]) -> Any:
         """The function's result with other tensors in place of arguments; None where one of them is no argument."""
         if not set(new) <= {id(tensor) for tensor in self.tensors}:
             return None
         return self.with_tensors(new)()
+
+
+def copies_of_targets(function: Invocation) -> dict[int, Tensor]:
+    """A copy of the tensor that a function writes to, by the `id` of this; nothing for any other function."""
+    target = function.args[0] if function.args else None
+    if not isinstance(target, Tensor) or not writes_in_place(function.function):
+        return {}
+    return {id(target): target.detach().clone()}

@@ -3,19 +3,22 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fanwise.graph.arithmetic import PLAIN
 from fanwise.graph.op import Parameter, Use, UseRole
 from fanwise.graph.tracking.operands import tied_fan
 from fanwise.graph.tracking.tracker import std_ratio
+from fanwise.graph.transform import Transform
 from fanwise.laws.base import Initializer
 from fanwise.laws.layout import Layout
 from fanwise.torch.trace.calls import Call, Part
 from fanwise.torch.trace.function_names import FACTORS
-from fanwise.torch.trace.provenance import ParameterProvenance, Provenance
-from fanwise.torch.trace.storage import is_abstract, outside_transforms, unwrapped
+from fanwise.torch.trace.provenance import ParameterProvenance, Provenance, StandIns
+from fanwise.torch.trace.storage import is_abstract, is_wrapped, outside_transforms, unwrapped
 from fanwise.torch.trace.stored_layout import layout_in_storage
 from fanwise.torch.trace.substitute import drawn, second_moment
 
@@ -58,7 +61,26 @@ class UseReader:
         ratio, seen = self._ratio(part.input, held, path), _seen(part.input, held)
         tied = self._tied_fan(part, held, which, layout) if role == UseRole.WEIGHT else None
         parts = held.parts if which == 0 and tied is None else ()
-        return Use(path, role, None if tied else layout, steps, ratio, seen, parts, tied)
+        transform = self._transform(part, held) if role == part.role else None
+        return Use(path, role, None if tied else layout, steps, ratio, seen, parts, tied, transform)
+
+    def _transform(self, part: Part, held: Provenance) -> Transform | None:
+        """What makes the tensor of other values of the parameters; None for a view, and where there are no values."""
+        make = held.make
+        if set(held.steps) <= PLAIN or make is None or is_abstract(part.input) or is_wrapped(part.input):
+            return None
+        paths = [path for path, side in zip(held.paths, held.sides, strict=True) if side is None]
+        own = {path: self.tensors[path] for path in paths}
+
+        def again(arrays: Mapping[str, Any]) -> Any:
+            like = {path: torch.as_tensor(array).to(own[path]) for path, array in arrays.items()}
+            with torch.no_grad(), torch._C.DisableTorchFunction(), outside_transforms():
+                made = make(StandIns(like)).detach()
+            wide = torch.promote_types(made.dtype, torch.float64)
+            return made.to("cpu", wide).resolve_conj().numpy()
+
+        shapes = {path: (tuple(tensor.shape), tensor.is_complex()) for path, tensor in own.items()}
+        return Transform(tuple(part.input.shape), part.layout, shapes, again)
 
     def _tied_fan(self, part: Part, held: Provenance, which: int, layout: Layout | None) -> float | None:
         shape = self.parameters[held.paths[which]].shape

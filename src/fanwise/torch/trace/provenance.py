@@ -5,8 +5,8 @@ tensor that it was given) can be told in the axes in which the parameter is stor
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -15,12 +15,29 @@ from torch import Tensor, nn
 
 from fanwise.graph.op import Parameter, UseRole
 from fanwise.graph.tracking.homogeneity import degree_after
-from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, FACTORS, NORMS, PRODUCTS, SUMS
-from fanwise.torch.trace.invocation import Invocation
+from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, FACTORS, NORMS, PRODUCTS, SUMS, tensors_in
+from fanwise.torch.trace.invocation import Invocation, copies_of_targets
 from fanwise.torch.trace.storage import is_abstract, is_strided, is_wrapped, storage_of, unwrapped
 
 Axes = tuple[int | None, ...]
 """Axes of a parameter on which the axes of a tensor lie; None for an axis that lies on none."""
+
+
+@dataclass(frozen=True)
+class StandIns:
+    """Values in place of parameters, and what was made of them so far.
+
+    Args:
+        values: by path.
+        made: by the `id` of what makes it, so that nothing is made twice.
+    """
+
+    values: Mapping[str, Tensor]
+    made: dict[int, Tensor] = field(default_factory=dict)
+
+
+Make = Callable[[StandIns], Tensor]
+"""What makes a tensor of parameters, from values in their place."""
 
 REFLECTED = frozenset({"rsub", "rdiv", "rtruediv", "rpow"})
 """Functions of two operands in the other order."""
@@ -43,6 +60,7 @@ class Provenance:
         parts: (axis, first, count) for each axis of the first parameter of which the tensor shows a part.
         degrees: for each of them, how the tensor grows with it; None where that is not known.
         factor: by what numbers alone have multiplied it.
+        make: the tensor, from values in place of parameters by path; None where it cannot be made again.
     """
 
     paths: tuple[str, ...]
@@ -52,6 +70,7 @@ class Provenance:
     parts: tuple[tuple[int, int, int], ...] = ()
     degrees: tuple[float | None, ...] = (1.0,)
     factor: float = 1.0
+    make: Make | None = field(default=None, repr=False, compare=False)
 
     def degree(self, path: str) -> float | None:
         """How the tensor grows with a parameter; 0 for one that it is not made of."""
@@ -100,7 +119,23 @@ class _Base:
             return self.held
         places = [self.axis_of(stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True)]
         axes = tuple(tuple(None if axis is None else own[axis] for axis in places) for own in self.held.axes)
-        return replace(self.held, axes=axes, parts=(*self.held.parts, *self.shown(tensor, places)))
+        parts = (*self.held.parts, *self.shown(tensor, places))
+        return replace(self.held, axes=axes, parts=parts, make=self._view_maker(tensor))
+
+    def _view_maker(self, tensor: Tensor) -> Make | None:
+        """What makes a view of this tensor: the tensor is made, laid out as it was, and viewed alike."""
+        make = self.held.make
+        if make is None:
+            return None
+        own, shown = (self.shape, self.strides), (tuple(tensor.shape), tensor.stride())
+        first = int(tensor.storage_offset()) - self.offset
+
+        def view(given: StandIns) -> Tensor:
+            whole = make(given)
+            laid_out = torch.empty_strided(*own, dtype=whole.dtype, device=whole.device).copy_(whole)
+            return laid_out.as_strided(*shown, first)
+
+        return view
 
     def shown(self, tensor: Tensor, places: Sequence[int | None]) -> Iterable[tuple[int, int, int]]:
         """The axes of which a view with the base's own steps shows a part."""
@@ -141,7 +176,10 @@ class ParameterProvenance:
 
     def record(self, path: str, tensor: Tensor) -> None:
         """Records a tensor that holds a parameter's values: its own, or one that stands for it for a time."""
-        self._add(tensor, Provenance((path,), (tuple(range(tensor.dim())),)))
+        own = tensor.detach()
+        self._add(
+            tensor, Provenance((path,), (tuple(range(tensor.dim())),), make=lambda given: given.values.get(path, own))
+        )
 
     def forget(self, path: str) -> None:
         """Forgets what was lent for a parameter, and what was made of it: their memory may hold something else next."""
@@ -165,7 +203,9 @@ class ParameterProvenance:
     def _find_wrapped(self, tensor: Tensor) -> Provenance | None:
         inner, shown = unwrapped(tensor)
         held = self.find(inner)
-        return None if held is None else replace(held, axes=tuple(tuple(axes[i] for i in shown) for axes in held.axes))
+        if held is None:
+            return None
+        return replace(held, axes=tuple(tuple(axes[i] for i in shown) for axes in held.axes), make=None)
 
     def _with_own_axes(self, held: Provenance, tensor: Tensor) -> Provenance:
         """Gives a tensor with the shape of its parameter the parameter's axes, whatever shape it had between."""
@@ -178,8 +218,32 @@ class ParameterProvenance:
             return held
         return replace(held, axes=(whole, *held.axes[1:]))
 
-    def derive(self, tensor: Tensor, sources: Sequence[Tensor], function: Invocation) -> None:
-        """Records a tensor that a function made of parameters alone."""
+    def maker(self, function: Invocation, output: int) -> Make | None:
+        """What makes an output of a function of parameters; None where something in it cannot be made again."""
+        held = {id(tensor): one for tensor in function.tensors if (one := self.find(tensor)) is not None}
+        makes = {name: one.make for name, one in held.items() if one.make is not None}
+        if len(makes) < len(held) or not held or any(map(is_wrapped, function.tensors)):
+            return None
+        kept = function.with_tensors(copies_of_targets(function))
+        named = {id(new): id(old) for new, old in zip(kept.tensors, function.tensors, strict=True)}
+
+        def make(given: StandIns) -> Tensor:
+            if id(make) not in given.made:
+                new = {copy: makes[own](given) for copy, own in named.items() if own in makes}
+                given.made[id(make)] = list(tensors_in(kept.with_tensors(new).in_a_copy()))[output]
+            return given.made[id(make)]
+
+        return make
+
+    def derive(self, tensor: Tensor, sources: Sequence[Tensor], function: Invocation, make: Make | None = None) -> None:
+        """Records a tensor that a function made of parameters alone.
+
+        Args:
+            tensor: what the function gave.
+            sources: the tensors that hold parameters.
+            function: under the name by which the planner knows it.
+            make: what makes the tensor again.
+        """
         step = function.name
         pairs = [(source, held) for source in sources if (held := self.find(source)) is not None]
         entries: dict[str, tuple[Axes, UseRole | None]] = {}
@@ -188,7 +252,8 @@ class ParameterProvenance:
             for path, axes, own in zip(held.paths, held.axes, held.sides, strict=True):
                 entries.setdefault(path, (_derived_axes(tensor, source, axes), own or side))
         growth = {path: self._degree(path, function) for path in entries}
-        self._record(tensor, entries, (*pairs[0][1].steps, step), growth, pairs[0][1].factor * number_in(function))
+        number = pairs[0][1].factor * number_in(function)
+        self._record(tensor, entries, (*pairs[0][1].steps, step), (growth, number), make)
 
     def _degree(self, path: str, function: Invocation) -> float | None:
         """How what a function gives grows with a parameter."""
@@ -203,7 +268,9 @@ class ParameterProvenance:
         exponent = next((float(value) for value in operands[1:] if not isinstance(value, Tensor)), None)
         return degree_after(function.name.removeprefix("r" * (function.name in REFLECTED)), degrees_in_order, exponent)
 
-    def name(self, tensor: Tensor, sources: Mapping[str, Tensor], kinds: tuple[str, ...] = ()) -> None:
+    def name(
+        self, tensor: Tensor, sources: Mapping[str, Tensor], kinds: tuple[str, ...] = (), make: Make | None = None
+    ) -> None:
         """Records a tensor that parametrizations of these kinds made of parameters, axes matched where they agree."""
         entries = {
             path: (
@@ -212,22 +279,22 @@ class ParameterProvenance:
             )
             for path, source in sources.items()
         }
-        self._record(tensor, entries, ("parametrization", *kinds))
+        self._record(tensor, entries, ("parametrization", *kinds), make=make)
 
     def _record(
         self,
         tensor: Tensor,
         entries: Mapping[str, tuple[Axes, UseRole | None]],
         steps: tuple[str, ...],
-        growth: Mapping[str, float | None] = MappingProxyType({}),
-        factor: float = 1.0,
+        growth: tuple[Mapping[str, float | None], float] = (MappingProxyType({}), 1.0),
+        make: Make | None = None,
     ) -> None:
         """The parameters that the tensor is made of come first; where all seem to be sides, none is."""
         order = sorted(entries, key=lambda path: entries[path][1] is not None)
         plain = all(side for _, side in entries.values())
         sides = tuple(None if plain else entries[path][1] for path in order)
-        axes, degrees = tuple(entries[path][0] for path in order), tuple(growth.get(path) for path in order)
-        self._add(tensor, Provenance(tuple(order), axes, steps, sides, (), degrees, factor))
+        axes, degrees = tuple(entries[path][0] for path in order), tuple(growth[0].get(path) for path in order)
+        self._add(tensor, Provenance(tuple(order), axes, steps, sides, (), degrees, growth[1], make))
 
     def _add(self, tensor: Tensor, held: Provenance) -> None:
         if is_wrapped(tensor):

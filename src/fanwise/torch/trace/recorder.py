@@ -34,7 +34,7 @@ from fanwise.torch.trace.invocation import Invocation
 from fanwise.torch.trace.module_stack import ModuleStack
 from fanwise.torch.trace.operand_roles import operand_roles
 from fanwise.torch.trace.parameter_uses import UseReader
-from fanwise.torch.trace.provenance import ParameterProvenance, checked_parameters
+from fanwise.torch.trace.provenance import Make, ParameterProvenance, StandIns, checked_parameters
 from fanwise.torch.trace.rectifiers import Rectifiers
 from fanwise.torch.trace.recurrent_layers import RecurrentLayers
 from fanwise.torch.trace.restore import saved
@@ -194,19 +194,22 @@ class Recorder(TorchFunctionMode):
         own = {name: tensor for name, tensor in named.items() if name in self._tracker.parameters}
         if own:
             with torch._C.DisableTorchFunction():
-                self.provenance.name(output, own, tuple(type(part).__name__ for part in module.children()))
+                kinds = tuple(type(part).__name__ for part in module.children())
+                self.provenance.name(output, own, kinds, _parametrized(module, own))
 
     def _derive(self, function: Invocation) -> Any:
         """A function of parameters alone: its result is followed as one."""
         sources = [tensor for tensor in function.tensors if self._holds_parameter(tensor)]
         in_place = names.writes_in_place(function.function)
         step = as_step(function, self._holds_parameter)
+        again = [self.provenance.maker(function, position) for position in range(2)] if sources else [None]
         output = function()
         outputs = list(tensors_in(function.args[0] if in_place else output)) if sources else []
         for position, tensor in enumerate(outputs):
             held = self.provenance.find(tensor)  # a constant that data select from has none
             if _is_inexact(tensor) and (held is None or (in_place and held.steps)):
-                self.provenance.derive(tensor, sources, output_of(step, position))
+                make = again[position] if position < len(again) else None
+                self.provenance.derive(tensor, sources, output_of(step, position), make)
         return output
 
     # Writes
@@ -447,6 +450,21 @@ class Recorder(TorchFunctionMode):
         if factor is not None:
             first.mul_(factor)
         self._see(op, unwrapped(first)[0])
+
+
+def _parametrized(module: nn.Module, own: Mapping[str, Tensor]) -> Make:
+    """What makes a parametrized weight again; what its module remembers stays as it is."""
+    paths = {id(tensor): path for path, tensor in own.items()}
+
+    def make(given: StandIns) -> Tensor:
+        new = {
+            name: given.values.get(paths.get(id(tensor), ""), tensor.detach())
+            for name, tensor in module.named_parameters()
+        }
+        buffers = {name: tensor.clone() for name, tensor in module.named_buffers()}
+        return torch.func.functional_call(module, {**new, **buffers}, ())  # type: ignore[no-any-return]
+
+    return make
 
 
 def _is_inexact(tensor: Tensor) -> bool:
