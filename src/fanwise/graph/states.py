@@ -47,9 +47,11 @@ class State:
 def states_of(ops: Sequence[Op], joins: Sequence[Join]) -> tuple[State, ...]:
     """The sums over time among the residual connections of a run."""
     streams: dict[int, list[Join]] = {}
+    begun: dict[int, list[Join]] = {}
     for join in joins:
         streams.setdefault(join.number, []).append(join)
-    filled = [_filled(stream) for stream in streams.values() if _begins_empty(ops, stream)]
+        begun.setdefault(join.first, []).append(join)  # an estimate within a step is a stream that ends there
+    filled = [_filled(stream) for stream in begun.values() if _begins_empty(ops, stream)]
     fresh = [stream for stream in streams.values() if stream[0].stream >= 0]
     return (*filled, *_driven(ops, fresh))
 
