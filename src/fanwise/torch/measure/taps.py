@@ -151,10 +151,15 @@ def fetch(numbers: Sequence[Tensor]) -> list[float]:
     return values
 
 
+def _lengths(tensor: Tensor) -> Tensor:
+    """Its values; of complex ones how long they are."""
+    values = tensor.detach()
+    return values.abs() if values.is_complex() else values
+
+
 def sampled(tensor: Tensor, most: int = MOST) -> Tensor:
     """At most about `most` of a tensor's values, in one axis, in float32 or better."""
-    values = tensor.detach()
-    values = values.abs() if values.is_complex() else values
+    values = _lengths(tensor)
     flat = in_memory(values)
     if flat.numel() > 2 * most:
         flat = flat[:: stride_prime_to(tensor.shape, flat.numel() // most)]
@@ -172,8 +177,7 @@ def in_memory(tensor: Tensor) -> Tensor:
 
 def likeness(tensor: Tensor) -> Tensor:
     """Mean cosine between the examples of a batch, the first axis."""
-    examples = tensor[:EXAMPLES].detach()
-    examples = examples.abs() if examples.is_complex() else examples
+    examples = _lengths(tensor[:EXAMPLES])
     rows = examples.reshape(len(examples), -1)
     if rows.shape[1] > 2 * FEATURES:
         rows = rows[:, :: stride_prime_to(tensor.shape[1:], rows.shape[1] // FEATURES)]
@@ -186,8 +190,7 @@ def likeness(tensor: Tensor) -> Tensor:
 
 def alike(tensor: Tensor, axis: int) -> Tensor:
     """E x x' of a feature at two places of one example, over E x^2."""
-    examples = tensor[:EXAMPLES].detach()
-    values = (examples.abs() if examples.is_complex() else examples).movedim(axis, 1).flatten(2).double()
+    values = _lengths(tensor[:EXAMPLES]).movedim(axis, 1).flatten(2).double()
     places = values.shape[2]
     squares = values.square().mean()
     products = (values.mean(2).square().mean() * places - squares) / max(places - 1, 1)
@@ -213,7 +216,7 @@ def overlap(tensor: Tensor, axis: int) -> Tensor:
 
 def silent(tensor: Tensor, axis: int) -> Tensor:
     """Share of units that give one and the same value at every example and position that is looked at."""
-    units = tensor.detach().movedim(axis, -1)
+    units = _lengths(tensor).movedim(axis, -1)
     rows = units.reshape(-1, units.shape[-1])
     most = max(MOST * 4 // max(units.shape[-1], 1), 64)
     if len(rows) > 2 * most:
