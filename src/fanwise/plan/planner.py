@@ -25,6 +25,7 @@ from fanwise.plan.meant import Meant
 from fanwise.plan.measured import ROUGH, Measured, OpKey
 from fanwise.plan.recipes.recipe import Choice, Feed, Recipe
 from fanwise.plan.roles import JOINED, MAP_ROLES, Case, cases, fan_in_of
+from fanwise.plan.row import KEPT
 from fanwise.plan.stacked import stacked_choice
 from fanwise.plan.starts import Starts
 from fanwise.plan.transforms import TransformedWeights, with_transform
@@ -104,6 +105,7 @@ class Planner:
         self._after: dict[OpKey, float] = {}
         self._operands = _measured_operands(trace, self.cases.values())
         self._read: dict[OpKey, float] = {}
+        self._fed_first: dict[str, float] = {}
         self._made = MadeWeights(trace, self.cases)
         self._transforms = TransformedWeights(starts, self._spread, frozenset(self._meant.merged))
 
@@ -119,6 +121,8 @@ class Planner:
                 self._decide(case, op, use, self._feed(case, op, use, position, moment))
             elif self._slot(use) in self._blind:
                 self._decide_anew(case, op, use, self._feed(case, op, use, position, moment))
+            elif case.reads_state:
+                self._remember_fed(use, operand_moment(op, use, moment)[0])
             if case.role == "tied_embedding" and use.role == UseRole.WEIGHT:
                 self.measured.heads[use.path] = positive(moment(0))[0]
             self._remember_law(op, use.path)
@@ -196,9 +200,16 @@ class Planner:
         if case.is_loop:
             self.measured.fed[use.matrix] = fed
             fed = self.known.fed.get(use.matrix, fed)
+        if case.reads_state:
+            fed = positive(fed * self._remember_fed(use, fed))[0]
         factor, loop = self._factor(case), self.known.loops.get(use.matrix, 1.0)
         silent = sure and not known and use.role in MAP_USES and is_silent(op, moment)
         return Feed(fed, known and sure, stream, self._scores(case), self._value(case), factor, loop, silent=silent)
+
+    def _remember_fed(self, use: Use, fed: float) -> float:
+        """By how much more a weight reads at one of its uses than at the first, where a state is still empty."""
+        self.measured.grow(use.matrix, fed / self._fed_first.setdefault(use.matrix, fed))
+        return self.known.driven.get(use.matrix, 1.0)
 
     def _factor(self, case: Case) -> float:
         factor = _factor_of(case)
@@ -283,7 +294,7 @@ class Planner:
         return 1.0 if table.around is None else table.around.constant_after(op)
 
     def _stream(self, case: Case) -> tuple[float, bool]:
-        if case.join is None:
+        if case.join is None or case.join.op in self._trace.filled:  # a state is to become as large as other signals
             return 1.0, True
         stream = case.join.stream
         while stream >= 0 and self._trace.ops[stream].key not in self._moments and stream in self._streams:
@@ -423,8 +434,9 @@ class Planner:
 
     def _seen(self, case: Case, use: Use) -> Initializer | None:
         """What the op should see: the law, or that of what is made of the parameter."""
-        chosen = self._chosen[self._slot(use)].choice.law
-        if chosen is None or case.role == "magnitude" or case.normalized or use.path in self._meant.merged:
+        choice = self._chosen[self._slot(use)].choice
+        chosen, as_made = choice.law, use.path in self._meant.merged or (case.transformed and KEPT in choice.reason)
+        if chosen is None or case.role == "magnitude" or case.normalized or as_made:
             return None
         through = self._transforms.seen(case)
         if through is not None:
