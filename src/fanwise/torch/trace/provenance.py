@@ -128,12 +128,14 @@ class _Base:
         if make is None:
             return None
         own, shown = (self.shape, self.strides), (tuple(tensor.shape), tensor.stride())
-        first = int(tensor.storage_offset()) - self.offset
+        is_complex, start = tensor.is_complex(), int(tensor.storage_offset())
 
         def view(given: StandIns) -> Tensor:
             whole = make(given)
             laid_out = torch.empty_strided(*own, dtype=whole.dtype, device=whole.device).copy_(whole)
-            return laid_out.as_strided(*shown, first)
+            if is_complex and not whole.is_complex():  # pairs of numbers, and offsets in them
+                return torch.view_as_complex(laid_out).as_strided(*shown, start - self.offset // 2)
+            return laid_out.as_strided(*shown, start - self.offset)
 
         return view
 
