@@ -18,7 +18,7 @@ from typing import get_args
 
 from bench.observing import backend_of, healthy, observed
 from fanwise.graph.kinds import BEFORE_SOFTMAX, CONVOLUTIONS, WEIGHTED
-from fanwise.graph.op import Op, OpKind
+from fanwise.graph.op import Op, OpKind, UseRole
 from fanwise.graph.trace import Trace
 from fanwise.measure.observation import Observation
 from fanwise.plan.plan import Plan
@@ -67,9 +67,15 @@ def given(name: str, run: Observation, plan: Plan) -> Iterator[Given]:
             if row is not None and row.gives and use.path not in seen:
                 seen.add(use.path)
                 wanted = row.gives * border(run.trace, op)
-                yield Given(name, use.path, row.role, run.signals[op.index].second_moment / wanted, _allowed(run, op))
+                yield Given(name, use.path, row.role, of_the_map(run, op) / wanted, _allowed(run, op))
         if op.kind == OpKind.SOFTMAX:
             yield from _scores(name, run, op)
+
+
+def of_the_map(run: Observation, op: Op) -> float:
+    """Second moment of what a map gave, less that of its bias, which the row of the map does not count."""
+    offsets = [run.values[use.path] for use in op.used(UseRole.BIAS) if use.path in run.values]
+    return run.signals[op.index].second_moment - sum(values.second_moment for values in offsets)
 
 
 def border(trace: Trace, op: Op) -> float:

@@ -24,7 +24,8 @@ from typing import Any
 import torch
 import transformers
 
-from bench.architectures.judged import Judged, judge
+from bench.architectures.judged import judge
+from bench.architectures.record import Judged
 from bench.architectures.table import show
 
 LIMIT = 90.0

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.architectures.judged import Judged
+from bench.architectures.record import Judged
 
 
 def show(records: Sequence[Judged]) -> None:

@@ -136,6 +136,15 @@ def test_sick_networks(framework, code):
         assert not report.ok
 
 
+def test_a_model_without_any_gradient(framework):
+    """The last hidden layer is shut for every example: the head reads zeros, its bias alone learns."""
+    report = checked(framework, MLP, weights(MLP, b_bias=lambda b: b - 100))
+    (stuck,) = [one for finding in report.findings for one in finding.walk() if one.code == "GRD003"]
+    assert stuck.place == framework.path("b.weight")
+    assert not report.ok
+    assert "GRD003" not in codes(checked(framework, MLP, weights(MLP, head_weight=lambda w: 0 * w)))
+
+
 @pytest.mark.parametrize(("optimizer", "code"), [("sgd:1e4", {"UPD001"}), ("sgd:1e-2", set()), ("adam:1e-3", set())])
 def test_an_optimizer_is_judged(framework, optimizer, code):
     assert codes(checked(framework, MLP, optimizer=optimizer)) & {"UPD001"} == code

@@ -1,16 +1,21 @@
 """What theory predicts for a run: from its parameters' values, its inputs, and the gradient at its output."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from fanwise.graph.kinds import MAP_USES
 from fanwise.graph.op import Op, OpKind, Use
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.composite import Blocks
+from fanwise.measure.law_recognition import found_law
 from fanwise.measure.observation import Observation, Signal, Values
 from fanwise.theory.measured_law import MeasuredLaw
 from fanwise.theory.propagation import Given, Propagation, Start, propagate
+
+ALIKE, ERRORS = 0.1, 4.0
+"""By how much the overlap of a map's rows may exceed 1, and by how many times its error."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,27 @@ def predicted(run: Observation) -> Propagation:
     Weights count by their mean and variance alone. Signals start from the moments of the inputs that were measured, and
     from those of what is made of constants alone; gradients from the one that was measured at the model's first output.
     """
-    given = {number: _given(run.inputs[position]) for number, position in enumerate(run.given) if position is not None}
     ends = {op: run.signals[op].gradient for op in run.trace.outputs[:1]}
     known = {op: size for op, size in ends.items() if size > 0 and math.isfinite(size)}
     constants = {op.index: _given(run.signals[op.index]) for op in run.trace.ops if _reads_constants(op)}
     tables = {op.index: run.signals[op.index].alike for op in run.trace.ops if op.kind == OpKind.EMBEDDING}
-    start = Start(given, constants, {op: alike for op, alike in tables.items() if math.isfinite(alike)})
+    alike = {op: alike for op, alike in tables.items() if math.isfinite(alike)}
+    inputs = {number: run.inputs[position] for number, position in enumerate(run.given) if position is not None}
+    overlaps = {number: signal.overlap for number, signal in inputs.items() if math.isfinite(signal.overlap)}
+    given = {number: _given(signal) for number, signal in inputs.items()}
+    start = Start(given, constants, alike, overlaps, frozenset(_dependent(run)))
     return propagate(run.trace, AsFound(run.values), inputs=start, gradients=known)
+
+
+def _dependent(run: Observation) -> Iterator[str]:
+    """Maps whose weights may be no independent draws: frozen, of no law that is drawn from, or alike between units."""
+    for use in (use for op in run.trace.ops for use in op.uses if use.role in MAP_USES and use.path in run.values):
+        values, parameter = run.values[use.path], run.trace.by_path[use.path]
+        shape = parameter.shape
+        units = max(min(shape, default=1), 1)
+        alike = values.overlap > 1 + ALIKE + ERRORS / units
+        if alike or not parameter.trained or found_law(values, shape, use.layout).kind == "trained":
+            yield use.path
 
 
 def _reads_constants(op: Op) -> bool:

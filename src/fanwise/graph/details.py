@@ -182,6 +182,17 @@ class Softmax:
 
 
 @dataclass(frozen=True)
+class Reduction:
+    """A reduction over axes.
+
+    Args:
+        axes: over which, counted from the last of what is read.
+    """
+
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Normalisation:
     """A normalisation.
 
@@ -239,6 +250,7 @@ Detail: TypeAlias = (
     | Product
     | Softmax
     | Pooling
+    | Reduction
     | Normalisation
     | Slicing
 )

@@ -12,10 +12,12 @@ class Inputs:
     Args:
         args: positional ones.
         kwargs: named ones. Whatever in them is no array (a flag, a mode) is given to the model as it is.
+        guess: how they were made up where nobody gave them, for a message when the model does not run on them.
     """
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    guess: str = field(default="", compare=False)
 
 
 def described(inputs: Inputs, dtype_of: Callable[[Any], str | None]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from fanwise.graph.arithmetic import QUOTIENTS
+from fanwise.graph.arithmetic import QUOTIENTS, SUMS
 from fanwise.graph.attention import TOTALS, attention_part
 from fanwise.graph.details import Activation, Arithmetic, Halves, Normalisation, Slicing
 from fanwise.graph.kinds import ELEMENTWISE, MOVING, STATISTIC
@@ -27,6 +27,8 @@ def recognised(trace: Trace) -> Trace:
     return replace(named, ops=tuple(_with_blocks(named, op, blocks.get(op.index)) for op in named.ops))
 
 
+ROOTS = frozenset({"sqrt", "rsqrt", "pow", "power", "float_power"})
+"""Functions that take the root of a statistic, or its inverse."""
 LENGTHS = ("norm", "vector_norm", "linalg_vector_norm", "linalg_norm", "std")
 """Reductions that grow as their input does, so that a quotient by one is a normalisation."""
 
@@ -45,7 +47,7 @@ def _named(trace: Trace, op: Op) -> Op:
             source = _centred_from(trace, trace.ops[values])
             inputs = (values if source is None else source,)
             reads = (op.reads[op.inputs.index(values)],) if op.reads else ()
-            detail = Normalisation("by hand", centred=source is not None)
+            detail = Normalisation("by hand", _epsilon(trace, statistic), centred=source is not None)
             return replace(op, kind=OpKind.NORM, inputs=inputs, reads=reads, detail=detail)
     return op
 
@@ -99,6 +101,19 @@ def _is_statistic(trace: Trace, statistic: int, values: int) -> bool:
         if any(seen and source in origins for source, seen in frontier):
             return True
     return False
+
+
+def _epsilon(trace: Trace, statistic: int) -> float:
+    """What is added to the mean square that a statistic is made of; what is added to its root counts squared."""
+    op, rooted, added = trace.ops[statistic], False, 0.0
+    for _ in range(STATISTIC_STEPS):
+        if op.kind != OpKind.ELEMENTWISE or len(op.inputs) != 1 or op.inputs[0] < 0:
+            break
+        rooted = rooted or op.name in ROOTS
+        if op.name in SUMS and op.constant:
+            added += op.constant if rooted else op.constant**2
+        op = trace.ops[op.inputs[0]]
+    return max(added, 0.0)
 
 
 def _before(trace: Trace, frontier: Iterable[tuple[int, bool]]) -> Iterator[tuple[int, bool]]:

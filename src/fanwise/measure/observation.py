@@ -27,6 +27,8 @@ class Signal:
         alike: of an input, a lookup and what is made of constants alone: E x x' of a feature at two places of an
             example, over E x^2.
         gradient: E (dL/dx)^2.
+        overlap: of an input, E (x . x')^2 over (E x . x)^2 of what two windows hold: the features of a place, in
+            pictures those of 3 places along each axis. 1 / fan_in where they are independent.
     """
 
     mean: float = NAN
@@ -37,6 +39,7 @@ class Signal:
     likeness: float = NAN
     gradient: float = NAN
     alike: float = NAN
+    overlap: float = NAN
 
     @property
     def rms(self) -> float:

@@ -20,6 +20,8 @@ MOST = 1 << 16
 """Values of an array that are looked at: the second moment of that many independent ones errs by 0.6 %."""
 EXAMPLES, FEATURES = 16, 1024
 """Examples that are compared with one another, and how many values of each."""
+WINDOWS, SIDE = 256, 3
+"""Windows of an input that are compared with one another, and how many places they have along each axis."""
 SATURATION = 0.05
 """A value is saturated where the slope is below this share of the steepest, as in `fanwise.lab`."""
 LIMITS = {
@@ -81,7 +83,34 @@ def numbers_of(array: Array, *, compared: bool) -> dict[str, float]:
 def signal_of(array: Array, axis: int = -1) -> Signal:
     """The signal of an input or an output, whose features lie along an axis."""
     array = _sizes(array)
-    return Signal(**numbers_of(array, compared=True), alike=alike(array, axis))
+    return Signal(**numbers_of(array, compared=True), alike=alike(array, axis), overlap=overlap(array, axis))
+
+
+def overlap(array: Array, axis: int) -> float:
+    """E (x . x')^2 over (E x . x)^2 of two windows, as in `Signal`; NaN where there is but one."""
+    if array.ndim < 2 or not array.size:
+        return math.nan
+    values = np.moveaxis(np.asarray(array[:WINDOWS], np.float64), axis, -1)
+    if values.ndim > 3 and min(values.shape[1:-1]) >= SIDE:
+        spatial = tuple(range(1, values.ndim - 1))
+        whole = np.lib.stride_tricks.sliding_window_view(values, (SIDE,) * len(spatial), spatial)
+        values = whole[(slice(None), *(slice(None, None, SIDE) for _ in spatial))]
+        features = math.prod(values.shape[len(spatial) + 1 :])
+    else:
+        features = values.shape[-1]
+    rows = values.reshape(-1, features)
+    return overlap_of(rows[:: stride_prime_to((len(rows),), max(len(rows) // WINDOWS, 1))][:WINDOWS], len(rows))
+
+
+def overlap_of(rows: Array, total: int) -> float:
+    """The same of some of so many windows, each with itself as often as among all of them."""
+    products = np.square(rows @ rows.T)
+    own, whole, number = float(np.trace(products)), float(products.sum()), len(rows)
+    size = float(np.square(rows).sum(1).mean()) ** 2
+    if number < 2 or not size > 0 or not math.isfinite(whole):
+        return math.nan
+    pairs = (whole - own) / (number * (number - 1))
+    return (pairs * (total - 1) / total + own / number / total) / size
 
 
 def alike(array: Array, axis: int) -> float:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from fanwise.graph.details import Normalisation
 from fanwise.graph.kinds import KEEPS_PLACES
 from fanwise.graph.op import INPUT, Op, OpKind, Use
 from fanwise.graph.trace import Trace
@@ -32,6 +33,8 @@ from fanwise.theory.samples import (
 )
 from fanwise.theory.softmax_average import Attended
 
+ADDED = 0.02
+"""Share that a normalisation may add to what it divides by, squared, without keeping doubts alive."""
 USES = 4
 """Earlier uses of one weight that a further use is held against."""
 
@@ -82,11 +85,15 @@ class Start:
         given: the model's inputs, by number; those that are not there are of unit second moment.
         constants: what ops give that read neither inputs nor other ops, by index.
         alike: of lookups, E x x' at two places of an example over E x^2, by index: as often as they read one row.
+        overlaps: of inputs, by number: E (x . x')^2 over (E x . x)^2 of what two windows hold.
+        dependent: paths of weights that are no independent draws, such as trained ones.
     """
 
     given: Mapping[int, Given] = field(default_factory=dict)
     constants: Mapping[int, Given] = field(default_factory=dict)
     alike: Mapping[int, float] = field(default_factory=dict)
+    overlaps: Mapping[int, float] = field(default_factory=dict)
+    dependent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -182,10 +189,24 @@ class Walk:
         """The weakest of its own and of its sources' grounds; after a normalisation those before it do not count."""
         if op.index in self.unruled:
             return Grounds.NOTHING
-        assumed = op.index in self.assumed or self._reads_unknown(op)
+        assumed = op.index in self.assumed or self._reads_unknown(op) or self._uses_dependent(op)
         own = Grounds.ASSUMPTION if assumed else Grounds.RULES
-        before = [self.grounds[source] for source in op.inputs if source != INPUT and op.kind != OpKind.NORM]
+        before = [self.grounds[source] for source in op.inputs if source != INPUT and not self._ends_doubt(op)]
         return max((own, *before), key=_WEAKER.index)
+
+    def _uses_dependent(self, op: Op) -> bool:
+        """Whether a weight of an op is no independent draw: what it gives depends on what it reads."""
+        return any(use.path in self.start.dependent for use in op.uses)
+
+    def _ends_doubt(self, op: Op) -> bool:
+        """Whether an op is a normalisation of something much larger than what it adds before the root."""
+        return op.kind == OpKind.NORM and self.added_share(op) <= ADDED
+
+    def added_share(self, op: Op) -> float:
+        """Share of what a normalisation divides by, squared, that it adds itself."""
+        added = op.detail.eps if isinstance(op.detail, Normalisation) else 0.0
+        size = self.sizes.get(op.index, math.inf) ** 2
+        return min(added / size, 1.0) if size > 0 else 0.0
 
     def _reads_unknown(self, op: Op) -> bool:
         """Whether an op reads, as values, an input whose moments were not measured: it counts as normal ones."""

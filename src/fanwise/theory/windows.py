@@ -1,6 +1,7 @@
 """The average and the largest of neighbours that are alike to some degree."""
 
 import math
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -67,6 +68,53 @@ def _tails() -> tuple[Values, Values]:
     """Points of the normal distribution, and minus the logarithm of what lies above each."""
     points = np.linspace(-9.0, 37.0, 9201)
     return points, np.array([-math.log(math.erfc(point / math.sqrt(2)) / 2) for point in points])
+
+
+MOST_DRAWN = 1 << 20
+"""Numbers that are drawn for neighbours at most."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """For each value of a sample so many others that are alike to it, as columns of the sample.
+
+    Args:
+        columns: of the neighbours, of each row and group of features.
+        group: of each row and feature.
+    """
+
+    columns: tuple[NDArray[np.intp], ...]
+    group: tuple[NDArray[np.intp], ...]
+
+    def total(self, rows: Rows) -> Rows:
+        """Sum of what the neighbours have."""
+        sums = (row[columns].sum(axis=1) for row, columns in zip(rows, self.columns, strict=True))
+        return np.stack([total[group] for total, group in zip(sums, self.group, strict=True)])
+
+
+def neighbours(rows: Rows, count: int, name: object) -> Neighbours:
+    """Values at so many other places of each value's example, by a Gaussian copula as in `largest`.
+
+    Args:
+        rows: a sample.
+        count: how many, at least one.
+        name: of the op.
+    """
+    near = _correlation(np.sort(rows[HERE]), likeness(rows).elsewhere)
+    drawn, numbers = max(min(SAMPLES, MOST_DRAWN // count), 1), np.random.default_rng([count, 1])
+    normals, group = np.sort(fresh("ranks")), np.empty(SAMPLES, np.intp)
+    columns, groups = [], []
+    for number, row in enumerate(rows):
+        order = np.argsort(row, kind="stable")
+        ranked = np.empty(SAMPLES)
+        ranked[order] = normals
+        centre = math.sqrt(near) * ranked + math.sqrt(1 - near) * fresh(name, "centre", number)
+        group[np.argsort(centre)] = np.arange(SAMPLES) * drawn // SAMPLES
+        middle = np.sort(centre)[(np.arange(drawn) * SAMPLES + SAMPLES // 2) // drawn]
+        others = math.sqrt(near) * middle[:, None] + math.sqrt(1 - near) * numbers.standard_normal((drawn, count))
+        columns.append(order[np.clip(np.searchsorted(normals, others), 0, SAMPLES - 1)])
+        groups.append(group.copy())
+    return Neighbours(tuple(columns), tuple(groups))
 
 
 def chance_of_largest(values: Values, count: float) -> Values:

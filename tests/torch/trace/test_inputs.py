@@ -240,7 +240,7 @@ class Config:
         (
             lambda hidden_states, grid_thw: 0,
             {"patch_size": 2, "temporal_patch_size": 2},
-            {"hidden_states": (128, 24), "grid_thw": (2, 3)},
+            {"hidden_states": (288, 24), "grid_thw": (2, 3)},
         ),
         (
             lambda input_ids=None, pixel_values=None: 0,
@@ -252,7 +252,29 @@ class Config:
             {"vocab_size": 9, "image_size": 8, "image_token_id": 3},
             {"input_ids": (2, 32)},
         ),
-        (lambda input_values: 0, {"codebook_size": 9}, {"input_values": (2, 1, 16000)}),
+        (
+            lambda flattened_patches: 0,
+            {"patch_size": 4},
+            {"flattened_patches": (2, 144, 2 + 3 * 4 * 4)},
+        ),
+        (
+            lambda query_embeds, encoder_hidden_states=None: 0,
+            {"hidden_size": 8, "encoder_hidden_size": 12},
+            {"query_embeds": (2, 32, 8), "encoder_hidden_states": (2, 32, 12)},
+        ),
+        (
+            lambda input_features, input_features_mask=None: 0,
+            {"num_mel_bins": 20, "max_source_positions": 7},
+            {"input_features": (2, 20, 14), "input_features_mask": (2, 14)},
+        ),
+        (
+            lambda input_features=None, is_longer=None: 0,
+            {"num_mel_bins": 16, "spec_size": 64},
+            {"input_features": (2, 1, 256, 16), "is_longer": (2, 1)},
+        ),
+        (lambda input_ids: 0, {"num_hash_buckets": 40}, {"input_ids": (2, 32)}),
+        (lambda input_ids: 0, {"whole_config": Config(part_config=Config(vocab_size=9))}, {"input_ids": (2, 32)}),
+        (lambda input_values: 0, {"codebook_size": 9}, {"input_values": (2, 1, 15360)}),
         (lambda input_features: 0, {"num_mel_bins": 20}, {"input_features": (2, 128, 20)}),
         (
             lambda input_features: 0,
@@ -282,6 +304,69 @@ def test_what_a_configuration_does_not_tell_is_asked_for_by_name():
     model = Configured(Config(vocab_size=9), lambda input_ids, phase: 0)
     with pytest.raises(ValueError, match=r"its forward needs phase. Give them by name, such as 'input_ids=2,32:int64"):
         as_inputs(model)
+
+
+def codes(input_ids, lengths):
+    """Codes of a sound.
+
+    Args:
+        input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length, num_codebooks)`):
+            Several codes at each step.
+        lengths (`torch.LongTensor` of shape `(batch_size, 2 * hidden_size)`):
+            Whole numbers.
+    """
+
+
+def test_the_docstring_of_a_forward_tells_shapes():
+    found = as_inputs(Configured(Config(vocab_size=9, num_codebooks=3, hidden_size=4), codes)).kwargs
+    assert found["input_ids"].shape == (2, 32, 3)
+    assert found["lengths"].shape == (2, 8)
+    assert found["lengths"].dtype == torch.int64
+
+
+class Patches(nn.Module):
+    """A model that reads rows of patches by a matrix."""
+
+    main_input_name = "pixel_values"
+    config = Config(patch_size=4, num_channels=3, image_size=16)
+
+    def __init__(self):
+        super().__init__()
+        self.patch_embedding = nn.Linear(3 * 2 * 4 * 4, 8)
+
+    def forward(self, pixel_values, grid_thw):
+        return self.patch_embedding(pixel_values)
+
+
+def test_the_map_of_patches_tells_how_wide_they_are():
+    found = as_inputs(Patches()).kwargs
+    assert found["pixel_values"].shape == (2 * int(found["grid_thw"][0].prod()), 3 * 2 * 4 * 4)
+
+
+class Stacked(nn.Module):
+    """A model that reads more numbers than a frame has bands."""
+
+    main_input_name = "input_features"
+    config = Config(num_mel_bins=5)
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(20, 8)
+
+    def forward(self, input_features, phase=None):
+        if phase is None:
+            raise ValueError("where?")
+        return self.first(input_features)
+
+
+def test_the_first_layer_tells_the_width_and_what_was_made_up_is_told():
+    model = Stacked()
+    assert as_inputs(model).kwargs["input_features"].shape == (2, 128, 20)
+    with pytest.raises(fwt.ModelError, match=r"as if 'input_features=2,128,20' had been given: .* takes phase besides"):
+        fwt.run(model, as_inputs(model))
+    again = fwt.Inputs((), {"input_features": torch.zeros(2, 3, 20)})
+    with pytest.raises(fwt.ModelError, match=r"where\?$"):
+        fwt.run(model, again)
 
 
 def tensors(found):

@@ -32,6 +32,7 @@ CAUSES: Mapping[str, str] = MappingProxyType(
         "input": "inputs that are not normalised, or broken",
         "frozen": "random weights that are not trained",
         "detached": "a graph that is cut",
+        "no_gradient": "an op that passes no gradient back",
         "overflow": "numbers beyond the dtype",
         "plan": "weights that are not those of the plan",
         "learning_rate": "a step that does not fit the weights",

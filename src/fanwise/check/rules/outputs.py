@@ -79,7 +79,8 @@ def overflow(subject: Subject) -> Iterator[Symptom]:
         "collapse of the rank.",
         measured=f"The mean cosine between the outputs for different examples, above {ALIKE:g}, where that of what the "
         f"last maps read is above {FEATURES_ALIKE:g} too, and that of the inputs is at most {INPUTS_ALIKE:g}. It is "
-        f"information where the first maps read trained tables of rms below {FAINT_TABLE:g}, which learn at once.",
+        f"information where the first maps read trained tables of rms below {FAINT_TABLE:g}, which learn at once. Or "
+        "every output is exactly 0, though what the last map gives differs between examples.",
         example="A deep stack of sigmoids; dead units.",
         remedy="Weights at the edge of chaos, and residual connections (fanwise fix).",
     ),
@@ -89,7 +90,11 @@ def overflow(subject: Subject) -> Iterator[Symptom]:
     shows_before=True,
 )
 def independent_of_input(subject: Subject) -> Iterator[Symptom]:
-    """Outputs that are alike for different examples."""
+    """Outputs that are alike for different examples, or that are all 0 though what leads to them is not."""
+    silencer = _silencer(subject)
+    if silencer is not None:
+        yield _silenced(subject, silencer)
+        return
     features = min((_likeness_before(subject, layer.op) for layer in subject.last), default=math.nan)
     inputs = [signal.likeness for signal in subject.first.inputs if not math.isnan(signal.likeness)]
     different = not any(likeness > INPUTS_ALIKE for likeness in inputs)
@@ -172,6 +177,32 @@ def _reads_faint_tables(subject: Subject, op: Op) -> bool:
     sources = [layer for layer in subject.maps if layer.op.index in before]
     tables = [layer for layer in sources if layer.op.kind == OpKind.EMBEDDING and layer.case.parameter.trained]
     return 0 < len(tables) == len(sources) and max(layer.signal.rms for layer in tables) < FAINT_TABLE
+
+
+def _silencer(subject: Subject) -> Op | None:
+    """The op from which on everything is 0, where no weight and no factor that is 0 makes it so."""
+    if subject.outputs.second_moment != 0 or not subject.last:
+        return None
+    after = [op for op in subject.trace.ops if op.index in subject.lead_to_output]
+    loud = [i for i, op in enumerate(after) if subject.signals[op.index].second_moment != 0]
+    if not loud or loud[-1] + 1 == len(after):
+        return None
+    op = after[loud[-1] + 1]
+    return None if op.uses else op
+
+
+def _silenced(subject: Subject, op: Op) -> Symptom:
+    source = map_before(subject, op)
+    return Symptom(
+        f"every output is 0: {op.name} after {name_of(source, op)} gives nothing else, whatever the input",
+        path_of(source, op),
+        op.index,
+        "what enters it lies where it is 0, for every example",
+        "dead",
+        () if source is None else (source.path,),
+        {"outputs": subject.outputs.second_moment},
+        None if source is None else redraw([source]),
+    )
 
 
 def _first_alike(subject: Subject) -> Op | None:

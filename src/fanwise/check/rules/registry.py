@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from fanwise.check.rules import depth, inputs, outputs, sizes, training, units, weights, zeros
+from fanwise.check.rules import depth, gradients, inputs, outputs, sizes, training, units, weights, zeros
 from fanwise.check.rules.rule import Rule
 
 RULES: Mapping[str, Rule] = MappingProxyType(
@@ -33,11 +33,12 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             units.saturated,
             units.dead,
             outputs.overflow,
+            gradients.no_gradient,
             outputs.independent_of_input,
             outputs.loud_loss,
             training.frozen,
-            training.cut_graph,
-            training.broken_gradients,
+            gradients.cut_graph,
+            gradients.broken_gradients,
             depth.shrinking_gradient,
             depth.growing_gradient,
             training.large_update,

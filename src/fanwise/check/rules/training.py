@@ -1,4 +1,4 @@
-"""Rules on what will be trained: gradients, frozen and unused parameters, the first update."""
+"""Rules on what will be trained: frozen and unused parameters, the first update."""
 
 import math
 from collections.abc import Iterator
@@ -67,74 +67,6 @@ def frozen(subject: Subject) -> Iterator[Symptom]:
             evidence={"weights": len(still)},
             design=True,
             severity="info",
-        )
-
-
-@rule(
-    "GRD001",
-    severity="error",
-    title="a graph that is cut",
-    page=Page(
-        says="The output depends on a trained weight, yet no gradient comes back to it.",
-        why="The weight is never trained, without a word from the framework.",
-        measured="After the backward pass: trained maps on which the first output depends and to which no gradient "
-        "came.",
-        example="hidden = self.encoder(x).detach(); a forward pass under no_grad.",
-        remedy="Let the gradient through, or freeze the weights on purpose.",
-    ),
-    source="PyTorch documentation, torch.autograd: Tensor.detach",
-)
-def cut_graph(subject: Subject) -> Iterator[Symptom]:
-    """Trained maps that no gradient reaches."""
-    if not subject.first.backward or subject.first.loss is None:
-        return
-    cut = [
-        layer
-        for layer in subject.maps
-        if layer.op.index in subject.lead_to_output and layer.case.parameter.trained and not layer.values.reached
-    ]
-    if cut:
-        last = cut[-1]
-        yield Symptom(
-            f"no gradient reaches {last.path}{and_more(len(cut) - 1, 'weight')}, though the output depends on it",
-            last.path,
-            last.op.index,
-            "the graph is cut after it: detach(), .data, no_grad() or a function without a derivative",
-            "detached",
-            tuple(layer.path for layer in cut),
-            {"weights": len(cut)},
-            Fix("let the gradient through, or freeze these weights on purpose"),
-        )
-
-
-@rule(
-    "GRD002",
-    severity="error",
-    title="gradients that are not finite",
-    page=Page(
-        says="The gradient of a parameter is infinite or not a number (NaN).",
-        why="The first step of training writes it into the weights and destroys them.",
-        measured="After the backward pass: the gradients of all parameters. A single value that is infinite or NaN is "
-        "enough.",
-        example="The square root at 0, the log of 0, the norm of a zero vector.",
-        remedy="Keep the function away from such inputs: add an epsilon inside it.",
-    ),
-    source="IEEE 754-2019, section 7",
-    shows_before=True,
-)
-def broken_gradients(subject: Subject) -> Iterator[Symptom]:
-    """Parameters whose gradient is infinite or not a number."""
-    bad = [path for path, values in subject.values.items() if values.reached and not math.isfinite(values.gradient)]
-    if bad:
-        uses = subject.trace.uses[bad[-1]]
-        yield Symptom(
-            f"the gradient of {bad[-1]} is infinite or not a number, and of {len(bad) - 1} more",
-            bad[-1],
-            uses[-1][0].index if uses else None,
-            "a function without a finite derivative at its input",
-            "overflow",
-            tuple(bad),
-            {"parameters": len(bad)},
         )
 
 

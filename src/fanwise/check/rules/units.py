@@ -153,7 +153,7 @@ def saturated(subject: Subject) -> Iterator[Symptom]:
         remedy="Weights of mean 0, and biases of 0 (fanwise fix).",
     ),
     source='Lu et al., "Dying ReLU and initialization", 2020, theorem 1',
-    explains=("OUT001",),
+    explains=("GRD003",),
 )
 def dead(subject: Subject) -> Iterator[Symptom]:
     """Activations most of whose units never change."""

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from fanwise.graph.details import Product
+from fanwise.graph.details import Product, Reduction, Softmax
 from fanwise.graph.kinds import AFTER_SOFTMAX, PROBED, REPLAYABLE, SOFTMAX_STATISTIC
 from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 from fanwise.graph.tracking.probes import Probe, probe
@@ -179,7 +179,8 @@ def _softmax(ops: Sequence[Op], op: Op) -> tuple[Op, tuple[int, ...]] | None:
         first = ops[first.inputs[0]]
         gone += [first.index, *_statistic(ops, first.inputs[1])]
     read = first.inputs[:1], first.reads[:1], first.given[:1]
-    op = replace(op, kind=OpKind.SOFTMAX, name="softmax", detail=None)
+    along = below.detail.axes[-1:] if isinstance(below.detail, Reduction) else ()
+    op = replace(op, kind=OpKind.SOFTMAX, name="softmax", detail=Softmax(axis=along[0] if along else -1))
     named = replace(op, inputs=read[0], reads=read[1], given=read[2])
     return named, tuple(gone)
 

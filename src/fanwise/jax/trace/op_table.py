@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from fanwise.graph.details import Activation, Convolution, Pooling, Product
+from fanwise.graph.details import Activation, Convolution, Pooling, Product, Reduction
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.graph.tracking.binary import Binary
 from fanwise.jax.trace.calls import Call, Part, Step
@@ -301,6 +301,11 @@ def _pool(step: Step, values: Sequence[Value]) -> Call:
     return replace(_plain(OpKind.POOL, values), detail=None if apart else detail)
 
 
+def _reduced(step: Step, values: Sequence[Value]) -> Call:
+    rank = len(values[0].shape)
+    return replace(_plain(OpKind.REDUCE, values), detail=Reduction(tuple(axis - rank for axis in step.params["axes"])))
+
+
 def _concatenated(step: Step, values: Sequence[Value]) -> Call:
     return Call(OpKind.CONCAT, tuple(operand for operand, value in enumerate(values) if not value.is_constant))
 
@@ -335,6 +340,7 @@ _DESCRIPTIONS: Mapping[str, Callable[[Step, Sequence[Value]], Call | None]] = Ma
         "scatter-add": _added,
     }
     | dict.fromkeys(POOLS, _pool)
+    | dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min"), _reduced)
     | dict.fromkeys(PLACED, _placed)
     | dict.fromkeys(ACTIVATIONS, _activation)
 )

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from fanwise.graph.details import Activation, Attention, Convolution, Normalisation, Product
+from fanwise.graph.details import Activation, Attention, Convolution, Normalisation, Product, Softmax
 from fanwise.graph.op import OpKind, UseRole
 from fanwise.graph.tracking.binary import Binary
 from fanwise.keras.trace import pools
@@ -134,6 +134,13 @@ def _plain(kind: OpKind) -> Callable[[Arguments], Call]:
         return Call(kind, a.data, tuple(replace(part, role=UseRole.OPERAND) for part in a.held))
 
     return read
+
+
+def _softmax(a: Arguments) -> Call:
+    axis = a.get(1, "axis", -1)
+    last = axis[-1] if isinstance(axis, (tuple, list)) and axis else axis
+    along = last - len(shape_of(a.args[0])) if isinstance(last, int) and last >= 0 else last
+    return replace(_plain(OpKind.SOFTMAX)(a), detail=Softmax(axis=along if isinstance(along, int) else -1))
 
 
 def _pool(a: Arguments) -> Call:
@@ -320,7 +327,7 @@ def _table() -> dict[str, Callable[[Arguments], Call | None]]:
     table |= dict.fromkeys(("conv", "depthwise_conv", "conv_transpose", "separable_conv"), _conv)
     table |= dict.fromkeys(("layer_normalization", "rms_normalization", "batch_normalization", "normalize"), _norm)
     table |= dict.fromkeys(POOLS, _pool) | dict.fromkeys(REDUCTIONS, _plain(OpKind.REDUCE))
-    table |= dict.fromkeys(JOINS, _joined) | dict.fromkeys(SOFTMAXES, _plain(OpKind.SOFTMAX))
+    table |= dict.fromkeys(JOINS, _joined) | dict.fromkeys(SOFTMAXES, _softmax)
     table |= dict.fromkeys(("where", "slice_update", "scatter_update"), _placed)
     return dict.fromkeys(POINTWISE, _plain(OpKind.ELEMENTWISE)) | table
 

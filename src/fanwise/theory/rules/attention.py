@@ -1,7 +1,7 @@
 """Attention: softmax weights, the average of the values, and products of queries and keys."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from fanwise.theory.softmax_average import (
     weights,
 )
 from fanwise.theory.walk import Here, Walk
+from fanwise.theory.windows import neighbours
 
 
 @forward_rule(OpKind.ATTENTION)
@@ -182,34 +183,41 @@ def product_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
 def softmax(walk: Walk, here: Here) -> Rows | None:
     """Weights p_i = e^x_i / sum_j e^x_j over an axis, or its logarithm x_i - ln sum_j e^x_j.
 
-    Exact on the sample: each feature stands beside n - 1 others that are drawn from it.
+    Exact on the sample: each value stands beside n - 1 others that are drawn from it; over places, beside others that
+    are as alike as places are.
     """
     if not here.sources or not here.op.shape:
         return None
     around = here.first - here.first.max(axis=1, keepdims=True)
     powers = np.exp(around)
-    total = powers + _of_others(powers, here.op)
+    total = powers + _total_of_others(walk, here)(powers)
     return np.asarray(around - np.log(total) if here.op.name == "log_softmax" else powers / total)
 
 
 @backward_rule(OpKind.SOFTMAX)
 def softmax_gradient(walk: Walk, here: Here, gradient: Rows) -> Iterator[Share]:
     """Gradient dL/dx = p (g - sum_j p_j g_j); of the logarithm g - p sum_j g_j. Exact on the sample."""
+    others = _total_of_others(walk, here)
     around = here.first - here.first.max(axis=1, keepdims=True)
     powers = np.exp(around)
-    weights = powers / (powers + _of_others(powers, here.op))
+    total = powers + others(powers)
+    weights = powers / total
     if here.op.name == "log_softmax":
-        yield Share(here.op.inputs[0], gradient - weights * (gradient + _of_others(gradient, here.op)))
+        yield Share(here.op.inputs[0], gradient - weights * (gradient + others(gradient)))
         return
-    others = _of_others(powers * gradient, here.op) / (powers + _of_others(powers, here.op))
-    yield Share(here.op.inputs[0], weights * (gradient * (1 - weights) - others))
+    yield Share(here.op.inputs[0], weights * (gradient * (1 - weights) - others(powers * gradient) / total))
 
 
-def _of_others(rows: Rows, op: Op) -> Rows:
-    """For each feature of the sample the sum over the other features of its softmax."""
+def _total_of_others(walk: Walk, here: Here) -> Callable[[Rows], Rows]:
+    """Sums over what a value shares its softmax with: other features of its place, or its feature at other places."""
+    op = here.op
     axis = op.detail.axis if isinstance(op.detail, details.Softmax) else -1
     count = max(op.shape[axis] if -axis <= len(op.shape) else 1, 1) - 1
-    return of_others(rows, count, op.index, np.sum) if count else np.zeros_like(rows)
+    if not count:
+        return np.zeros_like
+    if axis != walk.trace.axes[op.index] and -axis < len(op.shape):
+        return neighbours(here.first, count, op.index).total
+    return lambda rows: of_others(rows, count, op.index, np.sum)
 
 
 def block_operands(walk: Walk, here: Here) -> tuple[Attention, tuple[Likeness, Likeness, Likeness]] | None:

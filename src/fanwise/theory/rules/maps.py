@@ -48,7 +48,7 @@ def linear(walk: Walk, here: Here) -> Rows | None:
     kernel = kernel_of(walk, uses[0])
     passage = padding.forward(here.op, here.read(0), kernel, walk.profile(here.op.inputs[0]) if kernel else ())
     walk.profiles[here.op.index] = passage.profile
-    rows_out = math.sqrt(variance * passage.share) * walk.through(
+    rows_out = math.sqrt(variance * passage.share * tied_excess(walk, here, uses[0])) * walk.through(
         uses[0].matrix, _thinned(rows, passage), here.op.index
     )
     _remember_parts(walk, here, uses[0])
@@ -130,6 +130,27 @@ def kernel_of(walk: Walk, use: Use) -> tuple[int, ...]:
     if use.layout is None or len(use.layout.axes) != len(shape):
         return ()
     return tuple(size for size, role in zip(shape, use.layout.axes, strict=True) if role == "kernel")
+
+
+def tied_excess(walk: Walk, here: Here, use: Use) -> float:
+    """Second moment that a tied table gives, over that of independent weights: a token's own row answers to itself.
+
+        E y^2 = Var(w) |x|^2 (1 + s d / V),  with the share s of |x|^2 that lies along the token's own row
+
+    Derived here: of the V outputs <w_v, x> that of the own row w is sqrt(s) |w| |x|, with |w|^2 = d Var(w).
+    """
+    parameter, size = walk.trace.by_path[use.path], second(here.first[HERE])
+    rows = [walk.rows[before.op.index] for before in walk.seen if _reads_table(before, use)]
+    if not rows or len(parameter.shape) != 2 or not 0 < size < math.inf:
+        return 1.0
+    walk.doubt(here.op)  # other tokens of the same table are taken to add nothing
+    share = sum(float(np.mean(row[HERE] * here.first[HERE])) ** 2 / (second(row[HERE]) or 1.0) for row in rows) / size
+    outputs = walk.features(here.op)
+    return 1.0 + min(share, 1.0) * math.prod(parameter.shape) / max(outputs, 1) ** 2
+
+
+def _reads_table(here: Here, use: Use) -> bool:
+    return here.op.kind == OpKind.EMBEDDING and any(other.path == use.path for other in here.op.uses)
 
 
 def _thinned(rows: Rows, passage: padding.Passage) -> Rows:

@@ -64,9 +64,9 @@ def centred(walk: Walk, here: Here) -> Rows:
     moments, places = likeness(rows), walk.places(here.op.index)
     around = rows - rows[HERE].mean()
     if "batch" in name:
-        return reshaped(
-            around, moments.minus(moments.average(places, max(here.op.shape[0], 1) if here.op.shape else 1))
-        )
+        examples = max(here.op.shape[0], 1) if here.op.shape else 1
+        left, least = moments.minus(moments.average(places, examples)), -moments.here / max(places * examples - 1, 1)
+        return reshaped(around, Likeness(left.here, max(left.elsewhere, least), max(left.another, least)))
     if "instance" in name:
         left = moments.minus(moments.average(places))
         return reshaped(around, Likeness(left.here, left.elsewhere, 0.0))

@@ -32,6 +32,8 @@ AUTO = (
     "AutoModelForKeypointMatching",
     "AutoModelForPoseEstimation",
     "AutoModelForMultimodalLM",
+    "AutoModelForTextToWaveform",
+    "AutoModelForTextToSpectrogram",
 )
 """Kinds of models in the order in which they are looked for: those with a head first, and BERT is no decoder."""
 
@@ -132,16 +134,29 @@ def configured(config: Any) -> nn.Module:
         ValueError: it has none at all.
     """
     library = importlib.import_module("transformers")
+    errors: list[Exception] = []
     for name in AUTO:
         loader = getattr(library, name, None)  # newer than the oldest library that is read
         if loader is not None and type(config) in loader._model_mapping:
-            model: nn.Module = loader.from_config(config)
-            return model
+            try:
+                return _listed(loader, config)
+            except (AttributeError, ValueError) as error:  # a model of the whole listed for a part, or a lost class
+                if isinstance(error, ValueError) and "Could not find" not in str(error):
+                    raise
+                errors.append(error)
     kind = _parts_of_larger(config, library.PreTrainedModel)
     if kind is None:
-        raise ValueError(f"transformers has no model for {type(config).__name__}")
+        raise errors[0] if errors else ValueError(f"transformers has no model for {type(config).__name__}")
     part: nn.Module = kind(config)
     return part
+
+
+def _listed(loader: Any, config: Any) -> nn.Module:
+    """The model of a kind; the first of several where the configuration names none, which the library trips over."""
+    kinds = loader._model_mapping[type(config)]
+    several = isinstance(kinds, (list, tuple)) and getattr(config, "architectures", None) is None
+    model: nn.Module = kinds[0]._from_config(config) if several else loader.from_config(config)
+    return model
 
 
 def _parts_of_larger(config: Any, base: type[Any]) -> Any:

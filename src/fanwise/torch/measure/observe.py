@@ -189,6 +189,7 @@ def _observation(
     for number, tensor in enumerate(floats):
         taps.measure(count + 1 + number, tensor, compared=True)
         taps.compare_places(count + 1 + number, tensor, _channels(trace, tensor))
+        taps.compare_windows(count + 1 + number, tensor, _channels(trace, tensor))
     output = next((tensor for tensor in outputs if tensor.is_floating_point() and tensor.numel() > 1), None)
     if output is not None:
         taps.measure(count, output, compared=True)

@@ -21,6 +21,8 @@ from fanwise.measure.signal_statistics import (
     FEATURES,
     LIMITS,
     MOST,
+    SIDE,
+    WINDOWS,
     begins,
     stride_prime_to,
 )
@@ -69,6 +71,13 @@ class Taps:
             return
         with torch.no_grad(), torch._C.DisableTorchFunction():
             self._put(slot, "alike", alike(tensor, axis))
+
+    def compare_windows(self, slot: int, tensor: Tensor, axis: int) -> None:
+        """Measures how alike the windows of an input are."""
+        if is_abstract(tensor) or not is_strided(tensor) or tensor.dim() < 2 or not tensor.numel():
+            return
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            self._put(slot, "overlap", overlap(tensor, axis))
 
     def signals(self, total: int) -> list[Signal]:
         """Statistics of the slots from 0 on; one copy to the host a device."""
@@ -142,10 +151,15 @@ def fetch(numbers: Sequence[Tensor]) -> list[float]:
     return values
 
 
+def _lengths(tensor: Tensor) -> Tensor:
+    """Its values; of complex ones how long they are."""
+    values = tensor.detach()
+    return values.abs() if values.is_complex() else values
+
+
 def sampled(tensor: Tensor, most: int = MOST) -> Tensor:
     """At most about `most` of a tensor's values, in one axis, in float32 or better."""
-    values = tensor.detach()
-    values = values.abs() if values.is_complex() else values
+    values = _lengths(tensor)
     flat = in_memory(values)
     if flat.numel() > 2 * most:
         flat = flat[:: stride_prime_to(tensor.shape, flat.numel() // most)]
@@ -163,8 +177,7 @@ def in_memory(tensor: Tensor) -> Tensor:
 
 def likeness(tensor: Tensor) -> Tensor:
     """Mean cosine between the examples of a batch, the first axis."""
-    examples = tensor[:EXAMPLES].detach()
-    examples = examples.abs() if examples.is_complex() else examples
+    examples = _lengths(tensor[:EXAMPLES])
     rows = examples.reshape(len(examples), -1)
     if rows.shape[1] > 2 * FEATURES:
         rows = rows[:, :: stride_prime_to(tensor.shape[1:], rows.shape[1] // FEATURES)]
@@ -177,17 +190,33 @@ def likeness(tensor: Tensor) -> Tensor:
 
 def alike(tensor: Tensor, axis: int) -> Tensor:
     """E x x' of a feature at two places of one example, over E x^2."""
-    examples = tensor[:EXAMPLES].detach()
-    values = (examples.abs() if examples.is_complex() else examples).movedim(axis, 1).flatten(2).double()
+    values = _lengths(tensor[:EXAMPLES]).movedim(axis, 1).flatten(2).double()
     places = values.shape[2]
     squares = values.square().mean()
     products = (values.mean(2).square().mean() * places - squares) / max(places - 1, 1)
     return products / squares
 
 
+def overlap(tensor: Tensor, axis: int) -> Tensor:
+    """E (x . x')^2 over (E x . x)^2 of two windows, as in `Signal`."""
+    values = tensor[:WINDOWS].detach()
+    values = (values.abs() if values.is_complex() else values).movedim(axis, -1).double()
+    windowed = values.dim() > 3 and min(values.shape[1:-1]) >= SIDE
+    for place in range(1, values.dim() - 1) if windowed else ():
+        values = values.unfold(place, SIDE, SIDE)
+    features = math.prod(values.shape[tensor.dim() - 1 :])
+    rows = values.reshape(-1, features)
+    total = len(rows)
+    rows = rows[:: stride_prime_to((total,), max(total // WINDOWS, 1))][:WINDOWS]
+    products, size = (rows @ rows.T).square(), rows.square().sum(1).mean().square()
+    own, number = products.trace(), len(rows)
+    pairs = (products.sum() - own) / max(number * (number - 1), 1)
+    return (pairs * (total - 1) / total + own / number / total) / size
+
+
 def silent(tensor: Tensor, axis: int) -> Tensor:
     """Share of units that give one and the same value at every example and position that is looked at."""
-    units = tensor.detach().movedim(axis, -1)
+    units = _lengths(tensor).movedim(axis, -1)
     rows = units.reshape(-1, units.shape[-1])
     most = max(MOST * 4 // max(units.shape[-1], 1), 64)
     if len(rows) > 2 * most:

@@ -182,7 +182,8 @@ def _units(values: Tensor, layout: Layout | None) -> Tensor | None:
     if order is None:
         return None
     out, rest = order
-    return values.permute(*out, *rest).flatten(len(out)).flatten(0, len(out) - 1)
+    count = math.prod(values.shape[axis] for axis in out)
+    return values.permute(*out, *rest).reshape(count, values.numel() // max(count, 1))
 
 
 def _repeated(units: Tensor) -> Tensor:

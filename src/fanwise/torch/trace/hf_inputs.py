@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fanwise.adapters.input_specs import GRAMMAR
-from fanwise.torch.trace.hf_makers import COMPANIONS, MAKERS, Asked
+from fanwise.torch.trace.hf_makers import COMPANIONS, MAKERS, Asked, by_docstring, is_documented
 from fanwise.torch.trace.run import Inputs
 
 MEDIA = ("pixel_values", "image", "input_features", "input_values")
@@ -31,8 +31,9 @@ def configured(model: nn.Module, dtype: torch.dtype = torch.float32) -> Inputs:
             "inputs = None, and the model has no transformers configuration that says what it takes: give a batch or a "
             f"spec ({GRAMMAR})"
         )
-    values = _draw(main, config, inspect.signature(model.forward).parameters)
-    return Inputs((), {name: value.to(dtype) if _is_float(value) else value for name, value in values.items()})
+    values = _draw(model, main, config)
+    values = {name: value.to(dtype) if _is_float(value) else value for name, value in values.items()}
+    return Inputs((), values, _guess(values, inspect.signature(model.forward).parameters))
 
 
 def labelled(model: nn.Module, inputs: Inputs) -> Inputs:
@@ -55,22 +56,43 @@ def labelled(model: nn.Module, inputs: Inputs) -> Inputs:
         generator = torch.Generator("cpu").manual_seed(0)
         classes = Asked(config, (), ()).size(("num_labels",), 2)
         named["labels"] = torch.randint(0, classes, (rows,), generator=generator, device="cpu")
-    return Inputs(inputs.args, named)
+    return Inputs(inputs.args, named, inputs.guess)
 
 
 _SPEAKING = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGeneration", "ForPreTraining")
 _CLASSIFYING = ("ForSequenceClassification", "ForImageClassification")
 
 
-def _draw(main: str, config: Any, known: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+def _draw(model: nn.Module, main: str, config: Any) -> dict[str, Any]:
+    known = inspect.signature(model.forward).parameters
     names = _names(main, config, known)
-    asked = Asked(config, tuple(known), names)
-    unknown = [name for name in names if name not in MAKERS]
+    words = inspect.getdoc(model.forward) or ""
+    first = next((module for module in model.modules() if list(module.parameters(recurse=False))), None)
+    asked = Asked(config, tuple(known), names, words, _patch(model), _width(first), isinstance(first, nn.Conv2d))
+    unknown = [name for name in names if name not in MAKERS and not is_documented(asked, name)]
     if unknown or not names:
         raise ValueError(_by_name(names, unknown))
     with torch.device("cpu"):  # whatever device the model is being built on
-        named: dict[str, Any] = {name: MAKERS[name](asked) for name in names}
+        named: dict[str, Any] = {name: MAKERS.get(name, by_docstring(name))(asked) for name in names}
     return named | {"use_cache": False} if "use_cache" in known else named
+
+
+def _patch(model: nn.Module) -> int | None:
+    """What the map of patches reads, where it is a matrix; a convolution cuts pictures itself."""
+    maps = (
+        module
+        for name, module in model.named_modules()
+        if "patch_emb" in name and isinstance(module, (nn.Linear, nn.Conv2d))
+    )
+    first = next(maps, None)
+    return first.in_features if isinstance(first, nn.Linear) else None
+
+
+def _width(first: nn.Module | None) -> int | None:
+    """What the first layer with parameters reads, where it is a matrix or a norm."""
+    if isinstance(first, nn.Linear):
+        return first.in_features
+    return first.normalized_shape[-1] if isinstance(first, nn.LayerNorm) else None
 
 
 def _names(main: str, config: Any, known: Mapping[str, inspect.Parameter]) -> tuple[str, ...]:
@@ -109,7 +131,7 @@ def _compares(config: Any, name: str) -> bool:
     values = config.to_dict()
     words = _MEDIUM.get(name, ("audio", "speech"))
     stands = any(word in field and "token" in field for field in values for word in words)
-    towers = _TOWER.get(name, ("audio_config",))
+    towers = _TOWER.get(name, ("audio_config", "speech_config"))
     return not stands and any(values.get(tower) is not None for tower in towers)
 
 
@@ -123,7 +145,26 @@ def _by_name(names: tuple[str, ...], unknown: list[str]) -> str:
     )
 
 
-_EXAMPLES = {"input_ids": "2,32:int64[0,100)", "pixel_values": "2,3,64,64", "input_values": "2,16000"}
+def _guess(values: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> str:
+    """What was made up from a configuration, how to give it by name, and what else the forward takes."""
+    made = "; ".join(f"{name}={_in_words(value)}" for name, value in values.items() if isinstance(value, Tensor))
+    others = [name for name in known if name not in values and name not in _SETTINGS and not name.startswith("output_")]
+    return (
+        f". The inputs were made up from the model's configuration, as if {made!r} had been given: give a batch, or "
+        f"such words with what is right for this model; its forward takes {', '.join(others) or 'nothing'} besides"
+    )
+
+
+_SETTINGS = ("return_dict", "use_cache", "cache", "past_key_values", "labels", "kwargs")
+
+
+def _in_words(value: Tensor) -> str:
+    """A tensor as a spec."""
+    sizes = ",".join(map(str, value.shape))
+    return sizes if value.is_floating_point() else f"{sizes}:int64[0,{int(value.max()) + 1})"
+
+
+_EXAMPLES = {"input_ids": "2,32:int64[0,100)", "pixel_values": "2,3,64,64", "input_values": "2,15360"}
 
 
 def _is_float(value: Any) -> bool:

@@ -4,6 +4,7 @@ Configurations are foreign objects that answer for some of their fields under se
 ``__getattr__``: they alone are asked by `getattr` here.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,12 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fanwise.torch.trace.hf_words import WORDS, shape_in_words, sizes
+
 SEQUENCES, IMAGES = 2, 4
 LENGTH = 32
 """Tokens of a sequence, where the model takes as many."""
 
-WAVE = 16000
-"""Samples of a sound: one second."""
+WAVE = 15360
+"""Samples of a sound: about a second, a multiple of the steps of most codecs."""
 
 FRAMES = 128
 """Frames of a spectrum, where the model takes any number."""
@@ -27,6 +30,8 @@ SPECIAL = 4
 
 PARTS = ("text_config", "vision_config", "audio_config", "encoder_config", "encoder", "decoder")
 """Fields in which a configuration holds those of its parts."""
+
+VOCABULARIES = ("vocab_size", "num_hash_buckets")
 
 WIDTHS = ("hidden_size", "d_model", "embed_dim", "hidden_dim", "n_embd", "dim")
 
@@ -39,11 +44,19 @@ class Asked:
         config: of the model.
         known: the arguments that its forward has.
         needed: those that have to be given.
+        words: what the docstring of its forward says.
+        patch: how many numbers of a patch its map of patches reads, where that is a matrix.
+        width: what its first layer reads, where that is a matrix or a norm.
+        draws: whether its first layer is a convolution over pictures.
     """
 
     config: Any
     known: Collection[str]
     needed: Collection[str]
+    words: str = ""
+    patch: int | None = None
+    width: int | None = None
+    draws: bool = False
 
     @property
     def flattened(self) -> bool:
@@ -67,12 +80,24 @@ class Asked:
         return all(any(getattr(part, name, None) is not None for part in self.parts()) for name in names)
 
     def parts(self) -> Iterator[Any]:
-        """The configuration, and those that it is made of."""
-        yield self.config
-        for name in PARTS:
-            part = getattr(self.config, name, None)
-            if part is not None and not isinstance(part, (str, int, float)):
-                yield part
+        """The configuration, those that it is made of, and what these are made of."""
+        level = [self.config]
+        while level:
+            yield from level
+            level = [part for whole in level for part in _parts(whole)]
+
+
+def _parts(whole: Any) -> Iterator[Any]:
+    """The configurations in the fields of another, those whose names are known first."""
+    if isinstance(whole, Mapping):
+        return
+    others = [
+        name for name, value in vars(whole).items() if name not in PARTS and callable(getattr(value, "to_dict", None))
+    ]
+    for name in (*PARTS, *others):
+        part = getattr(whole, name, None)
+        if part is not None and not isinstance(part, (str, int, float)):
+            yield part
 
 
 GRIDS = ("grid_thw", "image_grid_thw")
@@ -109,12 +134,69 @@ def length(asked: Asked) -> int:
 
 def ids(asked: Asked) -> Tensor:
     """Tokens that stand for nothing but themselves: none that the configuration names."""
-    vocabulary = asked.size(("vocab_size",))
+    return tokens(asked, SEQUENCES, length(asked))
+
+
+def tokens(asked: Asked, *shape: int) -> Tensor:
+    """Plain tokens in any shape."""
+    vocabulary = asked.size(VOCABULARIES)
     low = min(SPECIAL, vocabulary - 1)
     special = set(special_tokens(asked))
     plain = [token for token in range(low, vocabulary) if token not in special] or [low]
-    drawn = integers(0, len(plain), SEQUENCES, length(asked))
+    drawn = integers(0, len(plain), *shape)
     return torch.tensor(plain, dtype=torch.int64)[drawn]
+
+
+def worded(name: str) -> Callable[[Asked], Tensor]:
+    """A maker of tokens in the shape that the docstring gives them where several codes stand beside each other."""
+
+    def make(asked: Asked) -> Tensor:
+        axes = shape_in_words(name, asked.words)
+        several = any("codebook" in axis for axis in axes) and is_documented(asked, name)
+        return tokens(asked, *documented(asked, axes)) if several else ids(asked)
+
+    return make
+
+
+def documented(asked: Asked, axes: Sequence[str]) -> tuple[int, ...]:
+    """The sizes of axes in words.
+
+    Raises:
+        ValueError: a word that says nothing.
+    """
+    known = {"batch": SEQUENCES, "length": length, "width": lambda asked: asked.size(WIDTHS), "side": GRID}
+
+    def size(word: str) -> int:
+        value = known.get(WORDS.get(word, "length" if word.endswith("sequence_length") else ""))
+        if value is None and word == "num_codebooks":
+            return asked.size(("num_codebooks", "num_code_groups", "num_channels"))
+        return asked.size((word,)) if value is None else value if isinstance(value, int) else value(asked)
+
+    return sizes(axes, size)
+
+
+def is_documented(asked: Asked, name: str) -> bool:
+    """Whether the docstring of the forward tells the shape of an argument."""
+    axes = shape_in_words(name, asked.words)
+    try:
+        return bool(axes and documented(asked, axes))
+    except ValueError:
+        return False
+
+
+def by_docstring(name: str) -> Callable[[Asked], Tensor]:
+    """A maker of an argument that only the docstring of the forward tells."""
+
+    def make(asked: Asked) -> Tensor:
+        shape = documented(asked, shape_in_words(name, asked.words))
+        whole = name.endswith(("ids", "idx")) or re.search(
+            rf"^\s*{name} \(`torch\.(Long|Int)", asked.words, re.MULTILINE
+        )
+        if "mask" in name:
+            return torch.ones(shape, dtype=torch.int64)
+        return integers(0, 2, *shape) if whole else normal(*shape)
+
+    return make
 
 
 def special_tokens(asked: Asked) -> Iterator[int]:
@@ -135,10 +217,16 @@ def pixels(asked: Asked) -> Tensor:
     """Pictures, videos where the configuration counts frames, or rows of patches."""
     if asked.flattened:
         return patches(asked)
+    if "target_sizes" in asked.needed:
+        side = asked.size(("patch_size",), 14)
+        return normal(SEQUENCES, _channels(asked), side, side * GRID * GRID)
     if "spatial_shapes" in asked.known or "pixel_position_ids" in asked.needed:
         side = asked.size(("patch_size",), 16)
         return normal(SEQUENCES, GRID * GRID, _channels(asked) * side * side)
     side = asked.size(("image_size", "input_size"), 224)
+    if asked.patch is not None and asked.patch % _channels(asked) == 0 and asked.has("patch_size"):
+        count = (side // asked.size(("patch_size",))) ** 2
+        return normal(SEQUENCES, count, asked.patch)
     if any(getattr(asked.config, name, None) is not None for name in ("num_frames", "frames_per_clip")):
         frames = asked.size(("num_frames", "frames_per_clip"))
         return normal(SEQUENCES, frames, _channels(asked), side, side)
@@ -153,21 +241,27 @@ def video(asked: Asked) -> Tensor:
     return normal(SEQUENCES, frames, _channels(asked), side, side)
 
 
-GRID = 8
+GRID = 12
 """Patches along a side of a picture that comes as rows of patches."""
 
 
 def patches(asked: Asked) -> Tensor:
     """The rows of patches of two pictures."""
+    if asked.patch is not None:
+        return normal(SEQUENCES * GRID * GRID, asked.patch)
     side, deep = asked.size(("patch_size",), 14), asked.size(("temporal_patch_size",), 1)
+    if len(shape_in_words("pixel_values", asked.words)) == 5:
+        return normal(1, SEQUENCES * GRID * GRID, _channels(asked), side, side)
     if "hidden_states" in asked.needed or asked.has("temporal_patch_size"):
         return normal(SEQUENCES * GRID * GRID, _channels(asked) * deep * side * side)
     return normal(SEQUENCES * GRID * GRID, _channels(asked), side, side)
 
 
 def states(asked: Asked) -> Tensor:
-    """Rows of patches, or features of a sequence."""
-    return patches(asked) if asked.flattened else features(asked)
+    """Rows of patches, pictures, or features of a sequence."""
+    if asked.flattened:
+        return patches(asked)
+    return pixels(asked) if asked.draws else features(asked)
 
 
 def features(asked: Asked) -> Tensor:
@@ -179,6 +273,8 @@ def wave(asked: Asked) -> Tensor:
     """Two sounds of a second; with an axis of channels where a codec reads them; spectra where bands are counted."""
     if asked.has("num_mel_bins", "max_length"):
         return normal(SEQUENCES, asked.size(("max_length",)), asked.size(("num_mel_bins",)))
+    if shape_in_words("input_values", asked.words)[1:2] == ("1",):
+        return normal(SEQUENCES, 1, WAVE)
     if asked.has("audio_channels") or asked.has("codebook_size") or asked.has("upsampling_ratios"):
         return normal(SEQUENCES, asked.size(("audio_channels",), 1), WAVE)
     return normal(SEQUENCES, WAVE)
@@ -192,10 +288,26 @@ BANDS = (
 
 def spectrum(asked: Asked) -> Tensor:
     """Bands before frames where positions are counted, as in Whisper; frames before bands elsewhere."""
-    bands = asked.size(BANDS, 80)
+    bands = asked.size(BANDS, 80) if asked.width is None else asked.width
+    if asked.has("spec_size"):  # a spectrum that is folded into a picture
+        return normal(SEQUENCES, 1, 4 * asked.size(("spec_size",)), bands)
     if asked.has("max_source_positions") and asked.has("num_mel_bins") and not asked.has("input_feat_per_channel"):
         return normal(SEQUENCES, bands, 2 * asked.size(("max_source_positions",)))
     return normal(SEQUENCES, FRAMES, bands)
+
+
+def flattened(asked: Asked) -> Tensor:
+    """Rows of patches behind their row and column, which count from 1."""
+    side = asked.size(("patch_size",), 16)
+    rows = normal(SEQUENCES, GRID * GRID, _channels(asked) * side * side if asked.patch is None else asked.patch)
+    return torch.cat([_positions(asked).flip(-1) + 1.0, rows], -1)
+
+
+def mask_of_frames(asked: Asked) -> Tensor:
+    """A mask that hides no frame of a spectrum."""
+    shape = spectrum(asked).shape
+    frames = shape[2] if asked.has("max_source_positions") and len(shape) == 3 else shape[1]
+    return torch.ones(SEQUENCES, frames, dtype=torch.int64)
 
 
 def boxes(asked: Asked) -> Tensor:
@@ -248,8 +360,8 @@ def _steps(width: Sequence[str]) -> Callable[[Asked], Tensor]:
 
 MAKERS: Mapping[str, Callable[[Asked], Any]] = MappingProxyType(
     {
-        "input_ids": ids,
-        "decoder_input_ids": ids,
+        "input_ids": worded("input_ids"),
+        "decoder_input_ids": worded("decoder_input_ids"),
         "qformer_input_ids": ids,
         "inputs": ids,
         "attention_mask": ones,
@@ -265,14 +377,26 @@ MAKERS: Mapping[str, Callable[[Asked], Any]] = MappingProxyType(
         "hidden_states": states,
         "inputs_embeds": features,
         "query_embeds": features,
-        "encoder_hidden_states": features,
+        "encoder_hidden_states": lambda asked: normal(
+            SEQUENCES, length(asked), asked.size(("encoder_hidden_size", *WIDTHS))
+        ),
         "noise_embeds": features,
         "context_hidden_states": features,
         "latents": features,
         "input_values": wave,
         "input_features": spectrum,
         "audio_mel": spectrum,
-        "input_features_mask": lambda asked: torch.ones(spectrum(asked).shape[0], FRAMES, dtype=torch.int64),
+        "input_features_mask": mask_of_frames,
+        "flattened_patches": flattened,
+        "target_sizes": lambda asked: torch.tensor([[GRID, GRID]] * SEQUENCES),
+        "is_longer": lambda asked: torch.ones(SEQUENCES, 1, dtype=torch.bool),
+        "spectrogram": lambda asked: normal(SEQUENCES, LENGTH, asked.size(("model_in_dim", *BANDS))),
+        "visual_feats": lambda asked: normal(SEQUENCES, LENGTH, asked.size(("visual_feat_dim",))),
+        "visual_pos": lambda asked: normal(SEQUENCES, LENGTH, asked.size(("visual_pos_dim",))).sigmoid(),
+        "prompt_pixel_values": pixels,
+        "prompt_masks": pixels,
+        "aspect_ratio_ids": lambda asked: torch.ones(IMAGES, 1, dtype=torch.int64),
+        "feature_lens": lambda asked: torch.tensor([FRAMES] * SEQUENCES),
         "audio_mel_mask": lambda asked: torch.zeros(SEQUENCES, FRAMES, dtype=torch.bool),
         "bbox": boxes,
         "past_values": series,
@@ -294,10 +418,12 @@ MAKERS: Mapping[str, Callable[[Asked], Any]] = MappingProxyType(
 
 COMPANIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "input_ids": ("bbox",),
+        "input_ids": ("bbox", "visual_feats", "visual_pos"),
+        "input_features": ("input_features_mask", "is_longer", "feature_lens"),
+        "query_embeds": ("encoder_hidden_states",),
         "past_values": ("future_values", "future_time_features"),
         "states": ("actions", "rewards", "returns_to_go", "timesteps", "attention_mask"),
-        "pixel_values": ("spatial_shapes", "pixel_attention_mask"),
+        "pixel_values": ("spatial_shapes", "pixel_attention_mask", "target_sizes", "grid_thw"),
     }
 )
 """Arguments that a model may leave out and that it is nothing without, by its main argument."""

@@ -38,7 +38,7 @@ def as_inputs(model: nn.Module, inputs: Any = None, *, valued: bool = False) -> 
         return _given(model, inputs, torch.device("cpu"))
     read = _given(model, inputs, device)
     args = tuple(_move(value, device) for value in read.args)
-    return Inputs(args, {name: _move(value, device) for name, value in (read.kwargs or {}).items()})
+    return Inputs(args, {name: _move(value, device) for name, value in (read.kwargs or {}).items()}, read.guess)
 
 
 def _given(model: nn.Module, inputs: Any, device: torch.device) -> Inputs:

@@ -118,7 +118,7 @@ class Recorder(TorchFunctionMode):
         traced = any(tensor in self._sources for tensor in tensors)
         held = any(self._holds_parameter(tensor) for tensor in tensors)
         if (not traced and not held) or call.name in names.CONSTANTS:
-            output = call()
+            output = self._step(call) if not held else call()
             self._rectifiers.see(call, output)
             return output
         if not names.writes_in_place(func) or not isinstance(args[0], Tensor):
@@ -128,6 +128,14 @@ class Recorder(TorchFunctionMode):
         output = self._execute(call, alone=not traced)
         self._spread(args[0])
         return output
+
+    def _step(self, function: Invocation) -> Any:
+        """A function of constants; a cast of a comparison of data to numbers is an op."""
+        step = self._rectifiers.step(function)
+        data = [] if step is None else [tensor for tensor in step.tensors if tensor in self._sources]
+        if step is None or not any(_is_inexact(tensor) and self._sources[tensor].op >= 0 for tensor in data):
+            return function()
+        return self._operation(step, Call(OpKind.ELEMENTWISE, tuple(data)))
 
     def _execute(self, function: Invocation, *, alone: bool) -> Any:
         """Executes a function of data, of parameters, or of both."""

@@ -1,4 +1,4 @@
-"""Rectifiers that a model writes out: a product with the mask of what is positive, or a choice by it."""
+"""Masks of comparisons: rectifiers that a model writes out with them, and steps, as where spikes are made."""
 
 from typing import Any
 
@@ -13,22 +13,39 @@ from fanwise.torch.trace.invocation import Invocation
 from fanwise.torch.trace.storage import is_abstract, is_wrapped
 from fanwise.torch.trace.tensor_map import TensorMap
 
+COMPARISONS = frozenset({"gt", "ge", "lt", "le"})
+
 
 class Rectifiers:
-    """The masks of what is positive that a run has made so far."""
+    """The masks of comparisons that a run has made so far."""
 
     def __init__(self) -> None:
-        self._masked = TensorMap[Tensor]()  # what each mask was asked of
+        self._masked = TensorMap[Tensor]()  # what each mask of what is positive was asked of
+        self._compared = TensorMap[Invocation]()
 
     def see(self, question: Invocation, answer: Any) -> None:
-        """Remembers what is greater than 0 of a tensor, and casts of it."""
+        """Remembers comparisons, what is greater than 0 of a tensor among them, and casts of it."""
         if not isinstance(answer, Tensor) or not question.args or not isinstance(question.args[0], Tensor):
             return
         asked, others = question.args[0], question.args[1:]
+        if question.name in COMPARISONS and len(question.args) == 2:
+            self._compared[answer] = question
         if question.name in ("gt", "ge") and others and _is_zero(others[0]):
             self._masked[answer] = asked
         elif question.name in CASTS and asked in self._masked:
             self._masked[answer] = self._masked[asked]
+
+    def step(self, cast: Invocation) -> Invocation | None:
+        """Comparison and cast of a mask to numbers in one function of what was compared; None for another function."""
+        mask = cast.args[0] if cast.args and cast.name in CASTS else None
+        question = self._compared.get(mask) if isinstance(mask, Tensor) else None
+        if question is None:
+            return None
+
+        def step(*compared: Any) -> Any:
+            return cast.function(question.function(*compared), *cast.args[1:], **cast.named)
+
+        return Invocation(step, question.name, question.args, {})
 
     def describe(self, function: Invocation) -> Call | None:
         """The call of a function that rectifies; None for any other."""

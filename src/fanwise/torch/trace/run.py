@@ -112,6 +112,7 @@ def forward(
     except Exception as error:
         raise ModelError(
             f"the model could not be run on these inputs: {type(error).__name__} {recorder.location}: {error}"
+            f"{inputs.guess}"
         ) from error
 
 

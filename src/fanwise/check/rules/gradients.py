@@ -1,0 +1,177 @@
+"""Rules on the first gradients: cut off, not finite, exactly 0."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from fanwise.check.findings import Fix, and_more
+from fanwise.check.rules.origins import map_before, path_of
+from fanwise.check.rules.rule import Page, rule
+from fanwise.check.rules.symptom import Symptom
+from fanwise.check.subject import Map, Subject
+from fanwise.graph.op import Op
+from fanwise.measure.observation import Observation
+
+ALIKE = 0.99999
+"""Cosine of what an op gives for different examples from which it gives the same."""
+BIASES = ("bias", "head_bias", "gate_bias", "state_bias", "norm_shift")
+"""Roles that only shift what is there."""
+
+
+@rule(
+    "GRD001",
+    severity="error",
+    title="a graph that is cut",
+    page=Page(
+        says="The output depends on a trained weight, yet no gradient comes back to it.",
+        why="The weight is never trained, without a word from the framework.",
+        measured="After the backward pass: trained maps on which the first output depends and to which no gradient "
+        "came.",
+        example="hidden = self.encoder(x).detach(); a forward pass under no_grad.",
+        remedy="Let the gradient through, or freeze the weights on purpose.",
+    ),
+    source="PyTorch documentation, torch.autograd: Tensor.detach",
+)
+def cut_graph(subject: Subject) -> Iterator[Symptom]:
+    """Trained maps that no gradient reaches."""
+    if not subject.first.backward or subject.first.loss is None:
+        return
+    cut = [
+        layer
+        for layer in subject.maps
+        if layer.op.index in subject.lead_to_output and layer.case.parameter.trained and not layer.values.reached
+    ]
+    if cut:
+        last = cut[-1]
+        yield Symptom(
+            f"no gradient reaches {last.path}{and_more(len(cut) - 1, 'weight')}, though the output depends on it",
+            last.path,
+            last.op.index,
+            "the graph is cut after it: detach(), .data, no_grad() or a function without a derivative",
+            "detached",
+            tuple(layer.path for layer in cut),
+            {"weights": len(cut)},
+            Fix("let the gradient through, or freeze these weights on purpose"),
+        )
+
+
+@rule(
+    "GRD002",
+    severity="error",
+    title="gradients that are not finite",
+    page=Page(
+        says="The gradient of a parameter is infinite or not a number (NaN).",
+        why="The first step of training writes it into the weights and destroys them.",
+        measured="After the backward pass: the gradients of all parameters. A single value that is infinite or NaN is "
+        "enough.",
+        example="The square root at 0, the log of 0, the norm of a zero vector.",
+        remedy="Keep the function away from such inputs: add an epsilon inside it.",
+    ),
+    source="IEEE 754-2019, section 7",
+    shows_before=True,
+)
+def broken_gradients(subject: Subject) -> Iterator[Symptom]:
+    """Parameters whose gradient is infinite or not a number."""
+    bad = [path for path, values in subject.values.items() if values.reached and not math.isfinite(values.gradient)]
+    if bad:
+        uses = subject.trace.uses[bad[-1]]
+        yield Symptom(
+            f"the gradient of {bad[-1]} is infinite or not a number, and of {len(bad) - 1} more",
+            bad[-1],
+            uses[-1][0].index if uses else None,
+            "a function without a finite derivative at its input",
+            "overflow",
+            tuple(bad),
+            {"parameters": len(bad)},
+        )
+
+
+@rule(
+    "GRD003",
+    severity="error",
+    title="gradients that are all 0",
+    page=Page(
+        says="The gradient of every trained weight is exactly 0, at most biases of the last layer get one.",
+        why="A step along a gradient of 0 changes nothing, so the next gradient is 0 too: the model stays as it is for "
+        "ever.",
+        measured="After the backward pass, seed by seed: the gradients of all trained maps that one came to. A single "
+        "value other than 0 in any of them, and the rule is silent. The op is named that gets a gradient and passes "
+        "none on. It is a warning where a factor or a table that is no map still gets a gradient and may open the way.",
+        example="relu or clamp(min=0) as the last op, with a bias of -3 before it; a mask that is 0; round or argmax; "
+        "both factors of an adapter at 0; softmax over one class.",
+        remedy="Mend the op that is named, or draw the weights before it so that it lets some examples through.",
+    ),
+    source='Lu et al., "Dying ReLU and initialization", 2020, definition 1 (a network born dead)',
+    explains=("OUT001",),
+    shows_before=True,
+)
+def no_gradient(subject: Subject) -> Iterator[Symptom]:
+    """Models in which no weight gets a gradient, under some seed."""
+    maps = [layer for layer in subject.maps if layer.case.parameter.trained]
+    dead = [number for number, seen in enumerate(subject.observations) if _is_stuck(seen, maps)]
+    if not dead:
+        return
+    seen = subject.observations[dead[0]]
+    op = _blocking_op(seen)
+    source = None if op is None else map_before(subject, op)
+    yield Symptom(
+        f"the gradient of every weight is exactly 0{_under(dead, len(subject.observations))}: nothing will be trained",
+        "" if op is None else path_of(source, op),
+        None if op is None else op.index,
+        _why_blocked(seen, op, source),
+        "no_gradient",
+        () if source is None else (source.path,),
+        {"seeds": len(dead), "of": len(subject.observations)},
+        Fix("let this op pass some examples, or draw the weights and biases before it anew"),
+        severity="warning" if _opens(subject, seen) else None,
+    )
+
+
+def _is_stuck(seen: Observation, maps: Sequence[Map]) -> bool:
+    """Whether gradients came to trained maps, and each is exactly 0, those of what the maps give but for the last too.
+
+    Squares of gradients of weights are 0 where they are too small for float32; those at the ops are not.
+    """
+    here = [seen.values[layer.path] for layer in maps if layer.path in seen.values]
+    reached = [values.gradient for values in here if values.reached]
+    inner = [signal.gradient for signal in seen.signals if signal.gradient > 0]
+    return (
+        bool(reached) and all(gradient == 0 for gradient in reached) and (_blocking_op(seen) is not None or not inner)
+    )
+
+
+def _blocking_op(seen: Observation) -> Op | None:
+    """The last op that gets a gradient and passes none on; None where the loss itself passes none."""
+    passed = [op for op in seen.trace.ops if seen.signals[op.index].gradient > 0]
+    return next((op for op in reversed(passed) if _passes_none(seen, op)), None)
+
+
+def _passes_none(seen: Observation, op: Op) -> bool:
+    """Whether nothing that an op reads gets a gradient."""
+    sources = [index for index in op.inputs if index >= 0]
+    return bool(sources) and not any(seen.signals[index].gradient > 0 for index in sources)
+
+
+def _opens(subject: Subject, seen: Observation) -> bool:
+    """Whether a factor or table that is neither map nor bias gets a gradient: it moves, and may let others learn."""
+    maps = {layer.path for layer in subject.maps}
+    others = [case for path, case in subject.cases.items() if path not in maps and case.parameter.trained]
+    movable = [case.parameter.path for case in others if case.role not in BIASES]
+    return any(seen.values[path].gradient > 0 for path in movable if path in seen.values)
+
+
+def _why_blocked(seen: Observation, op: Op | None, source: Map | None) -> str:
+    if op is None:
+        return "the loss itself has a gradient of 0 at these outputs: it does not depend on them"
+    after = f"{op.name} after {source.name}" if source is not None and source.op.index != op.index else op.name
+    signal = seen.signals[op.index]
+    constant = signal.second_moment == 0 or signal.likeness > ALIKE
+    return (
+        f"{after} gives the same for every example" if constant else f"{after} passes no gradient on to what it reads"
+    )
+
+
+def _under(dead: Sequence[int], total: int) -> str:
+    """The seeds, where there are several."""
+    if total == 1:
+        return ""
+    return f" under {len(dead)} of {total} seeds" if len(dead) < total else f" under all {total} seeds"
