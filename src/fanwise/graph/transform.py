@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -43,6 +44,15 @@ class Transform:
         if self.layout is None or len(self.layout.axes) != len(self.shape):
             return 1.0
         return max(float(self.layout.block_fans(self.shape)[0].fan_in), 1.0)
+
+    @cached_property
+    def fingerprint(self) -> float:
+        """A number that differs for different weights; 0 where it cannot be computed."""
+        try:
+            seen = np.asarray(self.make({})).ravel()
+            return float(np.abs(np.dot(seen, np.cos(np.arange(seen.size)))))
+        except Exception:  # as in `moments`
+            return 0.0
 
     def moments(self, given: Mapping[str, Spread]) -> Spread | None:
         """Mean and std of what the op sees; None where it is not finite or cannot be computed again.
