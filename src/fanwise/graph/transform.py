@@ -31,12 +31,14 @@ class Transform:
             shift it are not listed: they keep the values that they have.
         make: what the op sees, from arrays in place of some of the parameters; it raises where it cannot be computed
             again.
+        degree: how it grows with a lone parameter, where the functions tell (`fanwise.graph.tracking.homogeneity`).
     """
 
     shape: Shape
     layout: Layout | None
     parameters: Mapping[str, tuple[Shape, bool]]
     make: Callable[[Mapping[str, Any]], Any]
+    degree: float | None = None
 
     @property
     def fan_in(self) -> float:

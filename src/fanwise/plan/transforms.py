@@ -293,6 +293,8 @@ class TransformedWeights:
 
 def is_proportional(path: str, transform: Transform) -> bool:
     """Whether a weight is twice as large for twice the parameter."""
+    if transform.degree is not None:
+        return transform.degree == 1
     once, twice = (transform.moments({path: (0.0, std)}) for std in (1.0, 2.0))
     return once is None or twice is None or abs(math.hypot(*twice) - 2 * math.hypot(*once)) <= 0.02 * math.hypot(*twice)
 

@@ -173,7 +173,8 @@ class Recorder:
             call = describe(a)
             if call is None:
                 return self._constant(execution())
-            if not traced and call.kind not in (OpKind.EMBEDDING, OpKind.LINEAR, OpKind.CONCAT):
+            joins_one = call.kind == OpKind.CONCAT and len({id(part.input) for part in held}) == 1
+            if not traced and (joins_one or call.kind not in (OpKind.EMBEDDING, OpKind.LINEAR, OpKind.CONCAT)):
                 return self._derive(a, execution)
             return self._operation(call, execution)
 

@@ -81,7 +81,7 @@ class UseReader:
             return made.to("cpu", wide).resolve_conj().numpy()
 
         shapes = {path: (tuple(tensor.shape), tensor.is_complex()) for path, tensor in own.items()}
-        return Transform(tuple(part.input.shape), part.layout, shapes, again)
+        return Transform(tuple(part.input.shape), part.layout, shapes, again, held.degrees[0] if held.steps else None)
 
     def _tied_fan(self, part: Part, held: Provenance, which: int, layout: Layout | None) -> float | None:
         shape = self.parameters[held.paths[which]].shape
