@@ -55,7 +55,7 @@ def chains_of(trace: Trace) -> Mapping[str, Chain]:
     uses: dict[tuple[str, frozenset[str | float]], list[int]] = {}
     for op in trace.ops:
         maps = [use.matrix for use in op.uses if use.role in MAP_USES] if op.kind in STRETCH_MAPS else []
-        made = frozenset([*maps, *_fingerprints(op)] if len(maps) > 1 else maps)
+        made: frozenset[str | float] = frozenset((*maps, *_fingerprints(op)) if len(maps) > 1 else maps)
         for name in maps:  # what is made of one parameter with others is another weight with each of them
             uses.setdefault((name, made), []).append(op.index)
     each = [(name, _longest(trace.ops, ops)) for (name, _), ops in uses.items() if len(ops) > 1]
