@@ -4,7 +4,7 @@ An unrolled recurrent network, messages passed from row to row, a graph network 
 what one use does to the size of a signal, the chain does to the power of its uses.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -54,11 +54,12 @@ class Chain:
 
 def chains_of(trace: Trace) -> Mapping[str, Chain]:
     """The longest chain of each weight that is applied to what it led to itself, by `fanwise.graph.op.Use.matrix`."""
-    uses: dict[tuple[str, frozenset[str]], list[int]] = {}
+    uses: dict[tuple[str, frozenset[str | float]], list[int]] = {}
     for op in trace.ops:
         maps = [use.matrix for use in op.uses if use.role in MAP_USES] if op.kind in STRETCH_MAPS else []
+        made: frozenset[str | float] = frozenset((*maps, *_fingerprints(op)) if len(maps) > 1 else maps)
         for name in maps:  # what is made of one parameter with others is another weight with each of them
-            uses.setdefault((name, frozenset(maps)), []).append(op.index)
+            uses.setdefault((name, made), []).append(op.index)
     each = [(name, _longest(trace.ops, ops)) for (name, _), ops in uses.items() if len(ops) > 1]
     runs = dict(sorted(each, key=lambda named: len(named[1])))
     chains = {name: _chain(trace, run) for name, run in runs.items() if len(run) > 1}
@@ -66,6 +67,11 @@ def chains_of(trace: Trace) -> Mapping[str, Chain]:
     chains = {name: _in_cell(trace.ops, chain, cells) for name, chain in chains.items()}
     loops = [chain.ops for chain in chains.values() if chain.kind == ChainKind.LOOP]
     return MappingProxyType({name: _as_loop(trace.ops, chain, loops) for name, chain in chains.items()})
+
+
+def _fingerprints(op: Op) -> Iterator[float]:
+    """Numbers that tell apart the weights that are made of the same parameters, or of other parts of them."""
+    return (use.transform.fingerprint for use in op.uses if use.transform is not None)
 
 
 def _chain(trace: Trace, run: tuple[int, ...]) -> Chain:

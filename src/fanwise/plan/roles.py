@@ -241,7 +241,9 @@ class _Reader:
             head = next(case for case in cases if case.role == "head")
             return replace(table, role="tied_embedding", op=head.op)
         order = ("head", "embedding", "branch_end", "branch_norm", "branch_gate")
-        return min(cases, key=lambda case: order.index(case.role) if case.role in order else len(order))
+        first = min(cases, key=lambda case: order.index(case.role) if case.role in order else len(order))
+        data = (case for case in cases if case.role in ("gate", "token") and not case.derived)
+        return next(data, first) if first.role == "other" else first
 
     def _of_use(self, parameter: Parameter, op: Op, use: Use) -> Case:
         maker = self._around.makers.get(op.index) if use.role in (UseRole.WEIGHT, UseRole.TABLE) else None

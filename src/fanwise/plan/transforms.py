@@ -264,7 +264,8 @@ class TransformedWeights:
             return False
         is_product = len(transform.parameters) > 1 and not steps.isdisjoint(PRODUCTS | QUOTIENTS)
         is_told = case.layout is not None or (case.use is not None and case.use.fan_in is not None)
-        return case.transformed or is_product or not is_told or not _is_proportional(path, transform)
+        is_pair = not case.derived  # a complex number of two of the parameter's
+        return case.transformed or is_product or is_pair or not (is_told and is_proportional(path, transform))
 
     def _is_beside(self, path: str, transform: Transform) -> bool:
         """Whether a parameter of one value stands beside others that vary: a factor, a delta that starts at 0."""
@@ -290,8 +291,10 @@ class TransformedWeights:
         return None if self._starts is None else self._starts.constant(path)
 
 
-def _is_proportional(path: str, transform: Transform) -> bool:
+def is_proportional(path: str, transform: Transform) -> bool:
     """Whether a weight is twice as large for twice the parameter."""
+    if transform.degree is not None:
+        return transform.degree == 1
     once, twice = (transform.moments({path: (0.0, std)}) for std in (1.0, 2.0))
     return once is None or twice is None or abs(math.hypot(*twice) - 2 * math.hypot(*once)) <= 0.02 * math.hypot(*twice)
 

@@ -216,13 +216,13 @@ class Recorder(TorchFunctionMode):
         sources = [tensor for tensor in function.tensors if self._holds_parameter(tensor)]
         in_place = names.writes_in_place(function.function)
         step = as_step(function, self._holds_parameter)
-        again = [self.provenance.maker(function, position) for position in range(2)] if sources else [None]
+        makes = self.provenance.makers(function) if sources else None
         output = function()
         outputs = list(tensors_in(function.args[0] if in_place else output)) if sources else []
         for position, tensor in enumerate(outputs):
             held = self.provenance.find(tensor)  # a constant that data select from has none
             if _is_inexact(tensor) and (held is None or (in_place and held.steps)):
-                make = again[position] if position < len(again) else None
+                make = None if makes is None else makes(position)
                 self.provenance.derive(tensor, sources, output_of(step, position), make)
         return output
 
