@@ -262,10 +262,12 @@ class TransformedWeights:
             return False
         if case.role not in (*MAP_ROLES, "recurrent"):
             return False
-        is_product = len(transform.parameters) > 1 and not steps.isdisjoint(PRODUCTS | QUOTIENTS)
+        multiplies = not steps.isdisjoint(PRODUCTS | QUOTIENTS)
+        is_product = multiplies and len(transform.parameters) > 1
+        bends = multiplies and not is_proportional(path, transform)
         is_told = case.layout is not None or (case.use is not None and case.use.fan_in is not None)
         is_pair = not case.derived  # a complex number of two of the parameter's
-        return case.transformed or is_product or is_pair or not (is_told and is_proportional(path, transform))
+        return case.transformed or is_product or is_pair or bends or not is_told
 
     def _is_beside(self, path: str, transform: Transform) -> bool:
         """Whether a parameter of one value stands beside others that vary: a factor, a delta that starts at 0."""
