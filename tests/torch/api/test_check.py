@@ -233,6 +233,12 @@ CASES = {
     "FRZ001": Case(lambda: frozen(stack(6), "4.weight"), lambda: frozen(stack(6), "0.weight"), "frozen", "4.weight"),
     "GRD001": Case(cut, lambda: stack(4), "detached", "start.2.weight"),
     "GRD002": Case(infinite_slope, lambda: stack(2), "overflow", "offset"),
+    "GRD003": Case(
+        lambda: Wrapped(lambda m, x: (m.body(x) - 9).clamp(min=0), body=stack(2)),
+        lambda: stack(2),
+        "no_gradient",
+        "body.4.weight",
+    ),
     "BWD001": Case(lambda: stack(12, by_fan(1.0), nn.Sigmoid), lambda: stack(12)),
     "BWD002": Case(lambda: stack(24, by_fan(2.5), nn.Tanh), lambda: stack(24, by_fan(1.0), nn.Tanh)),
     "UPD001": Case(
