@@ -5,7 +5,7 @@ go by name (`NamedLoss`) and how its arrays are handled (`LossArrays`).
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -73,6 +73,7 @@ class Loss:
         target: what it compares with, None where it compares with nothing.
         drawn: whether the target was drawn.
         probe: whether it stands for a loss that was not given.
+        named: the loss that the user asked for; None for the model's own and for a probe.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Loss:
     target: Any = None
     drawn: bool = False
     probe: bool = False
+    named: NamedLoss | None = None
 
     def __call__(self, outputs: Any) -> Any:
         """The loss of these outputs, as an array of the framework that can be differentiated.
@@ -89,9 +91,12 @@ class Loss:
         """
         return self.function(outputs)
 
-    def observed(self, value: float, chance: float = NAN, classes: int = 0) -> ObservedLoss:
+    def observed(
+        self, value: float, chance: float = NAN, classes: int = 0, target: Target | None = None
+    ) -> ObservedLoss:
         """What the rules see of it."""
-        return ObservedLoss(value, self.name, chance, classes, self.drawn, self.probe)
+        kind = "" if target is None else target.name
+        return ObservedLoss(value, self.name, chance, classes, self.drawn, self.probe, target=kind)
 
 
 class LossArrays(Protocol):
@@ -119,6 +124,14 @@ class LossArrays(Protocol):
 
     def drawn(self, values: Array, output: Any) -> Any:
         """A drawn target as an array of the framework, beside an output: floats in its dtype, integers as they are."""
+        ...
+
+    def replaced(self, outputs: Any, floats: Sequence[Any]) -> Any:
+        """The outputs with other arrays of floating point, in the order of `floats`."""
+        ...
+
+    def host(self, value: Any) -> Array:
+        """The numbers of an array, on the host."""
         ...
 
     def projected(self, output: Any, signs: Array) -> Any:
@@ -206,13 +219,13 @@ class KnownLosses:
     def judged(self, loss: Loss, value: float, target: Target, classes: int) -> ObservedLoss:
         """The loss with its value, and with what a guess gives of a target of this kind."""
         count = {Target.TRUTH: 2, Target.NUMBER: 0}.get(target, classes)
-        return loss.observed(value, chance_of(target, count, lambda: self.square(loss.target)), count)
+        return loss.observed(value, chance_of(target, count, lambda: self.square(loss.target)), count, target)
 
 
 def _fits(target: Target, output: tuple[int, ...], given: tuple[int, ...], *, is_integer: bool) -> bool:
     """Whether a known loss is one of an output and a target of these shapes."""
     if target is Target.CLASS:
-        return bool(output) and given == (output[:-1] if is_integer else output)
+        return bool(output) and output[-1] > 1 and given == (output[:-1] if is_integer else output)
     return given == output and (target is Target.NUMBER or not is_integer)
 
 
@@ -243,7 +256,7 @@ def loss_of(outputs: Any, target: Any, named: NamedLoss | None, arrays: LossArra
         output = returned if named.target is None else main_output(returned, arrays)
         return _one(named.name, _guarded(named, (output,) if aim is None else (output, aim), arrays), arrays)
 
-    return Loss(named.name, compute, aim, drawn)
+    return Loss(named.name, compute, aim, drawn, named=named)
 
 
 def main_output(outputs: Any, arrays: LossArrays) -> Any:
@@ -305,17 +318,18 @@ def _drawn_for(named: NamedLoss, output: Any, arrays: LossArrays) -> Any:
 
 def _drawn_values(target: Target, shape: tuple[int, ...], axis: int) -> Array:
     """What a target of this kind holds, for an output of this shape."""
-    generator = _generator("check.target")
+    drawn = generator("check.target")
     if target is Target.NUMBER:
-        return generator.standard_normal(shape, np.float32)
+        return drawn.standard_normal(shape, np.float32)
     if target is Target.TRUTH:
-        return generator.integers(0, 2, shape).astype(np.float32)
+        return drawn.integers(0, 2, shape).astype(np.float32)
     rest = (*shape[:axis], *shape[axis:][1:])
-    numbers = np.asarray(generator.integers(0, max(shape[axis], 1), rest))
+    numbers = np.asarray(drawn.integers(0, max(shape[axis], 1), rest))
     return numbers if target is Target.CLASS else np.moveaxis(np.eye(shape[axis], dtype=np.float32)[numbers], -1, axis)
 
 
-def _generator(name: str) -> np.random.Generator:
+def generator(name: str) -> np.random.Generator:
+    """Random numbers that follow from a name alone."""
     return np.random.default_rng(Key(0, name).philox().key[0])
 
 

@@ -64,7 +64,8 @@ def test_a_loss_far_from_those_that_were_computed_has_no_guess():
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_name_is_a_function_of_torch(name):
     found = named_loss(name)
-    assert found.function is getattr(functional, name)
+    if LOSSES[name] is not Target.CLASS:  # those of classes look for their axis first
+        assert found.function is getattr(functional, name)
     assert found.target is LOSSES[name]
 
 

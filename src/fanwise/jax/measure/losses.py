@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from fanwise.measure import losses
+from fanwise.measure.best_constant import judged
 from fanwise.measure.losses import NEUTRAL, KnownLosses, Loss, LossLike, NamedLoss, check_kind, unknown_name
 from fanwise.measure.observation import ObservedLoss
 
@@ -72,6 +73,16 @@ class JaxArrays:
         """Integers as JAX keeps them."""
         return jnp.asarray(values, jnp.int32 if values.dtype.kind == "i" else output.dtype)
 
+    def replaced(self, outputs: Any, floats: Sequence[Any]) -> Any:
+        """In the same tree."""
+        rest = iter(floats)
+        leaves, tree = jax.tree_util.tree_flatten(outputs)
+        return tree.unflatten([next(rest) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf for leaf in leaves])
+
+    def host(self, value: Any) -> Any:
+        """In a dtype that NumPy computes in."""
+        return numbers([value])[0]
+
     def projected(self, output: Any, signs: Any) -> Array:
         """The mean of an output's values times these signs, in the output's dtype, or float32."""
         return jnp.real((output * jnp.asarray(signs, jnp.float32)).sum() / max(signs.size, 1))
@@ -115,7 +126,8 @@ def loss_of(outputs: Any, target: Any, loss: LossLike) -> Loss | None:
 
 def observed(loss: Loss, outputs: Any, value: float) -> ObservedLoss:
     """The loss with its value, and with what a guess gives where one of the known losses has the same value."""
-    return KNOWN.observed(loss, value, losses.main_output(outputs, ARRAYS), ARRAYS)
+    seen = KNOWN.observed(loss, value, losses.main_output(outputs, ARRAYS), ARRAYS)
+    return judged(seen, loss, outputs, ARRAYS)
 
 
 def numbers(arrays: Sequence[Any]) -> list[Any]:

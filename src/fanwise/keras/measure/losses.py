@@ -1,6 +1,6 @@
 """Losses of Keras: which go by name, how a batch holds a target, and what a guess gives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from fanwise.keras.trace.run import Inputs, ModelError, on_backend
 from fanwise.keras.trace.variables import as_array, is_float, is_tensor, shape_of, tensors_in
 from fanwise.measure import losses
+from fanwise.measure.best_constant import judged
 from fanwise.measure.losses import NEUTRAL, Loss, LossLike, NamedLoss, Target, check_kind
 from fanwise.measure.observation import ObservedLoss
 from fanwise.stream.formats import Array
@@ -61,6 +62,17 @@ class KerasArrays:
     def drawn(self, values: Array, output: Any) -> Any:
         """Floats in Keras' own dtype."""
         return _on_backend(values if values.dtype.kind == "i" else values.astype(keras.config.floatx()))
+
+    def replaced(self, outputs: Any, floats: Sequence[Any]) -> Any:
+        """In the same lists and mappings."""
+        rest = iter(floats)
+        return keras.tree.map_structure(
+            lambda leaf: next(rest) if is_tensor(leaf) and is_float(leaf) else leaf, outputs
+        )
+
+    def host(self, value: Any) -> Array:
+        """A copy on the host."""
+        return as_array(value)
 
     def projected(self, output: Any, signs: Array) -> Any:
         """The mean of an output's values times these signs, in the output's dtype."""
@@ -129,8 +141,10 @@ def observed(loss: Loss, outputs: Any, value: float) -> ObservedLoss:
     output, kind = losses.main_output(outputs, ARRAYS), JUDGED.get(loss.name)
     shape = ARRAYS.shape(output)
     if kind is None or not shape or not is_tensor(loss.target):
-        return _KNOWN.observed(loss, value, output, ARRAYS)
-    return _KNOWN.judged(loss, value, kind, shape[-1])
+        seen = _KNOWN.observed(loss, value, output, ARRAYS)
+    else:
+        seen = _KNOWN.judged(loss, value, kind, shape[-1])
+    return judged(seen, loss, outputs, ARRAYS)
 
 
 def _function(loss: Any) -> Callable[[Any, Any], Any]:
