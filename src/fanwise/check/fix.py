@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fanwise.adapters.batches import given_batch
 from fanwise.adapters.planning import plan_model
 from fanwise.adapters.protocol import Backend
 from fanwise.check.findings import Finding, Fix
@@ -134,7 +135,7 @@ class FixSession:
         paths = {path for finding in fixes if finding.safe for path in finding.paths}
         if not paths:
             return Mending(Plan(()), (), _unsafe(fixes))
-        inputs, _ = self.backend.split(self.batch, self.loss)
+        inputs = given_batch(self.backend, model, self.batch, self.loss).inputs
         constants = {path: number for each in fixes if each.safe for path, number in each.constants.items()}
         plan = _restricted(plan_model(self.backend, model, inputs, self.recipe), paths)
         plan = plan.override({path: Constant(number) for path, number in constants.items()}, reason=BEST_CONSTANT)

@@ -4,8 +4,10 @@
 go by name (`NamedLoss`) and how its arrays are handled (`LossArrays`).
 """
 
+import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -45,6 +47,53 @@ NEUTRAL: Mapping[str, Target] = MappingProxyType(
     }
 )
 """Losses that go by the same name in every framework: of logits, of logits, of any output."""
+
+
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "ce": "cross_entropy",
+        "xent": "cross_entropy",
+        "crossentropy": "cross_entropy",
+        "cross_entropy": "cross_entropy",
+        "softmax_cross_entropy": "cross_entropy",
+        "softmax_cross_entropy_with_logits": "cross_entropy",
+        "categorical_crossentropy": "cross_entropy",
+        "sparse_categorical_crossentropy": "cross_entropy",
+        "softmax_cross_entropy_with_integer_labels": "cross_entropy",
+        "nll": "nll_loss",
+        "negative_log_likelihood": "nll_loss",
+        "bce_with_logits": "binary_cross_entropy_with_logits",
+        "bcewithlogits": "binary_cross_entropy_with_logits",
+        "bcewith_logits": "binary_cross_entropy_with_logits",
+        "sigmoid_cross_entropy": "binary_cross_entropy_with_logits",
+        "sigmoid_binary_cross_entropy": "binary_cross_entropy_with_logits",
+        "mse": "mse_loss",
+        "l2": "mse_loss",
+        "mean_squared_error": "mse_loss",
+        "squared_error": "mse_loss",
+        "mae": "l1_loss",
+        "l1": "l1_loss",
+        "mean_absolute_error": "l1_loss",
+        "huber": "huber_loss",
+        "smooth_l1": "smooth_l1_loss",
+        "kl": "kl_div",
+        "kl_divergence": "kl_div",
+        "poisson_nll": "poisson_nll_loss",
+    }
+)
+"""Other names of losses, in small letters and without "_loss" at their end."""
+AMBIGUOUS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    dict.fromkeys(
+        ("bce", "binary_cross_entropy", "binary_crossentropy", "log"),
+        ("binary_cross_entropy_with_logits", "binary_cross_entropy"),
+    )
+)
+"""Names that mean a loss of logits to some and of probabilities to others: asked back, for the wrong one may run."""
+_SAYS = {
+    "binary_cross_entropy_with_logits": " (of logits)",
+    "binary_cross_entropy": " (of probabilities)",
+    "cross_entropy": " (of logits)",
+}
 
 
 @dataclass(frozen=True)
@@ -229,9 +278,44 @@ def _fits(target: Target, output: tuple[int, ...], given: tuple[int, ...], *, is
     return given == output and (target is Target.NUMBER or not is_integer)
 
 
-def unknown_name(loss: str, choices: Iterable[str]) -> ValueError:
-    """The error that a loss of an unknown name gets."""
-    return ValueError(f"loss = {loss!r}: expected one of {', '.join(choices)}, or a function of output and target")
+def known_name(loss: str, choices: Collection[str], more: str = "") -> str:
+    """The loss that a name means: one of the choices, or what one of `ALIASES` stands for.
+
+    Args:
+        loss: as the user gave it.
+        choices: the names that there are.
+        more: what else may be given, for the message.
+
+    Raises:
+        ValueError: it means none; the message says what may have been meant.
+
+    Example:
+        >>> known_name("MSE", ("mse_loss", "cross_entropy"))
+        'mse_loss'
+    """
+    if loss in choices:
+        return loss
+    meant = ALIASES.get(_plain(loss), "")
+    if meant in choices:
+        return meant
+    near = [name for name in AMBIGUOUS.get(_plain(loss), (meant,)) if name in choices]
+    near = near or difflib.get_close_matches(_plain(loss), choices, 3)
+    near = near or [ALIASES[name] for name in difflib.get_close_matches(_plain(loss), ALIASES, 1)]
+    near = [name for name in near if name in choices]
+    hint = f": did you mean {_either(near)}?" if near else ""
+    raise ValueError(
+        f"loss = {loss!r}{hint or ':'} expected {more}one of {', '.join(choices)}, or a function of output and target"
+    )
+
+
+def _plain(name: str) -> str:
+    """A name in small letters, without what only says that it is a loss."""
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().replace("-", "_").replace(" ", "_")
+    return plain.removesuffix("_loss").removesuffix("loss")
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(f"{name!r}{_SAYS.get(name, '')}" for name in names)
 
 
 def loss_of(outputs: Any, target: Any, named: NamedLoss | None, arrays: LossArrays) -> Loss | None:

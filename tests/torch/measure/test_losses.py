@@ -74,8 +74,9 @@ def test_names():
     assert named_loss(nn.CrossEntropyLoss()).target is Target.CLASS
     assert named_loss(functional.mse_loss).name == "mse_loss"
     assert named_loss(lambda output, target: output).target is None
-    with pytest.raises(ValueError, match="loss = 'mse': expected one of cross_entropy"):
-        named_loss("mse")
+    assert named_loss("mse").name == "mse_loss"
+    with pytest.raises(ValueError, match=r"loss = 'mse_los': did you mean 'mse_loss'\? expected one of cross_entropy"):
+        named_loss("mse_los")
     with pytest.raises(TypeError, match=r"a class: expected an instance, as in MSELoss\(\)"):
         named_loss(nn.MSELoss)
 

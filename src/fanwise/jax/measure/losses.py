@@ -13,7 +13,7 @@ from jax import Array
 
 from fanwise.measure import losses
 from fanwise.measure.best_constant import judged
-from fanwise.measure.losses import NEUTRAL, KnownLosses, Loss, LossLike, NamedLoss, check_kind, unknown_name
+from fanwise.measure.losses import NEUTRAL, KnownLosses, Loss, LossLike, NamedLoss, Target, check_kind, known_name
 from fanwise.measure.observation import ObservedLoss
 
 
@@ -35,14 +35,37 @@ def mse_loss(output: Array, target: Array) -> Array:
     return jnp.square(output - target).mean()
 
 
+def l1_loss(output: Array, target: Array) -> Array:
+    """Mean absolute difference."""
+    return jnp.abs(output - target).mean()
+
+
+def huber_loss(output: Array, target: Array) -> Array:
+    """Mean of half the squared difference, and of its distance less one half beyond 1."""
+    size = jnp.abs(output - target)
+    return jnp.where(size < 1, 0.5 * jnp.square(size), size - 0.5).mean()
+
+
+def nll_loss(logs: Array, target: Array) -> Array:
+    """Mean negative logarithm of the shares of classes that are given as logarithms, classes in the last axis."""
+    return -jnp.take_along_axis(logs, target[..., None], -1).mean()
+
+
 LOSSES: Mapping[str, Callable[..., Array]] = MappingProxyType(
     {
         "cross_entropy": cross_entropy,
         "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
         "mse_loss": mse_loss,
+        "l1_loss": l1_loss,
+        "huber_loss": huber_loss,
+        "nll_loss": nll_loss,
     }
 )
 """Losses that go by name: functions of an output and a target."""
+KINDS: Mapping[str, Target] = MappingProxyType(
+    {**NEUTRAL, "l1_loss": Target.NUMBER, "huber_loss": Target.NUMBER, "nll_loss": Target.CLASS}
+)
+"""What each of them compares with."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +117,7 @@ class JaxArrays:
 
 ARRAYS = JaxArrays()
 KNOWN = KnownLosses(
-    LOSSES,
+    {name: LOSSES[name] for name in NEUTRAL},
     lambda target: bool(jnp.issubdtype(target.dtype, jnp.integer)),
     lambda target: float(jnp.square(target).mean()),
 )
@@ -109,13 +132,12 @@ def named_loss(loss: LossLike) -> NamedLoss | None:
     """
     check_kind(loss)
     if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise unknown_name(loss, LOSSES)
-        return NamedLoss(loss, LOSSES[loss], NEUTRAL[loss])
+        name = known_name(loss, LOSSES)
+        return NamedLoss(name, LOSSES[name], KINDS[name])
     if loss is None:
         return None
     name = loss.__name__ if inspect.isfunction(loss) else type(loss).__name__
-    return NamedLoss(name, loss, NEUTRAL[name] if loss in LOSSES.values() else None)
+    return NamedLoss(name, loss, KINDS[name] if loss in LOSSES.values() else None)
 
 
 def loss_of(outputs: Any, target: Any, loss: LossLike) -> Loss | None:

@@ -12,7 +12,7 @@ from fanwise.keras.trace.run import Inputs, ModelError, on_backend
 from fanwise.keras.trace.variables import as_array, is_float, is_tensor, shape_of, tensors_in
 from fanwise.measure import losses
 from fanwise.measure.best_constant import judged
-from fanwise.measure.losses import NEUTRAL, Loss, LossLike, NamedLoss, Target, check_kind
+from fanwise.measure.losses import NEUTRAL, Loss, LossLike, NamedLoss, Target, check_kind, known_name
 from fanwise.measure.observation import ObservedLoss
 from fanwise.stream.formats import Array
 
@@ -33,6 +33,14 @@ DRAWN: Mapping[str, Target] = MappingProxyType(
     {**JUDGED, "mean_absolute_error": Target.NUMBER, "mae": Target.NUMBER, "huber": Target.NUMBER}
 )
 """Losses for which targets are drawn."""
+
+
+OTHER_NAMES: Mapping[str, str] = MappingProxyType(
+    {"l1_loss": "mean_absolute_error", "huber_loss": "huber", "kl_div": "kl_divergence"}
+)
+"""Losses of keras.losses by the names that other frameworks have for them."""
+CHOICES = (*NEUTRAL, *OTHER_NAMES, "mse", "mae", "huber", "binary_crossentropy", "sparse_categorical_crossentropy")
+"""Names that an unknown one is likely to mean."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,7 @@ def named_loss(loss: LossLike, target: Any = None) -> NamedLoss | None:
     check_kind(loss, "target and output")
     if loss is None:
         return None
-    function, name = _function(loss), loss if isinstance(loss, str) else _name_of(loss)
+    name, function = _by_name(loss) if isinstance(loss, str) else (_name_of(loss), loss)
     several = isinstance(target, (list, tuple, Mapping))
 
     def turned(output: Any, *targets: Any) -> Any:
@@ -147,18 +155,16 @@ def observed(loss: Loss, outputs: Any, value: float) -> ObservedLoss:
     return judged(seen, loss, outputs, ARRAYS)
 
 
-def _function(loss: Any) -> Callable[[Any, Any], Any]:
-    if not isinstance(loss, str):
-        function: Callable[[Any, Any], Any] = loss
-        return function
+def _by_name(loss: str) -> tuple[str, Callable[[Any, Any], Any]]:
+    """The name that a loss is known by, and the loss: of keras.losses, or one that every framework has."""
     if loss in NEUTRAL:
-        return _NEUTRAL[loss]
+        return loss, _NEUTRAL[loss]
     try:
-        return keras.losses.get(loss)  # type: ignore[no-any-return]
-    except ValueError as error:
-        raise ValueError(
-            f"loss = {loss!r}: expected a loss of keras.losses, such as 'mse', or one of {', '.join(NEUTRAL)}"
-        ) from error
+        function = keras.losses.get(loss)
+    except ValueError:
+        name = known_name(loss, CHOICES, more="a loss of keras.losses, ")
+        return name, _NEUTRAL[name] if name in NEUTRAL else keras.losses.get(OTHER_NAMES.get(name, name))
+    return (loss if loss in DRAWN else _name_of(function)), function
 
 
 def _cross_entropy(target: Any, logits: Any) -> Any:

@@ -18,7 +18,17 @@ from torch.overrides import TorchFunctionMode
 
 from fanwise.measure import losses
 from fanwise.measure.best_constant import with_constant
-from fanwise.measure.losses import Loss, LossLike, NamedLoss, Target, check_kind, is_near, unknown_name
+from fanwise.measure.losses import (
+    NEUTRAL,
+    KnownLosses,
+    Loss,
+    LossLike,
+    NamedLoss,
+    Target,
+    check_kind,
+    is_near,
+    known_name,
+)
 from fanwise.measure.observation import ObservedLoss
 from fanwise.stream.formats import Array
 from fanwise.torch.trace.function_names import bare_name, tensors_in
@@ -121,6 +131,11 @@ class TorchArrays:
 
 
 ARRAYS = TorchArrays()
+KNOWN = KnownLosses(
+    {name: vars(functional)[name] for name in NEUTRAL},
+    lambda target: not target.is_floating_point(),
+    lambda target: float(target.double().square().mean()),
+)
 
 
 def split(batch: Any, loss: LossLike) -> tuple[Any, Any]:
@@ -146,9 +161,8 @@ def named_loss(loss: LossLike) -> NamedLoss | None:
     if loss is None:
         return None
     if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise unknown_name(loss, LOSSES)
-        return _named(loss, vars(functional)[loss], LOSSES[loss])
+        name = known_name(loss, LOSSES)
+        return _named(name, vars(functional)[name], LOSSES[name])
     function = loss if isinstance(loss, (FunctionType, BuiltinFunctionType)) else type(loss)
     name = function.__name__
     known = (LOSSES if vars(functional).get(name) is function else MODULES if _is_torch_module(function) else {}).get(
@@ -225,12 +239,12 @@ class LossCalls(TorchFunctionMode):
                 self._calls.append(call.noted(output.detach().reshape(())))
         return output
 
-    def observed(self, loss: Loss, value: Tensor) -> ObservedLoss:
-        """The loss with its value; with what a guess gives, where it is one of those that were seen, but for 2 %."""
+    def observed(self, loss: Loss, value: Tensor, outputs: Any = None) -> ObservedLoss:
+        """The loss with its value; with what a guess gives, where it is a known one, seen or computed anew."""
         number = float(value.detach())
         alike = [call for call in self._calls if is_near(float(call.value), number)]
         if loss.probe or not alike:
-            return loss.observed(number)
+            return KNOWN.observed(loss, number, losses.main_output(outputs, ARRAYS), ARRAYS)
         call = alike[-1]
         seen = replace(loss.observed(number, call.chance, call.classes, call.target), broadcast=call.shapes)
         if loss.named is not None or call.target is Target.CLASS:

@@ -83,10 +83,10 @@ def _observe_run(model: nn.Module, batch: tuple[Inputs, Any, LossLike], taps: Ta
             ready = loss_of(outputs, target, loss, arrays)
             value = None if ready is None else ready(outputs)
         gradients = _gradients(model, value)
-        seen = None if ready is None or value is None else calls.observed(ready, value)
-        if seen is not None and ready is not None:
+        seen = None
+        if ready is not None and value is not None:
             with torch.no_grad(), LossCalls():
-                seen = judged(seen, ready, outputs, arrays)
+                seen = judged(calls.observed(ready, value, outputs), ready, outputs, arrays)
         trace = recognised(recorder.trace(main))
         return _observation(model, trace, (taps, given, main), (seen, gradients))
 
