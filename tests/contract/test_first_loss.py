@@ -1,6 +1,7 @@
 """The first loss against that of the best constant output, and targets that do not fit, in every framework."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_a_loss_that_fails_for_constants_is_not_judged(framework):
             raise ValueError("equal outputs")
         return mean(framework, power(output - target))
 
-    if framework.adapter == "jax":
+    if framework.adapter == "jax" or os.environ.get("KERAS_BACKEND") == "jax":
         pytest.skip("a traced value has no numbers that a loss could look at")
     assert math.isnan(report_of(framework, numbers(), framework.own_terms(picky)).observations[0].loss.constant)
 

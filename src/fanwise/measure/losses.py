@@ -8,7 +8,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
@@ -265,6 +265,14 @@ class KnownLosses:
                 return self.judged(loss, value, NEUTRAL[name], shape[-1] if shape else 0)
         return loss.observed(value)
 
+    def of_inputs(
+        self, loss: Loss, value: float, output: Any, given: Sequence[Any], arrays: LossArrays
+    ) -> ObservedLoss:
+        """The same of a loss that the model computed itself: what it compares with is among the model's inputs."""
+        aims = given if loss.named is None and loss.target is None else (loss.target,)
+        found = (self.observed(replace(loss, target=aim), value, output, arrays) for aim in aims)
+        return next((seen for seen in found if seen.target), loss.observed(value))
+
     def judged(self, loss: Loss, value: float, target: Target, classes: int) -> ObservedLoss:
         """The loss with its value, and with what a guess gives of a target of this kind."""
         count = {Target.TRUTH: 2, Target.NUMBER: 0}.get(target, classes)
@@ -318,21 +326,28 @@ def _either(names: Sequence[str]) -> str:
     return " or ".join(f"{name!r}{_SAYS.get(name, '')}" for name in names)
 
 
-def loss_of(outputs: Any, target: Any, named: NamedLoss | None, arrays: LossArrays) -> Loss | None:
+Depends: TypeAlias = Callable[[int, int], bool]
+"""Whether one of a model's arrays of floating point was computed from another, by their places among them."""
+
+
+def loss_of(
+    outputs: Any, target: Any, named: NamedLoss | None, arrays: LossArrays, depends: Depends = lambda one, other: True
+) -> Loss | None:
     """The loss for outputs like these; None where nothing in them has a gradient.
 
     Args:
         outputs: what the model returned.
         target: what the batch holds for the loss, None where it holds none.
-        named: what was asked for; None: the model's own loss, an output of one number, or a random projection of the
-            outputs, whose gradients have the size of those of a mean over the batch.
+        named: what was asked for; None: the model's own loss, an output of one number that is computed from the others,
+            or a random projection of the outputs, whose gradients have the size of those of a mean over the batch.
         arrays: of the framework.
+        depends: on what the outputs depend: an auxiliary loss, as of the balance of experts, is not made of the logits.
 
     Raises:
         ModelError: a loss that needs a target, of outputs for which none can be drawn.
     """
     if named is None:
-        return _own(outputs, arrays)
+        return _own(outputs, arrays, depends)
     drawn = target is None and named.target is not None
     aim = _drawn_for(named, main_output(outputs, arrays), arrays) if drawn else target
 
@@ -345,8 +360,10 @@ def loss_of(outputs: Any, target: Any, named: NamedLoss | None, arrays: LossArra
 
 def main_output(outputs: Any, arrays: LossArrays) -> Any:
     """What a loss compares with a target: the logits where they are named, else the first array of floats."""
-    logits = arrays.fields(outputs).get("logits")
-    return logits if arrays.shape(logits) is not None else next(iter(arrays.floats(outputs)), outputs)
+    logits, floats = arrays.fields(outputs).get("logits"), arrays.floats(outputs)
+    if arrays.shape(logits) is not None:
+        return logits
+    return next((array for array in floats if arrays.shape(array)), floats[0] if floats else outputs)
 
 
 def chance_of(target: Target, classes: int, square: Callable[[], float]) -> float:
@@ -368,28 +385,44 @@ def is_near(value: float, other: float) -> bool:
     return math.isfinite(value) and abs(value - other) <= SAME * abs(other)
 
 
-def _own(outputs: Any, arrays: LossArrays) -> Loss | None:
+def _own(outputs: Any, arrays: LossArrays, depends: Depends) -> Loss | None:
     """The loss that the model computed itself, or a probe."""
-    if _own_value(outputs, arrays) is not None:
+    own = _own_value(outputs, arrays, depends)
+    if own is not None:
         name = "the model's own"
-        return Loss(name, lambda returned: _one(name, arrays.number(_own_value(returned, arrays)), arrays))
-    position = next((i for i, array in enumerate(arrays.floats(outputs)) if arrays.learns(array)), None)
+        return Loss(name, lambda returned: _one(name, arrays.number(own(returned)), arrays))
+    floats = arrays.floats(outputs)
+    learning = [i for i, array in enumerate(floats) if arrays.learns(array)]
+    position = next((i for i in learning if arrays.shape(floats[i])), next(iter(learning), None))
     if position is None:
         return None
-    shape = arrays.shape(arrays.floats(outputs)[position]) or ()
+    shape = arrays.shape(floats[position]) or ()
     signs = np.sign(fill.uniform(Key(0, "check.probe"), shape, bound=1.0))
     return Loss(
         "random projection", lambda returned: arrays.projected(arrays.floats(returned)[position], signs), probe=True
     )
 
 
-def _own_value(outputs: Any, arrays: LossArrays) -> Any:
-    """Output that is named the loss, or the one number that a model returns."""
-    named, floats = arrays.fields(outputs).get("loss"), arrays.floats(outputs)
-    if named is not None or not floats:
-        return named
-    shape = arrays.shape(floats[0]) or ()
-    return floats[0] if math.prod(shape) == 1 and (len(floats) == 1 or not shape) else None
+def _own_value(outputs: Any, arrays: LossArrays, depends: Depends) -> Callable[[Any], Any] | None:
+    """What reads the loss among the outputs: named so, the only number, or a number made of the other outputs."""
+    floats = arrays.floats(outputs)
+    if arrays.fields(outputs).get("loss") is not None:
+        return lambda returned: arrays.fields(returned)["loss"]
+    position = _own_place([arrays.shape(array) or () for array in floats], depends)
+    return None if position is None else lambda returned: arrays.floats(returned)[position]
+
+
+def _own_place(shapes: Sequence[tuple[int, ...]], depends: Depends) -> int | None:
+    """The place of the loss among the arrays of floating point."""
+    if len(shapes) == 1:
+        return 0 if math.prod(shapes[0]) == 1 else None
+    numbers = [i for i, shape in enumerate(shapes) if not shape]
+    main = next((i for i, shape in enumerate(shapes) if shape), None)
+    if main is None:
+        return numbers[0] if numbers else None
+    made = [i for i in numbers if depends(i, main)]
+    whole = [i for i in made if all(depends(i, other) for other in made if other != i)]
+    return next(iter([*whole, *made]), None)
 
 
 def _drawn_for(named: NamedLoss, output: Any, arrays: LossArrays) -> Any:

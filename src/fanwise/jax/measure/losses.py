@@ -140,15 +140,24 @@ def named_loss(loss: LossLike) -> NamedLoss | None:
     return NamedLoss(name, loss, KINDS[name] if loss in LOSSES.values() else None)
 
 
-def loss_of(outputs: Any, target: Any, loss: LossLike) -> Loss | None:
+def loss_of(
+    outputs: Any, target: Any, loss: LossLike, depends: losses.Depends = lambda one, other: True
+) -> Loss | None:
     """The loss for outputs like these; see `fanwise.measure.losses.loss_of`."""
     arrays = jax.tree_util.tree_map(jnp.asarray, target)
-    return losses.loss_of(outputs, arrays, named_loss(loss), ARRAYS)
+    return losses.loss_of(outputs, arrays, named_loss(loss), ARRAYS, depends)
 
 
-def observed(loss: Loss, outputs: Any, value: float) -> ObservedLoss:
-    """The loss with its value, and with what a guess gives where one of the known losses has the same value."""
-    seen = KNOWN.observed(loss, value, losses.main_output(outputs, ARRAYS), ARRAYS)
+def observed(loss: Loss, outputs: Any, value: float, given: Sequence[Any] = ()) -> ObservedLoss:
+    """The loss with its value, and with what a guess gives where one of the known losses has the same value.
+
+    Args:
+        loss: that was computed.
+        outputs: what the model returned.
+        value: of the loss.
+        given: arrays among the model's inputs; its own loss may compare with one of them.
+    """
+    seen = KNOWN.of_inputs(loss, value, losses.main_output(outputs, ARRAYS), given, ARRAYS)
     return judged(seen, loss, outputs, ARRAYS)
 
 

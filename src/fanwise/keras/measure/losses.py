@@ -138,18 +138,27 @@ def named_loss(loss: LossLike, target: Any = None) -> NamedLoss | None:
     return NamedLoss(name, turned, None if several else DRAWN.get(name))
 
 
-def loss_of(outputs: Any, target: Any, loss: LossLike) -> Loss | None:
+def loss_of(
+    outputs: Any, target: Any, loss: LossLike, depends: losses.Depends = lambda one, other: True
+) -> Loss | None:
     """The loss for outputs like these; see `fanwise.measure.losses.loss_of`."""
     aim = None if target is None else _on_backend(target)
-    return losses.loss_of(outputs, aim, named_loss(loss, aim), ARRAYS)
+    return losses.loss_of(outputs, aim, named_loss(loss, aim), ARRAYS, depends)
 
 
-def observed(loss: Loss, outputs: Any, value: float) -> ObservedLoss:
-    """The loss with its value, and with what a guess gives where that is known."""
+def observed(loss: Loss, outputs: Any, value: float, given: Sequence[Any] = ()) -> ObservedLoss:
+    """The loss with its value, and with what a guess gives where that is known.
+
+    Args:
+        loss: that was computed.
+        outputs: what the model returned.
+        value: of the loss.
+        given: tensors among the model's inputs; its own loss may compare with one of them.
+    """
     output, kind = losses.main_output(outputs, ARRAYS), JUDGED.get(loss.name)
     shape = ARRAYS.shape(output)
     if kind is None or not shape or not is_tensor(loss.target):
-        seen = _KNOWN.observed(loss, value, output, ARRAYS)
+        seen = _KNOWN.of_inputs(loss, value, output, given, ARRAYS)
     else:
         seen = _KNOWN.judged(loss, value, kind, shape[-1])
     return judged(seen, loss, outputs, ARRAYS)

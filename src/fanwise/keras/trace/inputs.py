@@ -69,7 +69,10 @@ def without_target(model: Any, inputs: Any) -> Any:
 
 def _symbols(model: Any) -> Any:
     """The inputs that a functional model declares; none for other models."""
-    return (model.inputs if isinstance(model, keras.Model) else None) or ()
+    try:
+        return (model.inputs if isinstance(model, keras.Model) else None) or ()
+    except AttributeError:  # a subclass on the backend of PyTorch, whose modules refuse what they do not have
+        return ()
 
 
 def _takes_mapping(model: Any) -> bool:

@@ -193,7 +193,19 @@ def _classes_found(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def loss_of(outputs: Any, target: Any, loss: LossLike, arrays: TorchArrays = ARRAYS) -> Loss | None:
     """The loss for outputs like these; see `fanwise.measure.losses.loss_of`."""
-    return losses.loss_of(outputs, target, named_loss(loss), arrays)
+    return losses.loss_of(outputs, target, named_loss(loss), arrays, _depends(arrays.floats(outputs)))
+
+
+def _depends(floats: Sequence[Tensor]) -> Callable[[int, int], bool]:
+    """By autograd."""
+
+    def depends(number: int, other: int) -> bool:
+        if not (floats[number].requires_grad and floats[other].requires_grad):
+            return False
+        gradients = torch.autograd.grad(floats[number], floats[other], retain_graph=True, allow_unused=True)
+        return gradients[0] is not None
+
+    return depends
 
 
 @dataclass(frozen=True)
