@@ -390,7 +390,7 @@ def _own(outputs: Any, arrays: LossArrays, depends: Depends) -> Loss | None:
     own = _own_value(outputs, arrays, depends)
     if own is not None:
         name = "the model's own"
-        return Loss(name, lambda returned: _one(name, arrays.number(own(returned)), arrays))
+        return Loss(name, lambda returned: _one(name, _averaged(own(returned), arrays), arrays))
     floats = arrays.floats(outputs)
     learning = [i for i, array in enumerate(floats) if arrays.learns(array)]
     position = next((i for i in learning if arrays.shape(floats[i])), next(iter(learning), None))
@@ -423,6 +423,13 @@ def _own_place(shapes: Sequence[tuple[int, ...]], depends: Depends) -> int | Non
     made = [i for i in numbers if depends(i, main)]
     whole = [i for i in made if all(depends(i, other) for other in made if other != i)]
     return next(iter([*whole, *made]), None)
+
+
+def _averaged(value: Any, arrays: LossArrays) -> Any:
+    """A loss as a number; the mean of one for each example."""
+    number = arrays.number(value)
+    shape = arrays.shape(number)
+    return arrays.projected(number, np.ones(shape, np.float32)) if shape is not None and len(shape) == 1 else number
 
 
 def _drawn_for(named: NamedLoss, output: Any, arrays: LossArrays) -> Any:
