@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from fanwise.check.rules import depth, gradients, inputs, outputs, sizes, training, units, weights, zeros
+from fanwise.check.rules import depth, gradients, inputs, losses, outputs, sizes, training, units, weights, zeros
 from fanwise.check.rules.rule import Rule
 
 RULES: Mapping[str, Rule] = MappingProxyType(
@@ -35,7 +35,9 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             outputs.overflow,
             gradients.no_gradient,
             outputs.independent_of_input,
-            outputs.loud_loss,
+            losses.broadcast,
+            losses.far_targets,
+            losses.loud_loss,
             training.frozen,
             gradients.cut_graph,
             gradients.broken_gradients,
