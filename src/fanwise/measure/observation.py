@@ -73,6 +73,7 @@ class Values:
         parts: E w^2 of each eighth of a map's units, in their order; () elsewhere.
         histogram: counts of a sample of them in 32 equal bins from -largest to largest; () where there is none.
         twin: path of an earlier parameter, of another storage, with the same numbers; "" where there is none.
+        kin: path of an earlier parameter that begins with the same numbers, up to a factor; "" where there is none.
         reached: whether a gradient came to it; False, too, where the run had no backward pass.
         gradient: E (dL/dw)^2, NaN where no gradient came.
     """
@@ -91,6 +92,7 @@ class Values:
     parts: tuple[float, ...] = ()
     histogram: tuple[int, ...] = ()
     twin: str = ""
+    kin: str = ""
     reached: bool = False
     gradient: float = NAN
 

@@ -1,7 +1,7 @@
 """Which axes of a weight count its units, and where the maps lie that it holds: from its shape and layout alone."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 
 from fanwise.graph.op import UseRole
 from fanwise.graph.trace import Trace
@@ -80,18 +80,3 @@ def block_extents(shape: tuple[int, ...], layout: Layout | None) -> list[int]:
         return list(layout.fused.extents(shape[layout.fused.axis]))
     except ValueError:
         return []
-
-
-def twins_of(marks: Mapping[str, Hashable]) -> dict[str, str]:
-    """For each parameter whose mark an earlier one has: that one's path.
-
-    Args:
-        marks: what two parameters are compared by, in the model's order.
-
-    Example:
-        >>> twins_of({"a": 1, "b": 2, "c": 1})
-        {'c': 'a'}
-    """
-    first: dict[Hashable, str] = {}
-    earlier = {path: first.setdefault(mark, path) for path, mark in marks.items()}
-    return {path: other for path, other in earlier.items() if other != path}

@@ -9,16 +9,21 @@ import numpy as np
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Values
+from fanwise.measure.resemblance import MARKS, beginning, is_varied, kin_of, twins_of
 from fanwise.measure.signal_statistics import sampled, stride_prime_to
-from fanwise.measure.weight_axes import axes_of_a_map, block_extents, first_map, twins_of, unit_layout, unit_order
+from fanwise.measure.weight_axes import (
+    axes_of_a_map,
+    block_extents,
+    first_map,
+    unit_layout,
+    unit_order,
+)
 from fanwise.stream.formats import Array
 
 WIDE = 64
 """Incoming weights of a unit that are compared with those of the others, and units whose angles are measured."""
 ROWS = 6
 """Fewest units whose angles tell something: the rms of the 15 cosines is near 0 by chance once in 10^8 times."""
-MARKS = 16
-"""Fewest values by which two parameters are compared with each other."""
 BINS = 32
 """Of a histogram."""
 PARTS = 8
@@ -34,10 +39,17 @@ def weigh(arrays: Mapping[str, Array], trace: Trace, gradients: Mapping[str, flo
         gradients: E (dL/dw)^2 of those that a gradient came to, by path.
     """
     values = {path: values_of(array, unit_layout(trace, path)) for path, array in arrays.items()}
-    marked = {path: array for path, array in arrays.items() if array.size >= MARKS and not values[path].constant}
+    marked = {path: array for path, array in arrays.items() if array.size >= MARKS and is_varied(sampled(array))}
     twins = twins_of({path: _bytes(array) for path, array in marked.items()})
+    kin = kin_of({path: beginning(array) for path, array in marked.items()})
     return {
-        path: replace(value, twin=twins.get(path, ""), reached=path in gradients, gradient=gradients.get(path, NAN))
+        path: replace(
+            value,
+            twin=twins.get(path, ""),
+            kin=kin.get(path, ""),
+            reached=path in gradients,
+            gradient=gradients.get(path, NAN),
+        )
         for path, value in values.items()
     }
 

@@ -84,7 +84,7 @@ def constant_maps(subject: Subject) -> Iterator[Symptom]:
     wrong = [
         layer
         for layer in subject.maps
-        if layer.law.kind == "constant" and _mixes(layer) and layer.case.parameter.trained
+        if layer.law.kind == "constant" and mixes(layer) and layer.case.parameter.trained
     ]
     if wrong:
         value = wrong[0].values.mean
@@ -118,7 +118,7 @@ def constant_maps(subject: Subject) -> Iterator[Symptom]:
 )
 def equal_units(subject: Subject) -> Iterator[Symptom]:
     """Maps in which units repeat others bit for bit."""
-    wrong = [layer for layer in subject.maps if layer.values.repeated >= SOME and _is_random(layer) and _mixes(layer)]
+    wrong = [layer for layer in subject.maps if layer.values.repeated >= SOME and _is_random(layer) and mixes(layer)]
     if wrong:
         worst = max(layer.values.repeated for layer in wrong)
         share = wrong[0].values.repeated
@@ -130,41 +130,6 @@ def equal_units(subject: Subject) -> Iterator[Symptom]:
             kind="equal_units",
             evidence={"share": share},
             severity="error" if worst >= HALF - ROUNDED_SHARE else "warning",
-        )
-
-
-@rule(
-    "COP001",
-    severity="warning",
-    title="layers that are copies of others",
-    page=Page(
-        says="Two layers, each with its own memory, start with the same random numbers.",
-        why="Layers that begin as one layer repeated start from less variety than independent ones; and branches that "
-        "are copied side by side get equal gradients and stay copies.",
-        measured="Trained weights of equal shape, in different memory, are compared value by value. Frozen copies, "
-        "such as a target network, are left out.",
-        example="copy.deepcopy(layer) for each of n layers, as nn.TransformerEncoder does; manual_seed in each "
-        "constructor.",
-        remedy="Construct each layer by itself, or draw each from its own stream of random numbers (fanwise fix).",
-    ),
-    source="pytorch/pytorch issue 72253: nn.TransformerEncoder's layers start equal",
-    weights_alone=True,
-)
-def copies(subject: Subject) -> Iterator[Symptom]:
-    """Trained maps that hold the same numbers as others in other memory."""
-    trained = {path for path, case in subject.cases.items() if case.parameter.trained}
-    twins = [
-        layer
-        for layer in subject.distinct_maps
-        if layer.values.twin and layer.path in trained and layer.values.twin in trained and _alike(subject, layer)
-    ]
-    if twins:
-        first, others = twins[0], and_more(len(twins) - 1, "weight")
-        yield of_maps(
-            twins,
-            f"{first.path} holds the same numbers as {first.values.twin}{others}",
-            cause="layers made by deepcopy, or drawn from one seed each, begin as one layer repeated",
-            kind="copies",
         )
 
 
@@ -294,7 +259,7 @@ def fused(subject: Subject) -> Iterator[Symptom]:
         yield of_maps(wrong, message, cause=wrong[0].law.text, kind="fused")
 
 
-def _mixes(layer: Map) -> bool:
+def mixes(layer: Map) -> bool:
     """Whether several channels meet in each of its units; a depthwise kernel may be a plain average."""
     layout, shape = layer.case.layout, layer.case.parameter.shape
     if layout is None:
@@ -309,12 +274,6 @@ def _mixes(layer: Map) -> bool:
 
 def _is_random(layer: Map) -> bool:
     return not layer.values.constant and layer.op.kind != OpKind.EMBEDDING and layer.values.zeros < HALF
-
-
-def _alike(subject: Subject, layer: Map) -> bool:
-    """Whether it has the shape of its twin: a decoder may begin as its encoder turned over."""
-    shape = layer.case.parameter.shape
-    return len(shape) > 1 and shape == subject.cases[layer.values.twin].parameter.shape
 
 
 def _siblings(path: str, aliases: Sequence[str]) -> list[str]:

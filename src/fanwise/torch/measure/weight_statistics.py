@@ -10,9 +10,10 @@ from torch import Tensor
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Values
+from fanwise.measure.resemblance import MARKS, is_varied, kin_of, twins_of
 from fanwise.measure.signal_statistics import MOST, stride_prime_to
-from fanwise.measure.weight_axes import axes_of_a_map, block_extents, first_map, twins_of, unit_layout, unit_order
-from fanwise.measure.weight_statistics import BINS, MARKS, PARTS, ROWS, WIDE
+from fanwise.measure.weight_axes import axes_of_a_map, block_extents, first_map, unit_layout, unit_order
+from fanwise.measure.weight_statistics import BINS, PARTS, ROWS, WIDE
 from fanwise.torch.measure.taps import fetch, in_memory, sampled
 from fanwise.torch.trace.storage import is_abstract, is_strided
 
@@ -79,8 +80,10 @@ def _fetch(measured_rows: Sequence[DeviceStatistics], tensors: Mapping[str, Tens
         for row, measured in zip(measured_rows, zip(numbers, longer, strict=True), strict=True)
     ]
     twins = _twins(measured_rows, values, [several.get("marks", ()) for several in longer])
+    kin = kin_of({row.path: several.get("beginning", ()) for row, several in zip(measured_rows, longer, strict=True)})
     return {
-        row.path: replace(value, twin=twins.get(row.path, "")) for row, value in zip(measured_rows, values, strict=True)
+        row.path: replace(value, twin=twins.get(row.path, ""), kin=kin.get(row.path, ""))
+        for row, value in zip(measured_rows, values, strict=True)
     }
 
 
@@ -104,7 +107,11 @@ def measure_parameter(path: str, tensor: Tensor, layout: Layout | None) -> Devic
             "zeros": (some == 0).float().mean(),
             "kurtosis": _kurtosis(sampled(_of_one_size(whole, layout))),
         }
-        vectors = {"marks": _marks(some), "histogram": _histogram(some, torch.maximum(high, -low))}
+        vectors = {
+            "marks": _marks(some),
+            "beginning": whole.reshape(-1)[:MARKS],
+            "histogram": _histogram(some, torch.maximum(high, -low)),
+        }
         return DeviceStatistics(
             path,
             values.numel(),
@@ -313,6 +320,6 @@ def _twins(
         {
             row.path: (value.count, value.mean, value.second_moment, mark)
             for row, value, mark in compared
-            if not value.constant and len(mark) >= MARKS
+            if not value.constant and len(mark) >= MARKS and is_varied(mark)
         }
     )
