@@ -110,7 +110,7 @@ def _by_fans(values: Values, shape: Shape, layout: Layout, distribution: str) ->
     named = _named(values, [fans, *_as_others_count(shape, layout)], distribution)
     if named:
         kinds = tuple(dict.fromkeys(rule.kind for rule, _ in named))
-        limit = min(distance for _, distance in named) + _std_error(values) + EVEN
+        limit = min(distance for _, distance in named) + std_error(values) + EVEN
         best = next(rule for rule, distance in named if distance < limit)
         return FoundLaw(best.text.format(distribution), best.kind, gain=gain, kinds=kinds)
     return (
@@ -231,11 +231,11 @@ def _is_uniform(values: Values) -> bool:
 
 def _is_close(values: Values, std: float) -> bool:
     """Whether a std fits: 5 standard errors of the sample's, and 1 % for laws that are cut or rounded."""
-    error = 5 * _std_error(values) + 0.01
+    error = 5 * std_error(values) + 0.01
     return abs(values.std / std - 1) < error and abs(values.mean) < 5 * std / math.sqrt(values.count) + 0.01 * std
 
 
-def _std_error(values: Values) -> float:
+def std_error(values: Values) -> float:
     """Of the std of so many values, as a share of it."""
     return math.sqrt(max(values.kurtosis - 1, 0.5) / (4 * values.count))
 

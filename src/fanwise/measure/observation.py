@@ -159,6 +159,7 @@ class Observation:
         seed: of the initialisation; None for a model as it was found.
         backward: whether gradients were asked for.
         training: whether it ran in training mode, since its backward pass works in no other.
+        broken: state that is no parameter, such as running variances, with values that are not finite.
     """
 
     trace: Trace
@@ -171,6 +172,7 @@ class Observation:
     seed: int | None = None
     backward: bool = True
     training: bool = False
+    broken: tuple[str, ...] = ()
 
     def fed(self, op: Op, operand: int = 0) -> Signal:
         """What an op reads at a place; a signal of NaN for a tensor of integers."""

@@ -43,6 +43,17 @@ def _unit_axes(shape: tuple[int, ...], layout: Layout | None) -> list[int]:
     return [axis for axis, role in enumerate(layout.axes) if role in ("stack", "out")]
 
 
+def row_order(shape: tuple[int, ...], layout: Layout | None) -> tuple[list[int], list[int]] | None:
+    """The axes that count the rows of a table, and those of a row; None for what is no table."""
+    if layout is None or "lookup" not in layout.axes or len(shape) != len(layout.axes):
+        return None
+    rows = [axis for axis, role in enumerate(layout.axes) if role == "lookup"]
+    rest = [axis for axis in range(len(shape)) if axis not in rows]
+    return (rows, rest) if rest else None
+
+
+MOST_ROWS = 1024
+"""Rows of a table that are compared with each other."""
 LARGEST_STACK = 1 << 24
 """Values of a stack beyond which its maps are not compared each with its own size."""
 

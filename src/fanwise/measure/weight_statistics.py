@@ -12,9 +12,11 @@ from fanwise.measure.observation import NAN, Values
 from fanwise.measure.resemblance import MARKS, beginning, is_varied, kin_of, twins_of
 from fanwise.measure.signal_statistics import sampled, stride_prime_to
 from fanwise.measure.weight_axes import (
+    MOST_ROWS,
     axes_of_a_map,
     block_extents,
     first_map,
+    row_order,
     unit_layout,
     unit_order,
 )
@@ -71,6 +73,7 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
     if finite.min() == finite.max():  # equal values, without the rounding of their sums
         mean = float(finite.flat[0])
     units, complete = _units(whole, layout), finite.size == array.size
+    compared = _rows(whole, layout) if units is None else units
     return Values(
         array.size,
         mean,
@@ -79,7 +82,7 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
         largest=largest,
         zeros=float((whole == 0).mean()),
         infinite=1 - finite.size / array.size,
-        repeated=0.0 if units is None else _repeated(units),
+        repeated=0.0 if compared is None else _repeated(compared),
         overlap=_least_overlap(whole, layout) if complete else NAN,
         blocks=tuple(float(np.square(part).mean()) for part in _blocks(whole, layout)),
         block_means=tuple(float(part.mean()) for part in _blocks(whole, layout)),
@@ -136,6 +139,15 @@ def _units(values: Array, layout: Layout | None) -> Array | None:
         return None
     count = math.prod(values.shape[axis] for axis in order[0])
     return values.transpose(*order[0], *order[1]).reshape(count, -1)
+
+
+def _rows(values: Array, layout: Layout | None) -> Array | None:
+    """Some rows of a table, evenly spread; None for what is no table."""
+    order = row_order(values.shape, layout)
+    if order is None or not values.size:
+        return None
+    count = math.prod(values.shape[axis] for axis in order[0])
+    return values.transpose(*order[0], *order[1]).reshape(count, -1)[:: math.ceil(count / MOST_ROWS)]
 
 
 def _repeated(units: Array) -> float:

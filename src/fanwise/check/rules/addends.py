@@ -43,7 +43,7 @@ TABLES = (OpKind.EMBEDDING, OpKind.PARAMETER)
         remedy="Draw both at one std (fanwise fix).",
     ),
     source='Vaswani et al., "Attention is all you need", 2017, section 3.5; derived here: shares of a sum',
-    explains=("WGT001", "OUT001", "LOS001"),
+    explains=("WGT001",),
     shows_before=True,
 )
 def drowning_summands(subject: Subject) -> Iterator[Symptom]:
@@ -80,7 +80,7 @@ def drowning_summands(subject: Subject) -> Iterator[Symptom]:
     ),
     source='Hu et al., "LoRA", 2021, section 4.1 (B = 0); Houlsby et al., "Parameter-efficient transfer learning for '
     'NLP", 2019, section 2.1',
-    explains=("RES001", "FWD002", "LOS001"),
+    explains=("RES001",),
     shows_before=True,
 )
 def speaking_adapters(subject: Subject) -> Iterator[Symptom]:
@@ -133,12 +133,14 @@ class _Part:
         size: second moment.
         path: of the table or token that it is; "" elsewhere.
         role: of that parameter; "fixed" where it is worked out of constants.
+        drawn: whether it is trained and its numbers are those of a generator, and no sines.
     """
 
     name: str
     size: float
     path: str = ""
     role: str = ""
+    drawn: bool = False
 
 
 def _loud_parts(subject: Subject, op: Op) -> Iterator[_Pair]:
@@ -154,13 +156,13 @@ def _loud_parts(subject: Subject, op: Op) -> Iterator[_Pair]:
 def _line(op: Op, loud: _Part, quiet: _Part) -> float:
     """From which factor on the one drowns the other."""
     if op.kind == OpKind.CONCAT:
-        return DROWNS if loud.role == "token" else math.inf
+        return DROWNS if loud.role == "token" and loud.drawn else math.inf
     if loud.role in ("position", "embedding", "tied_embedding") and quiet.role == "fixed":
         return FIXED_DROWNED
-    if quiet.role == "position":
-        return LEARNED_DROWNED if loud.role != "position" else math.inf
-    tokens = quiet.role in ("embedding", "tied_embedding", "data")
-    return DROWNS if loud.role in ("position", "token", "embedding") and tokens else math.inf
+    if quiet.role == "position" and loud.role != "position":
+        return LEARNED_DROWNED
+    tokens = quiet.role in ("embedding", "tied_embedding", "data", "position")
+    return DROWNS if loud.drawn and loud.role in ("position", "token", "embedding") and tokens else math.inf
 
 
 def _parts(subject: Subject, op: Op) -> list[_Part]:
@@ -168,7 +170,8 @@ def _parts(subject: Subject, op: Op) -> list[_Part]:
     if op.kind == OpKind.SHIFT and len(op.inputs) == 1:
         added = [use.path for use in op.used(UseRole.SHIFT) if subject.cases[use.path].role == "position"]
         sizes = [subject.values[path].second_moment for path in added if path in subject.values]
-        tables = [_Part(path, size, path, "position") for path, size in zip(added, sizes, strict=False)]
+        rows = zip(added, sizes, strict=False)
+        tables = [_Part(path, size, path, "position", _is_drawn(subject, path)) for path, size in rows]
         return [*tables, _part(subject, op, 0)] if tables else []
     if op.kind in (OpKind.ADD, OpKind.CONCAT) and len(op.inputs) > 1:
         return [_part(subject, op, number) for number in range(len(op.inputs))]
@@ -187,11 +190,17 @@ def _part(subject: Subject, op: Op, number: int) -> _Part:
     paths = [use.path for use in source.uses if use.role in (UseRole.TABLE, UseRole.OPERAND)]
     if source.kind in TABLES and paths and paths[0] in subject.cases:
         case = subject.cases[paths[0]]
-        return _Part(paths[0], size, paths[0] if case.parameter.trained else "", case.role)
+        path = paths[0] if case.parameter.trained else ""
+        return _Part(paths[0], size, path, case.role, _is_drawn(subject, paths[0]))
     if source.index in subject.map_of:
         return _Part(subject.map_of[source.index].name, size, role="data" if op.kind != OpKind.ADD else "map")
     fixed = not any(INPUT in subject.trace.ops[i].inputs for i in subject.trace.ancestors(index) if i >= 0)
     return _Part(name, size, role="fixed" if fixed and not source.uses else "")
+
+
+def _is_drawn(subject: Subject, path: str) -> bool:
+    law = subject.laws.get(path)
+    return law is not None and law.fresh and subject.cases[path].parameter.trained
 
 
 def _added(subject: Subject, side: SidePath) -> float:

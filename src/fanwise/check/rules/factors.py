@@ -8,7 +8,7 @@ from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.rules.weights import WRITTEN
 from fanwise.check.subject import Subject
-from fanwise.graph.kinds import AT_ONCE, GATE_STEPS
+from fanwise.graph.kinds import AT_ONCE, GATE_STEPS, MOVING
 from fanwise.graph.op import Op, OpKind, UseRole
 from fanwise.plan.roles import Case
 
@@ -41,7 +41,7 @@ BOUNDED_BELOW = ("sigmoid", "hardsigmoid", "hard_sigmoid")
     ),
     source='Radford et al., "Learning transferable visual models from natural language supervision", 2021, section '
     "2.5: a temperature is clipped at 100",
-    explains=("RES001", "FWD002", "ATT001", "SAT001"),
+    explains=("RES001",),
     shows_before=True,
 )
 def loud_factors(subject: Subject) -> Iterator[Symptom]:
@@ -81,14 +81,14 @@ def loud_factors(subject: Subject) -> Iterator[Symptom]:
     ),
     source='Ioffe and Szegedy, "Batch normalization", 2015, section 3 (the identity is gamma = 1); Radford et al., '
     '"Unsupervised representation learning with DCGAN", 2016, whose code draws N(1, 0.02)',
-    explains=("WGT001", "FWD001", "DEA001", "OUT001", "UPD001"),
+    explains=("WGT001", "GRD004"),
     shows_before=True,
 )
 def factors_around_zero(subject: Subject) -> Iterator[Symptom]:
     """Factors of norms with random signs, or that are mostly 0."""
     norms = {path: case for path, case in subject.cases.items() if case.role in ("norm_scale", "branch_norm")}
     norms = {path: case for path, case in norms.items() if case.parameter.trained and not case.offset}
-    norms = {path: case for path, case in norms.items() if path in subject.values and case.op is not None}
+    norms = {path: case for path, case in norms.items() if path in subject.values and _is_of_norm(subject, case)}
     around = [path for path in norms if _is_around_zero(subject, path)]
     open_ends = [path for path, case in norms.items() if case.role == "norm_scale"]
     zero = [path for path in open_ends if subject.values[path].constant and subject.values[path].mean == 0]
@@ -113,7 +113,7 @@ def factors_around_zero(subject: Subject) -> Iterator[Symptom]:
         remedy="Start the bias of a gate at 0, or at 2 where it should be open (fanwise fix).",
     ),
     source='Srivastava et al., "Highway networks", 2015, section 2.1: biases of -1 to -3 shut gates far enough',
-    explains=("WGT001", "FWD001", "DEA001", "BWD002", "UPD002"),
+    explains=("WGT001",),
     shows_before=True,
 )
 def shut_gates(subject: Subject) -> Iterator[Symptom]:
@@ -148,6 +148,14 @@ def _size(subject: Subject, case: Case) -> float:
     if use.seen is not None and use.steps:
         return math.hypot(*use.seen)
     return math.nan if use.steps else math.sqrt(values.second_moment) * use.ratio
+
+
+def _is_of_norm(subject: Subject, case: Case) -> bool:
+    """Whether all that a normalisation gives goes through the factor: beside a way past it, it weighs a shortcut."""
+    if case.op is None or case.op.kind == OpKind.NORM:
+        return case.op is not None
+    norm = subject.trace.before(case.op, {OpKind.NORM}, MOVING)
+    return norm is not None and len(subject.trace.followers[norm.index]) == 1
 
 
 def _is_around_zero(subject: Subject, path: str) -> bool:

@@ -8,7 +8,7 @@ from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom, of_maps
 from fanwise.check.rules.weights import mixes
 from fanwise.check.subject import Map, Subject
-from fanwise.graph.kinds import AFFINE, AT_ONCE, STRETCH_MAPS
+from fanwise.graph.kinds import AFFINE, AT_ONCE, ATTENTION_OPERAND, STRETCH_MAPS
 from fanwise.graph.op import OpKind
 
 SHARED, USELESS = 4.0, 30.0
@@ -20,6 +20,8 @@ never, never.
 """
 LEAST = 0.3
 """What a map shares at least to be named, over what tells its units apart."""
+DRIFT = 0.3
+"""Mean over std from which it was drawn so: training moves means by 0.2 std."""
 BEHIND_RELU = 1 / math.pi
 """(E x)^2 / E x^2 of what a ReLU of normal values gives: for weights that are looked at without a run."""
 FREE_ROLES = ("relative", "recurrent")
@@ -35,19 +37,19 @@ FREE_ROLES = ("relative", "recurrent")
         why="A mean m of n incoming weights adds m times the sum of the inputs to every unit alike: a map of rank one "
         "and gain |m| n, where independent weights of std s give s sqrt(n). Beyond |m| sqrt(n) / s = 1 all units say "
         "the same, which tells no examples apart and grows from layer to layer.",
-        measured="Weights that look drawn, with a mean beyond its standard error and a tenth of their std. What all "
+        measured=f"Weights that look drawn, with a mean beyond its standard error and {DRIFT:g} of their std. What all "
         "units share: the square of the output's mean, which biases that centre take away, and m^2 n times the "
         "variance of the inputs; over s^2 n times the inputs' second moment. One more than that, multiplied over maps "
-        f"that follow one another: above {SHARED:g} it is a warning, above {USELESS:g} an error. Left out: "
-        "weights that a model makes of others, maps beside another map's output in a sum, as in input convex "
-        "networks, depthwise averages, and heads before a softmax, to which what all logits share is nothing. Where a "
-        "normalisation follows at once it is information.",
+        f"that follow one another: above {SHARED:g} it is a warning, above {USELESS:g} an error. Left out: weights "
+        "that a model makes of others, maps beside another map's output in a sum, as in input convex networks, "
+        "depthwise averages, what is added to scores, and heads before a softmax, to which what all logits share is nothing. "
+        "Where a normalisation follows at once it is information.",
         example="np.random.rand(n, m) / np.sqrt(n); jax.nn.initializers.uniform(0.03); Keras' RandomUniform(0, 1).",
         remedy="Draw them around 0: uniform(-a, a), or a normal law (fanwise fix).",
     ),
     source='LeCun et al., "Efficient backprop", 1998, section 4.6 (weights of mean 0); Baik, Ben Arous and Péché, '
     '"Phase transition of the largest eigenvalue", 2005: a map of rank one shows above noise from |m| sqrt(n) / s = 1',
-    explains=("LAY001", "NRM001", "WGT001", "WGT002", "FWD002", "SAT001", "DEA001", "OUT001", "UPD001"),
+    explains=("LAY001", "NRM001", "WGT001", "WGT002"),
     weights_alone=True,
     shows_before=True,
 )
@@ -90,6 +92,7 @@ def _symptom(maps: Sequence[Map], severity: Severity | None) -> Symptom:
 def _is_drawn_off_centre(layer: Map) -> bool:
     steps = layer.case.use.steps if layer.case.use is not None else ()
     fresh = layer.law.kind == "shifted" and layer.case.parameter.trained and not layer.case.derived
+    fresh = fresh and abs(layer.values.mean) > DRIFT * layer.values.std
     return fresh and not layer.case.normalized and mixes(layer) and not steps and layer.law.gain > 0
 
 
@@ -111,11 +114,17 @@ def _fan_in(layer: Map) -> float:
 
 def _is_free(subject: Subject, layer: Map) -> bool:
     """Whether a mean is meant or without effect: averages, what meets another map's output, heads before a softmax."""
-    if layer.case.role in FREE_ROLES or layer.op.kind == OpKind.EMBEDDING:
+    if layer.case.role in FREE_ROLES or layer.op.kind == OpKind.EMBEDDING or _makes_scores(subject, layer):
         return True
     loss = subject.first.loss
     softmax = loss is not None and loss.classes > 1
     return (layer.case.role == "head" and softmax) or _meets_a_map(subject, layer)
+
+
+def _makes_scores(subject: Subject, layer: Map) -> bool:
+    """Whether it makes what is added to scores, and neither queries nor keys: relative positions, segments."""
+    through = ATTENTION_OPERAND | {OpKind.MATMUL, OpKind.OTHER}
+    return layer.case.part is None and subject.trace.after(layer.op, {OpKind.SOFTMAX}, through) is not None
 
 
 def _meets_a_map(subject: Subject, layer: Map) -> bool:

@@ -1,7 +1,7 @@
 """Rules on what nonlinearities and attention do to a signal: drowned by biases, saturated, dead, sharp."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fanwise.check.findings import Fix, and_more
 from fanwise.check.rules.origins import map_before, name_of, path_of
@@ -12,9 +12,12 @@ from fanwise.check.subject import Map, Subject
 from fanwise.graph.details import Attention
 from fanwise.graph.kinds import AT_ONCE, ATTENTION_OPERAND, GATE_STEPS, STRETCH_MAPS
 from fanwise.graph.op import INPUT, Op, OpKind, UseRole
+from fanwise.measure.observation import Values
 
 SHIFT = 2.0
 """Mean of a bias, in units of the rms of the signal that it is added to."""
+OFF, PART = 3.0, 0.25
+"""A bias below so many times the rms of the signal switches its unit off; share of such units that counts."""
 SCORES = 10.0
 """Std of attention scores from which a softmax picks single tokens."""
 USELESS = 0.5
@@ -35,7 +38,9 @@ UNIT_ROWS = 16
         says="A layer's biases are so large that its nonlinearity hardly sees the input.",
         why="The nonlinearity gets nearly the same value for every example: a unit is always on, or always off.",
         measured=f"The mean of a bias, against what the weight beside it gives: more than {SHIFT:g} times its rms by "
-        f"theory, and more than {SHIFT:g} times the bias's own std, before a nonlinearity that is no gate.",
+        f"theory, and more than {SHIFT:g} times the bias's own std, before a nonlinearity that is no gate. Or single "
+        f"biases below -{OFF:g} times that rms, where more than {100 * PART:.0f} % of the units behind them never "
+        "change.",
         example="nn.init.constant_(layer.bias, -3.0) before a ReLU.",
         remedy="Start the biases at 0 (fanwise fix).",
     ),
@@ -45,6 +50,9 @@ UNIT_ROWS = 16
 def drowning_biases(subject: Subject) -> Iterator[Symptom]:
     """Biases that decide what a nonlinearity sees."""
     wrong = [(layer, path, shift) for layer in subject.maps for path, shift in _shifts(subject, layer)]
+    silenced = [pair for layer in subject.maps for pair in _silenced(subject, layer)] if not wrong else []
+    if silenced:
+        yield _silencing(silenced)
     if wrong:
         layer, path, shift = wrong[0]
         value, paths = subject.values[path].mean, tuple(path for _, path, _ in wrong)
@@ -75,7 +83,7 @@ def drowning_biases(subject: Subject) -> Iterator[Symptom]:
         "fix).",
     ),
     source='Vaswani et al., "Attention is all you need", 2017, section 3.2.1',
-    explains=("NAN002", "OUT001"),
+    explains=("NAN002", "OUT001", "FAN001"),
     shows_before=True,
 )
 def sharp_attention(subject: Subject) -> Iterator[Symptom]:
@@ -199,6 +207,42 @@ def _shifts(subject: Subject, layer: Map) -> Iterator[tuple[str, float]]:
         values = subject.values.get(use.path)
         if values is not None and abs(values.mean) > SHIFT * size and abs(values.mean) > SHIFT * values.std:
             yield use.path, abs(values.mean) / size
+
+
+def _silenced(subject: Subject, layer: Map) -> Iterator[tuple[Map, str, float]]:
+    """Biases of which a part switches off the units behind them, and what share of those never change."""
+    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, AT_ONCE)
+    size = root(layer.predicted)
+    if after is None or layer.op.kind == OpKind.RECURRENT or _is_gate(subject, after) or not size > 0:
+        return
+    for use in layer.op.used(UseRole.BIAS):
+        values, silent = subject.values.get(use.path), subject.signals[after.index].silent
+        if values is not None and silent > PART and _share_below(values, -OFF * size) > PART:
+            yield layer, use.path, silent
+
+
+def _share_below(values: Values, line: float) -> float:
+    """Share of values below a line, by the histogram of a sample."""
+    bins, total = len(values.histogram), sum(values.histogram)
+    if not total or values.constant:
+        return 0.0
+    ends = [values.largest * (2 * (i + 1) / bins - 1) for i in range(bins)]
+    return sum(count for end, count in zip(ends, values.histogram, strict=True) if end < line) / total
+
+
+def _silencing(silenced: Sequence[tuple[Map, str, float]]) -> Symptom:
+    layer, path, share = silenced[0]
+    paths = tuple(path for _, path, _ in silenced)
+    return Symptom(
+        f"{path} switches off {share:.0%} of the units behind it, whatever the input{and_more(len(paths) - 1, 'bias')}",
+        path,
+        layer.op.index,
+        "a part of its values is far below 0: the bias decides what the nonlinearity sees, not the input",
+        "bias",
+        paths,
+        {"share": share, "biases": len(paths)},
+        Fix("start the biases at 0 (fanwise fix)", True, paths),
+    )
 
 
 def _is_gate(subject: Subject, op: Op) -> bool:

@@ -32,10 +32,12 @@ ROUNDING = 0.02
     severity="error",
     title="weights that are not finite",
     page=Page(
-        says="Some parameter holds values that are infinite or not a number (NaN).",
+        says="Some parameter, or state such as a running variance, holds values that are infinite or not a number "
+        "(NaN).",
         why="One such value reaches every output within a few layers, and every gradient after it: no step of "
         "training can repair it.",
-        measured="All values of all parameters are looked at. A single value that is infinite or NaN is enough.",
+        measured="All values of all parameters are looked at, and of state that is saved with them. A single value "
+        "that is infinite or NaN is enough.",
         example="torch.empty without an init after it; a division by a fan of 0; a checkpoint of a run that diverged.",
         remedy="Draw the parameter anew (fanwise fix), and find the code that wrote the value.",
     ),
@@ -46,6 +48,8 @@ ROUNDING = 0.02
 def not_finite(subject: Subject) -> Iterator[Symptom]:
     """Parameters with values that are infinite or not a number."""
     bad = [path for path, values in subject.values.items() if values.infinite > 0]
+    if not bad and subject.first.broken:
+        yield _broken_state(subject.first.broken)
     if bad:
         values = subject.values[bad[0]]
         number = round(values.infinite * values.count)
@@ -108,17 +112,29 @@ def constant_maps(subject: Subject) -> Iterator[Symptom]:
         why="Equal units get equal gradients and stay equal under gradient descent: the layer is narrower than it "
         "looks, and its memory and time are wasted.",
         measured="The share of a weight's units whose incoming weights equal those of another unit bit for bit. From "
-        f"{100 * SOME:.0f} % it is a warning, from {100 * HALF:.0f} % an error. Random rows are never equal by chance.",
+        f"{100 * SOME:.0f} % it is a warning, from {100 * HALF:.0f} % an error. Random rows are never equal by chance. "
+        f"Of a table, the share of its rows, from {100 * HALF:.0f} %.",
         example="weight[n:] = weight[:n]; a generator that is seeded anew for each half of a matrix.",
         remedy="Draw the whole weight from one stream of random numbers (fanwise fix).",
     ),
     source='Goodfellow et al., "Deep learning", 2016, section 8.4 (breaking symmetry)',
-    explains=("LOS001",),
+    explains=("OUT001", "LOS001"),
     weights_alone=True,
 )
 def equal_units(subject: Subject) -> Iterator[Symptom]:
     """Maps in which units repeat others bit for bit."""
     wrong = [layer for layer in subject.maps if layer.values.repeated >= SOME and _is_random(layer) and mixes(layer)]
+    tables = [layer for layer in subject.distinct_maps if _has_equal_rows(layer)]
+    if tables:
+        yield of_maps(
+            tables,
+            f"{tables[0].values.repeated:.0%} of the rows of {tables[0].path} repeat another row"
+            f"{and_more(len(tables) - 1, 'table')}",
+            cause="equal rows tell nothing apart, and only those that a batch asks for ever differ",
+            kind="equal_rows",
+            evidence={"share": tables[0].values.repeated},
+            severity="warning",
+        )
     if wrong:
         worst = max(layer.values.repeated for layer in wrong)
         share = wrong[0].values.repeated
@@ -274,6 +290,24 @@ def mixes(layer: Map) -> bool:
 
 def _is_random(layer: Map) -> bool:
     return not layer.values.constant and layer.op.kind != OpKind.EMBEDDING and layer.values.zeros < HALF
+
+
+def _broken_state(paths: Sequence[str]) -> Symptom:
+    return Symptom(
+        f"{paths[0]} holds values that are infinite or not a number{and_more(len(paths) - 1, 'buffer')}",
+        paths[0],
+        cause="the model keeps it beside its parameters, and reads it in evaluation",
+        kind="nan",
+        paths=tuple(paths),
+        evidence={"buffers": len(paths)},
+        fix=Fix("start this state anew, as a running variance at 1"),
+    )
+
+
+def _has_equal_rows(layer: Map) -> bool:
+    """Whether most rows of a trained table are equal; those of a table of zeros are so by design."""
+    table = layer.op.kind == OpKind.EMBEDDING and layer.case.parameter.trained
+    return table and layer.values.repeated >= HALF - ROUNDED_SHARE and not layer.values.constant
 
 
 def _siblings(path: str, aliases: Sequence[str]) -> list[str]:

@@ -12,7 +12,15 @@ from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Values
 from fanwise.measure.resemblance import MARKS, is_varied, kin_of, twins_of
 from fanwise.measure.signal_statistics import MOST, stride_prime_to
-from fanwise.measure.weight_axes import axes_of_a_map, block_extents, first_map, unit_layout, unit_order
+from fanwise.measure.weight_axes import (
+    MOST_ROWS,
+    axes_of_a_map,
+    block_extents,
+    first_map,
+    row_order,
+    unit_layout,
+    unit_order,
+)
 from fanwise.measure.weight_statistics import BINS, PARTS, ROWS, WIDE
 from fanwise.torch.measure.taps import fetch, in_memory, sampled
 from fanwise.torch.trace.storage import is_abstract, is_strided
@@ -162,7 +170,20 @@ def _histogram(some: Tensor, largest: Tensor) -> Tensor:
 
 def _unit_statistics(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     units = _units(values, layout)
-    return {} if units is None else {"repeated": _repeated(units), "overlap": _least_overlap(values, layout)}
+    if units is not None:
+        return {"repeated": _repeated(units), "overlap": _least_overlap(values, layout)}
+    rows = _rows(values, layout)
+    return {} if rows is None else {"repeated": _repeated(rows)}
+
+
+def _rows(values: Tensor, layout: Layout | None) -> Tensor | None:
+    """Some rows of a table, evenly spread; None for what is no table."""
+    order = row_order(tuple(values.shape), layout)
+    if order is None:
+        return None
+    count = math.prod(values.shape[axis] for axis in order[0])
+    rows = values.permute(*order[0], *order[1]).reshape(count, values.numel() // max(count, 1))
+    return rows[:: max(math.ceil(count / MOST_ROWS), 1)]
 
 
 def _part_statistics(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
