@@ -1,7 +1,7 @@
 """Rules on what nonlinearities and attention do to a signal: drowned by biases, saturated, dead, sharp."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -16,6 +16,7 @@ from fanwise.graph.details import Attention
 from fanwise.graph.kinds import AT_ONCE, ATTENTION_OPERAND, GATE_STEPS, STRETCH_MAPS
 from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 from fanwise.laws.nonlinearities import nonlinearity
+from fanwise.measure.observation import Values
 
 SHIFT = 2.0
 """Mean of a bias, in units of the rms of the signal that it is added to."""
@@ -27,6 +28,8 @@ NORMAL = np.asarray([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
 """Standard normal numbers, evenly by their probability."""
 POSITIVE = ("softplus", "sigmoid", "exp")
 """Nonlinearities whose values are rates, steps of time or decays."""
+OFF, PART = 3.0, 0.25
+"""A bias below so many times the rms of the signal switches its unit off; share of such units that counts."""
 SCORES = 10.0
 """Std of attention scores from which a softmax picks single tokens."""
 USELESS = 0.5
@@ -49,7 +52,8 @@ UNIT_ROWS = 16
         measured=f"The mean of a bias, against what the weight beside it gives: more than {SHIFT:g} times its rms by "
         f"theory, and more than {SHIFT:g} times the bias's own std, before a nonlinearity that is no gate, where its "
         f"slope falls below {FLAT:g} of what it is without the shift, or varies by less than {LINEAR:g} of it. A bias "
-        "that centres the signal shifts nothing.",
+        f"that centres the signal shifts nothing. Or single biases below -{OFF:g} times that rms, where more than "
+        f"{100 * PART:.0f} % of the units behind them never change.",
         example="nn.init.constant_(layer.bias, -3.0) before a ReLU.",
         remedy="Start the biases at 0 (fanwise fix).",
     ),
@@ -59,6 +63,9 @@ UNIT_ROWS = 16
 def drowning_biases(subject: Subject) -> Iterator[Symptom]:
     """Biases that decide what a nonlinearity sees."""
     wrong = [(layer, path, shift) for layer in subject.maps for path, shift in _shifts(subject, layer)]
+    silenced = [pair for layer in subject.maps for pair in _silenced(subject, layer)] if not wrong else []
+    if silenced:
+        yield _silencing(silenced)
     if wrong:
         layer, path, shift = wrong[0]
         value, paths = subject.values[path].mean, tuple(path for _, path, _ in wrong)
@@ -89,7 +96,7 @@ def drowning_biases(subject: Subject) -> Iterator[Symptom]:
         "fix).",
     ),
     source='Vaswani et al., "Attention is all you need", 2017, section 3.2.1',
-    explains=("NAN002", "OUT001"),
+    explains=("NAN002", "OUT001", "FAN001"),
     shows_before=True,
 )
 def sharp_attention(subject: Subject) -> Iterator[Symptom]:
@@ -247,6 +254,42 @@ def _is_lost(name: str | None, mean: float, size: float) -> bool:
     shifted, centred = slope(NORMAL * size + mean), slope(NORMAL * size)
     flat = np.square(shifted).mean() < FLAT**2 * np.square(centred).mean()
     return bool(flat or (centred.std() > LINEAR and shifted.std() < LINEAR * centred.std()))
+
+
+def _silenced(subject: Subject, layer: Map) -> Iterator[tuple[Map, str, float]]:
+    """Biases of which a part switches off the units behind them, and what share of those never change."""
+    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, AT_ONCE)
+    size = root(layer.predicted)
+    if after is None or layer.op.kind == OpKind.RECURRENT or _is_gate(subject, after) or not size > 0:
+        return
+    for use in layer.op.used(UseRole.BIAS):
+        values, silent = subject.values.get(use.path), subject.signals[after.index].silent
+        if values is not None and silent > PART and _share_below(values, -OFF * size) > PART:
+            yield layer, use.path, silent
+
+
+def _share_below(values: Values, line: float) -> float:
+    """Share of values below a line, by the histogram of a sample."""
+    bins, total = len(values.histogram), sum(values.histogram)
+    if not total or values.constant:
+        return 0.0
+    ends = [values.largest * (2 * (i + 1) / bins - 1) for i in range(bins)]
+    return sum(count for end, count in zip(ends, values.histogram, strict=True) if end < line) / total
+
+
+def _silencing(silenced: Sequence[tuple[Map, str, float]]) -> Symptom:
+    layer, path, share = silenced[0]
+    paths = tuple(path for _, path, _ in silenced)
+    return Symptom(
+        f"{path} switches off {share:.0%} of the units behind it, whatever the input{and_more(len(paths) - 1, 'bias')}",
+        path,
+        layer.op.index,
+        "a part of its values is far below 0: the bias decides what the nonlinearity sees, not the input",
+        "bias",
+        paths,
+        {"share": share, "biases": len(paths)},
+        Fix("start the biases at 0 (fanwise fix)", True, paths),
+    )
 
 
 def _is_gate(subject: Subject, op: Op) -> bool:
