@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fanwise.measure.losses import Loss, LossArrays, Target, generator, main_output
+from fanwise.measure.losses import Loss, LossArrays, NamedLoss, Target, generator, main_output
 from fanwise.measure.observation import ObservedLoss
+from fanwise.stream.formats import Array
 
 EVALUATIONS = 60
 """Of a loss, at most: about 20 find an interval that holds the minimum, about 20 halve it until it is known."""
@@ -220,7 +221,7 @@ def broadcast_shapes(loss: Loss, output: Any, arrays: LossArrays) -> tuple[tuple
         return ()
     numbers = generator("check.broadcast").standard_normal(shape, np.float32)
     try:
-        return (shape, given) if _broadcasts(loss.named.function, numbers, output, loss.target, arrays) else ()
+        return (shape, given) if _broadcasts(loss.named, numbers, output, loss.target, arrays) else ()
     except Exception:  # whatever the user's function raises for what the model never gives
         return ()
 
@@ -232,18 +233,20 @@ def _may_broadcast(shape: tuple[int, ...], given: tuple[int, ...]) -> bool:
     return all(a == b or 1 in (a, b) for a, b in pairs)
 
 
-def _broadcasts(function: Callable[..., Any], numbers: Any, output: Any, target: Any, arrays: LossArrays) -> bool:
+def _broadcasts(named: NamedLoss, numbers: Array, output: Any, target: Any, arrays: LossArrays) -> bool:
+    """Whether it repeats; a loss of one's own may take several numbers a target, such as a mean and a variance."""
     given = arrays.shape(target) or ()
 
     def value(values: Any, aim: Any) -> float:
-        return float(arrays.number(function(arrays.drawn(values, output), aim)))
+        return float(arrays.number(named.function(arrays.drawn(values, output), aim)))
 
     value_as_it_is = value(numbers, target)
     if not _same(value_as_it_is, value(numbers, target)):
         return False
     if math.prod(given) == numbers.size:
         return not _same(value_as_it_is, value(numbers.reshape(given), target))
-    if math.prod(given) > numbers.size or given[0] != numbers.shape[0]:
+    alike = named.target is not None or len(given) < numbers.ndim
+    if math.prod(given) > numbers.size or given[0] != numbers.shape[0] or not alike:
         return False
     repeated = np.ascontiguousarray(np.broadcast_to(arrays.host(target), numbers.shape))
     return _same(value_as_it_is, value(numbers, arrays.drawn(repeated, output)))
