@@ -28,7 +28,7 @@ from fanwise.torch.measure.losses import named_loss, split
 from fanwise.torch.measure.observe import observe
 from fanwise.torch.measure.optimizers import optimizer_of
 from fanwise.torch.trace.abstract_run import is_large, structure
-from fanwise.torch.trace.hf_inputs import labelled
+from fanwise.torch.trace.hf_labels import labelled
 from fanwise.torch.trace.inputs import as_inputs, inputs_text
 from fanwise.torch.trace.provenance import check_model, parameters
 from fanwise.torch.trace.restore import seeded

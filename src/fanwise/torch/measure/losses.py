@@ -277,9 +277,9 @@ def _replaced(outputs: Any, floats: Iterator[Any]) -> Any:
     if isinstance(outputs, Tensor):
         return next(floats) if outputs.is_floating_point() or outputs.is_complex() else outputs
     if isinstance(outputs, Mapping):
-        copied = copy.copy(outputs)
+        copied: Any = copy.copy(outputs)
         for name, value in outputs.items():
-            copied[name] = _replaced(value, floats)  # type: ignore[index]  (mappings that models return can be written)
+            copied[name] = _replaced(value, floats)
         return copied
     if isinstance(outputs, tuple) and type(outputs) is not tuple:  # a named tuple
         return type(outputs)(*(_replaced(value, floats) for value in outputs))
