@@ -12,7 +12,7 @@ from fanwise.measure.observation import ObservedLoss
 from fanwise.stream.formats import Array
 
 EVALUATIONS = 60
-"""Of a loss, at most: about 20 find an interval that holds the minimum, about 20 halve it until it is known."""
+"""Of a loss, at most, for each array: up to 25 find an interval that holds the minimum, 20 narrow it down."""
 OUTPUTS = 4
 """Most arrays of a model's output that get a number each."""
 FARTHEST = 2.0**24
@@ -21,6 +21,8 @@ LEAST = 1e-6
 """Share of the loss of zeros below which a constant output solves the task, or the loss has no least value."""
 EXACT = 1e-3
 """By what share the least loss may be missed."""
+NARROW = 0.05
+"""Width of the interval that holds the best constant, in units of it, or of 1."""
 ROUNDING = 1e-4
 """By what share two losses of the same numbers may differ: they may be summed in another order, in float32."""
 GOLDEN = (3 - math.sqrt(5)) / 2
@@ -75,7 +77,7 @@ class _Search:
     """The loss at constant outputs, counted."""
 
     def __init__(self, loss_at: Callable[[tuple[float, ...]], float], count: int) -> None:
-        self._loss_at, self._count, self._left = loss_at, count, EVALUATIONS
+        self._loss_at, self._count, self._left = loss_at, count, EVALUATIONS * count
 
     def best(self) -> ConstantOutput | None:
         """The best constant output."""
@@ -129,7 +131,7 @@ def _narrowed(at: Callable[[float], float], points: _Points) -> tuple[float, flo
     (low, at_low), (middle, value), (high, at_high) = points
     previous = math.inf
     for turn in range(EVALUATIONS // 3):
-        if turn > 2 and previous - value <= EXACT * value and high - low <= 0.2 * max(abs(middle), 0.1):
+        if turn > 2 and previous - value <= EXACT * value and high - low <= NARROW * max(abs(middle), 1.0):
             break
         previous = value
         new = _next_point(((low, at_low), (middle, value), (high, at_high)), halve=turn % 2 == 1)
