@@ -192,6 +192,35 @@ CASES = {
     ),
     "COP001": Case(copied, lambda: stack(4), "copies", "4.weight"),
     "TIE001": Case(lambda: OneBlock(tied=True), lambda: OneBlock(tied=False), "tied", "blocks.0.weight"),
+    "LAW003": Case(
+        lambda: changed(stack(3), "2.weight", lambda w: w.abs_()),
+        lambda: changed(stack(3), "2.weight", lambda w: w.add_(0.1 * w.std())),
+        "mean",
+        "2.weight",
+    ),
+    "SEE001": Case(lambda: factory(same=True), lambda: factory(same=False), "seed", "0.weight"),
+    "FAC001": Case(
+        lambda: changed(normed(2), "1.weight", lambda w: w.mul_(1e3)),
+        lambda: changed(normed(2), "1.weight", lambda w: w.mul_(2)),
+        "factor",
+        "1.weight",
+    ),
+    "FAC002": Case(
+        lambda: changed(normed(2), "1.weight", lambda w: w.normal_(0, 0.02)),
+        lambda: changed(normed(2), "1.weight", lambda w: w.normal_(1, 0.02)),
+        "norm_factor",
+        "1.weight",
+    ),
+    "ADD001": Case(lambda: placed(1.0), lambda: placed(0.05), "drowned", "positions"),
+    "ADP001": Case(lambda: side_path(0.1), lambda: side_path(0.0), "adapter", "up.weight"),
+    "GAT001": Case(lambda: gated(-20.0), lambda: gated(-2.0), "shut_gate", "gate.bias"),
+    "FAN001": Case(
+        lambda: convolved(lambda layer: 9),
+        lambda: convolved(lambda layer: 9 * layer.in_channels),
+        "wrong_fan",
+    ),
+    "GRD003": Case(lambda: silent(-30.0), lambda: silent(0.0), "no_gradient"),
+    "GRD004": Case(lambda: queried(zeros=True), lambda: queried(zeros=False), "zero_stream"),
     "INP001": Case(lambda: stack(3), lambda: stack(3), "input", "0.weight", lambda: data(80.0), lambda: data(2.0)),
     "BIA001": Case(
         lambda: changed(stack(3), "2.bias", lambda b: b.fill_(-4.0)),
@@ -277,6 +306,73 @@ CASES = {
     "TWI001": Case(shared, lambda: stack(3), "", "2.weight"),
     "PLN001": Case(lambda: stack(3), lambda: stack(3), "plan"),
 }
+
+
+def factory(*, same: bool) -> Any:
+    """What builds a model under a seed of its own, or under the one it is given."""
+
+    def build() -> Any:
+        if same:
+            torch.manual_seed(0)
+        return stack(3)
+
+    return build
+
+
+def placed(std: float) -> Any:
+    """Rows of a table of std 0.05 and positions of another, added."""
+
+    def forward(m: Any, x: Any) -> Any:
+        return m.head(m.body(m.tokens((x[:, :8] > 0).long()) + m.positions).mean(1))
+
+    tables = {"tokens": nn.Embedding(2, 32), "positions": torch.randn(8, 32) * std}
+    nn.init.normal_(tables["tokens"].weight, std=0.05)
+    body = nn.Sequential(nn.LayerNorm(32), by_fan(1.0)(nn.Linear(32, 32)))
+    return Wrapped(forward, **tables, body=body, head=by_fan(0.1)(nn.Linear(32, CLASSES)))
+
+
+def side_path(std: float) -> Any:
+    """A frozen map with a low-rank path beside it."""
+    base = frozen(by_fan(1.0)(nn.Linear(FEATURES, WIDTH)), "weight", "bias")
+    down, up = nn.Linear(FEATURES, 8, bias=False), spread(std)(nn.Linear(8, WIDTH))
+    head = by_fan(0.1)(nn.Linear(WIDTH, CLASSES))
+    return Wrapped(lambda m, x: m.head((m.base(x) + m.up(m.down(x))).relu()), base=base, down=down, up=up, head=head)
+
+
+def gated(bias: float) -> Any:
+    """A signal times a sigmoid of another map."""
+    gate = by_fan(1.0)(nn.Linear(FEATURES, WIDTH))
+    nn.init.constant_(gate.bias, bias)
+    parts = {"value": by_fan(1.0)(nn.Linear(FEATURES, WIDTH)), "head": nn.Linear(WIDTH, CLASSES), "gate": gate}
+    return Wrapped(lambda m, x: m.head(m.value(x) * torch.sigmoid(m.gate(x))), **parts)
+
+
+def convolved(fan: Callable[[Any], int]) -> Any:
+    """Convolutions drawn by He's formula with a number in the place of the fan_in."""
+    layers = [nn.Conv2d(n, 16, 3, padding=1) for n in (1, 16, 16, 16)]
+    for layer in layers:
+        spread(math.sqrt(2 / fan(layer)))(layer)
+    body = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
+    return Wrapped(lambda m, x: m.head(m.body(x.view(-1, 1, 8, 8)).mean((2, 3))), body=body, head=nn.Linear(16, 10))
+
+
+def silent(bias: float) -> Any:
+    """A ReLU that ends the model."""
+    model = stack(2)
+    nn.init.constant_(model[-1].bias, bias)
+    return nn.Sequential(*model, nn.ReLU())
+
+
+def queried(*, zeros: bool) -> Any:
+    """A stream that starts at zeros or at queries and is normalised before the input joins it."""
+
+    def forward(m: Any, x: Any) -> Any:
+        stream = m.queries * (0.0 if zeros else 1.0)
+        return m.head(m.second(m.norm(stream + m.first(stream)) + m.read(x)))
+
+    maps = {name: by_fan(1.0)(nn.Linear(WIDTH, WIDTH)) for name in ("first", "second")}
+    rest = {"read": by_fan(1.0)(nn.Linear(FEATURES, WIDTH)), "norm": nn.LayerNorm(WIDTH)}
+    return Wrapped(forward, queries=torch.randn(WIDTH), **maps, **rest, head=by_fan(0.1)(nn.Linear(WIDTH, CLASSES)))
 
 
 def normed(depth: int, std: float | None = None) -> Any:

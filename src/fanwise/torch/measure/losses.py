@@ -277,7 +277,7 @@ def _replaced(outputs: Any, floats: Iterator[Any]) -> Any:
     if isinstance(outputs, Tensor):
         return next(floats) if outputs.is_floating_point() or outputs.is_complex() else outputs
     if isinstance(outputs, Mapping):
-        copied: Any = copy.copy(outputs)
+        copied: Any = copy.copy(outputs)  # mappings that models return can be written
         for name, value in outputs.items():
             copied[name] = _replaced(value, floats)
         return copied

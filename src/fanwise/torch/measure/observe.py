@@ -1,5 +1,6 @@
 """`observe`: one run of a model, forward and backward, and what it showed."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,12 +19,12 @@ from fanwise.measure.best_constant import judged
 from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Observation, ObservedLoss, observation
 from fanwise.torch.measure.losses import LossCalls, TorchArrays, loss_of, opened
-from fanwise.torch.measure.taps import Taps
+from fanwise.torch.measure.taps import Taps, fetch
 from fanwise.torch.measure.weight_statistics import weigh
 from fanwise.torch.trace.provenance import check_model
 from fanwise.torch.trace.recorder import Recorder
 from fanwise.torch.trace.run import Inputs, ModelError, forward, given_tensors, main_outputs, prepared
-from fanwise.torch.trace.storage import is_abstract
+from fanwise.torch.trace.storage import is_abstract, is_strided
 
 
 def observe(
@@ -88,8 +89,17 @@ def _observe_run(model: nn.Module, batch: tuple[Inputs, Any, LossLike], taps: Ta
             with torch.no_grad(), LossCalls():
                 seen = judged(calls.observed(ready, value, outputs), ready, outputs, arrays)
         trace = recognised(recorder.trace(main))
-        seen_run = _observation(model, trace, (taps, given, main), (seen, gradients))
-        return _with_elsewhere(seen_run, model, main, gradients)
+        observed = _observation(model, trace, (taps, given, main), (seen, gradients))
+        observed = _with_elsewhere(observed, model, main, gradients)
+    return replace(observed, broken=_broken_buffers(model))
+
+
+def _broken_buffers(model: nn.Module) -> tuple[str, ...]:
+    """Buffers of numbers that are not finite; those that hold -inf are masks."""
+    floats = {path: buffer for path, buffer in model.named_buffers() if buffer.is_floating_point() and buffer.numel()}
+    held = {path: buffer for path, buffer in floats.items() if not is_abstract(buffer) and is_strided(buffer)}
+    finite = fetch([(buffer < math.inf).all().float() for buffer in held.values()])
+    return tuple(path for path, value in zip(held, finite, strict=True) if value == 0)
 
 
 def _check_values(model: nn.Module) -> None:
