@@ -154,6 +154,12 @@ def test_a_target_that_broadcasts(loss, build):
     assert "LOS002" not in codes(fwt.check(build(), (x, target[:, None]), OWN[loss]))
 
 
+def test_a_loss_that_refuses_the_shapes_says_what_to_write():
+    x, target = regression()
+    with pytest.raises(fwt.ModelError, match=r"\(256, 1\) .*, \(256,\) .* could not be computed.*squeeze\(-1\)"):
+        fwt.check(zeros(), (x, (target > 1.5).float()), "bce_with_logits")
+
+
 def test_the_other_way_round():
     x, target = regression()
     report = fwt.check(nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), (x, target[:, None]), OWN["own"])

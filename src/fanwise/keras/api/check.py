@@ -38,6 +38,7 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
         batch: what the model is called with, as for `plan`. Where a `loss` is given, the second of a tuple (inputs,
             target), or a mapping's "target" or "labels", is what the loss compares with; a batch without one gets
             targets that are drawn.
+            What yields batches, such as a data loader, gives its first.
         loss: name of a loss of keras.losses, an instance of one, or a function of target and output; "cross_entropy",
             "binary_cross_entropy_with_logits" and "mse_loss" mean what they mean in every framework. None: the loss
             that the model returns itself; where it returns none, a random projection of its output, which gives

@@ -43,6 +43,7 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
         batch: a tensor, a tuple of arguments, a mapping of named ones, a spec such as ``"32,3,224,224"``, or None for a
             transformers model. Where a `loss` is given, the last element of a tuple, or a mapping's "target" or
             "labels", is what the loss compares with; a batch without one gets targets that are drawn.
+            What yields batches, such as a data loader, gives its first.
         loss: name of a loss of torch.nn.functional, or a function of output and target that gives one number. None: the
             loss that the model returns itself; where it returns none, a random projection of its output, which gives
             gradients but no loss to judge.
