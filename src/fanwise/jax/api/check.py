@@ -37,8 +37,8 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
             "target" or "labels", is what the loss compares with; a batch without one gets targets that are drawn.
             What yields batches, such as a data loader, gives its first.
         loss: "cross_entropy", "binary_cross_entropy_with_logits", "mse_loss", "l1_loss", "huber_loss", "nll_loss", or a
-            function of output and target that gives one number. None: the loss that the model returns itself; where it returns none, a random projection
-            of its output, which gives gradients but no loss to judge.
+            function of output and target that gives one number. None: the loss that the model returns itself; where it
+            returns none, a random projection of its output, which gives gradients but no loss to judge.
         optimizer: what will train it, as in ``"adam:1e-3"``, or an optimizer of optax;
             None leaves the rules on updates out.
         plan: what the weights should be. They are compared with it; with more than one seed, the runs after the first
