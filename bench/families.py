@@ -7,6 +7,11 @@ Each model is planned and its plan applied under several keys. A trained paramet
 stands on no assumption, or where it is left with values that do not depend on the random state: then a key fixes every
 bit. The loss is the mean cross-entropy of labels drawn evenly, over ln C; it may start at most 6 % off. A residual
 stream, and a stack of blocks that the zoo names, may grow by at most e, the mean over the keys.
+
+A sum over time (`fanwise.graph.states`: a recurrence, a memory, an integrator) begins at zero, or with what its first
+step gives, and fills up, so that its size over that of its begin says nothing. It is held against what was added to it:
+E s_T^2 / (E s_0^2 + sum of E d_t^2), which is at most 1 where the steps keep or forget and what they add is not alike,
+and may be at most e. Steps that amplify exceed it exponentially; steps that add the same again and again up to T times.
 """
 
 import argparse
@@ -179,9 +184,18 @@ def guessing_loss(logits: Any) -> float:
 
 
 def stream_growths(trace: Trace, moments: Mapping[int, float]) -> dict[str, float]:
-    """Second moment after the last join of each stream over that where the stream begins, or after its first join."""
-    last = {join.first: join for join in trace.joins}
-    growths = {}
+    """Second moment after the last join of each stream over that where the stream begins, or after its first join.
+
+    Of a sum over time, over all that was added to it.
+    """
+    over_time = {index for state in trace.states for index in state.sums}
+    last = {join.first: join for join in trace.joins if join.op not in over_time}
+    growths = {
+        f"state of {len(state.sums)} from {trace.ops[state.drives[0]].name}": state.growth(
+            lambda op: moments.get(op, 0.0)
+        )
+        for state in trace.states
+    }
     for first, join in last.items():
         begin = moments.get(first, 0.0) if first != INPUT else 0.0
         if not begin:

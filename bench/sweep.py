@@ -3,7 +3,7 @@
 Each runs in a process of its own under a time limit, so that a crash or a hang ends one architecture alone. Inputs are
 what `hf:` reads from the configuration.
 
-    python -m bench sweep                                  # all of them: about an hour on one core
+    python -m bench sweep                                  # all of them: about an hour and a half on one core
     python -m bench sweep --only 'qwen*' --only gpt2
     python -m bench sweep --json sweep.json --resume       # goes on, and runs again what was not done
 """

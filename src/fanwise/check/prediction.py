@@ -51,8 +51,10 @@ def predicted(run: Observation) -> Propagation:
     alike = {op: alike for op, alike in tables.items() if math.isfinite(alike)}
     inputs = {number: run.inputs[position] for number, position in enumerate(run.given) if position is not None}
     overlaps = {number: signal.overlap for number, signal in inputs.items() if math.isfinite(signal.overlap)}
+    begun = {op.index: run.signals[op.index].overlap for op in run.trace.ops}
+    begun = {index: overlap for index, overlap in begun.items() if math.isfinite(overlap)}
     given = {number: _given(signal) for number, signal in inputs.items()}
-    start = Start(given, constants, alike, overlaps, frozenset(_dependent(run)))
+    start = Start(given, constants, alike, overlaps, begun, frozenset(_dependent(run)))
     return propagate(run.trace, AsFound(run.values), inputs=start, gradients=known)
 
 

@@ -4,7 +4,7 @@ An unrolled recurrent network, messages passed from row to row, a graph network 
 what one use does to the size of a signal, the chain does to the power of its uses.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -27,6 +27,8 @@ class ChainKind(StrEnum):
     """Something from outside is added to what the weight gives, and both go through a nonlinearity: a cell."""
     LOOP = "loop"
     """The signal goes through what the model has between: nothing is added from outside."""
+    DRIVEN = "driven"
+    """Something from outside is put beside what the time before led to, and both go into the weight: a cell, too."""
     BRANCH = "branch"
     """The weight lies on a residual branch: a stream leads past it."""
 
@@ -52,20 +54,37 @@ class Chain:
 
 def chains_of(trace: Trace) -> Mapping[str, Chain]:
     """The longest chain of each weight that is applied to what it led to itself, by `fanwise.graph.op.Use.matrix`."""
-    uses: dict[tuple[str, frozenset[str]], list[int]] = {}
+    uses: dict[tuple[str, frozenset[str | float]], list[int]] = {}
     for op in trace.ops:
         maps = [use.matrix for use in op.uses if use.role in MAP_USES] if op.kind in STRETCH_MAPS else []
+        made: frozenset[str | float] = frozenset((*maps, *_fingerprints(op)) if len(maps) > 1 else maps)
         for name in maps:  # what is made of one parameter with others is another weight with each of them
-            uses.setdefault((name, frozenset(maps)), []).append(op.index)
+            uses.setdefault((name, made), []).append(op.index)
     each = [(name, _longest(trace.ops, ops)) for (name, _), ops in uses.items() if len(ops) > 1]
     runs = dict(sorted(each, key=lambda named: len(named[1])))
     chains = {name: _chain(trace, run) for name, run in runs.items() if len(run) > 1}
+    cells = [index for chain in chains.values() if chain.kind == ChainKind.DRIVEN for index in chain.ops]
+    chains = {name: _in_cell(trace.ops, chain, cells) for name, chain in chains.items()}
     loops = [chain.ops for chain in chains.values() if chain.kind == ChainKind.LOOP]
     return MappingProxyType({name: _as_loop(trace.ops, chain, loops) for name, chain in chains.items()})
 
 
+def _fingerprints(op: Op) -> Iterator[float]:
+    """Numbers that tell apart the weights that are made of the same parameters, or of other parts of them."""
+    return (use.transform.fingerprint for use in op.uses if use.transform is not None)
+
+
 def _chain(trace: Trace, run: tuple[int, ...]) -> Chain:
     return Chain(run, _kind(trace, run), sum(trace.ops[index].rounds for index in run))
+
+
+def _in_cell(ops: Sequence[Op], chain: Chain, cells: Sequence[int]) -> Chain:
+    """A loop that goes through a weight of a cell is driven, too."""
+    first, second = chain.ops[:2]
+    inside = (index for index in cells if first < index < second and index in ancestors(ops, second, first))
+    if chain.kind != ChainKind.LOOP or not any(first in ancestors(ops, index, first) for index in inside):
+        return chain
+    return replace(chain, kind=ChainKind.DRIVEN)
 
 
 def _as_loop(ops: Sequence[Op], chain: Chain, loops: Sequence[Sequence[int]]) -> Chain:
@@ -95,6 +114,8 @@ def _longest(ops: Sequence[Op], uses: Sequence[int]) -> tuple[int, ...]:
 def _kind(trace: Trace, run: Sequence[int]) -> ChainKind:
     if _is_state(trace, run[0], run[1]):
         return ChainKind.STATE
+    if _is_driven(trace, run[0], run[1]):
+        return ChainKind.DRIVEN
     on_branch = any(run[0] in _since(trace, join.branch, join.origin) for join in trace.joins)
     return ChainKind.BRANCH if on_branch else ChainKind.LOOP
 
@@ -106,6 +127,19 @@ def _is_state(trace: Trace, first: int, second: int) -> bool:
         return False
     others = [source for source in total.inputs if second not in trace.ancestors(source, first)]
     return bool(others) and all(first not in trace.ancestors(source, first) for source in others)
+
+
+def _is_driven(trace: Trace, first: int, second: int) -> bool:
+    """Whether the second use reads what the first led to, side by side with the model's inputs or what is read of them.
+
+    What the first use read as well, such as a context that is the same in each round, comes from outside, too.
+    """
+    op = trace.ops[second]
+    joined = op if op.kind == OpKind.CONCAT else trace.before(op, {OpKind.CONCAT}, MOVING)
+    if joined is None or joined.index < first:
+        return False
+    others = [source for source in joined.inputs if first not in trace.ancestors(source, first)]
+    return 0 < len(others) < len(joined.inputs)
 
 
 def _since(trace: Trace, index: int, origin: int) -> set[int]:

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 
-from fanwise.graph.kinds import BENDING, BRANCH_STEPS, CROOKED, MIXING, STREAM_STEPS, WEIGHTED
+from fanwise.graph.kinds import BEFORE_SOFTMAX, BENDING, BRANCH_STEPS, CROOKED, MIXING, STREAM_STEPS, WEIGHTED
 from fanwise.graph.op import INPUT, Op, OpKind
 from fanwise.graph.paths import ancestors, nearest
 
@@ -51,13 +51,33 @@ def joins_of(ops: Sequence[Op]) -> tuple[Join, ...]:
     half of a reversible network) and ends in a map.
     """
     joins: dict[int, Join] = {}
+    scores = _scores(ops)
     for op in ops:
-        if op.kind == OpKind.ADD and len(set(op.inputs)) == len(op.inputs) == 2:
+        if op.kind == OpKind.ADD and len(set(op.inputs)) == len(op.inputs) == 2 and op.index not in scores:
             join = _met_again(ops, op) or _parallel(ops, op, joins) or _projected(ops, op) or _across(ops, op, joins)
             if join is not None:
                 joins |= {earlier.op: earlier for earlier in _sums_before(ops, join, joins)}
                 joins[op.index] = join
     return tuple(_numbered(ops, sorted(joins.values(), key=lambda join: join.op)))
+
+
+def _scores(ops: Sequence[Op]) -> set[int]:
+    """Sums of products of data that a softmax reads: a bias is added to scores there, no stream goes on."""
+    queue = [source for op in ops if op.kind == OpKind.SOFTMAX for source in op.inputs]
+    sums: set[int] = set()
+    while queue:
+        here = queue.pop()
+        if here >= 0 and here not in sums and ops[here].kind in BEFORE_SOFTMAX:
+            sums.add(here)
+            queue += ops[here].inputs
+    return {here for here in sums if any(_is_product(ops, source) for source in ops[here].inputs)}
+
+
+def _is_product(ops: Sequence[Op], index: int) -> bool:
+    """Whether an op gives a product of data with data, moved or multiplied by a number at most."""
+    while index >= 0 and ops[index].kind in LEADS_TO_SUM:
+        index = min(ops[index].inputs, default=INPUT)
+    return index >= 0 and ops[index].kind == OpKind.MATMUL and len(ops[index].inputs) == 2
 
 
 def ends_later(op: Op) -> bool:

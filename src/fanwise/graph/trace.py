@@ -10,6 +10,7 @@ from fanwise.graph.kinds import AT_ONCE, KEEPS_FEATURES, TO_NONLINEARITY, TRANSP
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
 from fanwise.graph.paths import ancestors, nearest
 from fanwise.graph.residual import Join, joins_of
+from fanwise.graph.states import State, states_of, sums_filled
 from fanwise.stream.box import Shape
 
 
@@ -73,6 +74,16 @@ class Trace:
     def joins(self) -> tuple[Join, ...]:
         """Residual connections, in order."""
         return joins_of(self.ops)
+
+    @cached_property
+    def states(self) -> tuple[State, ...]:
+        """Sums over time among them."""
+        return states_of(self.ops, self.joins)
+
+    @cached_property
+    def filled(self) -> Mapping[int, State]:
+        """The states that begin at zero, by the adds of each."""
+        return MappingProxyType(sums_filled(self.states))
 
     def feeds(self, op: Op) -> tuple[Op, ...]:
         """The ops that an op reads."""

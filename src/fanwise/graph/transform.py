@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,12 +31,14 @@ class Transform:
             shift it are not listed: they keep the values that they have.
         make: what the op sees, from arrays in place of some of the parameters; it raises where it cannot be computed
             again.
+        degree: how it grows with a lone parameter, where the functions tell (`fanwise.graph.tracking.homogeneity`).
     """
 
     shape: Shape
     layout: Layout | None
     parameters: Mapping[str, tuple[Shape, bool]]
     make: Callable[[Mapping[str, Any]], Any]
+    degree: float | None = None
 
     @property
     def fan_in(self) -> float:
@@ -43,6 +46,15 @@ class Transform:
         if self.layout is None or len(self.layout.axes) != len(self.shape):
             return 1.0
         return max(float(self.layout.block_fans(self.shape)[0].fan_in), 1.0)
+
+    @cached_property
+    def fingerprint(self) -> float:
+        """A number that differs for different weights; 0 where it cannot be computed."""
+        try:
+            seen = np.asarray(self.make({})).ravel()
+            return float(np.abs(np.dot(seen, np.cos(np.arange(seen.size)))))
+        except Exception:  # as in `moments`
+            return 0.0
 
     def moments(self, given: Mapping[str, Spread]) -> Spread | None:
         """Mean and std of what the op sees; None where it is not finite or cannot be computed again.

@@ -275,7 +275,7 @@ def _own(outputs: Any, arrays: LossArrays) -> Loss | None:
     """The loss that the model computed itself, or a probe."""
     if _own_value(outputs, arrays) is not None:
         name = "the model's own"
-        return Loss(name, lambda returned: _one(name, arrays.number(_own_value(returned, arrays)), arrays))
+        return Loss(name, lambda returned: _one(name, _averaged(_own_value(returned, arrays), arrays), arrays))
     position = next((i for i, array in enumerate(arrays.floats(outputs)) if arrays.learns(array)), None)
     if position is None:
         return None
@@ -284,6 +284,13 @@ def _own(outputs: Any, arrays: LossArrays) -> Loss | None:
     return Loss(
         "random projection", lambda returned: arrays.projected(arrays.floats(returned)[position], signs), probe=True
     )
+
+
+def _averaged(value: Any, arrays: LossArrays) -> Any:
+    """A loss as a number; the mean of one for each example."""
+    number = arrays.number(value)
+    shape = arrays.shape(number)
+    return arrays.projected(number, np.ones(shape, np.float32)) if shape is not None and len(shape) == 1 else number
 
 
 def _own_value(outputs: Any, arrays: LossArrays) -> Any:

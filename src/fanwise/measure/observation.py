@@ -27,7 +27,7 @@ class Signal:
         alike: of an input, a lookup and what is made of constants alone: E x x' of a feature at two places of an
             example, over E x^2.
         gradient: E (dL/dx)^2.
-        overlap: of an input, E (x . x')^2 over (E x . x)^2 of what two windows hold: the features of a place, in
+        overlap: of the same, E (x . x')^2 over (E x . x)^2 of what two windows hold: the features of a place, in
             pictures those of 3 places along each axis. 1 / fan_in where they are independent.
     """
 
@@ -76,6 +76,7 @@ class Values:
         kin: path of an earlier parameter that begins with the same numbers, up to a factor; "" where there is none.
         reached: whether a gradient came to it; False, too, where the run had no backward pass.
         gradient: E (dL/dw)^2, NaN where no gradient came.
+        elsewhere: whether another output of the model than those in the loss would send a gradient to it.
     """
 
     count: int
@@ -95,6 +96,7 @@ class Values:
     kin: str = ""
     reached: bool = False
     gradient: float = NAN
+    elsewhere: bool = False
 
     @property
     def std(self) -> float:

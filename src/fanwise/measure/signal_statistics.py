@@ -53,7 +53,7 @@ class Signals:
         array = _sizes(array)
         numbers = numbers_of(array, compared=op.kind in COMPARED)
         if begins(op):
-            numbers["alike"] = alike(array, axis)
+            numbers |= {"alike": alike(array, axis), "overlap": overlap(array, axis)}
         if op.kind in NONLINEAR and array.size:
             numbers |= _activation(op, array, axis)
         return numbers

@@ -21,6 +21,7 @@ class Measured:
         factors: by what an op multiplies the rms of the operand that comes from a map, by the op's key.
         loops: by what the variance of a weight that opens a loop is multiplied, by `Use.matrix`.
         fed: second moment of what feeds each weight of a loop for the first time while no factor is at work.
+        driven: the largest second moment that a weight of a cell reads over that at its first use, by `Use.matrix`.
         streams: second moment of each residual stream that is computed after the branch that joins it, by its key.
     """
 
@@ -28,13 +29,21 @@ class Measured:
     factors: dict[OpKey, float] = field(default_factory=dict)
     loops: dict[str, float] = field(default_factory=dict)
     fed: dict[str, float] = field(default_factory=dict)
+    driven: dict[str, float] = field(default_factory=dict)
     streams: dict[OpKey, float] = field(default_factory=dict)
+
+    def grow(self, matrix: str, ratio: float) -> None:
+        """Remembers what a weight of a cell reads at a use, over what it read first, where that is the largest."""
+        self.driven[matrix] = max(float(f"{ratio:.3g}"), self.driven.get(matrix, 1.0))
 
     def has_moved(self, now: "Measured") -> bool:
         """Whether a later pass measured something else; what an earlier one does not know counts as 1."""
         if not now.streams.keys() <= self.streams.keys():
             return True
-        pairs = (self.heads, now.heads), (self.loops, now.loops), (self.streams, now.streams)
+        pairs = (
+            *((self.heads, now.heads), (self.loops, now.loops)),
+            *((self.driven, now.driven), (self.streams, now.streams)),
+        )
         moments = [change for before, after in pairs for change in _changes(before, after)]
         return any(change > MOVED for change in moments) or any(
             change > ROUGH for change in _changes(self.factors, now.factors)

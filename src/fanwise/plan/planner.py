@@ -25,6 +25,7 @@ from fanwise.plan.meant import Meant
 from fanwise.plan.measured import ROUGH, Measured, OpKey
 from fanwise.plan.recipes.recipe import Choice, Feed, Recipe
 from fanwise.plan.roles import JOINED, MAP_ROLES, Case, cases, fan_in_of
+from fanwise.plan.row import KEPT
 from fanwise.plan.stacked import stacked_choice
 from fanwise.plan.starts import Starts
 from fanwise.plan.transforms import TransformedWeights, with_transform
@@ -104,6 +105,7 @@ class Planner:
         self._after: dict[OpKey, float] = {}
         self._operands = _measured_operands(trace, self.cases.values())
         self._read: dict[OpKey, float] = {}
+        self._fed_first: dict[str, float] = {}
         self._made = MadeWeights(trace, self.cases)
         self._transforms = TransformedWeights(starts, self._spread, frozenset(self._meant.merged))
 
@@ -119,6 +121,8 @@ class Planner:
                 self._decide(case, op, use, self._feed(case, op, use, position, moment))
             elif self._slot(use) in self._blind:
                 self._decide_anew(case, op, use, self._feed(case, op, use, position, moment))
+            elif case.reads_state:
+                self._remember_fed(use, operand_moment(op, use, moment)[0])
             if case.role == "tied_embedding" and use.role == UseRole.WEIGHT:
                 self.measured.heads[use.path] = positive(moment(0))[0]
             self._remember_law(op, use.path)
@@ -196,9 +200,16 @@ class Planner:
         if case.is_loop:
             self.measured.fed[use.matrix] = fed
             fed = self.known.fed.get(use.matrix, fed)
+        if case.reads_state:
+            fed = positive(fed * self._remember_fed(use, fed))[0]
         factor, loop = self._factor(case), self.known.loops.get(use.matrix, 1.0)
         silent = sure and not known and use.role in MAP_USES and is_silent(op, moment)
         return Feed(fed, known and sure, stream, self._scores(case), self._value(case), factor, loop, silent=silent)
+
+    def _remember_fed(self, use: Use, fed: float) -> float:
+        """By how much more a weight reads at one of its uses than at the first, where a state is still empty."""
+        self.measured.grow(use.matrix, fed / self._fed_first.setdefault(use.matrix, fed))
+        return self.known.driven.get(use.matrix, 1.0)
 
     def _factor(self, case: Case) -> float:
         factor = _factor_of(case)
@@ -244,7 +255,7 @@ class Planner:
         return operand_moment(op, use, moment)
 
     def _direction_moment(self, op: Op, use: Use) -> tuple[float, bool]:
-        """1 / (std^2 fan_in) of the direction that a length belongs to: the length then gives the same map."""
+        """1 / (std^2 n) of the direction that a length of n numbers belongs to: the length then gives the same map."""
         direction = self._direction(op, use)
         if direction is None or direction.choice.law is None:
             return 1.0, False
@@ -252,7 +263,13 @@ class Planner:
         if case.normalized:
             return 1.0, False  # `_settle_length` measures what comes out
         std = direction.choice.law.moments(case.parameter.shape, layout=case.layout).std
-        return positive(1 / (std**2 * fan_in_of(case)) if std else math.nan)
+        return positive(1 / (std**2 * self._numbers_of_length(case, use)) if std else math.nan)
+
+    def _numbers_of_length(self, direction: Case, length: Use) -> float:
+        """How many numbers of the weights one length is of: the fan_in of a row, more or fewer along other axes."""
+        lengths = math.prod(self._trace.by_path[length.path].shape)
+        numbers = math.prod(direction.parameter.shape)
+        return numbers / lengths if lengths and numbers % lengths == 0 else fan_in_of(direction)
 
     def _direction(self, op: Op, length: Use) -> Decision | None:
         """The decision for the weights whose rows have a length that is a parameter of its own."""
@@ -277,7 +294,7 @@ class Planner:
         return 1.0 if table.around is None else table.around.constant_after(op)
 
     def _stream(self, case: Case) -> tuple[float, bool]:
-        if case.join is None:
+        if case.join is None or case.join.op in self._trace.filled:  # a state is to become as large as other signals
             return 1.0, True
         stream = case.join.stream
         while stream >= 0 and self._trace.ops[stream].key not in self._moments and stream in self._streams:
@@ -332,7 +349,7 @@ class Planner:
         if meant is not None:
             return meant
         through = self._transforms.choice(case, feed, self._recipe.choose)
-        if through is not None:
+        if through is not None and not _has_length(case):
             return through
         choice = self._recipe.choose(self._meant.as_map(case), feed)
         return choice if choice.law is not None else self._meant.as_found(case, feed) or choice
@@ -417,8 +434,9 @@ class Planner:
 
     def _seen(self, case: Case, use: Use) -> Initializer | None:
         """What the op should see: the law, or that of what is made of the parameter."""
-        chosen = self._chosen[self._slot(use)].choice.law
-        if chosen is None or case.role == "magnitude" or case.normalized or use.path in self._meant.merged:
+        choice = self._chosen[self._slot(use)].choice
+        chosen, as_made = choice.law, use.path in self._meant.merged or (case.transformed and KEPT in choice.reason)
+        if chosen is None or case.role == "magnitude" or case.normalized or as_made:
             return None
         through = self._transforms.seen(case)
         if through is not None:
@@ -481,3 +499,10 @@ def _has_other_operands(op: Op, use: Use) -> bool:
     """Whether a map is one factor of a product with several operands of data: what it reads is made inside the op."""
     maps = [other for other in op.uses if other.role in MAP_USES]
     return op.kind == OpKind.LINEAR and use.role == UseRole.WEIGHT and len(op.inputs) > 1 and len(maps) == 1
+
+
+def _has_length(case: Case) -> bool:
+    """Whether the length of a weight is a parameter of its own, whose value follows from the law of the weight."""
+    steps = () if case.use is None else case.use.steps
+    uses = () if case.op is None else case.op.uses
+    return bool(steps) and any(use.role == UseRole.SCALE and use.steps == steps for use in uses)

@@ -16,7 +16,7 @@ from fanwise.plan.recipes.recipe import Choice, Feed
 from fanwise.plan.recipes.unit import SINES
 from fanwise.plan.roles import Case
 from fanwise.plan.starts import Starts
-from fanwise.plan.transforms import Weight, solved
+from fanwise.plan.transforms import Weight, is_proportional, solved
 
 TO_SINE = frozenset({OpKind.ELEMENTWISE, OpKind.MUL, OpKind.SCALE, OpKind.SHIFT, OpKind.SLICE, OpKind.ADD})
 """What may stand between frequencies times a signal and the sines of it."""
@@ -55,11 +55,12 @@ def _unit(case: Case, feed: Feed) -> Choice | None:
     variance = 1 / feed.second_moment
     reason = "random factors, a map of one input each: unit second moment after them"
     transform = None if case.use is None else case.use.transform
-    if not case.derived:
+    if transform is None and not case.derived:
         return Choice(Normal(float(f"{math.sqrt(variance):.6g}")), reason, "", 1.0, not feed.known)
-    if transform is None or case.parameter.path not in transform.parameters:
+    path = case.parameter.path
+    if transform is None or path not in transform.parameters or not is_proportional(path, transform):
         return None
-    solution = solved(Weight(transform, {}, (case.parameter.path,)), variance)
+    solution = solved(Weight(transform, {}, (path,)), variance)
     if solution is None:
         return None
     return Choice(solution.law, f"{reason}, {solution.why}", "", 1.0, not (feed.known and solution.fits))

@@ -18,6 +18,7 @@ from fanwise.graph.kinds import (
     MAP_USES,
     MOVING,
     SCORE_ENDS,
+    TO_SIGNAL,
     TOKENS,
     WEIGHTED,
 )
@@ -28,6 +29,7 @@ from fanwise.graph.residual import Join, ends_later
 from fanwise.graph.state_space import is_decay, sets_a_time_scale, sets_a_time_step
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
+from fanwise.stream.box import Shape
 
 ROLES: Mapping[str, str] = MappingProxyType(
     {
@@ -167,6 +169,11 @@ class Case:
         return self.chain is not None and self.chain.kind == ChainKind.LOOP and self.role == "weight"
 
     @property
+    def reads_state(self) -> bool:
+        """Whether it is a map that reads a state, which fills up over its uses, beside other data."""
+        return self.role in MAP_ROLES and self.chain is not None and self.chain.kind == ChainKind.DRIVEN
+
+    @property
     def transformed(self) -> bool:
         """Whether it is made by a function whose effect on the size of the weight is not known."""
         steps = set(self.use.steps if self.use else ())
@@ -191,6 +198,7 @@ class _Reader:
         self._ends: dict[int, tuple[Join, int]] = {}
         for join in trace.joins:
             ends = tuple(_branch_ends(trace, join))
+            ends = ends if join.op not in trace.filled else tuple(_adding_ends(trace, join, ends))
             for end in ends:
                 self._ends[end] = (join, len(ends))
         self._around = GraphContext(trace, frozenset(self._heads), self._ends)
@@ -226,14 +234,16 @@ class _Reader:
     def _of_uses(self, parameter: Parameter, uses: Sequence[tuple[Op, Use]]) -> Case:
         if not uses:
             return Case(parameter, "unused")
-        cases = [self._of_use(parameter, op, use) for op, use in uses]
+        cases = [self._of_use(parameter, op, use) for op, use in _telling(uses)]
         tied = any(case.role == "head" for case in cases)
         table = next((case for case in cases if case.role == "embedding"), None)
         if tied and table is not None:
             head = next(case for case in cases if case.role == "head")
             return replace(table, role="tied_embedding", op=head.op)
         order = ("head", "embedding", "branch_end", "branch_norm", "branch_gate")
-        return min(cases, key=lambda case: order.index(case.role) if case.role in order else len(order))
+        first = min(cases, key=lambda case: order.index(case.role) if case.role in order else len(order))
+        data = (case for case in cases if case.role in ("gate", "token") and not case.derived)
+        return next(data, first) if first.role == "other" else first
 
     def _of_use(self, parameter: Parameter, op: Op, use: Use) -> Case:
         maker = self._around.makers.get(op.index) if use.role in (UseRole.WEIGHT, UseRole.TABLE) else None
@@ -359,6 +369,13 @@ class _Reader:
         return next((use.path for use in tables.uses if use.role == UseRole.TABLE), None)
 
 
+def _telling(uses: Sequence[tuple[Op, Use]]) -> Sequence[tuple[Op, Use]]:
+    """The uses of a map without those that see only zeros, as of a state before the first step."""
+    if not any(use.role in MAP_USES for _, use in uses):
+        return uses
+    return [(op, use) for op, use in uses if use.role in MAP_USES or use.seen != (0.0, 0.0)]
+
+
 def _as_map(parameter: Parameter, use: Use, maker: Maker) -> Use:
     """The use of a table whose rows are taken by constant indices, as the weight that it is."""
     if use.role != UseRole.TABLE or use.layout is None:
@@ -399,6 +416,18 @@ def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:
             queue += fresh
 
 
+def _adding_ends(trace: Trace, join: Join, ends: Sequence[int]) -> Iterator[int]:
+    """Of a state that begins at zero, the maps that are added as they are: what is bent before has a size by itself.
+
+    Factors are the model's own rates: how large a state becomes follows from them.
+    """
+    for end in ends:
+        op = trace.ops[end]
+        bend = trace.after(op, {OpKind.ACTIVATION}, TO_SIGNAL | {OpKind.ELEMENTWISE})
+        if is_map(op, WEIGHTED) and (bend is None or bend.index > join.branch):
+            yield end
+
+
 def _scaled_norm(trace: Trace, op: Op) -> bool:
     """Whether a norm without parameters is followed by a scale that has them."""
     return any(reader.kind == OpKind.SCALE for reader in trace.follows(op))
@@ -406,12 +435,21 @@ def _scaled_norm(trace: Trace, op: Op) -> bool:
 
 def _fills_features(trace: Trace, source: Op | None, parameter: Parameter, added: Use) -> bool:
     """Whether a parameter holds one number for each feature that a map gives, in whatever shape."""
+    while source is not None and source.kind == OpKind.ADD:  # a sum of maps has the features of each
+        source = next(iter(trace.feeds(source)), None)
     for use in () if source is None else source.used(UseRole.WEIGHT):
         if use.layout is not None:
-            features = use.layout.extent(trace.by_path[use.path].shape, "out")
+            seen = _shape_seen(trace.by_path[use.path].shape, use)
+            features, groups = use.layout.extent(seen, "out"), use.layout.extent(seen, "stack")
             stack = 1 if added.layout is None else added.layout.extent(parameter.shape, "stack")
-            return math.prod(parameter.shape) == features * stack
+            return math.prod(_shape_seen(parameter.shape, added)) in (features * stack, features * groups)
     return False
+
+
+def _shape_seen(shape: Shape, use: Use) -> Shape:
+    """The shape of the part of a parameter that an op sees."""
+    counts = {axis: count for axis, _, count in use.parts}
+    return tuple(counts.get(axis, extent) for axis, extent in enumerate(shape))
 
 
 def _is_vector(parameter: Parameter, use: Use) -> bool:

@@ -262,9 +262,12 @@ class TransformedWeights:
             return False
         if case.role not in (*MAP_ROLES, "recurrent"):
             return False
-        is_product = len(transform.parameters) > 1 and not steps.isdisjoint(PRODUCTS | QUOTIENTS)
+        multiplies = not steps.isdisjoint(PRODUCTS | QUOTIENTS)
+        is_product = multiplies and len(transform.parameters) > 1
+        bends = multiplies and not is_proportional(path, transform)
         is_told = case.layout is not None or (case.use is not None and case.use.fan_in is not None)
-        return case.transformed or is_product or not is_told or not _is_proportional(path, transform)
+        is_pair = not case.derived  # a complex number of two of the parameter's
+        return case.transformed or is_product or is_pair or bends or not is_told
 
     def _is_beside(self, path: str, transform: Transform) -> bool:
         """Whether a parameter of one value stands beside others that vary: a factor, a delta that starts at 0."""
@@ -290,8 +293,10 @@ class TransformedWeights:
         return None if self._starts is None else self._starts.constant(path)
 
 
-def _is_proportional(path: str, transform: Transform) -> bool:
+def is_proportional(path: str, transform: Transform) -> bool:
     """Whether a weight is twice as large for twice the parameter."""
+    if transform.degree is not None:
+        return transform.degree == 1
     once, twice = (transform.moments({path: (0.0, std)}) for std in (1.0, 2.0))
     return once is None or twice is None or abs(math.hypot(*twice) - 2 * math.hypot(*once)) <= 0.02 * math.hypot(*twice)
 

@@ -101,6 +101,8 @@ def _of_pairs(walk: Walk, here: Here, sources: list[Scatter]) -> float:
 
     What is added to it makes them less alike, in proportion to its size.
     """
+    if here.op.index in walk.start.begun:
+        return walk.start.begun[here.op.index]
     if here.op.kind == OpKind.EMBEDDING:
         return max(1 / _rows_of_table(walk, here.op), walk.start.alike.get(here.op.index, 0.0))
     numbers = iter(here.op.given or (0,))

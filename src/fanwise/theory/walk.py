@@ -86,6 +86,7 @@ class Start:
         constants: what ops give that read neither inputs nor other ops, by index.
         alike: of lookups, E x x' at two places of an example over E x^2, by index: as often as they read one row.
         overlaps: of inputs, by number: E (x . x')^2 over (E x . x)^2 of what two windows hold.
+        begun: the same of lookups and of what is made of constants alone, by index.
         dependent: paths of weights that are no independent draws, such as trained ones.
     """
 
@@ -93,6 +94,7 @@ class Start:
     constants: Mapping[int, Given] = field(default_factory=dict)
     alike: Mapping[int, float] = field(default_factory=dict)
     overlaps: Mapping[int, float] = field(default_factory=dict)
+    begun: Mapping[int, float] = field(default_factory=dict)
     dependent: frozenset[str] = frozenset()
 
 
@@ -189,7 +191,7 @@ class Walk:
         """The weakest of its own and of its sources' grounds; after a normalisation those before it do not count."""
         if op.index in self.unruled:
             return Grounds.NOTHING
-        assumed = op.index in self.assumed or self._reads_unknown(op) or self._uses_dependent(op)
+        assumed = op.index in self.assumed or self._reads_unknown(op) or self._uses_dependent(op) or self._grown(op)
         own = Grounds.ASSUMPTION if assumed else Grounds.RULES
         before = [self.grounds[source] for source in op.inputs if source != INPUT and not self._ends_doubt(op)]
         return max((own, *before), key=_WEAKER.index)
@@ -197,6 +199,15 @@ class Walk:
     def _uses_dependent(self, op: Op) -> bool:
         """Whether a weight of an op is no independent draw: what it gives depends on what it reads."""
         return any(use.path in self.start.dependent for use in op.uses)
+
+    def _grown(self, op: Op) -> bool:
+        """Whether an op reads a tensor along an axis several times as long: repeated, or with zeros beside it."""
+        return any(self._is_multiple(op, operand, source) for operand, source in enumerate(op.inputs) if source >= 0)
+
+    def _is_multiple(self, op: Op, operand: int, source: int) -> bool:
+        before, after = self.trace.ops[source].shape, op.reads[operand] if operand < len(op.reads) else ()
+        same = len(before) == len(after)
+        return same and any(1 < n < m and m % n == 0 for n, m in zip(before, after, strict=True))
 
     def _ends_doubt(self, op: Op) -> bool:
         """Whether an op is a normalisation of something much larger than what it adds before the root."""
@@ -216,6 +227,22 @@ class Walk:
     def profile(self, index: int) -> Profile:
         """How the second moment of an op's output is spread over its spatial axes; () where that is not known."""
         return self.profiles.get(index, ())
+
+    def profile_read(self, op: Op, operand: int) -> Profile:
+        """The profile of what an op reads, with the zeros that the model puts around it."""
+        source = op.inputs[operand]
+        profile = self.profile(source)
+        if self._filled(op, operand, source) == 1.0:
+            return profile
+        axis, before = self.trace.axes[source], self.spatial(source)
+        after = op.reads[operand][axis + 1 :] if axis < -1 else op.reads[operand][1:-1]
+        if not all(m >= n > 0 for n, m in zip(before, after, strict=True)):
+            return profile
+        own = profile if tuple(map(len, profile)) == before else tuple(np.ones(n) for n in before)
+        pads = [((m - n) // 2, m - n - (m - n) // 2) for n, m in zip(before, after, strict=True)]
+        return tuple(
+            np.pad(along, pad) * (len(along) + sum(pad)) / len(along) for along, pad in zip(own, pads, strict=True)
+        )
 
     def spatial(self, index: int) -> Shape:
         """The sizes of the axes behind that of the features; where it is last, of those between it and the first."""

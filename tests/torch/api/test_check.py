@@ -620,3 +620,46 @@ def test_numbers_that_overflow_in_a_recurrent_layer_are_told_there():
     report = check(model, torch.ones(4, 6, 8))
     told = [each for finding in report.findings for each in (finding, *finding.follows)]
     assert [finding.place for finding in told if finding.code == "NAN002"] == ["cell.weight_ih_l0"]
+
+
+def test_what_another_output_trains_is_no_cut_graph_unless_the_loss_is_given():
+    model = stack(4)
+    cut_off = Wrapped(lambda m, x: _detached(m, m.start(x)), start=model[:4], rest=model[4:])
+    batch = torch.randn(BATCH, FEATURES, generator=torch.Generator().manual_seed(0))
+    alone = [f for f in check(cut_off, batch).findings if f.code == "GRD001"]
+    assert [(f.severity, f.place) for f in alone] == [("info", "start.2.weight")]
+    asked = (batch, torch.arange(BATCH) % CLASSES)
+    given = check(cut_off, asked, loss=lambda outputs, labels: nn.functional.cross_entropy(outputs[0], labels))
+    assert [(f.severity, f.place) for f in given.findings if f.code == "GRD001"] == [("error", "start.2.weight")]
+
+
+def _detached(model: Any, hidden: Any) -> Any:
+    return model.rest(hidden.detach()), hidden
+
+
+class PerSample(nn.Linear):
+    """A model that gives a loss for each sample."""
+
+    def forward(self, x: Any) -> Any:
+        outputs = super().forward(x)
+        return {"loss": outputs.square().mean(1), "logits": outputs}
+
+
+def test_a_loss_for_each_sample_is_averaged():
+    batch = torch.randn(BATCH, FEATURES, generator=torch.Generator().manual_seed(0))
+    model = PerSample(FEATURES, CLASSES)
+    report = check(model, batch)
+    assert report.observations[0].loss.value == pytest.approx(float(model(batch)["loss"].detach().mean()), rel=1e-5)
+
+
+class Optional(nn.Linear):
+    """A model that takes features which may be none."""
+
+    def forward(self, x: Any, extra: Any) -> Any:
+        return super().forward(torch.cat([x, extra], 1))
+
+
+def test_an_input_without_values_is_not_broken():
+    batch = torch.randn(BATCH, FEATURES, generator=torch.Generator().manual_seed(0))
+    codes = {f.code for f in check(he(Optional(FEATURES, CLASSES)), (batch, torch.zeros(BATCH, 0))).findings}
+    assert "INP002" not in codes

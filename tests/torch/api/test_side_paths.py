@@ -248,3 +248,38 @@ def test_fixed_matrices_beside_trained_maps_are_no_base(forward):
     model.graph, model.features = torch.softmax(torch.randn(12, 12), -1), torch.randn(24, 24) / 24**0.5
     plan = fwt.plan(model, torch.randn(4, 12, 8))
     assert all(row.std or row.role == "unused" for row in plan if row.path.endswith("weight"))
+
+
+class Memory(nn.Module):
+    """What a query reads from a memory that is empty at first, beside what is said at once."""
+
+    def __init__(self, read):
+        super().__init__()
+        self.both, self.out = nn.Linear(16, 32), nn.Linear(16, 4)
+        self.read = read
+
+    def forward(self, x):
+        query, value = functional.silu(self.both(x)).chunk(2, -1)
+        return self.out(self.read(query, torch.zeros(len(x), 16, 16)) + value)
+
+
+READS = {
+    "matmul": lambda query, memory: torch.matmul(query, memory),
+    "operator": lambda query, memory: query @ memory,
+    "bmm": lambda query, memory: torch.bmm(query, memory),
+    "einsum": lambda query, memory: torch.einsum("btd,bde->bte", query, memory),
+    "transposed": lambda query, memory: (memory @ query.mT).mT,
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_an_empty_memory_is_no_frozen_base(read):
+    planned = {
+        row.path: row
+        for row in fwt.plan(Memory(read), torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(1)))
+    }
+    row = planned["both.weight"]
+    assert row.law.moments((32, 16), layout=row.layout).std == pytest.approx(
+        0.25, rel=0.23
+    )  # 5 deviations of 240 squares
+    assert "frozen" not in row.reason

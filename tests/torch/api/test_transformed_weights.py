@@ -25,7 +25,7 @@ class Net(nn.Module):
     def forward(self, x):
         self.read = torch.tanh(self.enter(x))
         self.pre = self.mapped(self.read)
-        return self.out(torch.relu(self.pre))
+        return self.out(torch.relu(self.pre.real if self.pre.is_complex() else self.pre))
 
     def mapped(self, x):
         return functional.linear(x, self.weight())
@@ -153,6 +153,28 @@ class Softplus(Net):
         return functional.softplus(self.w)
 
 
+class Pairs(Net):
+    """A complex matrix, stored as pairs."""
+
+    def build(self):
+        self.w = random(WIDTH, WIDTH, 2)
+
+    def mapped(self, x):
+        return x.to(torch.complex64) @ torch.view_as_complex(self.w).T
+
+
+class ScaledPairs(Pairs):
+    """The same, times factors that the model makes of numbers written down."""
+
+    def build(self):
+        super().build()
+        self.rate = nn.Parameter(torch.linspace(0.5, 2, WIDTH))
+
+    def mapped(self, x):
+        weight = torch.exp(1j * self.rate)[:, None] * torch.view_as_complex(self.w)
+        return x.to(torch.complex64) @ weight.T
+
+
 class Positive(Net):
     """Of what a ReLU gives, which is positive too: its values add up."""
 
@@ -165,7 +187,7 @@ class Positive(Net):
 
 MAPS = (
     LowRank, ThreeFactors, Skew, Kronecker, Bases, Codes, Hadamard, BaseAndDelta, Ternary, Square, Absolute,
-    Exponential, Softplus, Positive,
+    Exponential, Softplus, Positive, Pairs, ScaledPairs,
 )  # fmt: skip
 
 
@@ -185,7 +207,7 @@ def sizes(kind, plan):
         fw.apply(net, plan, key=key)
         with torch.no_grad():
             net(x)
-        yield float(net.pre.square().mean())
+        yield float(net.pre.abs().square().mean())
 
 
 def is_unit(values):
@@ -196,7 +218,7 @@ def is_unit(values):
 @pytest.mark.parametrize("kind", MAPS)
 def test_a_made_map_gives_unit_second_moment(kind):
     plan = fw.plan(built(kind), fw.Inputs((batch(),)))
-    made = [row for row in plan if not row.path.startswith(("enter", "out", "shift"))]
+    made = [row for row in plan if not row.path.startswith(("enter", "out", "shift", "rate"))]
     assert all(row.law is not None and not row.guess for row in made)
     assert is_unit(list(sizes(kind, plan))), (fmean(sizes(kind, plan)), stdev(sizes(kind, plan)))
 

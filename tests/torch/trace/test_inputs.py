@@ -236,7 +236,7 @@ class Config:
     ("forward", "fields", "shapes"),
     [
         (lambda input_ids, bbox=None: 0, {"vocab_size": 99}, {"input_ids": (2, 32), "bbox": (2, 32, 4)}),
-        (lambda pixel_values: 0, {"image_size": (8, 6), "num_frames": 3}, {"pixel_values": (2, 3, 3, 6, 6)}),
+        (lambda pixel_values: 0, {"image_size": (8, 6), "num_frames": 3}, {"pixel_values": (2, 3, 3, 8, 6)}),
         (
             lambda hidden_states, grid_thw: 0,
             {"patch_size": 2, "temporal_patch_size": 2},
@@ -271,6 +271,11 @@ class Config:
             lambda input_features=None, is_longer=None: 0,
             {"num_mel_bins": 16, "spec_size": 64},
             {"input_features": (2, 1, 256, 16), "is_longer": (2, 1)},
+        ),
+        (
+            lambda pixel_values: 0,
+            {"keypoint_detector_config": Config(), "image_size": 8},
+            {"pixel_values": (2, 2, 3, 8, 8)},
         ),
         (lambda input_ids: 0, {"num_hash_buckets": 40}, {"input_ids": (2, 32)}),
         (lambda input_ids: 0, {"whole_config": Config(part_config=Config(vocab_size=9))}, {"input_ids": (2, 32)}),

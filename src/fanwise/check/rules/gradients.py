@@ -40,6 +40,21 @@ def cut_graph(subject: Subject) -> Iterator[Symptom]:
         for layer in subject.maps
         if layer.op.index in subject.lead_to_output and layer.case.parameter.trained and not layer.values.reached
     ]
+    elsewhere = [layer for layer in cut if _is_trained_elsewhere(subject, layer)]
+    cut = [layer for layer in cut if layer not in elsewhere]
+    if elsewhere:
+        last = elsewhere[-1]
+        yield Symptom(
+            f"another output alone trains {last.path}{and_more(len(elsewhere) - 1, 'weight')}",
+            last.path,
+            last.op.index,
+            "what the first output takes from it passes detach() or its like; give the loss that trains it",
+            "detached",
+            tuple(layer.path for layer in elsewhere),
+            {"weights": len(elsewhere)},
+            design=True,
+            severity="info",
+        )
     if cut:
         last = cut[-1]
         yield Symptom(
@@ -52,6 +67,12 @@ def cut_graph(subject: Subject) -> Iterator[Symptom]:
             {"weights": len(cut)},
             Fix("let the gradient through, or freeze these weights on purpose"),
         )
+
+
+def _is_trained_elsewhere(subject: Subject, layer: Map) -> bool:
+    """Whether another output sends a gradient to it, where the loss was not given but made up for the first one."""
+    loss = subject.first.loss
+    return loss is not None and (loss.probe or loss.drawn) and layer.values.elsewhere
 
 
 @rule(

@@ -1,7 +1,8 @@
 """One call of a function: what it reads as data, and what acts in it as a parameter."""
 
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from fanwise.graph.details import Detail
 from fanwise.graph.op import OpKind, UseRole
@@ -22,6 +23,8 @@ class Part(Generic[Input]):
         steps: functions between the parameter and the input, where the adapter keeps them here.
         turned: whether the input is the matrix transposed, where the adapter keeps it here.
         beside: other parameters of which the input was made too, where the adapter keeps them here.
+        seen: the layout of what was made of the parameter, in its own axes, where the adapter keeps it here.
+        make: the input, from arrays in place of parameters by path, where the adapter keeps it here.
     """
 
     input: Input
@@ -30,6 +33,8 @@ class Part(Generic[Input]):
     steps: tuple[str, ...] = ()
     turned: bool = False
     beside: tuple["Part[Input]", ...] = ()
+    seen: Layout | None = None
+    make: Callable[[Mapping[str, Any]], Any] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ def sampled(step: Step, inputs: Sequence[Any]) -> dict[int, Sample]:
 
 
 def _samples(value: Any) -> Mapping[int, Sample]:
-    own = {id(value): Sample(value, POINTS)} if value.is_float and value.is_data else {}
+    is_real = jnp.issubdtype(value.dtype, jnp.floating)
+    own = {id(value): Sample(value, POINTS)} if is_real and value.is_data else {}
     return {**value.samples, **own}
 
 

@@ -86,7 +86,7 @@ def replay_of_call(step: Step, call: Call, values: Sequence[Value]) -> Callable[
     others = [operand for operand in range(len(values)) if numbers[operand] is None]
     if call.kind not in REPLAYABLE or call.parts or others != list(call.data) or step.name not in ELEMENTWISE:
         return None
-    if any(not values[operand].is_data for operand in others):
+    if any(not values[operand].is_data or values[operand].dtype.kind == "c" for operand in others):
         return None
 
     def replay(*arrays: Any) -> Any:

@@ -210,10 +210,11 @@ def _weight(part: Part, seen: Any, roles: tuple[str, str]) -> Part:
     """A variable as the weight of a product; its layout where the product sees it as it is stored, or transposed."""
     stored, shape = shape_of(part.input), shape_of(seen)
     axes = ("stack",) * (len(shape) - 2) + roles if len(shape) > 1 else ("in",)
+    whole = Layout(axes)
     if part.turned and len(stored) == 2:
         axes = axes[::-1]
     layout = Layout(axes) if len(stored) == len(axes) else None
-    return replace(part, role=UseRole.WEIGHT, layout=layout)
+    return replace(part, role=UseRole.WEIGHT, layout=layout, seen=whole)
 
 
 def _einsum(a: Arguments) -> Call | None:
@@ -235,7 +236,8 @@ def _einsum_of_weight(equation: str, part: Part, operands: tuple[int, Any]) -> C
         layout = Layout.einsum(equation, operand=which)
     except ValueError:  # a label that stands in neither of the others
         return None
-    if len(layout.axes) != len(part.input.shape):
+    is_stored = len(layout.axes) == len(part.input.shape)
+    if not is_stored and not part.steps:
         return None
     if "in" not in layout.axes:
         return Call(OpKind.SCALE, (data,), (replace(part, role=UseRole.SCALE),))
@@ -243,7 +245,12 @@ def _einsum_of_weight(equation: str, part: Part, operands: tuple[int, Any]) -> C
     term = equation.replace(" ", "").partition("->")[0].split(",")[which]
     places = [result.index(label) for label, role in zip(term, layout.axes, strict=True) if role == "out"]
     axis = max(places) - len(result) if places else -1
-    return Call(OpKind.LINEAR, (data,), (replace(part, role=UseRole.WEIGHT, layout=layout),), axis)
+    return Call(OpKind.LINEAR, (data,), (_of_layout(part, layout, is_stored=is_stored),), axis)
+
+
+def _of_layout(part: Part, layout: Layout, *, is_stored: bool) -> Part:
+    """A weight, or what was made of one with other axes."""
+    return replace(part, role=UseRole.WEIGHT, layout=layout if is_stored else None, seen=layout)
 
 
 def _einsum_of_data(equation: str, operands: Sequence[Any]) -> Call:
@@ -301,7 +308,7 @@ def _conv(a: Arguments) -> Call | None:
         layout = Layout.conv_transpose(window + "out in", stride=stride)
     axis = -1 if a.named.get("data_format") != "channels_first" else -(dims + 1)
     kind = OpKind.CONV_TRANSPOSE if a.name == "conv_transpose" else OpKind.CONV
-    return Call(kind, (a.args[0],), (replace(part, role=UseRole.WEIGHT, layout=layout),), axis, Convolution(stride))
+    return Call(kind, (a.args[0],), (_of_layout(part, layout, is_stored=True),), axis, Convolution(stride))
 
 
 def _norm(a: Arguments) -> Call:

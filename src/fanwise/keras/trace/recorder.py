@@ -27,6 +27,7 @@ from fanwise.keras.trace.moments import moments_of, saved, second_moment
 from fanwise.keras.trace.replacements import Replacement, replaced
 from fanwise.keras.trace.separable import is_separable, separated
 from fanwise.keras.trace.tensor_origins import TensorOrigins
+from fanwise.keras.trace.transforms import Makes, as_drawn, made_again, transform_of
 from fanwise.keras.trace.variables import (
     component_names,
     is_float,
@@ -37,6 +38,8 @@ from fanwise.keras.trace.variables import (
 )
 from fanwise.laws.base import Initializer
 
+FACTORING = frozenset({"matmul", "einsum", "dot", "tensordot", "kron"})
+"""Functions that make a weight of factors of other shapes."""
 ASIDE = ("mask", "attention_mask", "query_mask", "value_mask", "key_mask", "training")
 """Named arguments of layers that hold no data."""
 
@@ -170,15 +173,16 @@ class Recorder:
             call = describe(a)
             if call is None:
                 return self._constant(execution())
-            if not traced and call.kind not in (OpKind.EMBEDDING, OpKind.LINEAR, OpKind.CONCAT):
-                return self._derive(name, held, execution())
+            joins_one = call.kind == OpKind.CONCAT and len({id(part.input) for part in held}) == 1
+            if not traced and (joins_one or call.kind not in (OpKind.EMBEDDING, OpKind.LINEAR, OpKind.CONCAT)):
+                return self._derive(a, execution)
             return self._operation(call, execution)
 
     def _view(self, a: Arguments, execution: Execution) -> Any:
         first = next(value for value in a.values if not self._origins.is_constant(value))
         output = execution()
         if self._origins.source(first) is None:
-            return self._held_view(a, first, output)
+            return self._held_view(a, first, output, made_again(self._origins, a.values, execution))
         for position, tensor in enumerate(tensors_in(output)):
             if self._origins.source(tensor) is None:
                 self._origins.follow(tensor, self._source_of_view(a, first, (position, tensor)))
@@ -200,23 +204,26 @@ class Recorder:
         self._see(op, tensor)
         return replace(source, op=op.index)
 
-    def _held_view(self, a: Arguments, first: Any, output: Any) -> Any:
+    def _held_view(self, a: Arguments, first: Any, output: Any, makes: Makes) -> Any:
         part = self._origins.held(first)
         turned = a.name in ("transpose", "swapaxes", "moveaxis") and part is not None and len(part.input.shape) == 2
-        for tensor in tensors_in(output):
+        for position, tensor in enumerate(tensors_in(output)):
             if part is not None and not self._origins.is_made_of_variables(tensor):
-                self._origins.hold(tensor, replace(part, turned=part.turned != turned))
+                self._origins.hold(tensor, replace(part, turned=part.turned != turned, make=makes(position)))
         return output
 
-    def _derive(self, name: str, held: Sequence[Part], output: Any) -> Any:
+    def _derive(self, a: Arguments, execution: Execution) -> Any:
         """A function of variables alone: its result is followed as the first of them, which the others stand beside."""
+        name, held, makes = a.name, a.held, made_again(self._origins, a.values, execution)
+        output = execution()
         whole = [replace(part, beside=()) for each in held for part in (each, *each.beside)]
         steps = tuple(dict.fromkeys(step for part in whole for step in part.steps))
         several = {id(part.input): replace(part, steps=(*steps, name)) for part in reversed(whole)}
-        for tensor in tensors_in(output):
+        for position, tensor in enumerate(tensors_in(output)):
             if held and is_float(tensor):
                 first = several.pop(id(held[0].input), None) or held[0]
-                self._origins.hold(tensor, replace(first, beside=tuple(several.values())[::-1]))
+                beside, make = tuple(several.values())[::-1], makes(position)
+                self._origins.hold(tensor, replace(first, beside=beside, make=make))
         return output
 
     def _constant(self, output: Any) -> Any:
@@ -236,8 +243,10 @@ class Recorder:
         alone = call.kind in REPLAYABLE and not call.parts and traced and call.name not in BY_PLACE
         op = replace(self._open(call, read), replay=execution.replay(call.data) if alone else None)
         op = op if op.replay is not None or call.parts else replace(op, probe=self._probe(call, execution))
-        self._put(self._tracker.before(op, moments_of(call.data)), op)
+        laws = self._tracker.before(op, moments_of(call.data))
+        self._put(laws, op)
         output, self._last = execution(), (call, execution)
+        output = as_drawn(op, laws, output)
         first = next((tensor for tensor in tensors_in(output) if is_float(tensor)), None)
         if first is None:
             return self._pass_on(call, output) if call.data and traced else output
@@ -300,14 +309,23 @@ class Recorder:
         return self._parameter_ops[id(variable)]
 
     def _open(self, call: Call, read: Sequence[Read]) -> Op:
-        parts = [part for each in call.parts for part in (each, *_beside(each))]
-        paths = ((self._origins.path(part), part) for part in parts)
-        uses = tuple(Use(path, part.role, part.layout, part.steps) for path, part in paths if path is not None)
+        uses = tuple(use for each in call.parts for use in self._uses(each))
         return self._tracker.opened(call, self._calls.caller, read, uses)
+
+    def _uses(self, part: Part) -> Iterator[Use]:
+        """Uses of the variables that a part is made of."""
+        paths = [(self._origins.path(one), one) for one in (part, *_beside(part))]
+        own = {path: one.input for path, one in paths if path is not None and one.role == part.role}
+        transform = transform_of(part, own)
+        for path, one in paths:
+            if path is not None:
+                use = Use(path, one.role, one.layout, one.steps)
+                yield replace(use, transform=transform) if path in own else use
 
     def _put(self, laws: Mapping[str, Initializer], op: Op) -> None:
         """Writes values drawn from laws into variables."""
-        for path, law in laws.items():
+        made = {use.path for use in op.uses if use.transform is not None}
+        for path, law in ((path, law) for path, law in laws.items() if path not in made):
             variable, layout = self.variables[path], next((use.layout for use in op.uses if use.path == path), None)
             self.writes.keep(variable)
             variable.assign(drawn_values(self._tracker.parameters[path], law, layout))
@@ -392,6 +410,8 @@ def _swap(output: Any, old: Any, new: Any) -> Any:
 def _beside(part: Part) -> Iterator[Part]:
     """The other parameters of which a weight was made: matrices are weights too, vectors scale or shift it."""
     for other in part.beside:
-        is_weight = part.role == UseRole.WEIGHT and len(other.input.shape) == len(part.input.shape)
+        rank = len(other.input.shape)
+        is_factor = rank > 1 and not FACTORING.isdisjoint(other.steps)
+        is_weight = part.role == UseRole.WEIGHT and (rank == len(part.input.shape) or is_factor)
         role = part.role if is_weight else UseRole.SCALE if "multiply" in other.steps else UseRole.OPERAND
-        yield replace(other, role=role, layout=part.layout if is_weight else None)
+        yield replace(other, role=role, layout=part.layout if is_weight and not is_factor else None)

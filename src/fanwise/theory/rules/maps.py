@@ -46,7 +46,9 @@ def linear(walk: Walk, here: Here) -> Rows | None:
         rows = rows * rearranged(here.sources[1], "bilinear", here.op.index)
     variance, coherent = walk.map_variance(uses[0], here.laws)
     kernel = kernel_of(walk, uses[0])
-    passage = padding.forward(here.op, here.read(0), kernel, walk.profile(here.op.inputs[0]) if kernel else ())
+    if uses[0].steps or (uses[0].layout is not None and "stack" in uses[0].layout.axes):
+        walk.doubt(here.op)  # masked or made weights are taken as even, and every map of a stack as chosen alike
+    passage = padding.forward(here.op, here.read(0), kernel, walk.profile_read(here.op, 0) if kernel else ())
     walk.profiles[here.op.index] = passage.profile
     rows_out = math.sqrt(variance * passage.share * tied_excess(walk, here, uses[0])) * walk.through(
         uses[0].matrix, _thinned(rows, passage), here.op.index

@@ -84,7 +84,8 @@ def _observe_run(model: nn.Module, batch: tuple[Inputs, Any, LossLike], taps: Ta
         seen = None if ready is None or value is None else calls.observed(ready, value)
         main = main_outputs(opened(outputs))
         trace = recognised(recorder.trace(main))
-        observed = _observation(model, trace, (taps, given, main), (seen, gradients))
+        seen_run = _observation(model, trace, (taps, given, main), (seen, gradients))
+        observed = _with_elsewhere(seen_run, model, main, gradients)
     return replace(observed, broken=_broken_buffers(model))
 
 
@@ -187,6 +188,33 @@ def _gradients(model: nn.Module, loss: Tensor | None) -> dict[str, Tensor | None
     return dict(zip(held, gradients, strict=True))
 
 
+def _with_elsewhere(
+    run: Observation, model: nn.Module, outputs: Sequence[Tensor], gradients: Mapping[str, Tensor | None]
+) -> Observation:
+    """The same; what the loss left without a gradient is looked for behind all outputs of the model."""
+    left = {path for path, gradient in gradients.items() if gradient is None}
+    if not left:
+        return run
+    behind = _leaves_behind(outputs)
+    found = {path for path, tensor in model.named_parameters() if path in left and id(tensor) in behind}
+    values = {path: replace(value, elsewhere=path in found) for path, value in run.values.items()}
+    return replace(run, values=values)
+
+
+def _leaves_behind(outputs: Sequence[Tensor]) -> set[int]:
+    """The ids of the leaves of autograd's graph that a gradient from these would come to."""
+    nodes: list[Any] = [tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None]
+    leaves, seen = set[int](), set[Any]()
+    while nodes:
+        node = nodes.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        leaves |= {id(node.variable)} if hasattr(node, "variable") else set()
+        nodes += [before for before, _ in node.next_functions if before is not None]
+    return leaves
+
+
 def _observation(
     model: nn.Module,
     trace: Trace,
@@ -195,7 +223,7 @@ def _observation(
 ) -> Observation:
     taps, given, outputs = seen
     count = len(trace.ops)
-    floats = [tensor for tensor in given if tensor.is_floating_point()]
+    floats = [tensor for tensor in given if _has_floats(tensor)]
     for number, tensor in enumerate(floats):
         taps.measure(count + 1 + number, tensor, compared=True)
         taps.compare_places(count + 1 + number, tensor, _channels(trace, tensor))
@@ -210,11 +238,16 @@ def _observation(
         trace,
         signals[:count],
         weigh(dict(model.named_parameters()), trace, gradients),
-        given=[next(measured) if tensor.is_floating_point() else None for tensor in given],
+        given=[next(measured) if _has_floats(tensor) else None for tensor in given],
         output=signals[count],
         loss=loss,
         backward=torch.is_grad_enabled(),
     )
+
+
+def _has_floats(tensor: Tensor) -> bool:
+    """Whether a tensor holds numbers of floating point: an empty one holds none."""
+    return tensor.is_floating_point() and tensor.numel() > 0
 
 
 def _channels(trace: Trace, tensor: Tensor) -> int:

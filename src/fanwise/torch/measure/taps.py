@@ -48,6 +48,7 @@ class Taps:
         self.measure(op.index, output, compared=op.kind in COMPARED)
         if begins(op):
             self.compare_places(op.index, output, self._features[op.index][1])
+            self.compare_windows(op.index, output, self._features[op.index][1])
         if op.kind in NONLINEAR:
             self._activation(op, output)
         written = op.name in WRITES and output._is_view()  # a hook on one may take torch's process down

@@ -49,7 +49,8 @@ def labelled(model: nn.Module, inputs: Inputs) -> Inputs:
     if config is None or "labels" not in inspect.signature(model.forward).parameters or "labels" in named:
         return inputs
     tokens = named.get("decoder_input_ids", named.get("input_ids"))
-    if kind.endswith(_SPEAKING) and isinstance(tokens, Tensor):
+    counts = {len(value) for value in named.values() if isinstance(value, Tensor) and value.dim()}
+    if kind.endswith(_SPEAKING) and isinstance(tokens, Tensor) and len(counts) == 1:  # several codes have other rows
         named["labels"] = tokens
     elif kind.endswith(_CLASSIFYING) and named:
         rows = len(next(value for value in named.values() if isinstance(value, Tensor)))
@@ -68,7 +69,7 @@ def _draw(model: nn.Module, main: str, config: Any) -> dict[str, Any]:
     names = _names(main, config, known)
     words = inspect.getdoc(model.forward) or ""
     first = next((module for module in model.modules() if list(module.parameters(recurse=False))), None)
-    asked = Asked(config, tuple(known), names, words, _patch(model), _width(first), isinstance(first, nn.Conv2d))
+    asked = Asked(config, tuple(known), names, words, _patch(model), _width(model, first), isinstance(first, nn.Conv2d))
     unknown = [name for name in names if name not in MAKERS and not is_documented(asked, name)]
     if unknown or not names:
         raise ValueError(_by_name(names, unknown))
@@ -78,18 +79,16 @@ def _draw(model: nn.Module, main: str, config: Any) -> dict[str, Any]:
 
 
 def _patch(model: nn.Module) -> int | None:
-    """What the map of patches reads, where it is a matrix; a convolution cuts pictures itself."""
-    maps = (
-        module
-        for name, module in model.named_modules()
-        if "patch_emb" in name and isinstance(module, (nn.Linear, nn.Conv2d))
-    )
+    """What the map of patches reads, where it is a matrix; a convolution, or a part with maps, cuts pictures itself."""
+    maps = (module for name, module in model.named_modules() if "patch_emb" in name.rsplit(".", 1)[-1])
     first = next(maps, None)
     return first.in_features if isinstance(first, nn.Linear) else None
 
 
-def _width(first: nn.Module | None) -> int | None:
-    """What the first layer with parameters reads, where it is a matrix or a norm."""
+def _width(model: nn.Module, first: nn.Module | None) -> int | None:
+    """What the first layer with parameters reads, where it is a matrix or a norm, and no convolution comes before."""
+    if any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        return None
     if isinstance(first, nn.Linear):
         return first.in_features
     return first.normalized_shape[-1] if isinstance(first, nn.LayerNorm) else None

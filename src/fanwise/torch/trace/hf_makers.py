@@ -4,6 +4,7 @@ Configurations are foreign objects that answer for some of their fields under se
 ``__getattr__``: they alone are asked by `getattr` here.
 """
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -164,13 +165,19 @@ def documented(asked: Asked, axes: Sequence[str]) -> tuple[int, ...]:
     Raises:
         ValueError: a word that says nothing.
     """
-    known = {"batch": SEQUENCES, "length": length, "width": lambda asked: asked.size(WIDTHS), "side": GRID}
+    known: Mapping[str, Callable[[], int]] = {
+        "batch": lambda: SEQUENCES,
+        "length": lambda: length(asked),
+        "width": lambda: asked.size(WIDTHS),
+        "side": lambda: GRID,
+    }
 
     def size(word: str) -> int:
-        value = known.get(WORDS.get(word, "length" if word.endswith("sequence_length") else ""))
-        if value is None and word == "num_codebooks":
-            return asked.size(("num_codebooks", "num_code_groups", "num_channels"))
-        return asked.size((word,)) if value is None else value if isinstance(value, int) else value(asked)
+        kind = WORDS.get(word, "length" if word.endswith("sequence_length") else "")
+        if kind:
+            return known[kind]()
+        names = ("num_codebooks", "num_code_groups", "num_channels") if word == "num_codebooks" else (word,)
+        return asked.size(names)
 
     return sizes(axes, size)
 
@@ -223,15 +230,28 @@ def pixels(asked: Asked) -> Tensor:
     if "spatial_shapes" in asked.known or "pixel_position_ids" in asked.needed:
         side = asked.size(("patch_size",), 16)
         return normal(SEQUENCES, GRID * GRID, _channels(asked) * side * side)
-    side = asked.size(("image_size", "input_size"), 224)
     if asked.patch is not None and asked.patch % _channels(asked) == 0 and asked.has("patch_size"):
-        count = (side // asked.size(("patch_size",))) ** 2
-        return normal(SEQUENCES, count, asked.patch)
+        return normal(SEQUENCES, math.prod(_sides(asked)) // asked.size(("patch_size",)) ** 2, asked.patch)
+    return normal(*_pictures(asked), _channels(asked), *_sides(asked))
+
+
+def _pictures(asked: Asked) -> tuple[int, ...]:
+    """How many pictures: frames of videos, pairs whose points are matched, one for each text."""
     if any(getattr(asked.config, name, None) is not None for name in ("num_frames", "frames_per_clip")):
-        frames = asked.size(("num_frames", "frames_per_clip"))
-        return normal(SEQUENCES, frames, _channels(asked), side, side)
-    rows = SEQUENCES if "input_ids" in asked.needed else IMAGES  # a picture for each text
-    return normal(rows, _channels(asked), side, side)
+        return SEQUENCES, asked.size(("num_frames", "frames_per_clip"))
+    if asked.has("keypoint_detector_config"):
+        return SEQUENCES, 2
+    return (SEQUENCES if "input_ids" in asked.needed else IMAGES,)
+
+
+def _sides(asked: Asked) -> tuple[int, int]:
+    """Height and width of a picture."""
+    names = ("image_size", "input_size")
+    side = asked.size(names, 224)
+    fields = (getattr(part, name, None) for part in asked.parts() for name in names)
+    first = next((field for field in fields if field is not None), None)
+    both = tuple(first) if isinstance(first, (list, tuple)) else ()
+    return (both[-2], side) if len(both) > 1 and all(type(item) is int for item in both) else (side, side)
 
 
 def video(asked: Asked) -> Tensor:

@@ -67,7 +67,8 @@ class UseReader:
     def _transform(self, part: Part, held: Provenance) -> Transform | None:
         """What makes the tensor of other values of the parameters; None for a view, and where there are no values."""
         make = held.make
-        if set(held.steps) <= PLAIN or make is None or is_abstract(part.input) or is_wrapped(part.input):
+        is_view = set(held.steps) <= PLAIN and part.input.is_complex() == self.tensors[held.paths[0]].is_complex()
+        if is_view or make is None or is_abstract(part.input) or is_wrapped(part.input):
             return None
         paths = [path for path, side in zip(held.paths, held.sides, strict=True) if side is None]
         own = {path: self.tensors[path] for path in paths}
@@ -80,7 +81,7 @@ class UseReader:
             return made.to("cpu", wide).resolve_conj().numpy()
 
         shapes = {path: (tuple(tensor.shape), tensor.is_complex()) for path, tensor in own.items()}
-        return Transform(tuple(part.input.shape), part.layout, shapes, again)
+        return Transform(tuple(part.input.shape), part.layout, shapes, again, held.degrees[0] if held.steps else None)
 
     def _tied_fan(self, part: Part, held: Provenance, which: int, layout: Layout | None) -> float | None:
         shape = self.parameters[held.paths[which]].shape

@@ -128,12 +128,14 @@ class _Base:
         if make is None:
             return None
         own, shown = (self.shape, self.strides), (tuple(tensor.shape), tensor.stride())
-        first = int(tensor.storage_offset()) - self.offset
+        is_complex, start = tensor.is_complex(), int(tensor.storage_offset())
 
         def view(given: StandIns) -> Tensor:
             whole = make(given)
             laid_out = torch.empty_strided(*own, dtype=whole.dtype, device=whole.device).copy_(whole)
-            return laid_out.as_strided(*shown, first)
+            if is_complex and not whole.is_complex():  # pairs of numbers, and offsets in them
+                return torch.view_as_complex(laid_out).as_strided(*shown, start - self.offset // 2)
+            return laid_out.as_strided(*shown, start - self.offset)
 
         return view
 
@@ -218,8 +220,8 @@ class ParameterProvenance:
             return held
         return replace(held, axes=(whole, *held.axes[1:]))
 
-    def maker(self, function: Invocation, output: int) -> Make | None:
-        """What makes an output of a function of parameters; None where something in it cannot be made again."""
+    def makers(self, function: Invocation) -> Callable[[int], Make] | None:
+        """What makes each output of a function of parameters; None where something in it cannot be made again."""
         held = {id(tensor): one for tensor in function.tensors if (one := self.find(tensor)) is not None}
         makes = {name: one.make for name, one in held.items() if one.make is not None}
         if len(makes) < len(held) or not held or any(map(is_wrapped, function.tensors)):
@@ -227,13 +229,16 @@ class ParameterProvenance:
         kept = function.with_tensors(copies_of_targets(function))
         named = {id(new): id(old) for new, old in zip(kept.tensors, function.tensors, strict=True)}
 
-        def make(given: StandIns) -> Tensor:
-            if id(make) not in given.made:
-                new = {copy: makes[own](given) for copy, own in named.items() if own in makes}
-                given.made[id(make)] = list(tensors_in(kept.with_tensors(new).in_a_copy()))[output]
-            return given.made[id(make)]
+        def maker(output: int) -> Make:
+            def make(given: StandIns) -> Tensor:
+                if id(make) not in given.made:
+                    new = {copy: makes[own](given) for copy, own in named.items() if own in makes}
+                    given.made[id(make)] = list(tensors_in(kept.with_tensors(new).in_a_copy()))[output]
+                return given.made[id(make)]
 
-        return make
+            return make
+
+        return maker
 
     def derive(self, tensor: Tensor, sources: Sequence[Tensor], function: Invocation, make: Make | None = None) -> None:
         """Records a tensor that a function made of parameters alone.

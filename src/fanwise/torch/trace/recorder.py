@@ -38,7 +38,7 @@ from fanwise.torch.trace.provenance import Make, ParameterProvenance, StandIns, 
 from fanwise.torch.trace.rectifiers import Rectifiers
 from fanwise.torch.trace.recurrent_layers import RecurrentLayers
 from fanwise.torch.trace.restore import saved
-from fanwise.torch.trace.steps import as_step, output_of
+from fanwise.torch.trace.steps import as_step, is_nothing, output_of
 from fanwise.torch.trace.storage import is_inside_transform, is_wrapped, storage_of, unwrapped
 from fanwise.torch.trace.substitute import BATCH_NORM_ARGUMENTS, moments_of, probing, replayable, second_moment
 from fanwise.torch.trace.tensor_map import TensorMap
@@ -150,7 +150,13 @@ class Recorder(TorchFunctionMode):
             return self._view(function)
         if alone and not _acts_alone(name, call):
             return self._derive(function)
+        if call is not None and call.kind == OpKind.MATMUL and any(map(self._is_empty_state, function.tensors)):
+            return function()
         return self._operation(function, self._with_tokens(name, call or self._unknown(function)))
+
+    def _is_empty_state(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a constant of zeros: what it is multiplied with gives zeros, which are one, too."""
+        return tensor not in self._sources and not self._holds_parameter(tensor) and is_nothing(tensor)
 
     def _describe(self, function: Invocation) -> Call | None:
         name, args, named = function.name, function.args, function.named
@@ -210,13 +216,13 @@ class Recorder(TorchFunctionMode):
         sources = [tensor for tensor in function.tensors if self._holds_parameter(tensor)]
         in_place = names.writes_in_place(function.function)
         step = as_step(function, self._holds_parameter)
-        again = [self.provenance.maker(function, position) for position in range(2)] if sources else [None]
+        makes = self.provenance.makers(function) if sources else None
         output = function()
         outputs = list(tensors_in(function.args[0] if in_place else output)) if sources else []
         for position, tensor in enumerate(outputs):
             held = self.provenance.find(tensor)  # a constant that data select from has none
             if _is_inexact(tensor) and (held is None or (in_place and held.steps)):
-                make = again[position] if position < len(again) else None
+                make = None if makes is None else makes(position)
                 self.provenance.derive(tensor, sources, output_of(step, position), make)
         return output
 

@@ -27,7 +27,7 @@ def as_step(function: Invocation, holds_parameter: Callable[[Any], bool]) -> Inv
     if masked and len(held) == 1 and (name in names.MASKS or held[0] is first):
         return replace(function, name="mul", args=tuple(held), named={})
     added = name in names.SUMS and names.writes_in_place(function.function) and not holds_parameter(first)
-    if name == "copy" or (added and _is_nothing(first)):
+    if name == "copy" or (added and is_nothing(first)):
         return replace(function, name="clone")
     return replace(function, name="cat") if _is_part(function) else function
 
@@ -38,7 +38,7 @@ def output_of(function: Invocation, position: int) -> Invocation:
     return replace(function, name=name)
 
 
-def _is_nothing(value: Any) -> bool:
+def is_nothing(value: Any) -> bool:
     """Whether a value is a tensor of zeros."""
     return isinstance(value, Tensor) and not is_abstract(value) and not is_wrapped(value) and not bool(value.any())
 

@@ -1,0 +1,79 @@
+"""Sums over time, on traces written by hand: what is a state, what is a residual stream, and how much each grew."""
+
+import pytest
+
+from fanwise.graph.op import INPUT
+from tests.graph.test_repetition import traced
+
+
+def filled(steps):
+    """A state that begins at zero: s = s + f(x_t, s); the first sum reads one operand, the constant is not listed."""
+    ops = [("linear", [INPUT], "w"), ("add", [0])]
+    for _ in range(steps - 1):
+        state = len(ops) - 1
+        ops += [("concat", [INPUT, state]), ("linear", [state + 1], "w"), ("add", [state, state + 2])]
+    return traced(*ops)
+
+
+def driven(steps):
+    """A cell whose sums begin with a drive: z_t = u(x_t) + w(tanh z_(t-1))."""
+    ops = [("linear", [INPUT], "u")]
+    for _ in range(steps):
+        state = len(ops) - 1
+        ops += [("activation", [state], "tanh"), ("linear", [INPUT], "u"), ("linear", [state + 1], "w")]
+        ops += [("add", [state + 2, state + 3])]
+    return traced(*ops)
+
+
+def stack(depth, *, shared):
+    """Residual blocks, of one weight or of several."""
+    ops = [("linear", [INPUT], "enter")]
+    for block in range(depth):
+        stream = len(ops) - 1
+        ops += [("linear", [stream], "w" if shared else f"w{block}"), ("activation", [stream + 1], "relu")]
+        ops += [("linear", [stream + 2], "v" if shared else f"v{block}"), ("add", [stream, stream + 3])]
+    return traced(*ops)
+
+
+@pytest.mark.parametrize("steps", [3, 5, 24])
+def test_a_state_that_begins_at_zero(steps):
+    trace = filled(steps)
+    (state,) = trace.states
+    assert (len(state.sums), len(state.drives), state.filled) == (steps - 1, steps - 1, True)
+    assert set(trace.filled) == {join.op for join in trace.joins}
+
+
+@pytest.mark.parametrize("steps", [3, 5, 24])
+def test_a_state_whose_sums_begin_with_what_is_added(steps):
+    trace = driven(steps)
+    (state,) = trace.states
+    assert (len(state.sums), state.filled) == (steps, False)
+    assert {trace.ops[op].uses[0].path for op in state.drives} == {"u"}
+    assert not trace.filled
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("depth", [1, 2, 6])
+def test_residual_blocks_are_no_states(depth, shared):
+    trace = stack(depth, shared=shared)
+    assert len(trace.joins) == depth
+    assert not trace.states
+
+
+@pytest.mark.parametrize(("kept", "growth"), [(0.5, 1.0), (0.9, 1.0), (1.0, 1.0), (1.3, 2.72)])
+def test_growth_is_that_of_the_steps_and_not_of_filling_up(kept, growth):
+    """E s_t^2 = g E s_(t-1)^2 + 1: at most what was added where g <= 1, exponentially more where not."""
+    (state,) = driven(12).states
+    sizes, moments = 1.0, {state.begin: 1.0}
+    for total, drive in zip(state.sums, state.drives, strict=True):
+        sizes = kept * sizes + 1.0
+        moments |= {total: sizes, drive: 1.0}
+    assert (state.growth(moments.__getitem__) <= 1.0001) is (growth == 1.0)
+    assert kept < 1.3 or state.growth(moments.__getitem__) > growth
+
+
+def test_scores_with_a_bias_are_no_stream():
+    """softmax(q k^T + b) where q and k were made of b."""
+    ops = [("linear", [INPUT], "b"), ("linear", [0], "q"), ("linear", [0], "k"), ("matmul", [1, 2]), ("add", [0, 3])]
+    assert traced(*ops).joins
+    assert not traced(*ops, ("softmax", [4])).joins
