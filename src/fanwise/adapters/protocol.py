@@ -127,6 +127,10 @@ class Backend(Protocol):
         """
         ...
 
+    def taken(self, model: Any, inputs: Any) -> Any:
+        """The inputs without a target that the model does not take; themselves where it takes all, or does not say."""
+        ...
+
     def inputs(self, model: Any, batch: Any, *, valued: bool = False, labels: bool = False) -> Inputs:
         """What a model is called with, where the model is.
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from fanwise.adapters.batches import given_batch
 from fanwise.adapters.planning import plan_model
 from fanwise.adapters.protocol import Backend
 from fanwise.check.findings import Finding, Fix
 from fanwise.check.report import Report
+from fanwise.laws.elementwise import Constant
 from fanwise.measure.law_recognition import found_law
 from fanwise.measure.losses import LossLike
 from fanwise.measure.weight_statistics import values_of
@@ -35,6 +37,8 @@ COLUMNS = (
     Column("why", align="right", help="Which of the reasons below."),
 )
 
+BEST_CONSTANT = "the best constant output for the batch"
+"""Reason of a row whose value a finding gives."""
 LEAVING = ("new law", "found")
 """The columns that a narrow terminal goes without, in this order: the stds say the same."""
 _NUMBER = re.compile(r"(?<![\w²])\d+(\.\d+)?(e[-+]?\d+)?(?=²|\))")
@@ -131,8 +135,10 @@ class FixSession:
         paths = {path for finding in fixes if finding.safe for path in finding.paths}
         if not paths:
             return Mending(Plan(()), (), _unsafe(fixes))
-        inputs, _ = self.backend.split(self.batch, self.loss)
+        inputs = given_batch(self.backend, model, self.batch, self.loss).inputs
+        constants = {path: number for each in fixes if each.safe for path, number in each.constants.items()}
         plan = _restricted(plan_model(self.backend, model, inputs, self.recipe), paths)
+        plan = plan.override({path: Constant(number) for path, number in constants.items()}, reason=BEST_CONSTANT)
         read = self.backend.reader(model)
         rows = tuple(_change(row, *_law_found(row, read)) for row in plan if row.law is not None)
         code = drawn_again(plan, self.backend.package) if self.code is None else self.code(plan)
@@ -167,14 +173,17 @@ def drawn_again(plan: Plan, package: str) -> str:
     if not paths:
         return ""
     count = f"{len(paths)} parameter" + "s" * (len(paths) > 1)
+    given = {row.path: row.law.value for row in plan if isinstance(row.law, Constant) and row.reason == BEST_CONSTANT}
+    edits = "".join(f".edit({json.dumps(path)}, fanwise.Constant({value!r}))" for path, value in given.items())
     lines = (
+        *(["import fanwise"] if edits else []),
         f"from {package} import apply, plan",
         "",
         f"# Draws {count} of `model` again by recipe {plan.recipe!r}; `batch` is what it is called with.",
         "again = [",
         *(f"    {json.dumps(path)}," for path in paths),
         "]",
-        f"model = apply(model, plan(model, batch, {json.dumps(plan.recipe)}).only(again), key=0)",
+        f"model = apply(model, plan(model, batch, {json.dumps(plan.recipe)}).only(again){edits}, key=0)",
         "",
     )
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fanwise.adapters.batches import given_batch
 from fanwise.adapters.protocol import Backend
 from fanwise.check.arguments import parse_optimizer
 from fanwise.check.assembly import assembled
@@ -16,6 +17,8 @@ from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Observation, Place
 from fanwise.plan.plan import Plan
 from fanwise.stream.arguments import checked_choice, checked_count
+
+TRIMMED = "The batch holds a target, and no loss was given: the model was run without the target."
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,10 @@ class CheckSession:
             TypeError: neither a model nor a factory of models.
             ModelError: the model, its loss or its backward pass could not be run.
         """
-        given, target = self.backend.split(batch, self.loss)
         factory = None if self.backend.is_model(model) else model
         first = model if factory is None else self._built(factory, 0)
-        ready = self._ready(first, given, target)
+        given = given_batch(self.backend, first, batch, self.loss)
+        ready = self._ready(first, given.inputs, given.target)
         observations = tuple(self._observations(first, factory, ready))
         judged = assembled(
             Subject(observations, self.plan, self._optimizer()),
@@ -100,6 +103,7 @@ class CheckSession:
             model=self.backend.model_name(first),
             framework=self.backend.version,
             batch=ready.text,
+            notes=(*judged.notes, *([TRIMMED] if given.trimmed else [])),
             places=self.backend.places(first, factory) if self.places is None else self.places,
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fanwise.adapters.batches import taken
 from fanwise.adapters.protocol import PreparedRun
 from fanwise.calibrate.options import Options
 from fanwise.calibrate.session import CalibrationBackend, CalibrationPass, NumberSource
@@ -78,6 +79,10 @@ class JaxBackend:
     def split(self, batch: Any, loss: LossLike) -> tuple[Any, Any]:
         """A mapping before a target is one argument, a pytree."""
         return split(batch, loss)
+
+    def taken(self, model: Any, inputs: Any) -> Any:
+        """By the signature of its call."""
+        return taken(as_model(model).signature, inputs)
 
     def inputs(self, model: Any, batch: Any, *, valued: bool = False, labels: bool = False) -> Inputs:
         """Arrays; shapes for a model of shapes alone. No model says what it takes."""

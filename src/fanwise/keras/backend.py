@@ -21,7 +21,7 @@ from fanwise.keras.measure.losses import named_loss, split
 from fanwise.keras.measure.observe import observe
 from fanwise.keras.trace.abstract_run import structure
 from fanwise.keras.trace.backend import framework
-from fanwise.keras.trace.inputs import as_inputs, inputs_text
+from fanwise.keras.trace.inputs import as_inputs, inputs_text, without_target
 from fanwise.keras.trace.run import Inputs, on_backend, run
 from fanwise.keras.trace.variables import check_model, is_tensor, parameters, variables
 from fanwise.keras.weights.apply import apply
@@ -85,6 +85,10 @@ class KerasBackend:
     def split(self, batch: Any, loss: LossLike) -> tuple[Any, Any]:
         """A tuple is (inputs, target), as `keras.Model.fit` takes it."""
         return split(batch, loss)
+
+    def taken(self, model: Any, inputs: Any) -> Any:
+        """The first of a tuple (inputs, target), and a mapping without a target, for a model that says its inputs."""
+        return without_target(model, inputs)
 
     def inputs(self, model: Any, batch: Any, *, valued: bool = False, labels: bool = False) -> Inputs:
         """Tensors of what Keras computes with; a functional model says what it takes."""

@@ -122,6 +122,13 @@ class ObservedLoss:
         classes: C, 0 where there are none.
         drawn: whether the targets were drawn, since the batch had none.
         probe: whether it stands for a loss that was not given: its value means nothing, its gradients do.
+        target: what it compares with, the name of a `fanwise.measure.losses.Target`; "" where that is not known.
+        constant: the loss of the best constant output (`fanwise.measure.best_constant`), NaN where there is none.
+        zero: the loss of outputs of 0, where that of the best constant output is known.
+        best: the numbers of the best constant output, one for each array of the output.
+        span: the least and the largest number of a target of numbers or truth values; () elsewhere.
+        target_rms: root mean square of such a target.
+        broadcast: the shapes of the output and of the target, where the loss repeats one along an axis of the other.
     """
 
     value: float
@@ -130,6 +137,13 @@ class ObservedLoss:
     classes: int = 0
     drawn: bool = False
     probe: bool = False
+    target: str = ""
+    constant: float = NAN
+    zero: float = NAN
+    best: tuple[float, ...] = ()
+    span: tuple[float, ...] = ()
+    target_rms: float = NAN
+    broadcast: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)

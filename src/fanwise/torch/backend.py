@@ -1,5 +1,6 @@
 """PyTorch as `fanwise.adapters.protocol.Backend`: what this adapter does, under the names that all adapters share."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fanwise.adapters.batches import taken
 from fanwise.adapters.protocol import PreparedRun
 from fanwise.calibrate.options import Options
 from fanwise.calibrate.session import CalibrationBackend, CalibrationPass, NumberSource
@@ -82,6 +84,10 @@ class TorchBackend:
     def split(self, batch: Any, loss: LossLike) -> tuple[Any, Any]:
         """A mapping that stands alone before a target holds named arguments."""
         return split(batch, loss)
+
+    def taken(self, model: nn.Module, inputs: Any) -> Any:
+        """By the signature of its forward."""
+        return taken(inspect.signature(model.forward) if isinstance(model, nn.Module) else None, inputs)
 
     def inputs(self, model: nn.Module, batch: Any, *, valued: bool = False, labels: bool = False) -> Inputs:
         """Tensors on the model's device; a transformers model says what it takes, and what its labels are."""

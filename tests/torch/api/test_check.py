@@ -61,6 +61,10 @@ def data(factor: float = 1.0) -> tuple[Any, Any]:
     return x, torch.randint(0, CLASSES, (BATCH,), generator=generator)
 
 
+def numbers(shape: tuple[int, ...], size: float = 1.0) -> tuple[Any, Any]:
+    return data()[0], torch.randn(shape, generator=torch.Generator().manual_seed(4)) * size
+
+
 def changed(model: Any, path: str, change: Callable[[Any], Any]) -> Any:
     with torch.no_grad():
         change(model.get_parameter(path))
@@ -153,6 +157,7 @@ class Case:
     batch: Callable[[], Any] = data
     well_batch: Callable[[], Any] = data
     options: Any = None
+    loss: str = "cross_entropy"
 
 
 def double_rows(weight: Any) -> None:
@@ -258,6 +263,22 @@ CASES = {
         lambda: stack(2, head=by_fan(1.0)(nn.Linear(WIDTH, CLASSES))),
         "head",
         "4.weight",
+    ),
+    "LOS002": Case(
+        lambda: stack(2, head=by_fan(1.0)(nn.Linear(WIDTH, 1))),
+        lambda: stack(2, head=by_fan(1.0)(nn.Linear(WIDTH, 1))),
+        "broadcast",
+        batch=lambda: numbers((BATCH,)),
+        well_batch=lambda: numbers((BATCH, 1)),
+        loss="mse_loss",
+    ),
+    "LOS003": Case(
+        lambda: stack(2),
+        lambda: stack(2),
+        "targets",
+        batch=lambda: numbers((BATCH, CLASSES), 100.0),
+        well_batch=lambda: numbers((BATCH, CLASSES)),
+        loss="mse_loss",
     ),
     "FRZ001": Case(lambda: frozen(stack(6), "4.weight"), lambda: frozen(stack(6), "0.weight"), "frozen", "4.weight"),
     "GRD001": Case(cut, lambda: stack(4), "detached", "start.2.weight"),
@@ -387,7 +408,7 @@ def judged(case: Case, *, sick: bool) -> Any:
     model = case.sick() if sick else case.well()
     batch = case.batch() if sick else case.well_batch()
     options = {} if case.options is None else case.options[not sick]
-    return check(model, batch, "cross_entropy", **options)
+    return check(model, batch, case.loss, **options)
 
 
 def test_every_rule_has_a_case():

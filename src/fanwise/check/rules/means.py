@@ -42,8 +42,8 @@ FREE_ROLES = ("relative", "recurrent")
         "variance of the inputs; over s^2 n times the inputs' second moment. One more than that, multiplied over maps "
         f"that follow one another: above {SHARED:g} it is a warning, above {USELESS:g} an error. Left out: weights "
         "that a model makes of others, maps beside another map's output in a sum, as in input convex networks, "
-        "depthwise averages, what is added to scores, and heads before a softmax, "
-        "to which what all logits share is nothing. Where a normalisation follows at once it is information.",
+        "depthwise averages, what is added to scores, and heads before a softmax, to which what all logits share is "
+        "nothing. Where a normalisation follows at once it is information.",
         example="np.random.rand(n, m) / np.sqrt(n); jax.nn.initializers.uniform(0.03); Keras' RandomUniform(0, 1).",
         remedy="Draw them around 0: uniform(-a, a), or a normal law (fanwise fix).",
     ),

@@ -74,8 +74,9 @@ def not_finite(subject: Subject) -> Iterator[Symptom]:
         why="Units with equal weights give equal outputs and get equal gradients, so they stay equal: however wide the "
         "layer is, it computes one unit.",
         measured="The values of each trained weight in which several channels meet. Depthwise kernels may be averages "
-        f"and are left out. A constant smaller than {WRITTEN[0]:g} or larger than {WRITTEN[1]:g} is taken for memory "
-        "that was never initialised.",
+        "and are left out, and so are last maps that average, as each of their outputs has a target of its own. A "
+        f"constant smaller than {WRITTEN[0]:g} or larger than {WRITTEN[1]:g} is taken for memory that was never "
+        "initialised.",
         example="nn.init.constant_(layer.weight, 0.01).",
         remedy="Draw the weights from a random law (fanwise fix).",
     ),
@@ -88,7 +89,10 @@ def constant_maps(subject: Subject) -> Iterator[Symptom]:
     wrong = [
         layer
         for layer in subject.maps
-        if layer.law.kind == "constant" and mixes(layer) and layer.case.parameter.trained
+        if layer.law.kind == "constant"
+        and mixes(layer)
+        and layer.case.parameter.trained
+        and _feeds_units(subject, layer)
     ]
     if wrong:
         value = wrong[0].values.mean
@@ -273,6 +277,14 @@ def fused(subject: Subject) -> Iterator[Symptom]:
         others = and_more(len(wrong) - 1, "weight")
         message = f"{wrong[0].path} holds several maps and was drawn as one{others}"
         yield of_maps(wrong, message, cause=wrong[0].law.text, kind="fused")
+
+
+def _feeds_units(subject: Subject, layer: Map) -> bool:
+    """Whether a map's outputs are hidden units, which equal weights make one; last maps may start as averages."""
+    is_last = layer.op.index in subject.lead_to_output and layer.op.index not in subject.followed
+    layout, shape = layer.case.layout, layer.case.parameter.shape
+    averages = layout is not None and abs(layer.values.mean) * layout.fans(shape).fan_in < 1.01
+    return not (is_last and averages)
 
 
 def mixes(layer: Map) -> bool:
