@@ -172,7 +172,7 @@ def test_every_field_has_something_to_tell_somewhere():
     values = [vars(value) for one in found for value in one.values.values()]
     told_apart = {"zeros", "silent", "saturated", "likeness", "gradient"}
     assert all(any(0 < signal[name] < 1 for signal in signals) for name in told_apart)
-    measured = {field.name for field in fields(Values)} - {"infinite", "blocks", "block_means", "kin"}
+    measured = {field.name for field in fields(Values)} - {"infinite", "blocks", "block_means"}
     assert all(any(value[name] for value in values) for name in measured)
 
 
