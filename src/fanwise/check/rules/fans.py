@@ -106,7 +106,7 @@ def _fans(subject: Subject, layer: Map) -> set[int]:
 def _head_widths(subject: Subject, layer: Map) -> Iterator[int]:
     """Features of a query of the attentions of the model, for a map that feeds one."""
     if layer.op.kind == OpKind.ATTENTION_BLOCK and isinstance(layer.op.detail, AttentionBlock):
-        yield layer.op.width // max(layer.op.detail.heads, 1)
+        yield (layer.op.width or 0) // max(layer.op.detail.heads, 1)
     if not _parts(layer):
         return
     for op in subject.trace.ops:
