@@ -74,7 +74,8 @@ def loud_factors(subject: Subject) -> Iterator[Symptom]:
         why="A normalisation brings every feature to size 1; factors of 0.02 take that away again, with random signs, "
         "and the gradients of all that comes before are multiplied by them. Where all are 0 nothing passes.",
         measured=f"Trained factors of normalisations that differ, whose mean is below {AROUND_ZERO:g} times their std. "
-        f"Or more than {100 * MOST:.0f} % of those that end no residual branch are 0. Factors that are used as 1 + w "
+        f"Or more than {100 * MOST:.0f} % of those that end no residual branch are 0, and not all of "
+        "those get a gradient that opens them. Factors that are used as 1 + w "
         "are left out.",
         example="nn.init.normal_(norm.weight, 0.0, 0.02), which was meant to be N(1, 0.02).",
         remedy="Start the factors of normalisations at 1 (fanwise fix).",
@@ -96,7 +97,7 @@ def factors_around_zero(subject: Subject) -> Iterator[Symptom]:
         std = subject.values[around[0]].std
         words = f"the factors {around[0]} lie around 0, with std {std:.3g}"
         yield _norms(subject, around, words, "N(0, s) where N(1, s) or 1 was meant: signs and sizes are random")
-    elif len(zero) > MOST * len(open_ends):
+    elif len(zero) > MOST * len(open_ends) and not all(subject.values[path].gradient > 0 for path in zero):
         words = f"the factors {zero[0]} are 0"
         yield _norms(subject, zero, words, "a normalisation whose factor is 0 passes nothing, and no gradient back")
 
