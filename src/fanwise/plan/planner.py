@@ -215,8 +215,12 @@ class Planner:
         factor = _factor_of(case)
         if factor is None:
             return 1.0
-        keys = (self._trace.ops[index].key for index, _ in factor.measured)
-        return factor.value * math.prod(self.known.factors.get(key, 1.0) for key in keys)
+        return factor.value * math.prod(self._measured_factor(self._trace.ops[index]) for index, _ in factor.measured)
+
+    def _measured_factor(self, op: Op) -> float:
+        """What an op multiplies by; a learned factor that starts below 1 is meant to keep quiet what it multiplies."""
+        factor = self.known.factors.get(op.key, 1.0)
+        return 1.0 if op.kind == OpKind.SCALE and factor < 1 else factor
 
     def _ask(self, op: Op, moment: Moment) -> None:
         """Settles what makes the weight of a product."""
@@ -349,7 +353,7 @@ class Planner:
         if meant is not None:
             return meant
         through = self._transforms.choice(case, feed, self._recipe.choose)
-        if through is not None and not _has_length(case):
+        if through is not None and not self._has_length(case):
             return through
         choice = self._recipe.choose(self._meant.as_map(case), feed)
         return choice if choice.law is not None else self._meant.as_found(case, feed) or choice
@@ -372,6 +376,11 @@ class Planner:
         if feed.known:
             self._blind.discard(self._slot(use))
             self._decide(case, op, use, feed)
+
+    def _has_length(self, case: Case) -> bool:
+        """Whether the length of a weight is a parameter of its own, whose value follows from the law of the weight."""
+        beside = () if case.op is None else case.op.used(UseRole.SCALE)
+        return any(self.cases[use.path].role == "magnitude" for use in beside)
 
     def _is_length(self, case: Case, op: Op, use: Use) -> bool:
         """Whether a parameter is the length of standardised weights: their mean is 0, so that they see no mean."""
@@ -499,10 +508,3 @@ def _has_other_operands(op: Op, use: Use) -> bool:
     """Whether a map is one factor of a product with several operands of data: what it reads is made inside the op."""
     maps = [other for other in op.uses if other.role in MAP_USES]
     return op.kind == OpKind.LINEAR and use.role == UseRole.WEIGHT and len(op.inputs) > 1 and len(maps) == 1
-
-
-def _has_length(case: Case) -> bool:
-    """Whether the length of a weight is a parameter of its own, whose value follows from the law of the weight."""
-    steps = () if case.use is None else case.use.steps
-    uses = () if case.op is None else case.op.uses
-    return bool(steps) and any(use.role == UseRole.SCALE and use.steps == steps for use in uses)
