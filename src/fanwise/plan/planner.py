@@ -28,7 +28,7 @@ from fanwise.plan.roles import JOINED, MAP_ROLES, Case, cases, fan_in_of
 from fanwise.plan.row import KEPT
 from fanwise.plan.stacked import stacked_choice
 from fanwise.plan.starts import Starts
-from fanwise.plan.transforms import TransformedWeights, with_transform
+from fanwise.plan.transforms import TransformedWeights, seen_of_table, with_transform
 
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
@@ -457,7 +457,7 @@ class Planner:
         if use.ratio != 1 and self._starts is not None:  # theory applies it itself
             return Normal(use.ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
         is_itself = set(use.steps) <= PLAIN | JOINED or case.role in ("weight", "branch_end", "head")
-        return chosen if is_itself else None
+        return chosen if is_itself else seen_of_table(case, use, chosen)
 
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:
         if op.key in self._wanted:
