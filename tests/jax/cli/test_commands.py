@@ -162,7 +162,7 @@ BAD = {
     "no model": (("check", "train.py:nothing", *DATA), 2, "made int: expected (function, params)"),
     "no inputs": (("check", "train.py:build"), 2, "inputs = None: give --data or --input"),
     "no plan inputs": (("plan", "train.py:build"), 2, "inputs = None: give --input"),
-    "loss": (("check", "train.py:build", "--data", "train.py:batch", "--loss", "mae"), 2, "loss = 'mae'"),
+    "loss": (("check", "train.py:build", "--data", "train.py:batch", "--loss", "mea_n"), 2, "loss = 'mea_n'"),
     "factory": (("check", "train.py:fails", *DATA), 3, "'train.py:fails' cannot be built: KeyError: 'lost'"),
     "shape": (("check", "train.py:build", "--input", "8,63"), 3, ""),
 }
