@@ -12,7 +12,7 @@ from zoo.registry import models
 pytestmark = pytest.mark.slow  # all frameworks, and every model of transformers, are imported
 PACKAGES = {"torch": ("torch", "transformers"), "jax": ("jax", "flax", "equinox"), "keras": ("keras", "torch")}
 JUDGED = {
-    "torch": {"tuned": (343, 204), "held_out": (64, 48)},
+    "torch": {"tuned": (343, 205), "held_out": (64, 48)},
     "jax": {"tuned": (39, 103)},
     "keras": {"tuned": (47, 112)},
 }
