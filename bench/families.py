@@ -30,6 +30,7 @@ from fanwise.graph.inputs import Inputs
 from fanwise.graph.op import INPUT
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
+from fanwise.plan.measured import OpKey
 from fanwise.plan.plan import Plan
 from zoo.model import Framework, Model
 from zoo.registry import models
@@ -87,14 +88,18 @@ class Result:
 
 
 class Moments(Watcher):
-    """The second moment of what every op gives."""
+    """The second moment of what every op gives: by its key, for a trace may be pruned and renumbered after the run."""
 
     def __init__(self) -> None:
-        self.by_op: dict[int, float] = {}
+        self.by_key: dict[OpKey, float] = {}
 
     def after(self, op: Any, moment: Callable[[], float]) -> None:
         """Measures one op."""
-        self.by_op[op.index] = moment()
+        self.by_key[op.key] = moment()
+
+    def by_op(self, trace: Trace) -> dict[int, float]:
+        """The same by the index of the op in the trace of the run."""
+        return {op.index: self.by_key[op.key] for op in trace.ops if op.key in self.by_key}
 
 
 class Torch:
@@ -210,7 +215,8 @@ def measured(model: Model, package: Any, plan: Plan, key: int) -> tuple[float | 
     net, args = built(model, 0)
     net = package.apply(net, plan, key=key)
     look = Moments()
-    growths = stream_growths(package.run(net, Inputs(args), look), look.by_op)
+    trace = package.run(net, Inputs(args), look)
+    growths = stream_growths(trace, look.by_op(trace))
     output = SIDES[model.framework].forward(net, args)
     loss = guessing_loss(model.traits.logits(output)) if model.traits.logits else None
     return loss, growths

@@ -257,6 +257,16 @@ def test_targets_without_an_axis_of_their_own(framework):
     assert "(10, 10) against (10,)" in finding.message
 
 
+def test_outputs_of_a_mean_and_a_variance_are_no_slip(framework):
+    """Two numbers of an output for each target, as in a Gaussian likelihood: (64, 10) against (64, 1)."""
+
+    def likelihood(output, target):
+        return mean(framework, power(output[:, :1] - target) / (1 + power(output[:, 1:2])) + power(output[:, 1:2]))
+
+    report = report_of(framework, numbers()[:, :1], framework.own_terms(likelihood))
+    assert not found(report, "LOS002")
+
+
 def test_a_zero_start_hides_nothing(framework):
     """With weights of zero the value alone is that of the right shapes, too."""
     from dataclasses import replace  # noqa: PLC0415

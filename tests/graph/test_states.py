@@ -77,3 +77,47 @@ def test_scores_with_a_bias_are_no_stream():
     ops = [("linear", [INPUT], "b"), ("linear", [0], "q"), ("linear", [0], "k"), ("matmul", [1, 2]), ("add", [0, 3])]
     assert traced(*ops).joins
     assert not traced(*ops, ("softmax", [4])).joins
+
+
+STAGES = {  # of each stage but the first: by what of the stages before the stream is moved; then how they are weighed
+    "midpoint": ([[0]], [1]),
+    "heun": ([[0]], [0, 1]),
+    "third order": ([[0], [1]], [0, 1, 2]),
+    "three eighths": ([[0], [0, 1], [0, 1, 2]], [0, 1, 2, 3]),
+    "runge_kutta": ([[0], [1], [2]], [0, 1, 2, 3]),
+}
+
+
+def integrated(moves, weighed, steps):
+    """A field of two maps, evaluated in stages, their sum added to the stream."""
+    ops = [("linear", [INPUT], "enter")]
+
+    def add(kind, inputs, *name):
+        ops.append((kind, inputs, *name))
+        return len(ops) - 1
+
+    def field(x):
+        return add("linear", [add("activation", [add("linear", [x], "w1")], "tanh")], "w2")
+
+    def total(stages):
+        here = stages[0]
+        for stage in stages[1:]:
+            here = add("add", [here, stage])
+        return here
+
+    x, ends = 0, []
+    for _ in range(steps):
+        stages = [field(x)]
+        for move in moves:
+            stages.append(field(add("add", [x, add("elementwise", [total([stages[i] for i in move])])])))
+        x = add("add", [x, add("elementwise", [total([stages[i] for i in weighed])])])
+        ends.append(x)
+    return traced(*ops), ends
+
+
+@pytest.mark.parametrize("method", STAGES)
+@pytest.mark.parametrize("steps", [1, 4])
+def test_weighed_stages_of_an_integrator_are_a_branch_and_no_stream(method, steps):
+    trace, ends = integrated(*STAGES[method], steps)
+    assert set(ends) <= {join.op for join in trace.joins}
+    assert {trace.ops[join.first].index for join in trace.joins} == {0}

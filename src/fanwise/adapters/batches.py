@@ -57,8 +57,11 @@ def given_batch(backend: Backend, model: Any, batch: Any, loss: LossLike = None)
 
 def _first(backend: Backend, batch: Any) -> Any:
     """The first batch of what yields batches; anything else as it is."""
-    whole = str | bytes | tuple | list | Mapping | Inputs | np.ndarray
-    if isinstance(batch, whole) or backend.is_array(batch) or not isinstance(batch, Iterable):
+    if (
+        isinstance(batch, str | bytes | tuple | list | Mapping | Inputs | np.ndarray)
+        or backend.is_array(batch)
+        or not isinstance(batch, Iterable)
+    ):
         return batch
     for first in batch:
         return tuple(first) if isinstance(first, list) else first

@@ -16,6 +16,7 @@ from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Visitor
 from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Observation, Place
+from fanwise.measure.optimizers import Optimizer
 from fanwise.plan.plan import Plan
 from fanwise.stream.formats import Array
 from fanwise.stream.key import KeyLike
@@ -185,6 +186,10 @@ class Backend(Protocol):
             TypeError: neither a name nor something to call, or a class.
             ValueError: an unknown name; the message lists the choices.
         """
+        ...
+
+    def optimizer(self, value: Any) -> Optimizer | None:
+        """The optimizer that an object of the framework is; None for anything else."""
         ...
 
     def observe(self, model: Any, inputs: Inputs, target: Any, loss: LossLike, *, backward: bool = True) -> Observation:

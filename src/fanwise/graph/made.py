@@ -71,9 +71,46 @@ def _product(trace: Trace, op: Op) -> Product | None:
     if op.made is None or trace.after(op, {OpKind.SOFTMAX}, BEFORE_SOFTMAX) is not None:
         return None
     between = _between(trace, op.inputs[op.made.operand], op.made.root)
-    if any(_adds_matrix(trace, step) for step in between):
+    if any(_adds_matrix(trace, step) for step in between) or _reads_out(trace, op, op.made):
         return None
     return Product(op.index, op.made, _bias(trace, op), _gain(between))
+
+
+def _reads_out(trace: Trace, op: Op, made: MadeWeight) -> bool:
+    """Whether a product is of signals: what its other operand holds came of the same map as data, or is a state.
+
+    So a query reads out what keys and values have left in the state of a linear attention or of a state space. A map
+    that makes the weights of several layers leads from one to the next by way of these weights alone.
+    """
+    queue = [source for place, source in enumerate(op.inputs) if place != made.operand]
+    seen = set(queue)
+    while queue:
+        here = queue.pop()
+        if here == made.root or here in trace.filled:
+            return True
+        fresh = [source for source in _data_of(trace, here, made.root) if source not in seen and source >= 0]
+        seen.update(fresh)
+        queue += [source for source in fresh if source >= made.root]  # what is older did not come of it
+    return False
+
+
+def _data_of(trace: Trace, index: int, root: int) -> tuple[int, ...]:
+    """What an op reads, without the weights and biases that a map makes for it."""
+    op = trace.ops[index] if index >= 0 else None
+    if op is None:
+        return ()
+    if op.made is not None and op.made.root == root:
+        return tuple(source for place, source in enumerate(op.inputs) if place != op.made.operand)
+    products = [source for source in op.inputs if _is_product_of(trace, source, root)] if op.kind == OpKind.ADD else []
+    return tuple(products) or op.inputs
+
+
+def _is_product_of(trace: Trace, index: int, root: int) -> bool:
+    """Whether an op gives a product with a weight that a map makes, moved at most."""
+    while index >= 0 and trace.ops[index].kind in MOVING and trace.ops[index].inputs:
+        index = trace.ops[index].inputs[0]
+    made = trace.ops[index].made if index >= 0 else None
+    return made is not None and made.root == root
 
 
 def _gain(between: Sequence[Op]) -> float | None:

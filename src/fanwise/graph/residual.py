@@ -55,10 +55,31 @@ def joins_of(ops: Sequence[Op]) -> tuple[Join, ...]:
     for op in ops:
         if op.kind == OpKind.ADD and len(set(op.inputs)) == len(op.inputs) == 2 and op.index not in scores:
             join = _met_again(ops, op) or _parallel(ops, op, joins) or _projected(ops, op) or _across(ops, op, joins)
-            if join is not None:
+            if join is not None and not _adds_stages(ops, join, joins):
                 joins |= {earlier.op: earlier for earlier in _sums_before(ops, join, joins)}
                 joins[op.index] = join
     return tuple(_numbered(ops, sorted(joins.values(), key=lambda join: join.op)))
+
+
+def _adds_stages(ops: Sequence[Op], join: Join, earlier: Mapping[int, Join]) -> bool:
+    """Whether an add weighs the stages of one step, as k1 + 2 k2 + 2 k3 + k4: their sum is a branch, and no stream.
+
+    A stage was added to the stream before, the next is what the same map made of the sum, and both are summed.
+    """
+    first, last = _first_stage(ops, join.stream), _last_map(ops, join.branch) if join.branch >= 0 else None
+    if first is None or last is None or first.kind not in WEIGHTED or first.index == last.index:
+        return False
+    is_same = {use.matrix for use in first.uses} == {use.matrix for use in last.uses}
+    past = ancestors(ops, last.index, first.index) if is_same else set()
+    steps = [other for other in earlier.values() if other.op in past and other.op != join.stream]
+    return any(_last_map(ops, other.branch) == first for other in steps if other.branch >= first.index)
+
+
+def _first_stage(ops: Sequence[Op], index: int) -> Op | None:
+    """The map that a sum of stages begins with, by way of the sums before."""
+    while index >= 0 and ops[index].kind not in WEIGHTED and ops[index].kind in STREAM_STEPS and ops[index].inputs:
+        index = ops[index].inputs[0]
+    return ops[index] if index >= 0 else None
 
 
 def _scores(ops: Sequence[Op]) -> set[int]:

@@ -16,6 +16,8 @@ Spread: TypeAlias = tuple[float, float]
 """Mean and std."""
 ENOUGH = 1 << 14
 """Numbers after which moments are known to about a percent."""
+SAME = 1e-3
+"""Sizes of the same draws that differ by less are equal."""
 MOST_DRAWS = 64
 """Draws of small parameters."""
 
@@ -67,6 +69,11 @@ class Transform:
             return self._moments(given)
         except Exception:  # a model's own functions, run outside their context
             return None
+
+    def ignores_size(self, path: str) -> bool:
+        """Whether what the op sees is as large for twice a parameter, as that of a direction of unit length is."""
+        once, twice = (self.moments({path: (0.0, std)}) for std in (1.0, 2.0))
+        return once is not None and twice is not None and abs(twice[1] - once[1]) <= SAME * once[1]
 
     def _moments(self, given: Mapping[str, Spread]) -> Spread | None:
         numbers = np.random.default_rng(Key(0, "transform").philox().key[0])

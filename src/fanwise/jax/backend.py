@@ -19,6 +19,7 @@ from fanwise.jax.measure.calibration_pass import JaxCalibration
 from fanwise.jax.measure.joined_batches import JOINING, joined
 from fanwise.jax.measure.losses import named_loss
 from fanwise.jax.measure.observe import observe
+from fanwise.jax.measure.optimizers import optimizer_of
 from fanwise.jax.trace.abstract_run import structure_of
 from fanwise.jax.trace.inputs import as_inputs, inputs_text
 from fanwise.jax.trace.models import FORMS, as_model, is_model, parameters
@@ -26,6 +27,7 @@ from fanwise.jax.trace.run import Inputs, program_of, traced
 from fanwise.jax.weights.apply import apply, reader
 from fanwise.measure.losses import LossLike, split
 from fanwise.measure.observation import Observation, Place
+from fanwise.measure.optimizers import Optimizer
 from fanwise.plan.plan import Plan
 from fanwise.stream.formats import Array
 from fanwise.stream.key import KeyLike
@@ -117,6 +119,10 @@ class JaxBackend:
     def check_loss(self, loss: LossLike) -> None:
         """Names are those of `fanwise.jax.measure.losses.LOSSES`."""
         named_loss(loss)
+
+    def optimizer(self, value: Any) -> Optimizer | None:
+        """Of optax."""
+        return optimizer_of(value)
 
     def observe(self, model: Any, inputs: Inputs, target: Any, loss: LossLike, *, backward: bool = True) -> Observation:
         """Gradients with respect to zeros that are added at every op."""

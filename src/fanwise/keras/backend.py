@@ -19,6 +19,7 @@ from fanwise.keras.measure.calibration_pass import KerasCalibration
 from fanwise.keras.measure.joined_batches import joined, joining
 from fanwise.keras.measure.losses import named_loss, split
 from fanwise.keras.measure.observe import observe
+from fanwise.keras.measure.optimizers import optimizer_of
 from fanwise.keras.trace.abstract_run import structure
 from fanwise.keras.trace.backend import framework
 from fanwise.keras.trace.inputs import as_inputs, inputs_text, without_target
@@ -28,6 +29,7 @@ from fanwise.keras.weights.apply import apply
 from fanwise.keras.weights.read_write import reader, values_of
 from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Observation, Place
+from fanwise.measure.optimizers import Optimizer
 from fanwise.plan.plan import Plan
 from fanwise.stream.formats import Array
 from fanwise.stream.key import KeyLike
@@ -123,6 +125,10 @@ class KerasBackend:
     def check_loss(self, loss: LossLike) -> None:
         """Names are those of keras.losses, and of the losses that all adapters know."""
         named_loss(loss)
+
+    def optimizer(self, value: Any) -> Optimizer | None:
+        """Of keras.optimizers."""
+        return optimizer_of(value)
 
     def observe(self, model: Any, inputs: Inputs, target: Any, loss: LossLike, *, backward: bool = True) -> Observation:
         """Gradients by a tape, by autograd, or by taps on JAX."""

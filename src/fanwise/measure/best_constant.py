@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from fanwise.measure.losses import Loss, LossArrays, Target, generator, main_output
+from fanwise.measure.losses import Loss, LossArrays, NamedLoss, Target, generator, main_output
 from fanwise.measure.observation import ObservedLoss
+from fanwise.stream.formats import Array
 
 EVALUATIONS = 60
-"""Of a loss, at most: about 20 find an interval that holds the minimum, about 20 halve it until it is known."""
+"""Of a loss, at most, for each array: up to 25 find an interval that holds the minimum, 20 narrow it down."""
 OUTPUTS = 4
 """Most arrays of a model's output that get a number each."""
 FARTHEST = 2.0**24
@@ -20,6 +21,8 @@ LEAST = 1e-6
 """Share of the loss of zeros below which a constant output solves the task, or the loss has no least value."""
 EXACT = 1e-3
 """By what share the least loss may be missed."""
+NARROW = 0.05
+"""Width of the interval that holds the best constant, in units of it, or of 1."""
 ROUNDING = 1e-4
 """By what share two losses of the same numbers may differ: they may be summed in another order, in float32."""
 GOLDEN = (3 - math.sqrt(5)) / 2
@@ -74,7 +77,7 @@ class _Search:
     """The loss at constant outputs, counted."""
 
     def __init__(self, loss_at: Callable[[tuple[float, ...]], float], count: int) -> None:
-        self._loss_at, self._count, self._left = loss_at, count, EVALUATIONS
+        self._loss_at, self._count, self._left = loss_at, count, EVALUATIONS * count
 
     def best(self) -> ConstantOutput | None:
         """The best constant output."""
@@ -128,7 +131,7 @@ def _narrowed(at: Callable[[float], float], points: _Points) -> tuple[float, flo
     (low, at_low), (middle, value), (high, at_high) = points
     previous = math.inf
     for turn in range(EVALUATIONS // 3):
-        if turn > 2 and previous - value <= EXACT * value and high - low <= 0.2 * max(abs(middle), 0.1):
+        if turn > 2 and previous - value <= EXACT * value and high - low <= NARROW * max(abs(middle), 1.0):
             break
         previous = value
         new = _next_point(((low, at_low), (middle, value), (high, at_high)), halve=turn % 2 == 1)
@@ -220,7 +223,7 @@ def broadcast_shapes(loss: Loss, output: Any, arrays: LossArrays) -> tuple[tuple
         return ()
     numbers = generator("check.broadcast").standard_normal(shape, np.float32)
     try:
-        return (shape, given) if _broadcasts(loss.named.function, numbers, output, loss.target, arrays) else ()
+        return (shape, given) if _broadcasts(loss.named, numbers, output, loss.target, arrays) else ()
     except Exception:  # whatever the user's function raises for what the model never gives
         return ()
 
@@ -232,18 +235,20 @@ def _may_broadcast(shape: tuple[int, ...], given: tuple[int, ...]) -> bool:
     return all(a == b or 1 in (a, b) for a, b in pairs)
 
 
-def _broadcasts(function: Callable[..., Any], numbers: Any, output: Any, target: Any, arrays: LossArrays) -> bool:
+def _broadcasts(named: NamedLoss, numbers: Array, output: Any, target: Any, arrays: LossArrays) -> bool:
+    """Whether it repeats; a loss of one's own may take several numbers a target, such as a mean and a variance."""
     given = arrays.shape(target) or ()
 
     def value(values: Any, aim: Any) -> float:
-        return float(arrays.number(function(arrays.drawn(values, output), aim)))
+        return float(arrays.number(named.function(arrays.drawn(values, output), aim)))
 
     value_as_it_is = value(numbers, target)
     if not _same(value_as_it_is, value(numbers, target)):
         return False
     if math.prod(given) == numbers.size:
         return not _same(value_as_it_is, value(numbers.reshape(given), target))
-    if math.prod(given) > numbers.size or given[0] != numbers.shape[0]:
+    alike = named.target is not None or len(given) < numbers.ndim
+    if math.prod(given) > numbers.size or given[0] != numbers.shape[0] or not alike:
         return False
     repeated = np.ascontiguousarray(np.broadcast_to(arrays.host(target), numbers.shape))
     return _same(value_as_it_is, value(numbers, arrays.drawn(repeated, output)))

@@ -464,8 +464,11 @@ def _guarded(named: NamedLoss, arguments: tuple[Any, ...], arrays: LossArrays) -
         raise
     except Exception as error:
         shapes = ", ".join(_described(argument, arrays) for argument in arguments)
+        sizes = {arrays.shape(argument) for argument in arguments}
+        alike = len(sizes) == 2 and len({math.prod(shape) for shape in sizes if shape is not None}) == 1
+        hint = ". Give both the same shape, by squeeze(-1) or [..., None]" if alike else ""
         raise ModelError(
-            f"loss {named.name!r} of {shapes} could not be computed: {type(error).__name__}: {error}"
+            f"loss {named.name!r} of {shapes} could not be computed: {type(error).__name__}: {error}{hint}"
         ) from error
 
 

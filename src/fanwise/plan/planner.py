@@ -27,7 +27,7 @@ from fanwise.plan.roles import JOINED, Case, cases, fan_in_of
 from fanwise.plan.row import KEPT
 from fanwise.plan.stacked import stacked_choice
 from fanwise.plan.starts import Starts
-from fanwise.plan.transforms import TransformedWeights, with_transform
+from fanwise.plan.transforms import TransformedWeights, seen_of_table, with_transform
 
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
@@ -214,8 +214,12 @@ class Planner:
         factor = factor_of(case)
         if factor is None:
             return 1.0
-        keys = (self._trace.ops[index].key for index, _ in factor.measured)
-        return factor.value * math.prod(self.known.factors.get(key, 1.0) for key in keys)
+        return factor.value * math.prod(self._measured_factor(self._trace.ops[index]) for index, _ in factor.measured)
+
+    def _measured_factor(self, op: Op) -> float:
+        """What an op multiplies by; a learned factor that starts below 1 is meant to keep quiet what it multiplies."""
+        factor = self.known.factors.get(op.key, 1.0)
+        return 1.0 if op.kind == OpKind.SCALE and factor < 1 else factor
 
     def _ask(self, op: Op, moment: Moment) -> None:
         """Settles what makes the weight of a product."""
@@ -348,7 +352,7 @@ class Planner:
         if meant is not None:
             return meant
         through = self._transforms.choice(case, feed, self._recipe.choose)
-        if through is not None and not _has_length(case):
+        if through is not None and not self._has_length(case):
             return through
         choice = self._recipe.choose(self._meant.as_map(case), feed)
         return choice if choice.law is not None else self._meant.as_found(case, feed) or choice
@@ -371,6 +375,11 @@ class Planner:
         if feed.known:
             self._blind.discard(self._slot(use))
             self._decide(case, op, use, feed)
+
+    def _has_length(self, case: Case) -> bool:
+        """Whether the length of a weight is a parameter of its own, whose value follows from the law of the weight."""
+        beside = () if case.op is None else case.op.used(UseRole.SCALE)
+        return any(self.cases[use.path].role == "magnitude" for use in beside)
 
     def _is_length(self, case: Case, op: Op, use: Use) -> bool:
         """Whether a parameter is the length of standardised weights: their mean is 0, so that they see no mean."""
@@ -447,7 +456,7 @@ class Planner:
         if use.ratio != 1 and self._starts is not None:  # theory applies it itself
             return Normal(use.ratio * chosen.moments(case.parameter.shape, layout=case.layout).std)
         is_itself = set(use.steps) <= PLAIN | JOINED or case.role in ("weight", "branch_end", "head")
-        return chosen if is_itself else None
+        return chosen if is_itself else seen_of_table(case, use, chosen)
 
     def _remember(self, op: Op, moment: Callable[[], float]) -> None:
         if op.key in self._wanted:
@@ -477,10 +486,3 @@ def _has_other_operands(op: Op, use: Use) -> bool:
     """Whether a map is one factor of a product with several operands of data: what it reads is made inside the op."""
     maps = [other for other in op.uses if other.role in MAP_USES]
     return op.kind == OpKind.LINEAR and use.role == UseRole.WEIGHT and len(op.inputs) > 1 and len(maps) == 1
-
-
-def _has_length(case: Case) -> bool:
-    """Whether the length of a weight is a parameter of its own, whose value follows from the law of the weight."""
-    steps = () if case.use is None else case.use.steps
-    uses = () if case.op is None else case.op.uses
-    return bool(steps) and any(use.role == UseRole.SCALE and use.steps == steps for use in uses)

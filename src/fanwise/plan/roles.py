@@ -99,6 +99,8 @@ MEASURED = NORMALIZING | frozenset(
     | {"sum", "reduce_sum", "mean", "var", "std", "square", "sqrt", "rsqrt", "max", "amax", "reduce_max"}
 )
 """Functions by which a weight's own size is taken out of it."""
+HIDDEN = "parametrization"
+"""A function of a weight and of a factor that shows no step of its own."""
 MAP_ROLES = ("weight", "branch_end", "head")
 """Roles of linear maps."""
 ADDED_TABLES = ("position", "relative", "token")
@@ -395,7 +397,14 @@ def _multiplies_weight(op: Op, use: Use) -> bool:
 def _is_length(op: Op, use: Use) -> bool:
     """Whether a factor stands beside a direction whose own size has no effect."""
     maps = [other for other in op.uses if other.role in MAP_USES]
-    return not maps or any(not MEASURED.isdisjoint((*other.steps, *use.steps)) for other in maps)
+    return not maps or any(not MEASURED.isdisjoint((*other.steps, *use.steps)) or _drops_size(other) for other in maps)
+
+
+def _drops_size(use: Use) -> bool:
+    """Whether a function that hides its steps takes a weight's own size out of it; taken so where it cannot be run."""
+    if HIDDEN not in use.steps:
+        return False
+    return use.transform is None or use.transform.ignores_size(use.path)
 
 
 def _branch_ends(trace: Trace, join: Join) -> Iterator[int]:

@@ -26,7 +26,7 @@ from fanwise.laws.elementwise import Constant, Normal
 from fanwise.plan.recipes.recipe import Choice, Feed
 from fanwise.plan.recipes.spread import even
 from fanwise.plan.recipes.unit import constant_law
-from fanwise.plan.roles import MAP_ROLES, Case, fan_in_of
+from fanwise.plan.roles import ADDED_TABLES, MAP_ROLES, Case, fan_in_of
 from fanwise.plan.row import KEPT
 from fanwise.plan.starts import Starts
 
@@ -302,6 +302,18 @@ def is_proportional(path: str, transform: Transform) -> bool:
         return transform.degree == 1
     once, twice = (transform.moments({path: (0.0, std)}) for std in (1.0, 2.0))
     return once is None or twice is None or abs(math.hypot(*twice) - 2 * math.hypot(*once)) <= 0.02 * math.hypot(*twice)
+
+
+def seen_of_table(case: Case, use: Use, law: Initializer) -> Initializer | None:
+    """A law of the moments of what the model makes of a table that enters as data, such as itself plus zeros.
+
+    None for what is no such table, and where it cannot be made again.
+    """
+    if use.transform is None or case.role not in ADDED_TABLES or len(use.transform.parameters) > 1:
+        return None
+    own = law.moments(case.parameter.shape, layout=case.layout)
+    seen = use.transform.moments({use.path: (own.mean, own.std)})
+    return None if seen is None else even(seen[0], math.sqrt(3) * seen[1])
 
 
 def with_transform(case: Case, use: Use) -> Case:

@@ -18,6 +18,7 @@ from fanwise.graph.op import Parameter
 from fanwise.graph.trace import Trace
 from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Observation, Place
+from fanwise.measure.optimizers import Optimizer
 from fanwise.plan.plan import Plan
 from fanwise.stream.formats import Array
 from fanwise.stream.key import KeyLike
@@ -25,8 +26,9 @@ from fanwise.torch.measure.calibration_pass import TorchCalibration
 from fanwise.torch.measure.joined_batches import joined
 from fanwise.torch.measure.losses import named_loss, split
 from fanwise.torch.measure.observe import observe
+from fanwise.torch.measure.optimizers import optimizer_of
 from fanwise.torch.trace.abstract_run import is_large, structure
-from fanwise.torch.trace.hf_inputs import labelled
+from fanwise.torch.trace.hf_labels import labelled
 from fanwise.torch.trace.inputs import as_inputs, inputs_text
 from fanwise.torch.trace.provenance import check_model, parameters
 from fanwise.torch.trace.restore import seeded
@@ -127,6 +129,10 @@ class TorchBackend:
     def check_loss(self, loss: LossLike) -> None:
         """Names are those of torch.nn.functional."""
         named_loss(loss)
+
+    def optimizer(self, value: Any) -> Optimizer | None:
+        """Of torch.optim."""
+        return optimizer_of(value)
 
     def observe(
         self, model: nn.Module, inputs: Inputs, target: Any, loss: LossLike, *, backward: bool = True

@@ -271,3 +271,32 @@ def test_standardised_weights_may_have_any_size_and_are_drawn():
     assert "any scale" in plan["kernel"].reason
     model(x)
     assert power(model.seen[-1]) == pytest.approx(0.85, rel=0.15)  # the border lacks taps
+
+
+QUIET = {
+    "a number": lambda m, y: y * m.gate,
+    "on the left": lambda m, y: m.gate * y,
+    "a number for each feature": lambda m, y: y * m.gates,
+    "squared": lambda m, y: y * m.gate**2,
+    "beside a bias": lambda m, y: y * m.gate + m.shift,
+}
+
+
+@pytest.mark.parametrize("quiet", QUIET)
+@pytest.mark.parametrize("bend", [torch.sigmoid, torch.tanh])
+def test_a_learned_factor_that_starts_small_keeps_its_argument_quiet(quiet, bend):
+    """It is a gate that starts near its rest: dividing it out would undo what it is for."""
+
+    def forward(model, x):
+        y = keep(model, model.second(torch.relu(model.first(x))))
+        return model.head(bend(QUIET[quiet](model, y)))
+
+    maps = {"first": nn.Linear(64, WIDTH), "second": nn.Linear(WIDTH, WIDTH), "head": nn.Linear(WIDTH, 10)}
+    gates = {"gate": nn.Parameter(torch.full((1,), 0.01)), "gates": nn.Parameter(torch.full((WIDTH,), 0.01))}
+    model = Wrapped(forward, **maps, **gates, shift=nn.Parameter(torch.full((WIDTH,), -1.0)))
+    model.seen = []
+    x = normal(ROWS, 64)
+    applied(model, x)
+    model.seen = []
+    model(x)
+    assert power(model.seen[-1]) == pytest.approx(1, rel=SPREAD)

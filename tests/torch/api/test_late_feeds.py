@@ -45,3 +45,28 @@ def test_a_shortcut_that_is_computed_after_its_branch_is_measured(name):
     maps = parts(stem=(16, 32), down=(32, 64), up=(64, 32), short=(32, 32), head=(32, 4))
     model = Wrapped(lambda m, x: m.head(JOINS[name](m, m.stem(x))), **maps)
     assert not any(row.guess for row in fwt.plan(model, X))
+
+
+TOKENS = {
+    "beside zeros": lambda m, x: torch.zeros(len(x), 12, 32) + m.token.repeat(len(x), 1, 1),
+    "beside zeros like it": lambda m, x: torch.zeros_like(m.token) + m.token.expand(len(x), 12, 32),
+    "times a number": lambda m, x: (0.5 * m.token).expand(len(x), 12, 32),
+    "moved": lambda m, x: (m.token + 1.0).expand(len(x), 12, 32),
+    "turned about": lambda m, x: (-m.token).flip(1).repeat(len(x), 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+@pytest.mark.parametrize("spread", [0.02, 5.0])
+def test_a_map_of_learned_tokens_reads_them_as_the_plan_draws_them(name, spread):
+    """Whatever they were before: E y^2 = 1 of the map, measured once the plan is applied."""
+    sizes = {"ask": (32, 64), "enter": (16, 64), "head": (64, 4)}
+
+    def forward(m, x):
+        m.seen = m.ask(TOKENS[name](m, x))
+        return m.head(torch.relu(m.seen.mean(1) + m.enter(x)))
+
+    model = Wrapped(forward, **parts(**sizes), token=nn.Parameter(spread * normal(1, 12, 32)))
+    fwt.apply(model, fwt.plan(model, X), key=0)
+    model(X)
+    assert float(model.seen.detach().square().mean()) == pytest.approx(1, rel=5 * math.sqrt(2 / (12 * 32)) + 0.1)

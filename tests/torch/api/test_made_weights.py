@@ -246,3 +246,77 @@ def test_training_from_the_plan_starts_near_a_guess_and_learns():
         losses.append(loss.item())
     assert losses[0] == pytest.approx(math.log(4), rel=0.06)
     assert losses[-1] < 0.3
+
+
+# What reads out a state
+
+T, HEAD = 12, 6
+SIGNAL = normal(8, T, IN)
+
+
+def selective_scan(m, x):
+    """Gu and Dao (2023): steps, keys and queries of a state are parts of one map."""
+    dt, b, c = m.select(x).split([IN, HEAD, HEAD], -1)
+    dt, state, seen = F.softplus(dt - 2), x.new_zeros(len(x), IN, HEAD), []
+    for t in range(T):
+        state = torch.exp(-dt[:, t, :, None]) * state + (dt[:, t] * x[:, t])[..., None] * b[:, t, None]
+        seen.append((state @ c[:, t, :, None])[..., 0])
+    return torch.stack(seen, 1)
+
+
+def separate_maps(m, x):
+    b, c, state, seen = m.write(x), m.read(x), x.new_zeros(len(x), IN, HEAD), []
+    for t in range(T):
+        state = 0.9 * state + x[:, t, :, None] * b[:, t, None]
+        seen.append(torch.einsum("bdn,bn->bd", state, c[:, t]))
+    return torch.stack(seen, 1)
+
+
+def linear_attention(m, x):
+    """Katharopoulos et al. (2020), the recurrent form."""
+    q, k, v = m.select(x).split([HEAD, HEAD, IN], -1)
+    state, seen = x.new_zeros(len(x), HEAD, IN), []
+    for t in range(T):
+        state = state + k[:, t, :, None] * v[:, t, None]
+        seen.append(torch.bmm(q[:, t, None], state)[:, 0])
+    return torch.stack(seen, 1)
+
+
+def delta_rule(m, x):
+    """Schlag et al. (2021): what the key reads is replaced."""
+    q, k, v = m.select(x).split([HEAD, HEAD, IN], -1)
+    k, state, seen = F.normalize(k, dim=-1), x.new_zeros(len(x), HEAD, IN), []
+    for t in range(T):
+        read = torch.bmm(k[:, t, None], state)[:, 0]
+        state = state + k[:, t, :, None] * (v[:, t] - read)[:, None]
+        seen.append(torch.bmm(q[:, t, None], state)[:, 0])
+    return torch.stack(seen, 1)
+
+
+def all_at_once(m, x):
+    """Keys and values of all tokens, summed before the query reads them."""
+    q, k, v = m.select(x).split([HEAD, HEAD, IN], -1)
+    return q @ (k.transpose(1, 2) @ v)
+
+
+STATES = {
+    selective_scan: {"select": nn.Linear(IN, IN + 2 * HEAD)},
+    separate_maps: {"write": nn.Linear(IN, HEAD), "read": nn.Linear(IN, HEAD)},
+    linear_attention: {"select": nn.Linear(IN, 2 * HEAD + IN)},
+    delta_rule: {"select": nn.Linear(IN, 2 * HEAD + IN)},
+    all_at_once: {"select": nn.Linear(IN, 2 * HEAD + IN)},
+}
+
+
+@pytest.mark.parametrize("read", STATES, ids=lambda read: read.__name__)
+def test_what_reads_out_a_state_is_a_signal_of_unit_second_moment(read):
+    """It makes no weight: as one, it would be larger by what the state lacks at its first step."""
+
+    def forward(m, x):
+        maps = [keep(m, part(x)) for part in m.children() if part is not m.head]
+        assert maps
+        return m.head(read(m, x))
+
+    _, plan, powers = planned(forward, SIGNAL, **STATES[read], head=nn.Linear(IN, 10))
+    assert not any("makes weights" in row.reason for row in plan)
+    assert powers == pytest.approx([1] * len(powers), rel=5 * math.sqrt(2 / HEAD) / math.sqrt(IN) + 0.1)

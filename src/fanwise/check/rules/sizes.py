@@ -42,7 +42,8 @@ REPAIRED = 0.25
         f"than {PEERS - 2}, all inner weights. It is more than {OUTLIER:g} times, or less than 1/{OUTLIER:g} of, the "
         f"std of all but one in {SPARED} of them, whether the fans are counted in or not. A weight that no other "
         "weight follows may be small, as heads often are, and so may one that is drawn with the head it feeds; a large "
-        f"one makes up for a faint signal, where what it reads is smaller by as much, within {MADE_UP:g} times.",
+        f"one makes up for a faint signal, where what it reads is smaller by as much, within {MADE_UP:g} times, and a "
+        "small one for a loud signal.",
         example="A layer that was left out of an init loop, or initialised twice.",
         remedy="Draw it as its peers are drawn (fanwise fix).",
     ),
@@ -176,13 +177,17 @@ def _is_part_of_head(subject: Subject, layer: Map) -> bool:
 
 
 def _makes_up(layer: Map, factor: float, inner: Sequence[Map]) -> bool:
-    """Whether an outlier is as much larger than its peers as what it reads is fainter than what they read.
+    """Whether an outlier is as much larger than its peers as what it reads is fainter than what they read, or smaller.
 
-    What stands behind a weight that is too large reads loud signals: the quieter ones among the peers are compared.
+    What stands behind a weight that is too large reads loud signals: a large weight is compared with the quieter ones
+    among the peers, a small one with the louder ones.
     """
     read = sorted(other.fed.second_moment for other in inner if other is not layer)
     read = [size for size in read if math.isfinite(size)]
-    return bool(read) and factor > 1 and factor**2 * layer.fed.second_moment < MADE_UP**2 * read[len(read) // 4]
+    gives, quarter = factor**2 * layer.fed.second_moment, len(read) // 4
+    if not read or not math.isfinite(gives):
+        return False
+    return gives < MADE_UP**2 * read[quarter] if factor > 1 else gives * MADE_UP**2 > read[-1 - quarter]
 
 
 def _departed(departure: Departure) -> Symptom:

@@ -100,7 +100,8 @@ class JaxArrays:
         """In the same tree."""
         rest = iter(floats)
         leaves, tree = jax.tree_util.tree_flatten(outputs)
-        return tree.unflatten([next(rest) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf for leaf in leaves])
+        filled = [next(rest) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf for leaf in leaves]
+        return jax.tree_util.tree_unflatten(tree, filled)
 
     def host(self, value: Any) -> Any:
         """In a dtype that NumPy computes in."""

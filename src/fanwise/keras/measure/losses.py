@@ -80,7 +80,8 @@ class KerasArrays:
 
     def host(self, value: Any) -> Array:
         """A copy on the host."""
-        return as_array(value)
+        array: Array = as_array(value)
+        return array
 
     def projected(self, output: Any, signs: Array) -> Any:
         """The mean of an output's values times these signs, in the output's dtype."""
