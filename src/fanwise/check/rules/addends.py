@@ -114,7 +114,7 @@ class _Pair:
         loud: name of the louder.
         quiet: name of the other.
         ratio: of their rms.
-        paths: parameters that make the louder, the quieter where that is learned and the louder is not.
+        paths: parameters that make them, the louder first.
     """
 
     op: Op
@@ -150,7 +150,7 @@ def _loud_parts(subject: Subject, op: Op) -> Iterator[_Pair]:
         for quiet in parts:
             ratio = root(loud.size / quiet.size) if quiet.size > 0 and loud is not quiet else 0.0
             if math.isfinite(ratio) and tables and ratio > _line(op, loud, quiet):
-                yield _Pair(op, loud.name, quiet.name, ratio, tuple(filter(None, (loud.path or quiet.path,))))
+                yield _Pair(op, loud.name, quiet.name, ratio, tuple(filter(None, (loud.path, quiet.path))))
 
 
 def _line(op: Op, loud: _Part, quiet: _Part) -> float:

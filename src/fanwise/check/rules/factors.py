@@ -61,7 +61,7 @@ def loud_factors(subject: Subject) -> Iterator[Symptom]:
             "factor" if written else "skipped_init",
             tuple(wrong),
             {"size": size, "factors": len(wrong)},
-            Fix("write the factor that was meant (fanwise fix)", True, tuple(wrong)),
+            Fix("write the factor that was meant (fanwise fix)", not written, tuple(wrong)),
         )
 
 
@@ -133,7 +133,7 @@ def shut_gates(subject: Subject) -> Iterator[Symptom]:
             "shut_gate",
             biases,
             {"size": size, "gates": len(shut)},
-            Fix("start the biases of the gates at 0 (fanwise fix)", bool(biases), biases),
+            Fix("start the biases of the gates at 0"),
         )
 
 

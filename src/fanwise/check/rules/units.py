@@ -264,7 +264,9 @@ def _silenced(subject: Subject, layer: Map) -> Iterator[tuple[Map, str, float]]:
         return
     for use in layer.op.used(UseRole.BIAS):
         values, silent = subject.values.get(use.path), subject.signals[after.index].silent
-        if values is not None and silent > PART and _share_below(values, -OFF * size) > PART:
+        off = 0.0 if values is None else _share_below(values, -OFF * size)
+        spread = values is not None and values.std > 2 * abs(values.mean)  # of both signs: the signal is faint
+        if silent > PART and off > PART and not spread:
             yield layer, use.path, silent
 
 
