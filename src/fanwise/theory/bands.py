@@ -88,12 +88,13 @@ def _of_sample(walk: Walk, here: Here, sources: list[Scatter]) -> float:
     if (here.op.kind in _RULES and here.op.kind != OpKind.NORM) or not met or not 0 < mean < math.inf:
         return 0.0
     chance = here.sources and together and not over_features(walk, here)
-    return (float(squares.var()) / mean**2 + (_of_chance(here, mean) if chance else 0.0)) / SAMPLES
+    return (float((squares / mean).var()) + (_of_chance(here, mean) if chance else 0.0)) / SAMPLES
 
 
 def _of_chance(here: Here, size: float) -> float:
     """Of a mean of many places, by what these have in common in the sample by chance; of others little."""
-    return (float(here.first[HERE].var()) / size) ** 2
+    share = float(here.first[HERE].var()) / size
+    return share * share
 
 
 def _of_pairs(walk: Walk, here: Here, sources: list[Scatter]) -> float:
