@@ -53,6 +53,16 @@ SEEN_AS: Mapping[str, tuple[str, ...]] = {
     "input": ("input",),
     "sigmoid_stack": ("alike",),
     "local_shard": ("local_shard",),
+    "mean": ("mean",),
+    "norm_factor": ("norm_factor",),
+    "factor": ("factor",),
+    "drowned": ("drowned",),
+    "equal_rows": ("equal_rows",),
+    "shut_gate": ("shut_gate",),
+    "adapter": ("adapter",),
+    "wrong_fan": ("wrong_fan", "huge", "wrong_gain"),
+    "seed": ("seed",),
+    "zero_stream": ("zero_stream",),
 }
 """The kinds of cause that name a planted break. A size far off may be called a wrong gain; saturation is a symptom:
 any cause of it that is a size will do."""

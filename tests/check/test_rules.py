@@ -9,7 +9,7 @@ import pytest
 
 import fanwise.check.rules as package
 from fanwise.check.findings import Finding
-from fanwise.check.rules import depth, inputs, outputs, sizes, units, weights
+from fanwise.check.rules import depth, inputs, losses, outputs, sizes, units, weights
 from fanwise.check.rules.folding import explained, folded
 from fanwise.check.rules.registry import RULES
 from fanwise.check.rules.rule import Rule
@@ -66,7 +66,11 @@ THRESHOLDS = {
     "SAT001": (f"{100 * units.USELESS:.0f} %",),
     "DEA001": (f"{100 * units.DEAD:.0f} %",),
     "OUT001": (f"{outputs.ALIKE:g}",),
-    "LOS001": (f"above {outputs.TWICE:g} times", f"above {outputs.SQUARED_TIMES:g} times"),
+    "LOS001": (
+        f"above {losses.TWICE:g} times",
+        f"above {losses.SQUARED_TIMES:g} times",
+        f"above {losses.PRIOR_TIMES:g} times",
+    ),
     "BWD001": (f"{depth.BACKWARD_TOTAL:,.0f}",),
     "BWD002": (f"{depth.BACKWARD_TOTAL:,.0f}",),
 }

@@ -301,3 +301,37 @@ def test_assert_healthy_minds_warnings_unless_told_otherwise(framework):
     with pytest.raises(AssertionError, match="LAY001"):
         framework.api.assert_healthy(small, batch, framework.loss, select=["LAY"])
     assert framework.api.assert_healthy(small, batch, framework.loss, select=["LAY"], fail_on="error").findings
+
+
+# Optimizers
+
+
+def optimizers_of(framework, rate):
+    """The same optimizer as an object, and others in words."""
+    if framework.adapter == "torch":
+        import torch  # noqa: PLC0415
+
+        return [torch.optim.Adam([torch.nn.Parameter(torch.ones(2))], lr=rate), f"adam:{rate}", f"lion:{rate}"]
+    if framework.adapter == "jax":
+        optax = pytest.importorskip("optax")
+        return [optax.chain(optax.clip(1e6), optax.adam(rate)), f"adam:{rate}", f"lion:{rate}"]
+    import keras  # noqa: PLC0415
+
+    return [keras.optimizers.Adam(rate), f"adam:{rate}", f"lion:{rate}"]
+
+
+@pytest.mark.parametrize(("rate", "found"), [(1.0, True), (1e-3, False)])
+def test_an_optimizer_is_taken_as_an_object(framework, rate, found):
+    for optimizer in optimizers_of(framework, rate):
+        assert ("UPD001" in codes(checked(framework, MLP, optimizer=optimizer))) == found, optimizer
+
+
+@pytest.mark.parametrize(("optimizer", "found"), [("muon:10", True), ("muon:0.02", False), ("adafactor:0.01", False)])
+def test_optimizers_by_their_published_rules(framework, optimizer, found):
+    """Muon at 10: rms 10 / sqrt(fan_in) on weights of std sqrt(2 / fan_in) is 7 times their size."""
+    assert ("UPD001" in codes(checked(framework, MLP, optimizer=optimizer))) == found
+
+
+def test_a_near_miss_of_an_optimizer(framework):
+    with pytest.raises(ValueError, match=r"optimizer = 'adma': expected one of sgd.* did you mean 'adam'"):
+        checked(framework, MLP, optimizer="adma:1e-3")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from .networks import CONV, MLP, Dense, Network, examples, labels, weights
+from .networks import CONV, MLP, WIDTH, Dense, Network, computed, examples, labels, weights
 
 
 def batch_of(framework, network):
@@ -89,3 +89,41 @@ def test_a_report_on_another_model_is_refused(framework):
     model = framework.build(other, weights(other))
     with pytest.raises(ValueError, match="the report is on another model: no parameter"):
         framework.api.fix(model, sick(framework)[1], batch_of(framework, MLP), loss=framework.loss)
+
+
+def test_the_mended_model_is_checked_and_nothing_else_is_touched(framework):
+    model, report = sick(framework)
+    before = framework.weights(model, MLP)["head.weight"].tobytes()
+    found = framework.api.fix(model, report, batch_of(framework, MLP), loss=framework.loss)
+    assert found.remains == ()
+    assert found.cures
+    assert "finds nothing" in str(found.table)
+    assert framework.weights(model, MLP)["head.weight"].tobytes() == before
+
+
+def test_what_a_fix_leaves_is_said(framework):
+    """The optimizer's or the data's faults are not mended by new weights: they are still there after the fix."""
+    model = framework.build(MLP, weights(MLP, head_weight=lambda w: 300 * w))
+    classes = batch_of(framework, MLP)[1]
+    given = framework.array(1000 * np.asarray(examples(MLP)["x"]))
+    report = framework.api.check(model, (given, classes), framework.loss)
+    found = framework.api.fix(model, report, (given, classes), loss=framework.loss)
+    assert "INP001" in {finding.code for finding in found.remains}
+    assert not found.cures
+    assert "- INP001" in str(found.table)
+
+
+def test_a_head_is_planned_behind_the_layers_as_they_are(framework):
+    """Those stay twice too loud each: a head for features of unit variance would start four times too loud."""
+    loud = {"a_weight": lambda w: 2 * w, "b_weight": lambda w: 2 * w, "head_weight": lambda w: 100 * w}
+    model = framework.build(MLP, weights(MLP, **loud))
+    batch = batch_of(framework, MLP)
+    report = framework.api.check(model, batch, framework.loss)
+    found = framework.api.fix(model, report, batch, loss=framework.loss)
+    assert [row.path for row in found.rows] == [framework.path("head.weight")]
+    values = weights(MLP, **loud)
+    fed = np.square(computed(MLP, values, examples(MLP))["head.in"]).mean()
+    assert found.rows[0].after * math.sqrt(WIDTH * fed) < 0.5
+    mended = framework.api.apply(framework.build(MLP, weights(MLP, **loud)), found.plan, key=0)
+    loss = framework.api.check(mended, batch, framework.loss).observations[0].loss
+    assert loss.value < 1.1 * math.log(10)

@@ -5,7 +5,7 @@ import pytest
 
 from fanwise.adapters.input_specs import parse
 
-from .networks import MLP, PAIR, TOKENS, examples, weights
+from .networks import MLP, PAIR, TOKENS, examples, labels, weights
 
 FED = {"left.weight": "x", "right.weight": "z"}
 
@@ -128,3 +128,59 @@ def test_what_is_no_input_is_refused(framework, verb):
 def test_recipes_that_there_are_not(framework, error, match, given):
     with pytest.raises(error, match=match):
         framework.api.plan(model_of(framework, MLP), framework.given(examples(MLP))["x"], given)
+
+
+# What yields batches, and targets beside the inputs
+
+
+def batches(framework):
+    """Batches of inputs and classes, the first of 64."""
+    for count in (64, 32):
+        yield [framework.given(examples(MLP, count))["x"], framework.array(labels(count))]
+
+
+SOURCES = {
+    "generator": batches,
+    "iterator": lambda framework: iter(list(batches(framework))),
+    "loader": lambda framework: type("Loader", (), {"__iter__": lambda self: batches(framework)})(),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_first_batch_of_what_yields_them(framework, source):
+    model, make = model_of(framework, MLP), lambda: SOURCES[source](framework)
+    first = tuple(next(batches(framework)))
+    report = framework.api.check(model, make(), framework.loss)
+    assert report.batch == "64,16:float32"
+    assert (
+        report.observations[0].loss.value
+        == framework.api.check(model, first, framework.loss).observations[0].loss.value
+    )
+    assert framework.api.fix(model, report, make(), loss=framework.loss).rows == ()
+    assert framework.api.plan(model, make()).rows == framework.api.plan(model, first[0]).rows
+    assert framework.calibrated(model_of(framework, MLP), make(), loss=framework.loss)[1].batch == "64,16:float32"
+
+
+@pytest.mark.parametrize("verb", ["plan", "check", "calibrate"])
+def test_a_source_that_yields_nothing(framework, verb):
+    with pytest.raises(ValueError, match="it yields nothing"):
+        getattr(framework.api, verb)(model_of(framework, MLP), iter([]))
+
+
+def test_a_target_beside_the_inputs_is_left_out_and_said(framework):
+    model, x = model_of(framework, MLP), framework.given(examples(MLP))["x"]
+    pair = (x, framework.array(labels())) if framework.adapter == "keras" else (x, x, framework.array(labels()))
+    plan = framework.api.plan(model, pair)
+    assert plan.rows == framework.api.plan(model, pair[0] if framework.adapter == "keras" else pair[:-1]).rows
+    assert "without the target" in plan.inputs
+    report = framework.api.check(model, pair)
+    assert any("without the target" in note for note in report.notes)
+    assert framework.calibrated(model, pair)[1].factors
+
+
+def test_a_target_by_name_is_left_out(framework):
+    model, given = model_of(framework, PAIR), framework.given(unlike())
+    plan = framework.api.plan(model, given | {"target": framework.array(labels())})
+    check_fed(framework, plan, unlike())
+    assert "without the target" in plan.inputs
+    assert "without" not in framework.api.plan(model, given).inputs

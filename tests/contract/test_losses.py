@@ -201,6 +201,43 @@ def test_a_model_may_return_its_own_loss(framework):
     assert seen.values[framework.path("head.bias")].gradient == pytest.approx(gradient, rel=1e-3)
 
 
+# Names
+
+ALIASES = {
+    "mse": (shares, "mse_loss"),
+    "MSELoss": (shares, "mse_loss"),
+    "l2": (shares, "mse_loss"),
+    "ce": (labels, "cross_entropy"),
+    "CrossEntropyLoss": (labels, "cross_entropy"),
+    "bce_with_logits": (truths, "binary_cross_entropy_with_logits"),
+    "BCEWithLogitsLoss": (truths, "binary_cross_entropy_with_logits"),
+}
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_other_names_of_losses(framework, alias):
+    target, name = ALIASES[alias]
+    batch = inputs_of(framework), framework.array(target())
+    loss = observed(framework, batch, alias).loss
+    assert loss.value == pytest.approx(observed(framework, batch, name).loss.value, rel=1e-5)
+    assert loss.chance == pytest.approx(NAMED[name][2], rel=1e-4)
+
+
+@pytest.mark.parametrize("alias", ["mae", "L1Loss"])
+def test_the_absolute_error_by_its_names(framework, alias):
+    loss = observed(framework, (inputs_of(framework), framework.array(shares())), alias).loss
+    assert loss.value == pytest.approx(np.abs(output() - shares()).mean(), rel=1e-4)
+
+
+NEAR = {"cross_entrpy": "cross_entropy", "mse_los": "mse_loss", "crossentrop": "cross_entropy"}
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_near_misses(framework, name):
+    with pytest.raises(ValueError, match=f"loss = '{name}': did you mean .*'{NEAR[name]}'.*expected"):
+        observed(framework, (inputs_of(framework), framework.array(labels())), name)
+
+
 # Bad arguments
 
 BAD = {

@@ -214,6 +214,22 @@ def test_observe(model):
     assert len(given_tensors(inputs)) == len(seen.inputs)
 
 
+def test_what_a_functional_model_takes():
+    start = keras.Input((4,), name="x")
+    functional = keras.Model(start, keras.layers.Dense(2)(start))
+    x, classes = np.ones((2, 4), np.float32), np.zeros(2)
+    assert BACKEND.taken(functional, (x, classes)) is x
+    assert BACKEND.taken(functional, x) is x
+    assert list(BACKEND.taken(functional, {"x": x, "labels": classes})) == ["x"]
+
+
+def test_optimizers():
+    optimizer = BACKEND.optimizer(keras.optimizers.SGD(0.5))
+    assert (optimizer.name, optimizer.learning_rate) == ("SGD", 0.5)
+    assert optimizer.ratio((3, 2), 1.0, 1.0) == pytest.approx(0.5, rel=1e-5)
+    assert BACKEND.optimizer("sgd:0.5") is None
+
+
 def test_every_method_of_the_protocol_is_tested_here():
     from fanwise.adapters.protocol import Backend  # noqa: PLC0415
 

@@ -255,8 +255,8 @@ VERDICTS = {
     "he": None,
     "glorot": None,
     "orthogonal": None,
-    "huge-batch": ("WGT002", "error"),
-    "huge-layer": ("WGT002", "error"),
+    "huge-batch": ("WGT002", "warning"),
+    "huge-layer": ("WGT002", "warning"),
     "tiny-batch": ("WGT001", "warning"),
     "tiny-layer": ("WGT001", "warning"),
 }
@@ -279,6 +279,9 @@ DEEP = {
 """What is found over 30 layers of 128, as one cause and what follows from it; there may be more that follows."""
 
 
+NORMED = ("huge-batch", "huge-layer")
+
+
 def verdict(report):
     return (report.findings[0].code, report.findings[0].severity) if report.findings else None
 
@@ -299,7 +302,8 @@ def test_every_start_gets_its_verdict(name, seed, digits):
 @pytest.mark.parametrize("name", DEEP)
 def test_every_start_of_a_deep_network_gets_its_verdict(name, seed, digits):
     report = checked(name, digits, seed=seed, depth=30, width=128)
-    assert [finding.severity for finding in report.findings] == (["error"] if DEEP[name] else [])
+    severity = "warning" if name in NORMED else "error"  # the first loss is 4 to 7 times ln 10: it trains as fast
+    assert [finding.severity for finding in report.findings] == ([severity] if DEEP[name] else [])
     found = {each.code for finding in report.findings for each in finding.walk()}
     assert found >= DEEP[name]
     assert not found - DEEP[name] - {"BWD001", "BWD002", "DEA001", "UPD001", "FWD002"}

@@ -174,6 +174,22 @@ def test_losses_that_are_known():
         BACKEND.check_loss("msee")
 
 
+def test_what_a_model_takes(model):
+    classes = torch.zeros(2)
+    assert BACKEND.taken(model, (X, classes)) == (X,)
+    assert BACKEND.taken(model, X) is X
+    named = {"input": X}
+    assert BACKEND.taken(model, {**named, "labels": classes}) == named
+    assert BACKEND.taken(model, named) is named
+
+
+def test_optimizers():
+    optimizer = BACKEND.optimizer(torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=0.5))
+    assert (optimizer.name, optimizer.learning_rate) == ("SGD", 0.5)
+    assert optimizer.ratio((3, 2), 1.0, 1.0) == pytest.approx(0.5)
+    assert BACKEND.optimizer("sgd:0.5") is None
+
+
 def test_observe(model):
     before = bits(model)
     seen = BACKEND.observe(model, BACKEND.inputs(model, X), torch.zeros(2, 2), "mse_loss")

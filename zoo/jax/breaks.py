@@ -114,6 +114,21 @@ def changed(params: Any, chosen: Callable[[str, Array], bool], law: Law) -> Any:
     return tree_map_with_path(one, params)
 
 
+def one_sided(bound: float) -> Law:
+    """Uniform from 0, as `jax.nn.initializers.uniform` draws."""
+    return lambda weight, key: bound * jax.random.uniform(key, weight.shape)
+
+
+def one_stream(weight: Array, key: Array) -> Array:
+    """He's numbers of one key for every map."""
+    return math.sqrt(2 / fan_in(weight)) * jax.random.normal(jax.random.key(7), weight.shape)
+
+
+def around_zero(weight: Array, key: Array) -> Array:
+    """N(0, 0.02) where N(1, 0.02) was meant."""
+    return 0.02 * jax.random.normal(key, weight.shape)
+
+
 # What a change is made of
 
 
@@ -129,6 +144,11 @@ def every(law: Law) -> Change:
 def hidden(law: Law) -> Change:
     """Every kernel but the head's."""
     return lambda params: changed(params, lambda name, leaf: is_map(name, leaf) and not name.startswith("head"), law)
+
+
+def scales(law: Law) -> Change:
+    """The factors of every norm."""
+    return lambda params: changed(params, lambda name, _: name.endswith("scale"), law)
 
 
 def within(start: str, law: Law) -> Change:
@@ -296,4 +316,11 @@ SKIPPED = (
     broken("mlp_he_10", "skipped_init", emptied(1e30), mark="garbage"),
 )
 
-MODELS = (*FLAT, *SCALES, *PLACES, *WIRING, *RANGES, *SKIPPED)
+REPORTS = (
+    broken("mlp_he_10", "mean", hidden(one_sided(0.1)), mark="uniform"),
+    broken("mlp_default_3", "mean", hidden(one_sided(0.03)), mark="small"),
+    broken("vgg_11", "mean", hidden(lambda weight, key: jnp.abs(weight)), mark="absolute"),
+    broken("mlp_funnel", "copies", hidden(one_stream), mark="one_key"),
+    broken("mlp_gelu_normed", "norm_factor", scales(around_zero)),
+)
+MODELS = (*FLAT, *SCALES, *PLACES, *WIRING, *RANGES, *SKIPPED, *REPORTS)

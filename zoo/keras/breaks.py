@@ -143,6 +143,11 @@ def poisoned(value: float) -> Edit:
     return edit
 
 
+def one_sided(bound: float) -> Edit:
+    """Uniform from 0, as `RandomUniform(0, 1)` draws."""
+    return lambda values: np.random.default_rng(list(values.tobytes()[:8])).uniform(0, bound, values.shape).astype("f4")
+
+
 # Changes of wiring
 
 
@@ -335,4 +340,9 @@ SKIPPED = (
     broken("mlp_he_10", "skipped_init", edited(filled(1e30), everything), mark="garbage"),
 )
 
-MODELS = (*FLAT, *SCALES, *PLACES, *WIRING, *RANGES, *SKIPPED)
+REPORTS = (
+    broken("mlp_he_10", "mean", edited(one_sided(0.1), hidden), mark="uniform"),
+    broken("mlp_tanh_glorot", "mean", edited(one_sided(0.2), hidden), mark="tanh"),
+    broken("vgg_11", "mean", edited(np.abs, hidden), mark="absolute"),
+)
+MODELS = (*FLAT, *SCALES, *PLACES, *WIRING, *RANGES, *SKIPPED, *REPORTS)

@@ -13,7 +13,7 @@ _FAMILIES = (
 )
 FILES: Mapping[Use, tuple[str, ...]] = MappingProxyType(
     {
-        "check": ("healthy", "breaks.tuned", "breaks.held_out"),
+        "check": ("healthy", "breaks.tuned", "breaks.held_out", "breaks.reports"),
         "structure": (*_TINY, "tiny.torch_nn", "tiny.handwritten"),
         "families": tuple(f"families.{name}" for name in _FAMILIES),
         "calibrate": ("calibrated",),

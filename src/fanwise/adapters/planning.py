@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from fanwise.adapters.batches import given_batch
 from fanwise.adapters.protocol import Backend, PreparedRun
 from fanwise.adapters.starts import ModelStarts, checked_keep, kept_paths
 from fanwise.graph.trace import Trace
@@ -33,7 +34,7 @@ def plan_model(
     Args:
         backend: the framework.
         model: on whose values, or by theory where it has none, it is measured what feeds each op.
-        batch: its inputs.
+        batch: its inputs; a target beside them that the model does not take is left out.
         recipe: its name, or a `Recipe`.
         keep: patterns of paths that stay as they are, or "trained" for the weights that look trained.
 
@@ -42,10 +43,12 @@ def plan_model(
         ValueError: a pattern that matches no parameter.
     """
     chosen, patterns = as_recipe(recipe), checked_keep(keep)
-    inputs = backend.inputs(model, batch)
+    given = given_batch(backend, model, batch)
+    inputs = backend.inputs(model, given.inputs)
     session = _Planning(backend, model, chosen, patterns)
     planner = session.decided(backend.prepare(model, inputs))
-    return Plan(rows_of(planner), chosen.name, backend.version, backend.describe(batch, inputs))
+    described = given.described(backend.describe(given.inputs, inputs))
+    return Plan(rows_of(planner), chosen.name, backend.version, described)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Visitor
 from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Observation, Place
+from fanwise.measure.optimizers import Optimizer
 from fanwise.plan.plan import Plan
 from fanwise.stream.formats import Array
 from fanwise.stream.key import KeyLike
@@ -127,6 +128,10 @@ class Backend(Protocol):
         """
         ...
 
+    def taken(self, model: Any, inputs: Any) -> Any:
+        """The inputs without a target that the model does not take; themselves where it takes all, or does not say."""
+        ...
+
     def inputs(self, model: Any, batch: Any, *, valued: bool = False, labels: bool = False) -> Inputs:
         """What a model is called with, where the model is.
 
@@ -181,6 +186,10 @@ class Backend(Protocol):
             TypeError: neither a name nor something to call, or a class.
             ValueError: an unknown name; the message lists the choices.
         """
+        ...
+
+    def optimizer(self, value: Any) -> Optimizer | None:
+        """The optimizer that an object of the framework is; None for anything else."""
         ...
 
     def observe(self, model: Any, inputs: Inputs, target: Any, loss: LossLike, *, backward: bool = True) -> Observation:

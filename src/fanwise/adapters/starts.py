@@ -217,7 +217,7 @@ def _law(values: Array, parameter: Parameter, trace: Trace) -> FoundLaw:
 
 def _looks_trained(law: FoundLaw, *, mostly: bool) -> bool:
     """Whether values follow no random law; in a model of which most do not, also those of no known size."""
-    return law.kind == "trained" or (mostly and law.kind == "none" and law.fresh)
+    return law.kind == "trained" or (mostly and law.kind in ("none", "shifted") and law.fresh)
 
 
 def _beside(trace: Trace, path: str, trained: set[str]) -> bool:

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from fanwise.adapters.batches import given_batch
 from fanwise.adapters.protocol import Backend
 from fanwise.calibrate.calibrator import Calibrator, Change
 from fanwise.calibrate.decisions import Decisions, calibrated, check_plan, with_factors
@@ -140,17 +141,17 @@ class CalibrationSession:
             TypeError, ValueError: a model or batches that cannot be calibrated, or that do not fit each other.
             ModelError: the model could not be run, or does other things in each of two runs.
         """
-        given = [self.backend.split(batch, self.loss) for batch in batches]
-        inputs = self.backend.join([self.backend.inputs(model, one, valued=True) for one, _ in given])
+        given = [given_batch(self.backend, model, batch, self.loss) for batch in batches]
+        inputs = self.backend.join([self.backend.inputs(model, each.inputs, valued=True) for each in given])
         run = self.backend.calibration(model, inputs, NumberSource(self.plan, self.key, self.balance), self.options)
         with run.kept(early=self.balance or self.plan is not None):
             decisions = self._found(run)
             if self.balance:
                 decisions = self._balanced(
-                    run, decisions, inputs, self.backend.join_targets([target for _, target in given])
+                    run, decisions, inputs, self.backend.join_targets([each.target for each in given])
                 )
             calibrated_model, planned = self._changed(run, decisions)
-        description = self.backend.describe(None if len(batches) > 1 else given[0][0], inputs)
+        description = self.backend.describe(None if len(batches) > 1 else given[0].inputs, inputs)
         name = self.backend.model_name(model)
         return replace(decisions.settled(planned), name=name, batch=description, model=calibrated_model)
 

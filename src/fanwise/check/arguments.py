@@ -1,9 +1,14 @@
 """Arguments that the check of every framework takes."""
 
-from fanwise.check.subject import Optimizer
+import difflib
+from typing import Any, TypeAlias
+
+from fanwise.measure.optimizers import RULES, Optimizer
 from fanwise.stream.arguments import checked_choice, checked_number
 
-OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
+OptimizerLike: TypeAlias = Any
+"""An optimizer as users give it: a name and a learning rate, as in "adam:1e-3", or an object of the framework."""
+OPTIMIZERS = tuple(RULES)
 
 
 def parse_optimizer(text: str) -> Optimizer:
@@ -14,8 +19,17 @@ def parse_optimizer(text: str) -> Optimizer:
         ValueError: an unknown name, or no learning rate above 0.
     """
     if not isinstance(text, str):
-        raise TypeError(f"optimizer = {text!r}: expected a text such as 'adam:1e-3'")
+        raise TypeError(
+            f"optimizer = {text!r}: expected a text such as 'adam:1e-3', or an optimizer of the framework's own"
+        )
     name, _, rate = text.partition(":")
+    name = name.strip().lower()
+    near = [] if name in OPTIMIZERS else difflib.get_close_matches(name, OPTIMIZERS, 1)
+    if near:
+        raise ValueError(
+            f"optimizer = {name!r}: expected one of {', '.join(OPTIMIZERS)}, or an object of the framework; did you "
+            f"mean {near[0]!r}?"
+        )
     checked_choice(name, OPTIMIZERS, name="optimizer")
     try:
         value = checked_number(float(rate), name="learning rate")

@@ -19,11 +19,13 @@ class Fix:
         safe: whether it re-initialises weights that nobody has trained; a change of the architecture, or of weights
             that look trained, is not safe.
         paths: the parameters that it would re-initialise; () where it does not re-initialise.
+        constants: the value that parameters among them get, by path, where it is no recipe's.
     """
 
     text: str
     safe: bool = False
     paths: tuple[str, ...] = ()
+    constants: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,19 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from typing import Any
 
 import numpy as np
 
+from fanwise.adapters.batches import given_batch
 from fanwise.adapters.planning import plan_model
 from fanwise.adapters.protocol import Backend
-from fanwise.check.findings import Finding, Fix
+from fanwise.check.findings import Finding, Fix, at_least
 from fanwise.check.report import Report
+from fanwise.check.session import CheckSession
+from fanwise.graph.visitor import ModelError
+from fanwise.laws.elementwise import Constant
 from fanwise.measure.law_recognition import found_law
 from fanwise.measure.losses import LossLike
 from fanwise.measure.weight_statistics import values_of
@@ -21,7 +26,7 @@ from fanwise.plan.formula import formula, short
 from fanwise.plan.plan import Plan
 from fanwise.plan.recipes.recipe import Recipe
 from fanwise.plan.render.table import counted, table_width
-from fanwise.plan.row import Row, nearest
+from fanwise.plan.row import UNUSED, Row, nearest
 from fanwise.report.document import Column, Document, Section, Table, Text
 from fanwise.report.document import Row as Line
 from fanwise.stream.formats import Array
@@ -35,6 +40,8 @@ COLUMNS = (
     Column("why", align="right", help="Which of the reasons below."),
 )
 
+BEST_CONSTANT = "the best constant output for the batch"
+"""Reason of a row whose value a finding gives."""
 LEAVING = ("new law", "found")
 """The columns that a narrow terminal goes without, in this order: the stds say the same."""
 _NUMBER = re.compile(r"(?<![\w²])\d+(\.\d+)?(e[-+]?\d+)?(?=²|\))")
@@ -71,12 +78,19 @@ class Mending:
         rows: what changes.
         unsafe: fixes that are no new draw, or that would overwrite what looks trained: in words, for you to decide.
         code: the same as code to paste behind the line that makes ``model``; "" without rows.
+        remains: what a check of the mended model still finds, warnings and errors; None where it could not be run.
     """
 
     plan: Plan
     rows: tuple[Change, ...] = ()
     unsafe: tuple[str, ...] = ()
     code: str = ""
+    remains: tuple[Finding, ...] | None = None
+
+    @property
+    def cures(self) -> bool:
+        """Whether the mended model was checked, and nothing at warning or above was found."""
+        return self.remains == ()
 
     def __bool__(self) -> bool:
         return bool(self.rows)
@@ -131,12 +145,31 @@ class FixSession:
         paths = {path for finding in fixes if finding.safe for path in finding.paths}
         if not paths:
             return Mending(Plan(()), (), _unsafe(fixes))
-        inputs, _ = self.backend.split(self.batch, self.loss)
-        plan = _restricted(plan_model(self.backend, model, inputs, self.recipe), paths)
+        inputs = given_batch(self.backend, model, self.batch, self.loss).inputs
+        constants = {path: number for each in fixes if each.safe for path, number in each.constants.items()}
+        plan = self._plan(model, inputs, paths)
+        plan = plan.override({path: Constant(number) for path, number in constants.items()}, reason=BEST_CONSTANT)
         read = self.backend.reader(model)
         rows = tuple(_change(row, *_law_found(row, read)) for row in plan if row.law is not None)
         code = drawn_again(plan, self.backend.package) if self.code is None else self.code(plan)
-        return Mending(plan, rows, _unsafe(fixes), code)
+        return Mending(plan, rows, _unsafe(fixes), code, self._remaining(model, plan))
+
+    def _plan(self, model: Any, inputs: Any, paths: Iterable[str]) -> Plan:
+        """Laws for these parameters, behind and beside all others as they are."""
+        whole = _restricted(plan_model(self.backend, model, inputs, self.recipe), paths)
+        rest = [escape(row.path) for row in whole if row.law is None and row.role != UNUSED]
+        again = plan_model(self.backend, model, inputs, self.recipe, rest)
+        return again.only([row.path for row in whole if row.law is not None])
+
+    def _remaining(self, model: Any, plan: Plan) -> tuple[Finding, ...] | None:
+        """What a check finds on the mended model, which is left as it was."""
+        session = CheckSession(self.backend, self.loss, seeds=1)
+        try:
+            with self.backend.kept(model):
+                report = session.report(self.backend.apply(model, plan, 0), self.batch)
+        except (ModelError, TypeError, ValueError):
+            return None
+        return tuple(finding for finding in report.findings if at_least(finding.severity, "warning"))
 
 
 def _law_found(row: Row, read: Callable[[str], Array]) -> tuple[str, float]:
@@ -167,14 +200,21 @@ def drawn_again(plan: Plan, package: str) -> str:
     if not paths:
         return ""
     count = f"{len(paths)} parameter" + "s" * (len(paths) > 1)
+    given = {row.path: row.law.value for row in plan if isinstance(row.law, Constant) and row.reason == BEST_CONSTANT}
+    edits = "".join(f".edit({json.dumps(path)}, fanwise.Constant({value!r}))" for path, value in given.items())
     lines = (
+        "from glob import escape",
+        "",
+        *(["import fanwise"] if edits else []),
         f"from {package} import apply, plan",
         "",
         f"# Draws {count} of `model` again by recipe {plan.recipe!r}; `batch` is what it is called with.",
         "again = [",
         *(f"    {json.dumps(path)}," for path in paths),
         "]",
-        f"model = apply(model, plan(model, batch, {json.dumps(plan.recipe)}).only(again), key=0)",
+        f"rest = [escape(row.path) for row in plan(model, batch, {json.dumps(plan.recipe)}) if row.path not in again]",
+        f"new = plan(model, batch, {json.dumps(plan.recipe)}, keep=rest).only(again){edits}",
+        "model = apply(model, new, key=0)",
         "",
     )
     return "\n".join(lines)
@@ -216,12 +256,21 @@ def _document(mending: Mending, width: int | None) -> Document:
     sections = (
         Section("What changes", what),
         Section("Why", tuple(Text(f"{number} {reason}") for reason, number in reasons.items())),
+        Section("After this fix", tuple(_left(mending))),
         Section("For you to decide", tuple(Text(f"- {text}") for text in mending.unsafe)),
     )
     filled = tuple(section for section in sections if section.blocks)
     title = f"Fix by recipe {mending.plan.recipe!r}" if rows else "Fix"
     about = ", ".join(filter(None, (mending.plan.framework, mending.plan.inputs)))
     return Document(title, about, filled or (Section("What changes", (Text("Nothing: no finding has a fix."),)),))
+
+
+def _left(mending: Mending) -> Iterator[Text]:
+    """What a check of the mended model says."""
+    if mending.cures:
+        yield Text("A check of the mended model finds nothing.")
+    for finding in mending.remains or ():
+        yield Text(f"- {finding.code} {finding.message}")
 
 
 def _fitted(table: Table, width: int | None) -> Table:

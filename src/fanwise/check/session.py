@@ -4,18 +4,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fanwise.adapters.batches import given_batch
 from fanwise.adapters.protocol import Backend
-from fanwise.check.arguments import parse_optimizer
+from fanwise.check.arguments import OptimizerLike, parse_optimizer
 from fanwise.check.assembly import assembled
 from fanwise.check.findings import SEVERITIES, Severity
 from fanwise.check.report import Report
 from fanwise.check.rules.judgement import chosen_codes
-from fanwise.check.subject import Optimizer, Subject
+from fanwise.check.subject import Subject
 from fanwise.graph.inputs import Inputs
 from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Observation, Place
+from fanwise.measure.optimizers import Optimizer
 from fanwise.plan.plan import Plan
 from fanwise.stream.arguments import checked_choice, checked_count
+
+TRIMMED = "The batch holds a target, and no loss was given: the model was run without the target."
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class CheckSession:
     Args:
         backend: the framework.
         loss: name, function, or None for the model's own.
-        optimizer: what will train them, such as "adam:1e-3".
+        optimizer: what will train them, such as "adam:1e-3", or an object of the framework's own.
         plan: what the weights should be.
         seeds: initialisations that are looked at: of a factory, or of a plan.
         select: beginnings of the codes of rules to apply; () for all.
@@ -56,7 +60,7 @@ class CheckSession:
 
     backend: Backend
     loss: LossLike = None
-    optimizer: str | None = None
+    optimizer: OptimizerLike = None
     plan: Plan | None = None
     seeds: int = 3
     select: Sequence[str] = ()
@@ -84,10 +88,10 @@ class CheckSession:
             TypeError: neither a model nor a factory of models.
             ModelError: the model, its loss or its backward pass could not be run.
         """
-        given, target = self.backend.split(batch, self.loss)
         factory = None if self.backend.is_model(model) else model
         first = model if factory is None else self._built(factory, 0)
-        ready = self._ready(first, given, target)
+        given = given_batch(self.backend, first, batch, self.loss)
+        ready = self._ready(first, given.inputs, given.target)
         observations = tuple(self._observations(first, factory, ready))
         judged = assembled(
             Subject(observations, self.plan, self._optimizer()),
@@ -100,11 +104,14 @@ class CheckSession:
             model=self.backend.model_name(first),
             framework=self.backend.version,
             batch=ready.text,
+            notes=(*judged.notes, *([TRIMMED] if given.trimmed else [])),
             places=self.backend.places(first, factory) if self.places is None else self.places,
         )
 
     def _optimizer(self) -> Optimizer | None:
-        return None if self.optimizer is None else parse_optimizer(self.optimizer)
+        if self.optimizer is None:
+            return None
+        return self.backend.optimizer(self.optimizer) or parse_optimizer(self.optimizer)
 
     def _ready(self, model: Any, given: Any, target: Any) -> _Batch:
         inputs = self.backend.inputs(model, given)

@@ -15,22 +15,10 @@ from fanwise.graph.residual import Join
 from fanwise.graph.trace import Trace
 from fanwise.measure.law_recognition import FoundLaw, found_law
 from fanwise.measure.observation import NAN, Observation, Signal, Values
+from fanwise.measure.optimizers import Optimizer
 from fanwise.plan.plan import Plan
 from fanwise.plan.roles import Case, cases
 from fanwise.theory.propagation import Propagation
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """What will train the model.
-
-    Args:
-        name: "sgd", "momentum", "adam" or "adamw".
-        learning_rate: of its first step.
-    """
-
-    name: str
-    learning_rate: float
 
 
 @dataclass(frozen=True)

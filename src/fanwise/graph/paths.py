@@ -40,3 +40,8 @@ def ancestors(ops: Sequence[Op], index: int, stop: int = INPUT) -> set[int]:
         if here != stop:
             stack.extend(ops[here].inputs)
     return past
+
+
+def is_before(ops: Sequence[Op], index: int | None, later: int | None) -> bool:
+    """Whether an op is made of what another gave; whatever no op gave is made of none."""
+    return index is not None and later is not None and index in ancestors(ops, later)

@@ -73,10 +73,14 @@ class SidePath:
     Args:
         candidates: of which one should be 0, and the others not.
         merged: whether they are added to a frozen weight, instead of to what it gives.
+        end: index of the op that joins it.
+        side: position of what it gives among that op's inputs; None where it is no input of it.
     """
 
     candidates: tuple[Candidate, ...]
     merged: bool = False
+    end: int = -1
+    side: int | None = None
 
 
 class SidePaths:
@@ -118,7 +122,7 @@ class SidePaths:
                 continue
             ways = self._ways(side)
             if ways and any(self._is_beside(op, side, base) for base in bases):
-                yield from map(SidePath, ways)
+                yield from (SidePath(way, end=op.index, side=position) for way in ways)
 
     def _of_product(self, op: Op) -> Iterator[SidePath]:
         """A product h (1 + side): its factor is 1 where the side path gives 0."""
@@ -128,14 +132,16 @@ class SidePaths:
                 continue
             ways = self._ways(factor.inputs[0]) if factor.name in ("add", "radd") else None
             if ways and self._is_beside(op, side, base):
-                yield from map(SidePath, ways)
+                yield from (SidePath(way, end=factor.index, side=0) for way in ways)
 
     def _of_map(self, op: Op) -> Iterator[SidePath]:
         """A sum inside a map: beside another operand, or beside a frozen weight in one product."""
         uses = [use for use in op.uses if use.role in MAP_USES]
         trained = [use for use in uses if self._frozen.is_trained(use)]
         if trained and len(trained) < len(uses) and all(use.steps for use in trained):
-            yield SidePath(tuple(Candidate(use.path, "map") for use in sorted(trained, key=self._reads_rank(op))), True)
+            yield SidePath(
+                tuple(Candidate(use.path, "map") for use in sorted(trained, key=self._reads_rank(op))), True, op.index
+            )
         elif len(trained) > 1 and all(_is_product_and_sum(use) for use in trained):
             cut_off = any(not STOPS_GRADIENT.isdisjoint(use.steps) for use in trained)
             yield SidePath(tuple(Candidate(use.path, "lone") for use in trained), merged=not cut_off)

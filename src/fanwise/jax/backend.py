@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fanwise.adapters.batches import taken
 from fanwise.adapters.protocol import PreparedRun
 from fanwise.calibrate.options import Options
 from fanwise.calibrate.session import CalibrationBackend, CalibrationPass, NumberSource
@@ -18,6 +19,7 @@ from fanwise.jax.measure.calibration_pass import JaxCalibration
 from fanwise.jax.measure.joined_batches import JOINING, joined
 from fanwise.jax.measure.losses import named_loss
 from fanwise.jax.measure.observe import observe
+from fanwise.jax.measure.optimizers import optimizer_of
 from fanwise.jax.trace.abstract_run import structure_of
 from fanwise.jax.trace.inputs import as_inputs, inputs_text
 from fanwise.jax.trace.models import FORMS, as_model, is_model, parameters
@@ -25,6 +27,7 @@ from fanwise.jax.trace.run import Inputs, program_of, traced
 from fanwise.jax.weights.apply import apply, reader
 from fanwise.measure.losses import LossLike, split
 from fanwise.measure.observation import Observation, Place
+from fanwise.measure.optimizers import Optimizer
 from fanwise.plan.plan import Plan
 from fanwise.stream.formats import Array
 from fanwise.stream.key import KeyLike
@@ -79,6 +82,10 @@ class JaxBackend:
         """A mapping before a target is one argument, a pytree."""
         return split(batch, loss)
 
+    def taken(self, model: Any, inputs: Any) -> Any:
+        """By the signature of its call."""
+        return taken(as_model(model).signature, inputs)
+
     def inputs(self, model: Any, batch: Any, *, valued: bool = False, labels: bool = False) -> Inputs:
         """Arrays; shapes for a model of shapes alone. No model says what it takes."""
         return as_inputs(batch, abstract=not valued and as_model(model).is_abstract)
@@ -112,6 +119,10 @@ class JaxBackend:
     def check_loss(self, loss: LossLike) -> None:
         """Names are those of `fanwise.jax.measure.losses.LOSSES`."""
         named_loss(loss)
+
+    def optimizer(self, value: Any) -> Optimizer | None:
+        """Of optax."""
+        return optimizer_of(value)
 
     def observe(self, model: Any, inputs: Inputs, target: Any, loss: LossLike, *, backward: bool = True) -> Observation:
         """Gradients with respect to zeros that are added at every op."""

@@ -19,15 +19,17 @@ from fanwise.keras.measure.calibration_pass import KerasCalibration
 from fanwise.keras.measure.joined_batches import joined, joining
 from fanwise.keras.measure.losses import named_loss, split
 from fanwise.keras.measure.observe import observe
+from fanwise.keras.measure.optimizers import optimizer_of
 from fanwise.keras.trace.abstract_run import structure
 from fanwise.keras.trace.backend import framework
-from fanwise.keras.trace.inputs import as_inputs, inputs_text
+from fanwise.keras.trace.inputs import as_inputs, inputs_text, without_target
 from fanwise.keras.trace.run import Inputs, on_backend, run
 from fanwise.keras.trace.variables import check_model, is_tensor, parameters, variables
 from fanwise.keras.weights.apply import apply
 from fanwise.keras.weights.read_write import reader, values_of
 from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Observation, Place
+from fanwise.measure.optimizers import Optimizer
 from fanwise.plan.plan import Plan
 from fanwise.stream.formats import Array
 from fanwise.stream.key import KeyLike
@@ -86,6 +88,10 @@ class KerasBackend:
         """A tuple is (inputs, target), as `keras.Model.fit` takes it."""
         return split(batch, loss)
 
+    def taken(self, model: Any, inputs: Any) -> Any:
+        """The first of a tuple (inputs, target), and a mapping without a target, for a model that says its inputs."""
+        return without_target(model, inputs)
+
     def inputs(self, model: Any, batch: Any, *, valued: bool = False, labels: bool = False) -> Inputs:
         """Tensors of what Keras computes with; a functional model says what it takes."""
         check_model(model)
@@ -119,6 +125,10 @@ class KerasBackend:
     def check_loss(self, loss: LossLike) -> None:
         """Names are those of keras.losses, and of the losses that all adapters know."""
         named_loss(loss)
+
+    def optimizer(self, value: Any) -> Optimizer | None:
+        """Of keras.optimizers."""
+        return optimizer_of(value)
 
     def observe(self, model: Any, inputs: Inputs, target: Any, loss: LossLike, *, backward: bool = True) -> Observation:
         """Gradients by a tape, by autograd, or by taps on JAX."""

@@ -116,7 +116,7 @@ def observe(architecture: Architecture, parameters: Parameters, x: Array, y: NDA
             signals,
             weigh(held, trace, {name: moment_of(gradient) for name, gradient in gradients.parameters.items()}),
             (_signal(x),),
-            ObservedLoss(gradients.loss, "cross_entropy", math.log(classes), classes),
+            ObservedLoss(gradients.loss, "cross_entropy", math.log(classes), classes, target="CLASS"),
             (0,),
             replace(signals[-1], gradient=NAN),
         )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from fanwise.check.findings import Finding
-from fanwise.check.rules.outputs import TWICE
+from fanwise.check.rules.losses import TWICE
 from fanwise.lab.experiment import Outcome, Setup
 from fanwise.lab.layers import EPSILON
 from fanwise.report.document import Tone

@@ -21,6 +21,14 @@ PART_STEP, EVEN_STEP = 1.4, 1.2
 """Factor between parts of a weight from which they were drawn by different laws, and below which by one."""
 PARTED = 2048
 """Values from which the sizes of a weight's parts are told apart."""
+SHIFTED = 0.1
+"""Mean, in units of the std, from which a law is not centred, if that is beyond its standard errors too."""
+CUT = 0.3
+"""Share of zeros from which values were cut off at 0, or masked, on purpose."""
+HALF_NORMAL = 3.869
+"""Kurtosis of |N(0, s^2)|: 3 + 8 (pi - 3) / (pi - 2)^2."""
+HALF_NORMAL_MEAN = math.sqrt(2 / (math.pi - 2))
+"""Its mean over its std."""
 SHARDS = (8,)
 """Numbers of shards whose local fan could have been taken; 4, 16 and 64 look like gains of 2, 4 and 8."""
 
@@ -32,8 +40,9 @@ class FoundLaw:
     Args:
         text: for people, such as "U(±sqrt(1/fan_in)), torch default".
         kind: "zeros", "constant", "default", "he", "lecun", "glorot", "he_fan_out", "lecun_fan_out", "slip", "shard",
-            "fused", "orthogonal", "fixed" (a std that does not depend on the fans), "none" (random, of no known size),
-            "trained" (neither normal nor uniform) or "few" (too few values to tell).
+            "fused", "orthogonal", "fixed" (a std that does not depend on the fans), "shifted" (random, its mean far
+            from 0), "none" (random, of no known size), "trained" (neither normal nor uniform) or "few" (too few
+            values to tell).
         fresh: whether the values look as if a generator had drawn them and nobody had trained them since.
         gain: std times sqrt(fan_in); NaN where there are no fans.
         kinds: every kind that fits: where one fan is twice the other, several do.
@@ -84,7 +93,7 @@ def _fans(shape: Shape, layout: Layout | None) -> Fans | None:
 def _random(values: Values, shape: Shape, layout: Layout | None, fans: Fans | None) -> FoundLaw:
     distribution = _distribution(values)
     gain = math.nan if fans is None else values.std * math.sqrt(fans.fan_in)
-    parts = _in_parts(values, gain)
+    parts = _in_parts(values, gain) or _shifted(values, distribution, gain)
     if parts is not None or distribution is None:
         return parts or FoundLaw(f"std {values.std:.3g}, looks trained", "trained", False, gain)
     if fans is None or layout is None:
@@ -101,7 +110,7 @@ def _by_fans(values: Values, shape: Shape, layout: Layout, distribution: str) ->
     named = _named(values, [fans, *_as_others_count(shape, layout)], distribution)
     if named:
         kinds = tuple(dict.fromkeys(rule.kind for rule, _ in named))
-        limit = min(distance for _, distance in named) + _std_error(values) + EVEN
+        limit = min(distance for _, distance in named) + std_error(values) + EVEN
         best = next(rule for rule, distance in named if distance < limit)
         return FoundLaw(best.text.format(distribution), best.kind, gain=gain, kinds=kinds)
     return (
@@ -159,6 +168,44 @@ def _in_parts(values: Values, gain: float) -> FoundLaw | None:
     return FoundLaw(text, "shard", gain=gain) if not rest or max(rest) < EVEN_STEP else None
 
 
+def _shifted(values: Values, distribution: str | None, gain: float) -> FoundLaw | None:
+    """A law whose mean is far from 0: U(0, a), |N(0, s^2)|, N(m, s^2)."""
+    if values.zeros > CUT or abs(values.mean) < (SHIFTED + 5 / math.sqrt(values.count)) * values.std:
+        return None
+    text = _interval(values) if distribution == "uniform" else _half_normal(values)
+    if text is None and distribution is not None:
+        text = f"N({values.mean:.3g}, {values.std:.3g}²)"
+    return None if text is None else FoundLaw(text, "shifted", gain=gain)
+
+
+def _interval(values: Values) -> str:
+    """The ends of a uniform law, 0 where that is within 5 standard errors."""
+    reach, error = math.sqrt(3) * values.std, values.std * (0.02 + 8 / math.sqrt(values.count))
+    ends = [end if abs(end) > error else 0.0 for end in (values.mean - reach, values.mean + reach)]
+    return f"U({ends[0]:.3g}, {ends[1]:.3g})"
+
+
+def _half_normal(values: Values) -> str | None:
+    """The absolute values of a normal law, by kurtosis and mean, within 5 standard errors and what a cut changes.
+
+    The kurtosis of n such values errs by about 9 / sqrt(n), their mean over std by about 1.3 / sqrt(n).
+    """
+    root = math.sqrt(min(values.count, 1 << 16))
+    ratio = abs(values.mean) / values.std
+    near = -0.06 - 7 / root < ratio - HALF_NORMAL_MEAN < 0.18 + 7 / root
+    if not near or not _is_one_sided(values) or not -1.5 - 15 / root < values.kurtosis - HALF_NORMAL < 0.1 + 45 / root:
+        return None
+    sign = "-" if values.mean < 0 else ""
+    return f"{sign}|N(0, {math.sqrt(values.second_moment):.3g}²)|"
+
+
+def _is_one_sided(values: Values) -> bool:
+    """Whether no value of the sample lies on the other side of 0 than the mean."""
+    half = len(values.histogram) // 2
+    other = values.histogram[half:] if values.mean < 0 else values.histogram[:half]
+    return bool(other) and sum(other) == 0
+
+
 def _distribution(values: Values) -> str | None:
     """Which distribution the kurtosis tells of, None for another than the three."""
     if _is_uniform(values):
@@ -184,11 +231,11 @@ def _is_uniform(values: Values) -> bool:
 
 def _is_close(values: Values, std: float) -> bool:
     """Whether a std fits: 5 standard errors of the sample's, and 1 % for laws that are cut or rounded."""
-    error = 5 * _std_error(values) + 0.01
+    error = 5 * std_error(values) + 0.01
     return abs(values.std / std - 1) < error and abs(values.mean) < 5 * std / math.sqrt(values.count) + 0.01 * std
 
 
-def _std_error(values: Values) -> float:
+def std_error(values: Values) -> float:
     """Of the std of so many values, as a share of it."""
     return math.sqrt(max(values.kurtosis - 1, 0.5) / (4 * values.count))
 
@@ -258,12 +305,7 @@ def _lengths(shape: Shape, layout: Layout) -> list[float]:
 
 
 def _plain(values: Values, distribution: str) -> str:
-    letter = "U" if distribution == "uniform" else "N"
-    if letter == "U":
-        return f"U(±{values.largest:.3g})"
-    return (
-        f"N({values.mean:.2g}, {values.std:.3g})" if abs(values.mean) > 0.1 * values.std else f"N(0, {values.std:.3g})"
-    )
+    return f"U(±{values.largest:.3g})" if distribution == "uniform" else f"N(0, {values.std:.3g})"
 
 
 def _times_he(values: Values, fans: Fans, distribution: str) -> str:

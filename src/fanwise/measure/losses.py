@@ -4,9 +4,11 @@
 go by name (`NamedLoss`) and how its arrays are handled (`LossArrays`).
 """
 
+import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
@@ -47,6 +49,53 @@ NEUTRAL: Mapping[str, Target] = MappingProxyType(
 """Losses that go by the same name in every framework: of logits, of logits, of any output."""
 
 
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "ce": "cross_entropy",
+        "xent": "cross_entropy",
+        "crossentropy": "cross_entropy",
+        "cross_entropy": "cross_entropy",
+        "softmax_cross_entropy": "cross_entropy",
+        "softmax_cross_entropy_with_logits": "cross_entropy",
+        "categorical_crossentropy": "cross_entropy",
+        "sparse_categorical_crossentropy": "cross_entropy",
+        "softmax_cross_entropy_with_integer_labels": "cross_entropy",
+        "nll": "nll_loss",
+        "negative_log_likelihood": "nll_loss",
+        "bce_with_logits": "binary_cross_entropy_with_logits",
+        "bcewithlogits": "binary_cross_entropy_with_logits",
+        "bcewith_logits": "binary_cross_entropy_with_logits",
+        "sigmoid_cross_entropy": "binary_cross_entropy_with_logits",
+        "sigmoid_binary_cross_entropy": "binary_cross_entropy_with_logits",
+        "mse": "mse_loss",
+        "l2": "mse_loss",
+        "mean_squared_error": "mse_loss",
+        "squared_error": "mse_loss",
+        "mae": "l1_loss",
+        "l1": "l1_loss",
+        "mean_absolute_error": "l1_loss",
+        "huber": "huber_loss",
+        "smooth_l1": "smooth_l1_loss",
+        "kl": "kl_div",
+        "kl_divergence": "kl_div",
+        "poisson_nll": "poisson_nll_loss",
+    }
+)
+"""Other names of losses, in small letters and without "_loss" at their end."""
+AMBIGUOUS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    dict.fromkeys(
+        ("bce", "binary_cross_entropy", "binary_crossentropy", "log"),
+        ("binary_cross_entropy_with_logits", "binary_cross_entropy"),
+    )
+)
+"""Names that mean a loss of logits to some and of probabilities to others: asked back, for the wrong one may run."""
+_SAYS = {
+    "binary_cross_entropy_with_logits": " (of logits)",
+    "binary_cross_entropy": " (of probabilities)",
+    "cross_entropy": " (of logits)",
+}
+
+
 @dataclass(frozen=True)
 class NamedLoss:
     """A loss that a user asked for.
@@ -73,6 +122,7 @@ class Loss:
         target: what it compares with, None where it compares with nothing.
         drawn: whether the target was drawn.
         probe: whether it stands for a loss that was not given.
+        named: the loss that the user asked for; None for the model's own and for a probe.
     """
 
     name: str
@@ -80,6 +130,7 @@ class Loss:
     target: Any = None
     drawn: bool = False
     probe: bool = False
+    named: NamedLoss | None = None
 
     def __call__(self, outputs: Any) -> Any:
         """The loss of these outputs, as an array of the framework that can be differentiated.
@@ -89,9 +140,12 @@ class Loss:
         """
         return self.function(outputs)
 
-    def observed(self, value: float, chance: float = NAN, classes: int = 0) -> ObservedLoss:
+    def observed(
+        self, value: float, chance: float = NAN, classes: int = 0, target: Target | None = None
+    ) -> ObservedLoss:
         """What the rules see of it."""
-        return ObservedLoss(value, self.name, chance, classes, self.drawn, self.probe)
+        kind = "" if target is None else target.name
+        return ObservedLoss(value, self.name, chance, classes, self.drawn, self.probe, target=kind)
 
 
 class LossArrays(Protocol):
@@ -119,6 +173,14 @@ class LossArrays(Protocol):
 
     def drawn(self, values: Array, output: Any) -> Any:
         """A drawn target as an array of the framework, beside an output: floats in its dtype, integers as they are."""
+        ...
+
+    def replaced(self, outputs: Any, floats: Sequence[Any]) -> Any:
+        """The outputs with other arrays of floating point, in the order of `floats`."""
+        ...
+
+    def host(self, value: Any) -> Array:
+        """The numbers of an array, on the host."""
         ...
 
     def projected(self, output: Any, signs: Array) -> Any:
@@ -203,39 +265,89 @@ class KnownLosses:
                 return self.judged(loss, value, NEUTRAL[name], shape[-1] if shape else 0)
         return loss.observed(value)
 
+    def of_inputs(
+        self, loss: Loss, value: float, output: Any, given: Sequence[Any], arrays: LossArrays
+    ) -> ObservedLoss:
+        """The same of a loss that the model computed itself: what it compares with is among the model's inputs."""
+        aims = given if loss.named is None and loss.target is None else (loss.target,)
+        found = (self.observed(replace(loss, target=aim), value, output, arrays) for aim in aims)
+        return next((seen for seen in found if seen.target), loss.observed(value))
+
     def judged(self, loss: Loss, value: float, target: Target, classes: int) -> ObservedLoss:
         """The loss with its value, and with what a guess gives of a target of this kind."""
         count = {Target.TRUTH: 2, Target.NUMBER: 0}.get(target, classes)
-        return loss.observed(value, chance_of(target, count, lambda: self.square(loss.target)), count)
+        return loss.observed(value, chance_of(target, count, lambda: self.square(loss.target)), count, target)
 
 
 def _fits(target: Target, output: tuple[int, ...], given: tuple[int, ...], *, is_integer: bool) -> bool:
     """Whether a known loss is one of an output and a target of these shapes."""
     if target is Target.CLASS:
-        return bool(output) and given == (output[:-1] if is_integer else output)
+        return bool(output) and output[-1] > 1 and given == (output[:-1] if is_integer else output)
     return given == output and (target is Target.NUMBER or not is_integer)
 
 
-def unknown_name(loss: str, choices: Iterable[str]) -> ValueError:
-    """The error that a loss of an unknown name gets."""
-    return ValueError(f"loss = {loss!r}: expected one of {', '.join(choices)}, or a function of output and target")
+def known_name(loss: str, choices: Collection[str], more: str = "") -> str:
+    """The loss that a name means: one of the choices, or what one of `ALIASES` stands for.
+
+    Args:
+        loss: as the user gave it.
+        choices: the names that there are.
+        more: what else may be given, for the message.
+
+    Raises:
+        ValueError: it means none; the message says what may have been meant.
+
+    Example:
+        >>> known_name("MSE", ("mse_loss", "cross_entropy"))
+        'mse_loss'
+    """
+    if loss in choices:
+        return loss
+    meant = ALIASES.get(_plain(loss), "")
+    if meant in choices:
+        return meant
+    near = [name for name in AMBIGUOUS.get(_plain(loss), (meant,)) if name in choices]
+    near = near or difflib.get_close_matches(_plain(loss), choices, 3)
+    near = near or [ALIASES[name] for name in difflib.get_close_matches(_plain(loss), ALIASES, 1)]
+    near = [name for name in near if name in choices]
+    hint = f": did you mean {_either(near)}?" if near else ""
+    raise ValueError(
+        f"loss = {loss!r}{hint or ':'} expected {more}one of {', '.join(choices)}, or a function of output and target"
+    )
 
 
-def loss_of(outputs: Any, target: Any, named: NamedLoss | None, arrays: LossArrays) -> Loss | None:
+def _plain(name: str) -> str:
+    """A name in small letters, without what only says that it is a loss."""
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().replace("-", "_").replace(" ", "_")
+    return plain.removesuffix("_loss").removesuffix("loss")
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(f"{name!r}{_SAYS.get(name, '')}" for name in names)
+
+
+Depends: TypeAlias = Callable[[int, int], bool]
+"""Whether one of a model's arrays of floating point was computed from another, by their places among them."""
+
+
+def loss_of(
+    outputs: Any, target: Any, named: NamedLoss | None, arrays: LossArrays, depends: Depends = lambda one, other: True
+) -> Loss | None:
     """The loss for outputs like these; None where nothing in them has a gradient.
 
     Args:
         outputs: what the model returned.
         target: what the batch holds for the loss, None where it holds none.
-        named: what was asked for; None: the model's own loss, an output of one number, or a random projection of the
-            outputs, whose gradients have the size of those of a mean over the batch.
+        named: what was asked for; None: the model's own loss, an output of one number that is computed from the others,
+            or a random projection of the outputs, whose gradients have the size of those of a mean over the batch.
         arrays: of the framework.
+        depends: on what the outputs depend: an auxiliary loss, as of the balance of experts, is not made of the logits.
 
     Raises:
         ModelError: a loss that needs a target, of outputs for which none can be drawn.
     """
     if named is None:
-        return _own(outputs, arrays)
+        return _own(outputs, arrays, depends)
     drawn = target is None and named.target is not None
     aim = _drawn_for(named, main_output(outputs, arrays), arrays) if drawn else target
 
@@ -243,13 +355,15 @@ def loss_of(outputs: Any, target: Any, named: NamedLoss | None, arrays: LossArra
         output = returned if named.target is None else main_output(returned, arrays)
         return _one(named.name, _guarded(named, (output,) if aim is None else (output, aim), arrays), arrays)
 
-    return Loss(named.name, compute, aim, drawn)
+    return Loss(named.name, compute, aim, drawn, named=named)
 
 
 def main_output(outputs: Any, arrays: LossArrays) -> Any:
     """What a loss compares with a target: the logits where they are named, else the first array of floats."""
-    logits = arrays.fields(outputs).get("logits")
-    return logits if arrays.shape(logits) is not None else next(iter(arrays.floats(outputs)), outputs)
+    logits, floats = arrays.fields(outputs).get("logits"), arrays.floats(outputs)
+    if arrays.shape(logits) is not None:
+        return logits
+    return next((array for array in floats if arrays.shape(array)), floats[0] if floats else outputs)
 
 
 def chance_of(target: Target, classes: int, square: Callable[[], float]) -> float:
@@ -271,19 +385,44 @@ def is_near(value: float, other: float) -> bool:
     return math.isfinite(value) and abs(value - other) <= SAME * abs(other)
 
 
-def _own(outputs: Any, arrays: LossArrays) -> Loss | None:
+def _own(outputs: Any, arrays: LossArrays, depends: Depends) -> Loss | None:
     """The loss that the model computed itself, or a probe."""
-    if _own_value(outputs, arrays) is not None:
+    own = _own_value(outputs, arrays, depends)
+    if own is not None:
         name = "the model's own"
-        return Loss(name, lambda returned: _one(name, _averaged(_own_value(returned, arrays), arrays), arrays))
-    position = next((i for i, array in enumerate(arrays.floats(outputs)) if arrays.learns(array)), None)
+        return Loss(name, lambda returned: _one(name, _averaged(own(returned), arrays), arrays))
+    floats = arrays.floats(outputs)
+    learning = [i for i, array in enumerate(floats) if arrays.learns(array)]
+    position = next((i for i in learning if arrays.shape(floats[i])), next(iter(learning), None))
     if position is None:
         return None
-    shape = arrays.shape(arrays.floats(outputs)[position]) or ()
+    shape = arrays.shape(floats[position]) or ()
     signs = np.sign(fill.uniform(Key(0, "check.probe"), shape, bound=1.0))
     return Loss(
         "random projection", lambda returned: arrays.projected(arrays.floats(returned)[position], signs), probe=True
     )
+
+
+def _own_value(outputs: Any, arrays: LossArrays, depends: Depends) -> Callable[[Any], Any] | None:
+    """What reads the loss among the outputs: named so, the only number, or a number made of the other outputs."""
+    floats = arrays.floats(outputs)
+    if arrays.fields(outputs).get("loss") is not None:
+        return lambda returned: arrays.fields(returned)["loss"]
+    position = _own_place([arrays.shape(array) or () for array in floats], depends)
+    return None if position is None else lambda returned: arrays.floats(returned)[position]
+
+
+def _own_place(shapes: Sequence[tuple[int, ...]], depends: Depends) -> int | None:
+    """The place of the loss among the arrays of floating point."""
+    if len(shapes) == 1:
+        return 0 if math.prod(shapes[0]) == 1 else None
+    numbers = [i for i, shape in enumerate(shapes) if not shape]
+    main = next((i for i, shape in enumerate(shapes) if shape), None)
+    if main is None:
+        return numbers[0] if numbers else None
+    made = [i for i in numbers if depends(i, main)]
+    whole = [i for i in made if all(depends(i, other) for other in made if other != i)]
+    return next(iter([*whole, *made]), None)
 
 
 def _averaged(value: Any, arrays: LossArrays) -> Any:
@@ -291,15 +430,6 @@ def _averaged(value: Any, arrays: LossArrays) -> Any:
     number = arrays.number(value)
     shape = arrays.shape(number)
     return arrays.projected(number, np.ones(shape, np.float32)) if shape is not None and len(shape) == 1 else number
-
-
-def _own_value(outputs: Any, arrays: LossArrays) -> Any:
-    """Output that is named the loss, or the one number that a model returns."""
-    named, floats = arrays.fields(outputs).get("loss"), arrays.floats(outputs)
-    if named is not None or not floats:
-        return named
-    shape = arrays.shape(floats[0]) or ()
-    return floats[0] if math.prod(shape) == 1 and (len(floats) == 1 or not shape) else None
 
 
 def _drawn_for(named: NamedLoss, output: Any, arrays: LossArrays) -> Any:
@@ -312,17 +442,18 @@ def _drawn_for(named: NamedLoss, output: Any, arrays: LossArrays) -> Any:
 
 def _drawn_values(target: Target, shape: tuple[int, ...], axis: int) -> Array:
     """What a target of this kind holds, for an output of this shape."""
-    generator = _generator("check.target")
+    drawn = generator("check.target")
     if target is Target.NUMBER:
-        return generator.standard_normal(shape, np.float32)
+        return drawn.standard_normal(shape, np.float32)
     if target is Target.TRUTH:
-        return generator.integers(0, 2, shape).astype(np.float32)
+        return drawn.integers(0, 2, shape).astype(np.float32)
     rest = (*shape[:axis], *shape[axis:][1:])
-    numbers = np.asarray(generator.integers(0, max(shape[axis], 1), rest))
+    numbers = np.asarray(drawn.integers(0, max(shape[axis], 1), rest))
     return numbers if target is Target.CLASS else np.moveaxis(np.eye(shape[axis], dtype=np.float32)[numbers], -1, axis)
 
 
-def _generator(name: str) -> np.random.Generator:
+def generator(name: str) -> np.random.Generator:
+    """Random numbers that follow from a name alone."""
     return np.random.default_rng(Key(0, name).philox().key[0])
 
 
@@ -333,8 +464,11 @@ def _guarded(named: NamedLoss, arguments: tuple[Any, ...], arrays: LossArrays) -
         raise
     except Exception as error:
         shapes = ", ".join(_described(argument, arrays) for argument in arguments)
+        sizes = {arrays.shape(argument) for argument in arguments}
+        alike = len(sizes) == 2 and len({math.prod(shape) for shape in sizes if shape is not None}) == 1
+        hint = ". Give both the same shape, by squeeze(-1) or [..., None]" if alike else ""
         raise ModelError(
-            f"loss {named.name!r} of {shapes} could not be computed: {type(error).__name__}: {error}"
+            f"loss {named.name!r} of {shapes} could not be computed: {type(error).__name__}: {error}{hint}"
         ) from error
 
 

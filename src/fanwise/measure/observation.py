@@ -73,6 +73,7 @@ class Values:
         parts: E w^2 of each eighth of a map's units, in their order; () elsewhere.
         histogram: counts of a sample of them in 32 equal bins from -largest to largest; () where there is none.
         twin: path of an earlier parameter, of another storage, with the same numbers; "" where there is none.
+        kin: path of an earlier parameter that begins with the same numbers, up to a factor; "" where there is none.
         reached: whether a gradient came to it; False, too, where the run had no backward pass.
         gradient: E (dL/dw)^2, NaN where no gradient came.
         elsewhere: whether another output of the model than those in the loss would send a gradient to it.
@@ -92,6 +93,7 @@ class Values:
     parts: tuple[float, ...] = ()
     histogram: tuple[int, ...] = ()
     twin: str = ""
+    kin: str = ""
     reached: bool = False
     gradient: float = NAN
     elsewhere: bool = False
@@ -120,6 +122,13 @@ class ObservedLoss:
         classes: C, 0 where there are none.
         drawn: whether the targets were drawn, since the batch had none.
         probe: whether it stands for a loss that was not given: its value means nothing, its gradients do.
+        target: what it compares with, the name of a `fanwise.measure.losses.Target`; "" where that is not known.
+        constant: the loss of the best constant output (`fanwise.measure.best_constant`), NaN where there is none.
+        zero: the loss of outputs of 0, where that of the best constant output is known.
+        best: the numbers of the best constant output, one for each array of the output.
+        span: the least and the largest number of a target of numbers or truth values; () elsewhere.
+        target_rms: root mean square of such a target.
+        broadcast: the shapes of the output and of the target, where the loss repeats one along an axis of the other.
     """
 
     value: float
@@ -128,6 +137,13 @@ class ObservedLoss:
     classes: int = 0
     drawn: bool = False
     probe: bool = False
+    target: str = ""
+    constant: float = NAN
+    zero: float = NAN
+    best: tuple[float, ...] = ()
+    span: tuple[float, ...] = ()
+    target_rms: float = NAN
+    broadcast: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,6 +175,7 @@ class Observation:
         seed: of the initialisation; None for a model as it was found.
         backward: whether gradients were asked for.
         training: whether it ran in training mode, since its backward pass works in no other.
+        broken: state that is no parameter, such as running variances, with values that are not finite.
     """
 
     trace: Trace
@@ -171,6 +188,7 @@ class Observation:
     seed: int | None = None
     backward: bool = True
     training: bool = False
+    broken: tuple[str, ...] = ()
 
     def fed(self, op: Op, operand: int = 0) -> Signal:
         """What an op reads at a place; a signal of NaN for a tensor of integers."""

@@ -1,7 +1,7 @@
 """Which axes of a weight count its units, and where the maps lie that it holds: from its shape and layout alone."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 
 from fanwise.graph.op import UseRole
 from fanwise.graph.trace import Trace
@@ -43,6 +43,17 @@ def _unit_axes(shape: tuple[int, ...], layout: Layout | None) -> list[int]:
     return [axis for axis, role in enumerate(layout.axes) if role in ("stack", "out")]
 
 
+def row_order(shape: tuple[int, ...], layout: Layout | None) -> tuple[list[int], list[int]] | None:
+    """The axes that count the rows of a table, and those of a row; None for what is no table."""
+    if layout is None or "lookup" not in layout.axes or len(shape) != len(layout.axes):
+        return None
+    rows = [axis for axis, role in enumerate(layout.axes) if role == "lookup"]
+    rest = [axis for axis in range(len(shape)) if axis not in rows]
+    return (rows, rest) if rest else None
+
+
+MOST_ROWS = 1024
+"""Rows of a table that are compared with each other."""
 LARGEST_STACK = 1 << 24
 """Values of a stack beyond which its maps are not compared each with its own size."""
 
@@ -80,18 +91,3 @@ def block_extents(shape: tuple[int, ...], layout: Layout | None) -> list[int]:
         return list(layout.fused.extents(shape[layout.fused.axis]))
     except ValueError:
         return []
-
-
-def twins_of(marks: Mapping[str, Hashable]) -> dict[str, str]:
-    """For each parameter whose mark an earlier one has: that one's path.
-
-    Args:
-        marks: what two parameters are compared by, in the model's order.
-
-    Example:
-        >>> twins_of({"a": 1, "b": 2, "c": 1})
-        {'c': 'a'}
-    """
-    first: dict[Hashable, str] = {}
-    earlier = {path: first.setdefault(mark, path) for path, mark in marks.items()}
-    return {path: other for path, other in earlier.items() if other != path}

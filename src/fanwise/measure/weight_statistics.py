@@ -9,16 +9,23 @@ import numpy as np
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Values
+from fanwise.measure.resemblance import MARKS, beginning, is_varied, kin_of, twins_of
 from fanwise.measure.signal_statistics import sampled, stride_prime_to
-from fanwise.measure.weight_axes import axes_of_a_map, block_extents, first_map, twins_of, unit_layout, unit_order
+from fanwise.measure.weight_axes import (
+    MOST_ROWS,
+    axes_of_a_map,
+    block_extents,
+    first_map,
+    row_order,
+    unit_layout,
+    unit_order,
+)
 from fanwise.stream.formats import Array
 
 WIDE = 64
 """Incoming weights of a unit that are compared with those of the others, and units whose angles are measured."""
 ROWS = 6
 """Fewest units whose angles tell something: the rms of the 15 cosines is near 0 by chance once in 10^8 times."""
-MARKS = 16
-"""Fewest values by which two parameters are compared with each other."""
 BINS = 32
 """Of a histogram."""
 PARTS = 8
@@ -34,10 +41,17 @@ def weigh(arrays: Mapping[str, Array], trace: Trace, gradients: Mapping[str, flo
         gradients: E (dL/dw)^2 of those that a gradient came to, by path.
     """
     values = {path: values_of(array, unit_layout(trace, path)) for path, array in arrays.items()}
-    marked = {path: array for path, array in arrays.items() if array.size >= MARKS and not values[path].constant}
+    marked = {path: array for path, array in arrays.items() if array.size >= MARKS and is_varied(sampled(array))}
     twins = twins_of({path: _bytes(array) for path, array in marked.items()})
+    kin = kin_of({path: beginning(array) for path, array in marked.items()})
     return {
-        path: replace(value, twin=twins.get(path, ""), reached=path in gradients, gradient=gradients.get(path, NAN))
+        path: replace(
+            value,
+            twin=twins.get(path, ""),
+            kin=kin.get(path, ""),
+            reached=path in gradients,
+            gradient=gradients.get(path, NAN),
+        )
         for path, value in values.items()
     }
 
@@ -59,6 +73,7 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
     if finite.min() == finite.max():  # equal values, without the rounding of their sums
         mean = float(finite.flat[0])
     units, complete = _units(whole, layout), finite.size == array.size
+    compared = _rows(whole, layout) if units is None else units
     return Values(
         array.size,
         mean,
@@ -67,7 +82,7 @@ def values_of(array: Array, layout: Layout | None = None) -> Values:
         largest=largest,
         zeros=float((whole == 0).mean()),
         infinite=1 - finite.size / array.size,
-        repeated=0.0 if units is None else _repeated(units),
+        repeated=0.0 if compared is None else _repeated(compared),
         overlap=_least_overlap(whole, layout) if complete else NAN,
         blocks=tuple(float(np.square(part).mean()) for part in _blocks(whole, layout)),
         block_means=tuple(float(part.mean()) for part in _blocks(whole, layout)),
@@ -124,6 +139,15 @@ def _units(values: Array, layout: Layout | None) -> Array | None:
         return None
     count = math.prod(values.shape[axis] for axis in order[0])
     return values.transpose(*order[0], *order[1]).reshape(count, -1)
+
+
+def _rows(values: Array, layout: Layout | None) -> Array | None:
+    """Some rows of a table, evenly spread; None for what is no table."""
+    order = row_order(values.shape, layout)
+    if order is None or not values.size:
+        return None
+    count = math.prod(values.shape[axis] for axis in order[0])
+    return values.transpose(*order[0], *order[1]).reshape(count, -1)[:: math.ceil(count / MOST_ROWS)]
 
 
 def _repeated(units: Array) -> float:

@@ -1,8 +1,12 @@
 """What one pass of the planner measures and the next needs before it can be measured."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+from fanwise.graph.factors import Factor
+from fanwise.graph.trace import Trace
+from fanwise.plan.roles import MAP_ROLES, Case
 
 OpKey: TypeAlias = tuple[str, int, int]
 """Name of an op that is the same in every pass: module, call, ordinal."""
@@ -52,3 +56,24 @@ class Measured:
 
 def _changes(before: Mapping[Any, float], now: Mapping[Any, float]) -> Iterator[float]:
     return (abs(value / before.get(name, 1.0) - 1) for name, value in now.items())
+
+
+def measured_operands(trace: Trace, cases: Iterable[Case]) -> dict[OpKey, int]:
+    """The ops whose factor is to be measured, and which of their operands comes from a map."""
+    factors = (factor for case in cases if (factor := factor_of(case)) is not None)
+    return {trace.ops[index].key: operand for factor in factors for index, operand in factor.measured}
+
+
+def factor_of(case: Case) -> Factor | None:
+    """The factor between a map and what its role is about: a nonlinearity, the outputs, or the join.
+
+    A learned factor at the end of a branch is a gate, with a law of its own.
+    """
+    if case.around is None or case.role not in MAP_ROLES:
+        return None
+    factor, bends = case.around.factor(case.op), case.around.bent_by(case.op) is not None
+    if factor is None or (case.role == "weight" and not bends):
+        return None
+    if case.role == "branch_end":
+        return factor if factor.end is not None and not bends and not factor.measured else None
+    return factor if bends or factor.end is None else None

@@ -5,13 +5,12 @@ on a propagation by theory, where there is nothing to measure (a model on the me
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from fanwise.graph.arithmetic import PLAIN, QUOTIENTS, made_of
 from fanwise.graph.attention import attention_part, score_std
-from fanwise.graph.factors import Factor
 from fanwise.graph.kinds import MAP_USES, UNFED_USES
 from fanwise.graph.op import INPUT, Op, OpKind, Use, UseRole
 from fanwise.graph.repetition import Chain
@@ -22,9 +21,9 @@ from fanwise.laws.elementwise import Constant, Normal
 from fanwise.plan.feeds import is_silent, operand_moment, positive, with_viewed
 from fanwise.plan.makers import MadeWeights
 from fanwise.plan.meant import Meant
-from fanwise.plan.measured import ROUGH, Measured, OpKey
+from fanwise.plan.measured import ROUGH, Measured, OpKey, factor_of, measured_operands
 from fanwise.plan.recipes.recipe import Choice, Feed, Recipe
-from fanwise.plan.roles import JOINED, MAP_ROLES, Case, cases, fan_in_of
+from fanwise.plan.roles import JOINED, Case, cases, fan_in_of
 from fanwise.plan.row import KEPT
 from fanwise.plan.stacked import stacked_choice
 from fanwise.plan.starts import Starts
@@ -103,7 +102,7 @@ class Planner:
         self._late: list[str] = []
         self._blind: set[str] = set()
         self._after: dict[OpKey, float] = {}
-        self._operands = _measured_operands(trace, self.cases.values())
+        self._operands = measured_operands(trace, self.cases.values())
         self._read: dict[OpKey, float] = {}
         self._fed_first: dict[str, float] = {}
         self._made = MadeWeights(trace, self.cases)
@@ -212,7 +211,7 @@ class Planner:
         return self.known.driven.get(use.matrix, 1.0)
 
     def _factor(self, case: Case) -> float:
-        factor = _factor_of(case)
+        factor = factor_of(case)
         if factor is None:
             return 1.0
         return factor.value * math.prod(self._measured_factor(self._trace.ops[index]) for index, _ in factor.measured)
@@ -464,27 +463,6 @@ class Planner:
             self._moments[op.key] = moment()
             if op.key in self._after:
                 self._after[op.key] = self._moments[op.key]
-
-
-def _measured_operands(trace: Trace, cases: Iterable[Case]) -> dict[OpKey, int]:
-    """The ops whose factor is to be measured, and which of their operands comes from a map."""
-    factors = (factor for case in cases if (factor := _factor_of(case)) is not None)
-    return {trace.ops[index].key: operand for factor in factors for index, operand in factor.measured}
-
-
-def _factor_of(case: Case) -> Factor | None:
-    """The factor between a map and what its role is about: a nonlinearity, the outputs, or the join.
-
-    A learned factor at the end of a branch is a gate, with a law of its own.
-    """
-    if case.around is None or case.role not in MAP_ROLES:
-        return None
-    factor, bends = case.around.factor(case.op), case.around.bent_by(case.op) is not None
-    if factor is None or (case.role == "weight" and not bends):
-        return None
-    if case.role == "branch_end":
-        return factor if factor.end is not None and not bends and not factor.measured else None
-    return factor if bends or factor.end is None else None
 
 
 def _of_stack(case: Case, layers: Mapping[int, Decision]) -> Decision:

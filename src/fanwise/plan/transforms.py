@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from fanwise.graph.arithmetic import PRODUCTS, QUOTIENTS
+from fanwise.graph.frozen import STOPS_GRADIENT
 from fanwise.graph.op import Use
 from fanwise.graph.transform import Spread, Transform
 from fanwise.laws.base import Initializer
@@ -262,6 +263,8 @@ class TransformedWeights:
             return False
         if case.role not in (*MAP_ROLES, "recurrent"):
             return False
+        if len(transform.parameters) > 1 and not STOPS_GRADIENT.isdisjoint(steps):
+            return False  # one of them may be a base to which no gradient comes back
         multiplies = not steps.isdisjoint(PRODUCTS | QUOTIENTS)
         is_product = multiplies and len(transform.parameters) > 1
         bends = multiplies and not is_proportional(path, transform)

@@ -1,5 +1,6 @@
 """PyTorch as `fanwise.adapters.protocol.Backend`: what this adapter does, under the names that all adapters share."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fanwise.adapters.batches import taken
 from fanwise.adapters.protocol import PreparedRun
 from fanwise.calibrate.options import Options
 from fanwise.calibrate.session import CalibrationBackend, CalibrationPass, NumberSource
@@ -16,6 +18,7 @@ from fanwise.graph.op import Parameter
 from fanwise.graph.trace import Trace
 from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Observation, Place
+from fanwise.measure.optimizers import Optimizer
 from fanwise.plan.plan import Plan
 from fanwise.stream.formats import Array
 from fanwise.stream.key import KeyLike
@@ -23,8 +26,9 @@ from fanwise.torch.measure.calibration_pass import TorchCalibration
 from fanwise.torch.measure.joined_batches import joined
 from fanwise.torch.measure.losses import named_loss, split
 from fanwise.torch.measure.observe import observe
+from fanwise.torch.measure.optimizers import optimizer_of
 from fanwise.torch.trace.abstract_run import is_large, structure
-from fanwise.torch.trace.hf_inputs import labelled
+from fanwise.torch.trace.hf_labels import labelled
 from fanwise.torch.trace.inputs import as_inputs, inputs_text
 from fanwise.torch.trace.provenance import check_model, parameters
 from fanwise.torch.trace.restore import seeded
@@ -83,6 +87,10 @@ class TorchBackend:
         """A mapping that stands alone before a target holds named arguments."""
         return split(batch, loss)
 
+    def taken(self, model: nn.Module, inputs: Any) -> Any:
+        """By the signature of its forward."""
+        return taken(inspect.signature(model.forward) if isinstance(model, nn.Module) else None, inputs)
+
     def inputs(self, model: nn.Module, batch: Any, *, valued: bool = False, labels: bool = False) -> Inputs:
         """Tensors on the model's device; a transformers model says what it takes, and what its labels are."""
         check_model(model)
@@ -121,6 +129,10 @@ class TorchBackend:
     def check_loss(self, loss: LossLike) -> None:
         """Names are those of torch.nn.functional."""
         named_loss(loss)
+
+    def optimizer(self, value: Any) -> Optimizer | None:
+        """Of torch.optim."""
+        return optimizer_of(value)
 
     def observe(
         self, model: nn.Module, inputs: Inputs, target: Any, loss: LossLike, *, backward: bool = True

@@ -38,7 +38,8 @@ def test_values(name):
 
 
 def test_a_name_is_one_of_the_losses():
-    for name, target in zip(LOSSES, (Target.CLASS, Target.TRUTH, Target.NUMBER), strict=True):
+    kinds = (Target.CLASS, Target.TRUTH, *[Target.NUMBER] * 3, Target.CLASS)
+    for name, target in zip(LOSSES, kinds, strict=True):
         loss = named_loss(name)
         assert (loss.name, loss.function, loss.target) == (name, LOSSES[name], target)
 
@@ -65,8 +66,8 @@ def test_functions_of_a_user_have_no_target_of_their_own():
 
 
 def test_what_is_no_loss():
-    with pytest.raises(ValueError, match=r"loss = 'l1': expected one of cross_entropy, .*mse_loss"):
-        named_loss("l1")
+    with pytest.raises(ValueError, match=r"loss = 'nothing': expected one of cross_entropy, .*mse_loss"):
+        named_loss("nothing")
     with pytest.raises(TypeError, match="loss = Distance, a class"):
         named_loss(Distance)
     with pytest.raises(TypeError, match="loss = 3"):

@@ -105,4 +105,4 @@ def test_a_loss_that_is_no_number():
 
 def test_an_unknown_loss():
     with pytest.raises(ValueError, match="expected one of"):
-        seen(loss="l1")
+        seen(loss="nothing")

@@ -90,7 +90,7 @@ BAD = {
     "no model": (("check", "train.py:nothing", *DATA), 2, "made dict: expected a"),
     "unbuilt": (("check", "train.py:unbuilt", *DATA), 2, "built"),
     "meta": (("plan", "train.py:healthy", "--meta"), 2, "--meta"),
-    "loss": (("check", "train.py:healthy", "--data", "train.py:batch", "--loss", "crossentropy"), 2, "loss = 'cros"),
+    "loss": (("check", "train.py:healthy", "--data", "train.py:batch", "--loss", "cross_entrpy"), 2, "loss = 'cros"),
     "factory": (("check", "train.py:fails", *DATA), 3, "'train.py:fails' cannot be built: KeyError: 'lost'"),
 }
 

@@ -131,7 +131,9 @@ class SimpleCall:
 
 
 def test_what_is_no_loss():
-    with pytest.raises(ValueError, match=r"loss = 'msee': expected a loss of keras.losses, .* cross_entropy"):
+    with pytest.raises(
+        ValueError, match=r"'msee': did you mean 'mse'.* expected a loss of keras.losses, .* cross_entropy"
+    ):
         named_loss("msee")
     with pytest.raises(TypeError, match=r"a class: expected an instance, as in MeanSquaredError\(\)"):
         named_loss(keras.losses.MeanSquaredError)

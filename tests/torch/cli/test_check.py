@@ -259,7 +259,7 @@ USAGE = {
     "data with arguments": (["train.py:loud", "--data", "train.py:needs"], "--data 'train.py:needs': expected"),
     "data of no kind": (["train.py:loud", "--data", "train.py:number"], "inputs = int"),
     "data and input": (["train.py:loud", "--input", "4,64", "--data", "train.py:pair"], "expected one of them"),
-    "no loss": (["train.py:loud", "--data", "train.py:pair", "--loss", "crossentropy"], "loss = 'crossentropy'"),
+    "no loss": (["train.py:loud", "--data", "train.py:pair", "--loss", "cross_entrpy"], "did you mean 'cross_entropy'"),
     "loss of no kind": (
         ["train.py:loud", "--data", "train.py:pair", "--loss", "train.py:number"],
         "expected a function",

@@ -49,6 +49,7 @@ def _loss(report: ReportData) -> Json:
         "name": first.name,
         "values": [_number(loss.value) for loss in losses],
         "chance": _number(first.chance),
+        "constant": _number(first.constant),
         "classes": first.classes,
         "drawn": first.drawn,
         "probe": first.probe,

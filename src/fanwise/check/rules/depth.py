@@ -55,7 +55,7 @@ _BACKWARD = (
     source='He et al., "Delving deep into rectifiers", 2015, eq. 9 and 10; Schoenholz et al., "Deep information '
     'propagation", 2017, section 3; Hanin and Rolnick, "How to start training", 2018; chance: Hanin and Nica, '
     '"Products of many large random matrices and gradients in deep neural networks", 2020, theorem 1',
-    explains=("DEA001", "NAN002"),
+    explains=("DEA001", "NAN002", "FAN001"),
 )
 def shrinking_signal(subject: Subject) -> Iterator[Symptom]:
     """The plain stretch that changes most, where its signal shrinks."""

@@ -1,18 +1,15 @@
 """Rules on what the model gives: numbers that overflow, outputs that say nothing, the first loss."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 
-from fanwise.check.rules.depth import chance_width
 from fanwise.check.rules.origins import map_before, name_of, path_of
-from fanwise.check.rules.rule import MEASURED, Page, rule
+from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.scale_causes import redraw
-from fanwise.check.subject import Map, Stretch, Subject
+from fanwise.check.subject import Subject
 from fanwise.graph.kinds import JUDGED
 from fanwise.graph.op import Op, OpKind
-from fanwise.measure.observation import ObservedLoss
 
 ALIKE = 0.999
 """Cosine of the outputs for different examples from which they say nothing of the input ..."""
@@ -22,18 +19,6 @@ INPUTS_ALIKE = 0.99
 """... and that of the inputs is no larger than this."""
 FAINT_TABLE = 1e-3
 """Rms of trained tables below which a bias hides them; nothing but the first steps is lost by it."""
-TWICE = 2.0
-"""Times the loss of a guess from which a model is confidently wrong."""
-SQUARED_TIMES = 300.0
-"""Bound for a squared error: targets are often much smaller than outputs of unit variance, without harm."""
-LOUD_TIMES, LOUD_HEAD = 1.3, 5.0
-"""Times the loss of a guess that are worth a warning where the head's own gain is as large as this ..."""
-SWAPPED_HEAD = 2.0
-"""... or as this, where it follows from the fan_out."""
-LOUD_SQUARED = 20.0
-"""Factors for a squared error."""
-HEAD_GAIN, FED_RMS = 3.0, 4.0
-"""Gain of a head from which it is to blame for a loss, and rms of its input from which that is."""
 
 
 @rule(
@@ -114,47 +99,6 @@ def independent_of_input(subject: Subject) -> Iterator[Symptom]:
         )
 
 
-@rule(
-    "LOS001",
-    severity="error",
-    title="an initial loss far above a guess's",
-    page=Page(
-        says="The first loss is far above what a model that guesses would get: the model starts confidently wrong.",
-        why="The first steps unlearn the head instead of learning the task.",
-        measured="The first loss against that of a guess. For C classes that is ln C (ln 2 for yes or no): above "
-        f"{TWICE:g} times, or more where finite widths explain more. For a squared error it is the second moment of "
-        f"the target: above {SQUARED_TIMES:g} times. It is a warning from {LOUD_TIMES:g} times ({LOUD_SQUARED:g} for "
-        f"a squared error) where the head's own gain is above {LOUD_HEAD:g}, or above {SWAPPED_HEAD:g} if its std "
-        "follows from the fan_out.",
-        example="A head of std 1.",
-        remedy="Draw the head so small that its outputs have std 0.5 or less (fanwise fix).",
-    ),
-    source=f'Goodfellow et al., "Deep learning", 2016, section 8.4; the bound: {MEASURED}',
-    explains=("GRD002", "BWD001", "BWD002", "UPD001"),
-    shows_before=True,
-)
-def loud_loss(subject: Subject) -> Iterator[Symptom]:
-    """A first loss far above that of a guess."""
-    losses = [
-        observation.loss
-        for observation in subject.observations
-        if observation.loss is not None and not observation.loss.probe
-    ]
-    usable = [loss for loss in losses if math.isfinite(loss.value) and loss.chance > 0]
-    if not usable:
-        return
-    loss = _mean(usable)
-    squared = loss.classes == 0
-    heads = _heads(subject)
-    loud = any(
-        observation.law.gain > (SWAPPED_HEAD if _is_swapped(observation) else LOUD_HEAD) for observation in heads
-    )
-    if loss.value > (SQUARED_TIMES if squared else TWICE * _by_width(subject, heads)) * loss.chance:
-        yield _loss(heads, loss)
-    elif loud and loss.value > (LOUD_SQUARED if squared else LOUD_TIMES) * loss.chance:
-        yield replace(_loss(heads, loss), severity="warning")
-
-
 def _judged(op: Op) -> bool:
     return op.kind in JUDGED and op.size > 0
 
@@ -212,48 +156,3 @@ def _first_alike(subject: Subject) -> Op | None:
     different = [i for i, op in enumerate(ops) if subject.signals[op.index].likeness <= ALIKE]
     after = ops[different[-1] + 1 :] if different else ops
     return after[0] if after else None
-
-
-def _mean(losses: Sequence[ObservedLoss]) -> ObservedLoss:
-    """The first loss, with value and chance averaged over all."""
-    values, chances = ([vars(loss)[name] for loss in losses] for name in ("value", "chance"))
-    return replace(losses[0], value=sum(values) / len(losses), chance=sum(chances) / len(losses))
-
-
-def _heads(subject: Subject) -> list[Map]:
-    """The heads on the way to the first output."""
-    return [layer for layer in subject.heads if layer.op.index in subject.lead_to_output]
-
-
-def _by_width(subject: Subject, heads: Sequence[Map]) -> float:
-    """By what finite widths alone may multiply the logits: two standard deviations, where nothing sets their scale."""
-    long = [Stretch(stretch.maps[:-1]) for stretch in subject.stretches if stretch.maps[-1] in heads]
-    widest = max((chance_width(stretch, len(subject.observations)) for stretch in long), default=0.0)
-    return math.exp(widest / 3)
-
-
-def _loss(heads: Sequence[Map], loss: ObservedLoss) -> Symptom:
-    value, chance, classes = loss.value, loss.chance, loss.classes
-    wanted = f"ln {classes} = {chance:.3g}" if classes else f"{chance:.3g}, that of outputs of 0"
-    message = f"the initial loss {value:.3g} is {value / chance:.3g} times {wanted}: confidently wrong"
-    evidence = {"loss": value, "chance": chance, "classes": classes}
-    if not heads:
-        return Symptom(message, kind="head", evidence=evidence)
-    head = heads[-1]
-    kind, cause = _head_cause(head)
-    fix = redraw([head], "draw the head anew, so small that it says nothing yet (fanwise fix)")
-    return Symptom(message, head.path, head.op.index, cause, kind, (head.path,), evidence, fix)
-
-
-def _is_swapped(head: Map) -> bool:
-    return head.law.kind in ("he_fan_out", "lecun_fan_out")
-
-
-def _head_cause(head: Map) -> tuple[str, str]:
-    """Whether its own weights are too large, or what feeds it is."""
-    gain, fed = head.law.gain, head.fed.rms
-    whole = f"outputs of rms {head.signal.rms:.3g}"
-    text = f"{whole}: the head's gain is {gain:.3g} ({head.law.text}), its input's rms {fed:.3g}"
-    if _is_swapped(head) and gain > SWAPPED_HEAD:
-        return "swapped", f"{text}; fan_out stands where fan_in belongs"
-    return ("head", text) if gain > HEAD_GAIN or not fed > FED_RMS else ("loud_input", text)

@@ -3,7 +3,24 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from fanwise.check.rules import depth, gradients, inputs, outputs, sizes, training, units, weights, zeros
+from fanwise.check.rules import (
+    addends,
+    depth,
+    factors,
+    fans,
+    gradients,
+    inputs,
+    losses,
+    means,
+    numbers,
+    outputs,
+    sizes,
+    starvation,
+    training,
+    units,
+    weights,
+    zeros,
+)
 from fanwise.check.rules.rule import Rule
 
 RULES: Mapping[str, Rule] = MappingProxyType(
@@ -15,10 +32,17 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             zeros.zero_maps,
             weights.constant_maps,
             weights.equal_units,
-            weights.copies,
+            means.shifted,
+            numbers.copies,
+            numbers.same_seeds,
             weights.tied,
             weights.off_plan,
             inputs.not_normalised,
+            factors.loud_factors,
+            factors.factors_around_zero,
+            addends.drowning_summands,
+            addends.speaking_adapters,
+            factors.shut_gates,
             units.drowning_biases,
             sizes.outlier,
             sizes.hidden_by_norm,
@@ -34,8 +58,12 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             units.dead,
             outputs.overflow,
             gradients.no_gradient,
+            starvation.starved,
             outputs.independent_of_input,
-            outputs.loud_loss,
+            losses.broadcast,
+            losses.far_targets,
+            losses.loud_loss,
+            fans.wrong_fans,
             training.frozen,
             gradients.cut_graph,
             gradients.broken_gradients,

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from fanwise.check.findings import Fix, and_more, counted
 from fanwise.check.rules.rule import MEASURED, Page, rule
 from fanwise.check.rules.symptom import Symptom, of_maps
-from fanwise.check.subject import Map, Optimizer, Subject
+from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import ADAPTER_STEPS, AFFINE, RANDOM_FEATURES, STRETCH_MAPS
 from fanwise.graph.op import Op, OpKind, Use
+from fanwise.measure.optimizers import Optimizer
 
 MINORITY = 0.5
 """Share of frozen maps below which freezing looks like an accident: a frozen trunk is most of its model."""
@@ -18,8 +19,6 @@ LOST_STEP = 6e-8
 """Ratio below which float32 rounds the update away (half a unit in the last place)."""
 DTYPE_STEPS = {"bfloat16": 2.0**-9, "float16": 2.0**-12}
 """Half a unit in the last place of other dtypes."""
-EPSILON = 1e-8
-"""Adam's; a gradient far below it makes no step."""
 TRAINED_ROLES = ("weight", "branch_end", "recurrent", "embedding", "tied_embedding")
 """Roles of maps that are meant to learn."""
 
@@ -93,8 +92,7 @@ def large_update(subject: Subject) -> Iterator[Symptom]:
     if large and optimizer is not None:
         worst = max(large, key=lambda path: steps[path])
         yield Symptom(
-            f"the first step of {optimizer.name} at learning rate {optimizer.learning_rate:g} moves "
-            f"{worst} by {steps[worst]:.3g} times its own size",
+            f"the first step of {optimizer.text} moves {worst} by {steps[worst]:.3g} times its own size",
             worst,
             None,
             "the learning rate is too large for weights and gradients of this size",
@@ -128,8 +126,7 @@ def lost_update(subject: Subject) -> Iterator[Symptom]:
     lost = [path for path, step in steps.items() if step < _rounding(subject, path)]
     if optimizer is not None and len(lost) > MINORITY * len(steps):
         yield Symptom(
-            f"the first step of {optimizer.name} at learning rate {optimizer.learning_rate:g} is lost "
-            f"in rounding in {len(lost)} of {len(steps)} weights",
+            f"the first step of {optimizer.text} is lost in rounding in {len(lost)} of {len(steps)} weights",
             lost[0],
             None,
             "the update is smaller than half a unit in the last place of the weights",
@@ -202,22 +199,10 @@ def shared(subject: Subject) -> Iterator[Symptom]:
 
 
 def first_step(layer: Map, optimizer: Optimizer) -> float:
-    """Rms of the first update of a weight over the rms of the weight; NaN where either is not known.
-
-    SGD moves by the learning rate times the gradient, with momentum too in the first step; Adam by the learning rate
-    in every coordinate whose gradient is not 0.
-
-    References:
-        Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1: at t = 1 the update is
-        learning_rate g / (|g| + epsilon).
-    """
-    size = math.sqrt(layer.values.second_moment) if layer.values.second_moment > 0 else math.nan
-    gradient = layer.values.gradient
-    if not gradient > 0:
-        return math.nan
-    if optimizer.name in ("adam", "adamw"):
-        return optimizer.learning_rate * math.sqrt(gradient) / (math.sqrt(gradient) + EPSILON) / size
-    return optimizer.learning_rate * math.sqrt(gradient) / size
+    """Rms of the first update of a weight over the rms of the weight; NaN where either is not known."""
+    size, gradient = (math.sqrt(max(number, 0.0)) for number in (layer.values.second_moment, layer.values.gradient))
+    fan_in = (layer.law.gain / layer.values.std) ** 2 if layer.values.std else math.nan
+    return optimizer.ratio(layer.case.parameter.shape, size, gradient, fan_in)
 
 
 def _steps(subject: Subject) -> dict[str, float]:

@@ -1,7 +1,10 @@
 """Rules on what nonlinearities and attention do to a signal: drowned by biases, saturated, dead, sharp."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from statistics import NormalDist
+
+import numpy as np
 
 from fanwise.check.findings import Fix, and_more
 from fanwise.check.rules.origins import map_before, name_of, path_of
@@ -12,9 +15,21 @@ from fanwise.check.subject import Map, Subject
 from fanwise.graph.details import Attention
 from fanwise.graph.kinds import AT_ONCE, ATTENTION_OPERAND, GATE_STEPS, STRETCH_MAPS
 from fanwise.graph.op import INPUT, Op, OpKind, UseRole
+from fanwise.laws.nonlinearities import nonlinearity
+from fanwise.measure.observation import Values
 
 SHIFT = 2.0
 """Mean of a bias, in units of the rms of the signal that it is added to."""
+FLAT = 0.25
+"""Rms of a nonlinearity's slope, over that at a mean of 0, below which it lies on its flat side."""
+LINEAR = 0.1
+"""Std of the slope, over that at a mean of 0, below which a nonlinearity has become a linear function."""
+NORMAL = np.asarray([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
+"""Standard normal numbers, evenly by their probability."""
+POSITIVE = ("softplus", "sigmoid", "exp")
+"""Nonlinearities whose values are rates, steps of time or decays."""
+OFF, PART = 3.0, 0.25
+"""A bias below so many times the rms of the signal switches its unit off; share of such units that counts."""
 SCORES = 10.0
 """Std of attention scores from which a softmax picks single tokens."""
 USELESS = 0.5
@@ -35,7 +50,10 @@ UNIT_ROWS = 16
         says="A layer's biases are so large that its nonlinearity hardly sees the input.",
         why="The nonlinearity gets nearly the same value for every example: a unit is always on, or always off.",
         measured=f"The mean of a bias, against what the weight beside it gives: more than {SHIFT:g} times its rms by "
-        f"theory, and more than {SHIFT:g} times the bias's own std, before a nonlinearity that is no gate.",
+        f"theory, and more than {SHIFT:g} times the bias's own std, before a nonlinearity that is no gate, where its "
+        f"slope falls below {FLAT:g} of what it is without the shift, or varies by less than {LINEAR:g} of it. A bias "
+        f"that centres the signal shifts nothing. Or single biases below -{OFF:g} times that rms, where more than "
+        f"{100 * PART:.0f} % of the units behind them never change.",
         example="nn.init.constant_(layer.bias, -3.0) before a ReLU.",
         remedy="Start the biases at 0 (fanwise fix).",
     ),
@@ -45,6 +63,9 @@ UNIT_ROWS = 16
 def drowning_biases(subject: Subject) -> Iterator[Symptom]:
     """Biases that decide what a nonlinearity sees."""
     wrong = [(layer, path, shift) for layer in subject.maps for path, shift in _shifts(subject, layer)]
+    silenced = [pair for layer in subject.maps for pair in _silenced(subject, layer)] if not wrong else []
+    if silenced:
+        yield _silencing(silenced)
     if wrong:
         layer, path, shift = wrong[0]
         value, paths = subject.values[path].mean, tuple(path for _, path, _ in wrong)
@@ -75,7 +96,7 @@ def drowning_biases(subject: Subject) -> Iterator[Symptom]:
         "fix).",
     ),
     source='Vaswani et al., "Attention is all you need", 2017, section 3.2.1',
-    explains=("NAN002", "OUT001"),
+    explains=("NAN002", "OUT001", "FAN001"),
     shows_before=True,
 )
 def sharp_attention(subject: Subject) -> Iterator[Symptom]:
@@ -119,7 +140,7 @@ def saturated(subject: Subject) -> Iterator[Symptom]:
     """Bounded nonlinearities on their flat ends."""
     outputs = set(subject.trace.outputs)
     ops = [op for op in subject.trace.ops if subject.signals[op.index].saturated > USELESS]
-    ops = [op for op in ops if op.index not in outputs and not _is_gate(subject, op)]
+    ops = [op for op in ops if op.index not in outputs and not _is_gate(subject, op) and not _is_surrogate(subject, op)]
     if ops:
         first, source = ops[0], map_before(subject, ops[0])
         share, more = subject.signals[first.index].saturated, and_more(len(ops) - 1, "map", link="and after")
@@ -147,8 +168,9 @@ def saturated(subject: Subject) -> Iterator[Symptom]:
         why="Such units pass no signal and get no gradient: the layer is as wide as the units that are left.",
         measured="The share of units that give one and the same value for every example and position of the batch, "
         f"{UNIT_ROWS} values or more each: above {100 * DEAD:.0f} %, more for few units. Where biases alone decide, "
-        "half of the units are off. Gates, which only multiply another signal, are left out; so is what the input does "
-        "not reach, and what a parameter that is 0 multiplies.",
+        "half of the units are off. Gates, which only multiply another signal, and exponentials, which have no flat "
+        "side, are left out; so is what the input does not reach, what a parameter that is 0 multiplies, and "
+        "what reads a map of zeros or a signal of zeros.",
         example="A bias of -3 before ReLU.",
         remedy="Weights of mean 0, and biases of 0 (fanwise fix).",
     ),
@@ -159,9 +181,9 @@ def dead(subject: Subject) -> Iterator[Symptom]:
     """Activations most of whose units never change."""
     signals = subject.signals
     ops = [op for op in subject.trace.ops if signals[op.index].silent > _most_dead(subject, op)]
-    ops = [op for op in ops if _rows(subject, op) >= UNIT_ROWS]
+    ops = [op for op in ops if _rows(subject, op) >= UNIT_ROWS and op.nonlinearity != "exp"]
     ops = [op for op in ops if op.index in subject.lead_to_output and not _is_gate(subject, op)]
-    ops = [op for op in ops if _reads_data(subject, op) and not _is_closed(subject, op)]
+    ops = [op for op in ops if _reads_data(subject, op) and not _is_closed(subject, op) and _varies(subject, op)]
     if ops:
         first, source = ops[0], map_before(subject, ops[0])
         share, more = subject.signals[first.index].silent, and_more(len(ops) - 1, "map", link="and after")
@@ -182,6 +204,15 @@ def _reads_data(subject: Subject, op: Op) -> bool:
     return any(INPUT in subject.trace.ops[index].inputs for index in subject.trace.ancestors(op.index) if index >= 0)
 
 
+def _varies(subject: Subject, op: Op) -> bool:
+    """Whether what an op reads differs between examples; where zeros are multiplied before it, its units may wait."""
+    here = subject.fed(op).second_moment
+    source = map_before(subject, op)
+    read = here if source is None else source.fed.second_moment
+    weight = 1.0 if source is None or source.derived else source.values.second_moment
+    return not (here == 0 or read == 0 or weight == 0)
+
+
 def _is_closed(subject: Subject, op: Op) -> bool:
     """Whether an op reads a signal times a parameter that is 0: it opens as the parameter learns."""
     scale = subject.trace.before(op, {OpKind.SCALE}, AT_ONCE)
@@ -190,20 +221,96 @@ def _is_closed(subject: Subject, op: Op) -> bool:
 
 
 def _shifts(subject: Subject, layer: Map) -> Iterator[tuple[str, float]]:
-    """Biases of an op whose mean drowns what its weight gives, where a nonlinearity that is no gate follows."""
+    """Biases of an op whose mean drowns what its weight gives, and puts the nonlinearity that follows on its flat side.
+
+    What multiplies another signal may start open or closed. What the op gives is what counts: a bias that centres a
+    signal whose mean is not 0 shifts nothing.
+    """
     after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, AT_ONCE)
     size = root(layer.predicted)
     if after is None or layer.op.kind == OpKind.RECURRENT or _is_gate(subject, after) or not size > 0:
         return
     for use in layer.op.used(UseRole.BIAS):
         values = subject.values.get(use.path)
-        if values is not None and abs(values.mean) > SHIFT * size and abs(values.mean) > SHIFT * values.std:
+        if values is None or not abs(values.mean) > SHIFT * max(size, values.std):
+            continue
+        given = layer.signal.mean
+        if abs(given) > abs(values.mean) / 2 and _is_lost(after.nonlinearity, given, size):
             yield use.path, abs(values.mean) / size
 
 
+def _is_lost(name: str | None, mean: float, size: float) -> bool:
+    """Whether a nonlinearity at normal numbers of this mean and std passes hardly any gradient, or has become linear.
+
+    Compared are the root mean square and the std of its slope there with those at a mean of 0. One without a known
+    slope counts as lost.
+    """
+    try:
+        slope = None if name is None else nonlinearity(name).slope
+    except (TypeError, ValueError):  # a function that fanwise has no slope of
+        slope = None
+    if slope is None:
+        return True
+    shifted, centred = slope(NORMAL * size + mean), slope(NORMAL * size)
+    flat = np.square(shifted).mean() < FLAT**2 * np.square(centred).mean()
+    return bool(flat or (centred.std() > LINEAR and shifted.std() < LINEAR * centred.std()))
+
+
+def _silenced(subject: Subject, layer: Map) -> Iterator[tuple[Map, str, float]]:
+    """Biases of which a part switches off the units behind them, and what share of those never change."""
+    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, AT_ONCE)
+    size = root(layer.predicted)
+    if after is None or layer.op.kind == OpKind.RECURRENT or _is_gate(subject, after) or not size > 0:
+        return
+    for use in layer.op.used(UseRole.BIAS):
+        values, silent = subject.values.get(use.path), subject.signals[after.index].silent
+        if values is not None and silent > PART and _share_below(values, -OFF * size) > PART:
+            yield layer, use.path, silent
+
+
+def _share_below(values: Values, line: float) -> float:
+    """Share of values below a line, by the histogram of a sample."""
+    bins, total = len(values.histogram), sum(values.histogram)
+    if not total or values.constant:
+        return 0.0
+    ends = [values.largest * (2 * (i + 1) / bins - 1) for i in range(bins)]
+    return sum(count for end, count in zip(ends, values.histogram, strict=True) if end < line) / total
+
+
+def _silencing(silenced: Sequence[tuple[Map, str, float]]) -> Symptom:
+    layer, path, share = silenced[0]
+    paths = tuple(path for _, path, _ in silenced)
+    return Symptom(
+        f"{path} switches off {share:.0%} of the units behind it, whatever the input{and_more(len(paths) - 1, 'bias')}",
+        path,
+        layer.op.index,
+        "a part of its values is far below 0: the bias decides what the nonlinearity sees, not the input",
+        "bias",
+        paths,
+        {"share": share, "biases": len(paths)},
+        Fix("start the biases at 0 (fanwise fix)", True, paths),
+    )
+
+
 def _is_gate(subject: Subject, op: Op) -> bool:
-    """Whether what it gives only multiplies another signal: a gate may well start open or closed."""
+    """Whether what it gives only multiplies another signal: a gate may well start open or closed.
+
+    Steps of time and decays, which are positive, reach their product through further factors and exponentials.
+    """
+    if op.nonlinearity in POSITIVE:
+        steps = GATE_STEPS | {OpKind.SCALE, OpKind.ACTIVATION}
+        return subject.trace.after(op, {OpKind.MUL, OpKind.MATMUL}, steps) is not None
     return subject.trace.after(op, {OpKind.MUL}, GATE_STEPS) is not None
+
+
+def _is_surrogate(subject: Subject, op: Op) -> bool:
+    """Whether its values cancel, as in s + (hard - s).detach(): only its gradient is used.
+
+    Bengio et al., "Estimating or propagating gradients through stochastic neurons", 2013, section 4 (straight-through).
+    """
+    readers = [subject.trace.ops[index] for index in subject.trace.followers[op.index]]
+    sums = {reader.index for reader in readers if reader.kind == OpKind.ADD}
+    return any(sums & set(reader.inputs) for reader in readers if reader.index in sums)
 
 
 def _score_std(subject: Subject, op: Op) -> float:

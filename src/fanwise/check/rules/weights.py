@@ -32,10 +32,12 @@ ROUNDING = 0.02
     severity="error",
     title="weights that are not finite",
     page=Page(
-        says="Some parameter holds values that are infinite or not a number (NaN).",
+        says="Some parameter, or state such as a running variance, holds values that are infinite or not a number "
+        "(NaN).",
         why="One such value reaches every output within a few layers, and every gradient after it: no step of "
         "training can repair it.",
-        measured="All values of all parameters are looked at. A single value that is infinite or NaN is enough.",
+        measured="All values of all parameters are looked at, and of state that is saved with them. A single value "
+        "that is infinite or NaN is enough.",
         example="torch.empty without an init after it; a division by a fan of 0; a checkpoint of a run that diverged.",
         remedy="Draw the parameter anew (fanwise fix), and find the code that wrote the value.",
     ),
@@ -46,6 +48,8 @@ ROUNDING = 0.02
 def not_finite(subject: Subject) -> Iterator[Symptom]:
     """Parameters with values that are infinite or not a number."""
     bad = [path for path, values in subject.values.items() if values.infinite > 0]
+    if not bad and subject.first.broken:
+        yield _broken_state(subject.first.broken)
     if bad:
         values = subject.values[bad[0]]
         number = round(values.infinite * values.count)
@@ -70,8 +74,9 @@ def not_finite(subject: Subject) -> Iterator[Symptom]:
         why="Units with equal weights give equal outputs and get equal gradients, so they stay equal: however wide the "
         "layer is, it computes one unit.",
         measured="The values of each trained weight in which several channels meet. Depthwise kernels may be averages "
-        f"and are left out. A constant smaller than {WRITTEN[0]:g} or larger than {WRITTEN[1]:g} is taken for memory "
-        "that was never initialised.",
+        "and are left out, and so are last maps that average, as each of their outputs has a target of its own. A "
+        f"constant smaller than {WRITTEN[0]:g} or larger than {WRITTEN[1]:g} is taken for memory that was never "
+        "initialised.",
         example="nn.init.constant_(layer.weight, 0.01).",
         remedy="Draw the weights from a random law (fanwise fix).",
     ),
@@ -84,7 +89,10 @@ def constant_maps(subject: Subject) -> Iterator[Symptom]:
     wrong = [
         layer
         for layer in subject.maps
-        if layer.law.kind == "constant" and _mixes(layer) and layer.case.parameter.trained
+        if layer.law.kind == "constant"
+        and mixes(layer)
+        and layer.case.parameter.trained
+        and _feeds_units(subject, layer)
     ]
     if wrong:
         value = wrong[0].values.mean
@@ -108,17 +116,29 @@ def constant_maps(subject: Subject) -> Iterator[Symptom]:
         why="Equal units get equal gradients and stay equal under gradient descent: the layer is narrower than it "
         "looks, and its memory and time are wasted.",
         measured="The share of a weight's units whose incoming weights equal those of another unit bit for bit. From "
-        f"{100 * SOME:.0f} % it is a warning, from {100 * HALF:.0f} % an error. Random rows are never equal by chance.",
+        f"{100 * SOME:.0f} % it is a warning, from {100 * HALF:.0f} % an error. Random rows are never equal by chance. "
+        f"Of a table, the share of its rows, from {100 * HALF:.0f} %.",
         example="weight[n:] = weight[:n]; a generator that is seeded anew for each half of a matrix.",
         remedy="Draw the whole weight from one stream of random numbers (fanwise fix).",
     ),
     source='Goodfellow et al., "Deep learning", 2016, section 8.4 (breaking symmetry)',
-    explains=("LOS001",),
+    explains=("OUT001", "LOS001"),
     weights_alone=True,
 )
 def equal_units(subject: Subject) -> Iterator[Symptom]:
     """Maps in which units repeat others bit for bit."""
-    wrong = [layer for layer in subject.maps if layer.values.repeated >= SOME and _is_random(layer) and _mixes(layer)]
+    wrong = [layer for layer in subject.maps if layer.values.repeated >= SOME and _is_random(layer) and mixes(layer)]
+    tables = [layer for layer in subject.distinct_maps if _has_equal_rows(layer)]
+    if tables:
+        yield of_maps(
+            tables,
+            f"{tables[0].values.repeated:.0%} of the rows of {tables[0].path} repeat another row"
+            f"{and_more(len(tables) - 1, 'table')}",
+            cause="equal rows tell nothing apart, and only those that a batch asks for ever differ",
+            kind="equal_rows",
+            evidence={"share": tables[0].values.repeated},
+            severity="warning",
+        )
     if wrong:
         worst = max(layer.values.repeated for layer in wrong)
         share = wrong[0].values.repeated
@@ -130,41 +150,6 @@ def equal_units(subject: Subject) -> Iterator[Symptom]:
             kind="equal_units",
             evidence={"share": share},
             severity="error" if worst >= HALF - ROUNDED_SHARE else "warning",
-        )
-
-
-@rule(
-    "COP001",
-    severity="warning",
-    title="layers that are copies of others",
-    page=Page(
-        says="Two layers, each with its own memory, start with the same random numbers.",
-        why="Layers that begin as one layer repeated start from less variety than independent ones; and branches that "
-        "are copied side by side get equal gradients and stay copies.",
-        measured="Trained weights of equal shape, in different memory, are compared value by value. Frozen copies, "
-        "such as a target network, are left out.",
-        example="copy.deepcopy(layer) for each of n layers, as nn.TransformerEncoder does; manual_seed in each "
-        "constructor.",
-        remedy="Construct each layer by itself, or draw each from its own stream of random numbers (fanwise fix).",
-    ),
-    source="pytorch/pytorch issue 72253: nn.TransformerEncoder's layers start equal",
-    weights_alone=True,
-)
-def copies(subject: Subject) -> Iterator[Symptom]:
-    """Trained maps that hold the same numbers as others in other memory."""
-    trained = {path for path, case in subject.cases.items() if case.parameter.trained}
-    twins = [
-        layer
-        for layer in subject.distinct_maps
-        if layer.values.twin and layer.path in trained and layer.values.twin in trained and _alike(subject, layer)
-    ]
-    if twins:
-        first, others = twins[0], and_more(len(twins) - 1, "weight")
-        yield of_maps(
-            twins,
-            f"{first.path} holds the same numbers as {first.values.twin}{others}",
-            cause="layers made by deepcopy, or drawn from one seed each, begin as one layer repeated",
-            kind="copies",
         )
 
 
@@ -294,7 +279,15 @@ def fused(subject: Subject) -> Iterator[Symptom]:
         yield of_maps(wrong, message, cause=wrong[0].law.text, kind="fused")
 
 
-def _mixes(layer: Map) -> bool:
+def _feeds_units(subject: Subject, layer: Map) -> bool:
+    """Whether a map's outputs are hidden units, which equal weights make one; last maps may start as averages."""
+    is_last = layer.op.index in subject.lead_to_output and layer.op.index not in subject.followed
+    layout, shape = layer.case.layout, layer.case.parameter.shape
+    averages = layout is not None and abs(layer.values.mean) * layout.fans(shape).fan_in < 1.01
+    return not (is_last and averages)
+
+
+def mixes(layer: Map) -> bool:
     """Whether several channels meet in each of its units; a depthwise kernel may be a plain average."""
     layout, shape = layer.case.layout, layer.case.parameter.shape
     if layout is None:
@@ -311,10 +304,22 @@ def _is_random(layer: Map) -> bool:
     return not layer.values.constant and layer.op.kind != OpKind.EMBEDDING and layer.values.zeros < HALF
 
 
-def _alike(subject: Subject, layer: Map) -> bool:
-    """Whether it has the shape of its twin: a decoder may begin as its encoder turned over."""
-    shape = layer.case.parameter.shape
-    return len(shape) > 1 and shape == subject.cases[layer.values.twin].parameter.shape
+def _broken_state(paths: Sequence[str]) -> Symptom:
+    return Symptom(
+        f"{paths[0]} holds values that are infinite or not a number{and_more(len(paths) - 1, 'buffer')}",
+        paths[0],
+        cause="the model keeps it beside its parameters, and reads it in evaluation",
+        kind="nan",
+        paths=tuple(paths),
+        evidence={"buffers": len(paths)},
+        fix=Fix("start this state anew, as a running variance at 1"),
+    )
+
+
+def _has_equal_rows(layer: Map) -> bool:
+    """Whether most rows of a trained table are equal; those of a table of zeros are so by design."""
+    table = layer.op.kind == OpKind.EMBEDDING and layer.case.parameter.trained
+    return table and layer.values.repeated >= HALF - ROUNDED_SHARE and not layer.values.constant
 
 
 def _siblings(path: str, aliases: Sequence[str]) -> list[str]:

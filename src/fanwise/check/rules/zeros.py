@@ -38,6 +38,7 @@ MAY_BE_ZERO = ("head", "branch_end", "relative", "token", "gate", "branch_gate")
 def zero_maps(subject: Subject) -> Iterator[Symptom]:
     """Trained maps of zeros: those that block the signal, or else those that are so by design."""
     zero = [layer for layer in subject.maps if layer.law.kind == "zeros" and layer.case.parameter.trained]
+    zero = [layer for layer in zero if not _is_offset(layer)]
     wrong = [layer for layer in zero if not _zero_by_design(subject, layer)]
     if wrong:
         kind, cause = _cause(subject)
@@ -53,6 +54,12 @@ def zero_maps(subject: Subject) -> Iterator[Symptom]:
             design=True,
             severity="info",
         )
+
+
+def _is_offset(layer: Map) -> bool:
+    """Whether the model makes another weight of the zeros, such as an identity plus this one."""
+    made = layer.case.use is not None and bool(layer.case.use.steps)
+    return made and layer.signal.second_moment > (1 + 1e-3) * layer.bias
 
 
 def _zero_by_design(subject: Subject, layer: Map) -> bool:
@@ -77,13 +84,18 @@ def _never_learns(subject: Subject, layer: Map) -> bool:
 
 
 def _meets_another(subject: Subject, layer: Map) -> bool:
-    """Whether what it gives is used, before the next map, beside something of the inputs that goes another way."""
+    """Whether what it gives is added, before the next map, to something of the inputs that goes another way.
+
+    Rows of a table may be multiplied with data first, as relative positions are with queries.
+    """
+    ends = MAPS_AND_PRODUCTS - ({OpKind.MATMUL} if layer.op.kind == OpKind.EMBEDDING else set())
     seen, queue = {layer.op.index}, list(subject.trace.follows(layer.op))
     while queue:
         op = queue.pop()
-        if op.index in seen or op.kind in MAPS_AND_PRODUCTS:
+        if op.index in seen or op.kind in ends:
             continue
-        if len(set(op.inputs)) > 1 and any(_passes_by(subject.trace, source, layer.op) for source in op.inputs):
+        joins = op.kind != OpKind.MATMUL and len(set(op.inputs)) > 1
+        if joins and any(_passes_by(subject.trace, source, layer.op) for source in op.inputs):
             return True
         seen.add(op.index)
         queue.extend(subject.trace.follows(op))

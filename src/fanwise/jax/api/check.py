@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fanwise.check.arguments import OptimizerLike
 from fanwise.check.findings import Severity
 from fanwise.check.report import Report
 from fanwise.check.session import CheckSession
@@ -16,7 +17,7 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
     batch: Any,
     loss: LossLike = None,
     *,
-    optimizer: str | None = None,
+    optimizer: OptimizerLike = None,
     plan: Plan | None = None,
     seeds: int = 3,
     select: Sequence[str] = (),
@@ -34,10 +35,12 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
             a seed.
         batch: inputs as for `fanwise.jax.plan`. Where a `loss` is given, the last element of a tuple, or a mapping's
             "target" or "labels", is what the loss compares with; a batch without one gets targets that are drawn.
-        loss: "cross_entropy", "binary_cross_entropy_with_logits", "mse_loss", or a function of output and target that
-            gives one number. None: the loss that the model returns itself; where it returns none, a random projection
-            of its output, which gives gradients but no loss to judge.
-        optimizer: what will train it, as in ``"adam:1e-3"``; None leaves the rules on updates out.
+            What yields batches, such as a data loader, gives its first.
+        loss: "cross_entropy", "binary_cross_entropy_with_logits", "mse_loss", "l1_loss", "huber_loss", "nll_loss", or a
+            function of output and target that gives one number. None: the loss that the model returns itself; where it
+            returns none, a random projection of its output, which gives gradients but no loss to judge.
+        optimizer: what will train it, as in ``"adam:1e-3"``, or an optimizer of optax;
+            None leaves the rules on updates out.
         plan: what the weights should be. They are compared with it; with more than one seed, the runs after the first
             take the plan's numbers under other seeds.
         seeds: initialisations that are looked at: of a function that makes models, or of a plan.

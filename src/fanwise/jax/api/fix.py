@@ -41,4 +41,5 @@ def fix(model: Any, report: Report, batch: Any, *, loss: LossLike = None, recipe
         >>> [row.path for row in found.rows], check(apply(model, found.plan, key=0), batch, "cross_entropy").ok
         (['head'], True)
     """
-    return FixSession(BACKEND, batch, loss, recipe).mending(as_model(model), report)
+    as_model(model)
+    return FixSession(BACKEND, batch, loss, recipe).mending(model, report)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_unflatten
 
+from fanwise.graph.paths import is_before
 from fanwise.graph.patterns import recognised
 from fanwise.graph.visitor import Watcher
 from fanwise.jax.measure.losses import loss_of, numbers, observed
@@ -47,11 +48,19 @@ def observe(
     recorder = _recorder(program, None, None)
     returned = interpret_program(program, recorder, program.values())
     outputs = _outputs(program, [recorder.numbers(value) for value in returned])
-    ready = loss_of(outputs, target, loss) if backward else None
+    ready = loss_of(outputs, target, loss, _depends(recorder, returned)) if backward else None
     if ready is None:
         return _observation(program, (recorder, returned), _BackwardPass(), None)
     backward_pass = _gradients(program, recorder, ready)
-    return _observation(program, (recorder, returned), backward_pass, observed(ready, outputs, backward_pass.value))
+    given = [jnp.asarray(array) for array in program.given] if ready.named is None else []
+    seen = observed(ready, outputs, backward_pass.value, given)
+    return _observation(program, (recorder, returned), backward_pass, seen)
+
+
+def _depends(recorder: Recorder, returned: Sequence[Value]) -> Callable[[int, int], bool]:
+    """By the ops that were seen on the way."""
+    floats = [value for value in returned if jnp.issubdtype(value.dtype, jnp.inexact)]
+    return lambda number, other: is_before(recorder.ops, floats[other].op, floats[number].op)
 
 
 class _BackwardPass:

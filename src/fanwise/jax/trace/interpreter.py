@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from fanwise.graph.details import Normalisation
@@ -61,11 +63,26 @@ class Interpreter:
     def _equation(self, equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
         name = equation.primitive.name
         if name in CALLS:
-            return self.interpret(equation.params[CALLS[name]], values)
+            return self._call(equation, values)
         if name in LOOPS:
             return enter(self, equation, [self.resolve(value) for value in values])
         self.last = name
         return list(values) if name in PASSED else self._step(step_of(equation), values)
+
+    def _call(self, equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
+        """A program that is called; where it has a derivative of its own, gradients come back through that."""
+        program = equation.params[CALLS[equation.primitive.name]]
+        if not equation.primitive.name.startswith("custom_"):
+            return self.interpret(program, values)
+        values = [self.resolve(value) for value in values]
+        follow = self.recorder.is_followed and not any(value.held is not None for value in values)
+        outputs = self.interpret(program, [_without_gradient(value) for value in values] if follow else values)
+        if _is_step(values, outputs):
+            return self._resolved_step(step_of(equation), values)
+        if not follow:
+            return outputs
+        arrays = step_of(equation)(*(self.recorder.numbers(value) for value in values))
+        return [_with_gradient(output, array) for output, array in zip(outputs, arrays, strict=True)]
 
     def _step(self, step: Step, values: Sequence[Value]) -> list[Value]:
         if all(value.is_constant for value in values):
@@ -207,6 +224,32 @@ class Interpreter:
     def _multiply(self, left: Value, right: Value) -> Value:
         step = plain_step("mul", lambda a, b: a * b, left)
         return self.recorder.operation(step, [left, right], describe(step, [left, right]))[0]
+
+
+def _is_step(values: Sequence[Value], outputs: Sequence[Value]) -> bool:
+    """Whether a function of data alone gives numbers that follow from comparisons, as spikes do."""
+    of_data = any(value.is_data and value.op != INPUT for value in values) and not any(value.held for value in values)
+    return of_data and all(output.is_constant and is_float(output.dtype) for output in outputs)
+
+
+def _without_gradient(value: Value) -> Value:
+    return value if value.data is None else replace(value, data=lax.stop_gradient(value.data))
+
+
+def _with_gradient(value: Value, array: Any) -> Value:
+    """A value whose gradient goes to another array of the same numbers, too."""
+    if value.data is None or array is None or not is_float(value.dtype):
+        return value
+    return replace(value, data=_both(array, value.data))
+
+
+@jax.custom_vjp
+def _both(array: Any, other: Any) -> Any:
+    """An array; its gradient goes to another one as well."""
+    return array
+
+
+_both.defvjp(lambda array, other: (array, None), lambda _, gradient: (gradient, gradient))
 
 
 def _postpone(step: Step, values: Sequence[Value]) -> Value:

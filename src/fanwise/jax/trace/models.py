@@ -3,7 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType, ModuleType
 from typing import Any
 
@@ -37,6 +37,7 @@ class Model:
         leaves: the parameters by path, in the model's order; tied ones once. Arrays, or shapes alone.
         aliases: other paths of each parameter.
         rebuild: the same model with other parameters.
+        signature: of its call, parameters aside; None where it has none.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Model:
     leaves: Mapping[str, Any]
     aliases: Mapping[str, tuple[str, ...]]
     rebuild: Callable[[Mapping[str, Any]], Any]
+    signature: inspect.Signature | None = None
 
     @property
     def is_abstract(self) -> bool:
@@ -87,14 +89,25 @@ def as_model(model: Any) -> Model:
         return model
     linen, nnx, equinox = (_loaded(name) for name in ("flax.linen", "flax.nnx", "equinox"))
     if nnx is not None and isinstance(model, nnx.Module):
-        return _of_nnx(nnx, model)
+        return replace(_of_nnx(nnx, model), signature=_signature(model))
     if isinstance(model, tuple) and len(model) == 2 and callable(model[0]):
-        return _of_pair(linen, *model)
+        is_function = linen is None or not isinstance(model[0], linen.Module)
+        return replace(_of_pair(linen, *model), signature=_signature(model[0], besides=int(is_function)))
     if linen is not None and isinstance(model, linen.Module):
         raise TypeError(f"model = {type(model).__name__}, without its variables: expected (module, module.init(...))")
     if equinox is not None and isinstance(model, equinox.Module) and callable(model):
-        return _of_tree(type(model).__name__, model, lambda tree, args, named: tree(*args, **named))
+        read = _of_tree(type(model).__name__, model, lambda tree, args, named: tree(*args, **named))
+        return replace(read, signature=_signature(model))
     raise TypeError(f"model = {type(model).__name__}: {FORMS}")
+
+
+def _signature(call: Any, besides: int = 0) -> inspect.Signature | None:
+    """Signature of a call, but for its first arguments; None where it has none that can be read."""
+    try:
+        signature = inspect.signature(call)
+    except (TypeError, ValueError):
+        return None
+    return signature.replace(parameters=list(signature.parameters.values())[besides:])
 
 
 def is_model(model: Any) -> bool:

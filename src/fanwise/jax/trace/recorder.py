@@ -115,6 +115,11 @@ class Recorder:
         self.kept = kept_ops(whole, inner | self._absorbed)
         return pruned(whole, self.kept)
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether gradients are taken with respect to what the ops give."""
+        return self._taps is not None
+
     def numbers(self, value: Value) -> Any:
         """The numbers of a value: of parameters, those that stand in for them."""
         return self._stand_ins.numbers(value)

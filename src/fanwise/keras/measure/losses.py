@@ -1,6 +1,6 @@
 """Losses of Keras: which go by name, how a batch holds a target, and what a guess gives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 from fanwise.keras.trace.run import Inputs, ModelError, on_backend
 from fanwise.keras.trace.variables import as_array, is_float, is_tensor, shape_of, tensors_in
 from fanwise.measure import losses
-from fanwise.measure.losses import NEUTRAL, Loss, LossLike, NamedLoss, Target, check_kind
+from fanwise.measure.best_constant import judged
+from fanwise.measure.losses import NEUTRAL, Loss, LossLike, NamedLoss, Target, check_kind, known_name
 from fanwise.measure.observation import ObservedLoss
 from fanwise.stream.formats import Array
 
@@ -32,6 +33,14 @@ DRAWN: Mapping[str, Target] = MappingProxyType(
     {**JUDGED, "mean_absolute_error": Target.NUMBER, "mae": Target.NUMBER, "huber": Target.NUMBER}
 )
 """Losses for which targets are drawn."""
+
+
+OTHER_NAMES: Mapping[str, str] = MappingProxyType(
+    {"l1_loss": "mean_absolute_error", "huber_loss": "huber", "kl_div": "kl_divergence"}
+)
+"""Losses of keras.losses by the names that other frameworks have for them."""
+CHOICES = (*NEUTRAL, *OTHER_NAMES, "mse", "mae", "huber", "binary_crossentropy", "sparse_categorical_crossentropy")
+"""Names that an unknown one is likely to mean."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,18 @@ class KerasArrays:
     def drawn(self, values: Array, output: Any) -> Any:
         """Floats in Keras' own dtype."""
         return _on_backend(values if values.dtype.kind == "i" else values.astype(keras.config.floatx()))
+
+    def replaced(self, outputs: Any, floats: Sequence[Any]) -> Any:
+        """In the same lists and mappings."""
+        rest = iter(floats)
+        return keras.tree.map_structure(
+            lambda leaf: next(rest) if is_tensor(leaf) and is_float(leaf) else leaf, outputs
+        )
+
+    def host(self, value: Any) -> Array:
+        """A copy on the host."""
+        array: Array = as_array(value)
+        return array
 
     def projected(self, output: Any, signs: Array) -> Any:
         """The mean of an output's values times these signs, in the output's dtype."""
@@ -107,7 +128,7 @@ def named_loss(loss: LossLike, target: Any = None) -> NamedLoss | None:
     check_kind(loss, "target and output")
     if loss is None:
         return None
-    function, name = _function(loss), loss if isinstance(loss, str) else _name_of(loss)
+    name, function = _by_name(loss) if isinstance(loss, str) else (_name_of(loss), loss)
     several = isinstance(target, (list, tuple, Mapping))
 
     def turned(output: Any, *targets: Any) -> Any:
@@ -118,33 +139,42 @@ def named_loss(loss: LossLike, target: Any = None) -> NamedLoss | None:
     return NamedLoss(name, turned, None if several else DRAWN.get(name))
 
 
-def loss_of(outputs: Any, target: Any, loss: LossLike) -> Loss | None:
+def loss_of(
+    outputs: Any, target: Any, loss: LossLike, depends: losses.Depends = lambda one, other: True
+) -> Loss | None:
     """The loss for outputs like these; see `fanwise.measure.losses.loss_of`."""
     aim = None if target is None else _on_backend(target)
-    return losses.loss_of(outputs, aim, named_loss(loss, aim), ARRAYS)
+    return losses.loss_of(outputs, aim, named_loss(loss, aim), ARRAYS, depends)
 
 
-def observed(loss: Loss, outputs: Any, value: float) -> ObservedLoss:
-    """The loss with its value, and with what a guess gives where that is known."""
+def observed(loss: Loss, outputs: Any, value: float, given: Sequence[Any] = ()) -> ObservedLoss:
+    """The loss with its value, and with what a guess gives where that is known.
+
+    Args:
+        loss: that was computed.
+        outputs: what the model returned.
+        value: of the loss.
+        given: tensors among the model's inputs; its own loss may compare with one of them.
+    """
     output, kind = losses.main_output(outputs, ARRAYS), JUDGED.get(loss.name)
     shape = ARRAYS.shape(output)
     if kind is None or not shape or not is_tensor(loss.target):
-        return _KNOWN.observed(loss, value, output, ARRAYS)
-    return _KNOWN.judged(loss, value, kind, shape[-1])
+        seen = _KNOWN.of_inputs(loss, value, output, given, ARRAYS)
+    else:
+        seen = _KNOWN.judged(loss, value, kind, shape[-1])
+    return judged(seen, loss, outputs, ARRAYS)
 
 
-def _function(loss: Any) -> Callable[[Any, Any], Any]:
-    if not isinstance(loss, str):
-        function: Callable[[Any, Any], Any] = loss
-        return function
+def _by_name(loss: str) -> tuple[str, Callable[[Any, Any], Any]]:
+    """The name that a loss is known by, and the loss: of keras.losses, or one that every framework has."""
     if loss in NEUTRAL:
-        return _NEUTRAL[loss]
+        return loss, _NEUTRAL[loss]
     try:
-        return keras.losses.get(loss)  # type: ignore[no-any-return]
-    except ValueError as error:
-        raise ValueError(
-            f"loss = {loss!r}: expected a loss of keras.losses, such as 'mse', or one of {', '.join(NEUTRAL)}"
-        ) from error
+        function = keras.losses.get(loss)
+    except ValueError:
+        name = known_name(loss, CHOICES, more="a loss of keras.losses, ")
+        return name, _NEUTRAL[name] if name in NEUTRAL else keras.losses.get(OTHER_NAMES.get(name, name))
+    return (loss if loss in DRAWN else _name_of(function)), function
 
 
 def _cross_entropy(target: Any, logits: Any) -> Any:

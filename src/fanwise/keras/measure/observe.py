@@ -1,12 +1,13 @@
 """`observe`: one run of a model, forward and backward, and what it showed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from fanwise.graph.op import Op
+from fanwise.graph.paths import is_before
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
@@ -27,7 +28,7 @@ from fanwise.keras.trace.run import (
 )
 from fanwise.keras.trace.variables import as_array, check_model, is_float, is_tensor, shape_of
 from fanwise.measure.losses import Loss, LossLike, main_output
-from fanwise.measure.observation import NAN, Observation, Signal, observation
+from fanwise.measure.observation import NAN, Observation, ObservedLoss, Signal, observation
 from fanwise.measure.signal_statistics import Signals, moment_of, signal_of
 from fanwise.measure.weight_statistics import weigh
 from fanwise.stream.formats import Array
@@ -57,7 +58,7 @@ def observe(
     check_backend()
     inputs = on_backend(inputs)
     taped = backward and keras.config.backend() != "jax"
-    seen = _ForwardPass(model, inputs, lambda outputs: loss_of(outputs, target, loss), taped=taped)
+    seen = _ForwardPass(model, inputs, lambda outputs, depends: loss_of(outputs, target, loss, depends), taped=taped)
     gradients, reached = seen.gradients, seen.reached
     if backward and not taped and seen.loss is not None:
         gradients, reached = _differentiate_again(model, inputs, seen.loss, seen)
@@ -68,15 +69,21 @@ def observe(
         weigh(seen.values, seen.trace, reached),
         given=[signal_of(_array(tensor)) if is_float(tensor) else None for tensor in given_tensors(inputs)],
         output=signal_of(_array(output)) if is_tensor(output) else None,
-        loss=None if seen.loss is None or not backward else observed(seen.loss, seen.outputs, seen.value),
+        loss=seen.observed(given_tensors(inputs)) if backward else None,
         backward=backward,
     )
+
+
+def _depends(recorder: Recorder, outputs: Any) -> Callable[[int, int], bool]:
+    """By the ops that were seen on the way."""
+    floats = ARRAYS.floats(outputs)
+    return lambda number, other: is_before(recorder.ops, recorder.op_of(floats[other]), recorder.op_of(floats[number]))
 
 
 class _ForwardPass:
     """Results of the forward pass, with its gradients where the backend keeps a tape."""
 
-    def __init__(self, model: Any, inputs: Inputs, loss_for: Callable[[Any], Loss | None], *, taped: bool) -> None:
+    def __init__(self, model: Any, inputs: Inputs, loss_for: Callable[[Any, Any], Loss | None], *, taped: bool) -> None:
         self.numbers: dict[int, dict[str, float]] = {}
         self.tensors: dict[int, Any] = {}
         self._signals = Signals()
@@ -87,7 +94,7 @@ class _ForwardPass:
             with recording:
                 self.outputs = forward(model, inputs, recorder)
                 with recorder.working():
-                    self.loss = loss_for(self.outputs)
+                    self.loss = loss_for(self.outputs, _depends(recorder, self.outputs))
                     value = None if self.loss is None else self.loss(self.outputs)
             self.trace: Trace = recognised(recorder.trace(main_outputs(self.outputs)))
             self.values = {path: np.array(as_array(held.value)) for path, held in recorder.variables.items()}
@@ -96,6 +103,10 @@ class _ForwardPass:
         self.reached: dict[str, float] = {}
         if tape is not None and value is not None:
             self._differentiate(tape, value, recorder.variables)
+
+    def observed(self, given: Sequence[Any]) -> ObservedLoss | None:
+        """The loss with its value; None where there is none."""
+        return None if self.loss is None else observed(self.loss, self.outputs, self.value, given)
 
     def _see(self, op: Op, tensor: Any) -> None:
         self.tensors[op.index] = tensor

@@ -9,6 +9,7 @@ from fanwise.adapters.input_specs import parse, shown
 from fanwise.graph.inputs import described
 from fanwise.keras.trace.run import Inputs, given_tensors, on_backend
 from fanwise.keras.trace.variables import is_tensor
+from fanwise.measure.losses import TARGETS
 from fanwise.stream import fill
 from fanwise.stream.key import Key
 
@@ -48,9 +49,30 @@ def _alone(model: Any, inputs: Any) -> Any:
     return next(iter(inputs.values())) if len(_symbols(model)) == 1 else inputs
 
 
+def without_target(model: Any, inputs: Any) -> Any:
+    """The inputs without a target that a model does not take.
+
+    Args:
+        model: a functional one says how many inputs it has, and their names; of any other all is kept.
+        inputs: a tuple (inputs, target), as `keras.Model.fit` takes it, or a mapping.
+    """
+    names = [symbol.name for symbol in _symbols(model)]
+    if names and isinstance(inputs, tuple | list) and len(inputs) == len(names) + 1:
+        return inputs[0] if len(names) == 1 else list(inputs[:-1])
+    if names and isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[0], Mapping | tuple | list):
+        return inputs[0] if len(inputs[0]) == len(names) else inputs
+    if names and isinstance(inputs, Mapping) and len(inputs) == len(names) + 1:
+        rest = {name: value for name, value in inputs.items() if name in names or name not in TARGETS}
+        return rest if len(rest) == len(names) else inputs
+    return inputs
+
+
 def _symbols(model: Any) -> Any:
     """The inputs that a functional model declares; none for other models."""
-    return (model.inputs if isinstance(model, keras.Model) else None) or ()
+    try:
+        return (model.inputs if isinstance(model, keras.Model) else None) or ()
+    except AttributeError:  # a subclass on the backend of PyTorch, whose modules refuse what they do not have
+        return ()
 
 
 def _takes_mapping(model: Any) -> bool:

@@ -93,6 +93,16 @@ class Recorder:
         """The trace of the run."""
         return self._tracker.trace([self._origins.source(tensor) for tensor in outputs])
 
+    @property
+    def ops(self) -> Sequence[Op]:
+        """The ops so far."""
+        return self._tracker.ops
+
+    def op_of(self, tensor: Any) -> int | None:
+        """The index of the op that gave a tensor; None where none did."""
+        source = self._origins.source(tensor)
+        return None if source is None else source.op
+
     def again(self, values: Mapping[str, Any]) -> Any:
         """The result of the last executed op with other values of its parameters.
 

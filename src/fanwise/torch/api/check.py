@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
+from fanwise.check.arguments import OptimizerLike
 from fanwise.check.findings import Severity
 from fanwise.check.report import Report
 from fanwise.check.session import CheckSession
@@ -21,7 +22,7 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
     batch: Any = None,
     loss: LossLike = None,
     *,
-    optimizer: str | None = None,
+    optimizer: OptimizerLike = None,
     plan: Plan | None = None,
     seeds: int = 3,
     select: Sequence[str] = (),
@@ -42,10 +43,12 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
         batch: a tensor, a tuple of arguments, a mapping of named ones, a spec such as ``"32,3,224,224"``, or None for a
             transformers model. Where a `loss` is given, the last element of a tuple, or a mapping's "target" or
             "labels", is what the loss compares with; a batch without one gets targets that are drawn.
+            What yields batches, such as a data loader, gives its first.
         loss: name of a loss of torch.nn.functional, or a function of output and target that gives one number. None: the
             loss that the model returns itself; where it returns none, a random projection of its output, which gives
             gradients but no loss to judge.
-        optimizer: what will train it, as in ``"adam:1e-3"``; None leaves the rules on updates out.
+        optimizer: what will train it, as in ``"adam:1e-3"``, or an optimizer of torch.optim;
+            None leaves the rules on updates out.
         plan: what the weights should be. They are compared with it; with more than one seed, the runs after the first
             take the plan's numbers under other seeds.
         seeds: initialisations that are looked at: of a factory, or of a plan.

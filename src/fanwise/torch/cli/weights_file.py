@@ -20,7 +20,7 @@ from fanwise.graph.op import Parameter
 from fanwise.laws.layout import Layout
 from fanwise.measure.law_recognition import found_law
 from fanwise.measure.observation import NAN, Values
-from fanwise.measure.weight_axes import twins_of
+from fanwise.measure.resemblance import twins_of
 from fanwise.torch.measure.weight_statistics import values_of
 from fanwise.torch.trace.provenance import dtype_name
 

@@ -1,8 +1,12 @@
 """Losses of PyTorch: which go by name, how a batch holds a target, and what a guess gives."""
 
+import copy
+import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, fields, is_dataclass, replace
 from operator import attrgetter
 from types import BuiltinFunctionType, FunctionType, MappingProxyType
 from typing import Any
@@ -13,7 +17,18 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from fanwise.measure import losses
-from fanwise.measure.losses import Loss, LossLike, NamedLoss, Target, check_kind, is_near, unknown_name
+from fanwise.measure.best_constant import with_constant
+from fanwise.measure.losses import (
+    NEUTRAL,
+    KnownLosses,
+    Loss,
+    LossLike,
+    NamedLoss,
+    Target,
+    check_kind,
+    is_near,
+    known_name,
+)
 from fanwise.measure.observation import ObservedLoss
 from fanwise.stream.formats import Array
 from fanwise.torch.trace.function_names import bare_name, tensors_in
@@ -56,9 +71,19 @@ WEIGHTS = ("weight", "pos_weight")
 """Options of a loss that change what a guess gives; those that do not are the ignored index and label smoothing."""
 
 
+ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+"""Losses of torch.nn.functional that broadcast an output and a target of other shapes, with a warning."""
+
+
 @dataclass(frozen=True)
 class TorchArrays:
-    """Tensors, as `fanwise.measure.losses.LossArrays`."""
+    """Tensors, as `fanwise.measure.losses.LossArrays`.
+
+    Args:
+        classes_last: whether the last axis of an output counts classes, not the axis behind the examples.
+    """
+
+    classes_last: bool = False
 
     def fields(self, outputs: Any) -> Mapping[Any, Any]:
         """Fields of a mapping or a dataclass."""
@@ -74,8 +99,8 @@ class TorchArrays:
         return tuple(value.shape) if isinstance(value, Tensor) else None
 
     def class_axis(self, shape: tuple[int, ...]) -> int:
-        """The axis behind the examples."""
-        return 1 if len(shape) > 1 else 0
+        """The axis behind the examples, or the last."""
+        return len(shape) - 1 if self.classes_last or len(shape) < 2 else 1
 
     def learns(self, array: Tensor) -> bool:
         """Whether autograd follows it."""
@@ -85,6 +110,15 @@ class TorchArrays:
         """On the output's device."""
         target = torch.from_numpy(values)
         return target.to(output.device, output.dtype if target.is_floating_point() else target.dtype)
+
+    def replaced(self, outputs: Any, floats: Sequence[Any]) -> Any:
+        """In the same tuples, lists, mappings and dataclasses."""
+        return _replaced(outputs, iter(floats))
+
+    def host(self, value: Tensor) -> Array:
+        """A copy on the host; 16-bit floats as float32."""
+        array: Array = (value.float() if value.is_floating_point() else value).detach().cpu().numpy()
+        return array
 
     def projected(self, output: Tensor, signs: Array) -> Tensor:
         """The mean of an output's values times these signs, in the output's dtype."""
@@ -97,6 +131,11 @@ class TorchArrays:
 
 
 ARRAYS = TorchArrays()
+KNOWN = KnownLosses(
+    {name: vars(functional)[name] for name in NEUTRAL},
+    lambda target: not target.is_floating_point(),
+    lambda target: float(target.double().square().mean()),
+)
 
 
 def split(batch: Any, loss: LossLike) -> tuple[Any, Any]:
@@ -122,26 +161,72 @@ def named_loss(loss: LossLike) -> NamedLoss | None:
     if loss is None:
         return None
     if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise unknown_name(loss, LOSSES)
-        return NamedLoss(loss, vars(functional)[loss], LOSSES[loss])
+        name = known_name(loss, LOSSES)
+        return _named(name, vars(functional)[name], LOSSES[name])
     function = loss if isinstance(loss, (FunctionType, BuiltinFunctionType)) else type(loss)
     name = function.__name__
-    return NamedLoss(name, loss, {**LOSSES, **MODULES}.get(name))
+    known = (LOSSES if vars(functional).get(name) is function else MODULES if _is_torch_module(function) else {}).get(
+        name
+    )
+    return _named(name, loss, known)
 
 
-def loss_of(outputs: Any, target: Any, loss: LossLike) -> Loss | None:
+def _is_torch_module(kind: Any) -> bool:
+    return str(kind.__module__).startswith("torch.nn.modules.")
+
+
+def _named(name: str, function: Callable[..., Any], target: Target | None) -> NamedLoss:
+    return NamedLoss(name, _classes_found(function) if target is Target.CLASS else function, target)
+
+
+def _classes_found(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The loss of logits whose classes are in the last axis, too, where the shape of the classes given shows it."""
+
+    def compute(output: Tensor, target: Tensor) -> Any:
+        last = isinstance(target, Tensor) and output.dim() > 2 and target.shape == output.shape[:-1]
+        behind = (*output.shape[:1], *output.shape[2:])
+        turned = last and not target.is_floating_point() and target.shape != behind
+        return function(output.movedim(-1, 1) if turned else output, target)
+
+    return compute
+
+
+def loss_of(outputs: Any, target: Any, loss: LossLike, arrays: TorchArrays = ARRAYS) -> Loss | None:
     """The loss for outputs like these; see `fanwise.measure.losses.loss_of`."""
-    return losses.loss_of(outputs, target, named_loss(loss), ARRAYS)
+    return losses.loss_of(outputs, target, named_loss(loss), arrays, _depends(arrays.floats(outputs)))
+
+
+def _depends(floats: Sequence[Tensor]) -> Callable[[int, int], bool]:
+    """By autograd."""
+
+    def depends(number: int, other: int) -> bool:
+        if not (floats[number].requires_grad and floats[other].requires_grad):
+            return False
+        gradients = torch.autograd.grad(floats[number], floats[other], retain_graph=True, allow_unused=True)
+        return gradients[0] is not None
+
+    return depends
 
 
 @dataclass(frozen=True)
 class _Call:
-    """A loss of torch that was computed on the way: what a guess gives, the classes, and the number."""
+    """A loss of torch that was computed on the way.
+
+    Args:
+        chance: what a guess gives.
+        classes: C, 0 where there are none.
+        value: the number.
+        target: what it compares with.
+        at: the loss of an output that is equal to a number.
+        shapes: those of the output and of the target, where one was repeated along an axis of the other.
+    """
 
     chance: float
     classes: int
     value: Tensor
+    target: Target
+    at: Callable[[tuple[float, ...]], float]
+    shapes: tuple[tuple[int, ...], ...] = ()
 
 
 class LossCalls(TorchFunctionMode):
@@ -155,23 +240,29 @@ class LossCalls(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Executes a function, and notes what it gave where it is a loss of one number."""
-        named = dict(kwargs or {})
-        output = func(*args, **named)
-        name = bare_name(func)
-        if name in JUDGED and isinstance(output, Tensor) and output.numel() == 1:
-            places = dict(zip(("input", "target"), args, strict=False))
+        named, name = dict(kwargs or {}), bare_name(func)
+        if name not in JUDGED + ELEMENTWISE:
+            return func(*args, **named)
+        call = _Arguments(name, func, args, named)
+        with _silent_about_shapes() if call.shapes else nullcontext():
+            output = func(*args, **named)
+        if isinstance(output, Tensor) and output.numel() == 1:
             with torch.no_grad():
-                chance = _chance(name, func, {**named, **places}, args[2:])
-            self._calls.append(_Call(*chance, output.detach().reshape(())))
+                self._calls.append(call.noted(output.detach().reshape(())))
         return output
 
-    def observed(self, loss: Loss, value: Tensor) -> ObservedLoss:
-        """The loss with its value; with what a guess gives, where it is one of those that were seen, but for 2 %."""
+    def observed(self, loss: Loss, value: Tensor, outputs: Any = None) -> ObservedLoss:
+        """The loss with its value; with what a guess gives, where it is a known one, seen or computed anew."""
         number = float(value.detach())
         alike = [call for call in self._calls if is_near(float(call.value), number)]
         if loss.probe or not alike:
-            return loss.observed(number)
-        return loss.observed(number, alike[-1].chance, alike[-1].classes)
+            return KNOWN.observed(loss, number, losses.main_output(outputs, ARRAYS), ARRAYS)
+        call = alike[-1]
+        seen = replace(loss.observed(number, call.chance, call.classes, call.target), broadcast=call.shapes)
+        if loss.named is not None or call.target is Target.CLASS:
+            return seen
+        with torch.no_grad():
+            return with_constant(seen, call.at)
 
 
 def opened(outputs: Any) -> Any:
@@ -179,6 +270,66 @@ def opened(outputs: Any) -> Any:
     if is_dataclass(outputs) and not isinstance(outputs, (type, Mapping)):
         return {field.name: attrgetter(field.name)(outputs) for field in fields(outputs)}
     return outputs
+
+
+def _replaced(outputs: Any, floats: Iterator[Any]) -> Any:
+    """The outputs with these tensors for those of floating point."""
+    if isinstance(outputs, Tensor):
+        return next(floats) if outputs.is_floating_point() or outputs.is_complex() else outputs
+    if isinstance(outputs, Mapping):
+        copied: Any = copy.copy(outputs)  # mappings that models return can be written
+        for name, value in outputs.items():
+            copied[name] = _replaced(value, floats)
+        return copied
+    if isinstance(outputs, tuple) and type(outputs) is not tuple:  # a named tuple
+        return type(outputs)(*(_replaced(value, floats) for value in outputs))
+    if isinstance(outputs, (tuple, list)):
+        return type(outputs)(_replaced(value, floats) for value in outputs)
+    if is_dataclass(outputs) and not isinstance(outputs, type):
+        return dataclasses.replace(outputs, **{name: _replaced(v, floats) for name, v in opened(outputs).items()})
+    return outputs
+
+
+@contextmanager
+def _silent_about_shapes() -> Iterator[None]:
+    """Without torch's warning of shapes that broadcast, which would point into this file: the check reports them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using a target size")
+        yield
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    """What a loss of torch.nn.functional was called with."""
+
+    name: str
+    function: Callable[..., Any]
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The output and the target by name, and the options that are given by name."""
+        return {**self.kwargs, **dict(zip(("input", "target"), self.args, strict=False))}
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of the output and the target, where one is repeated along an axis of the other."""
+        pair = tuple(ARRAYS.shape(self.named.get(name)) for name in ("input", "target"))
+        sizes = [math.prod(shape) for shape in pair if shape is not None]
+        differ = self.name in ELEMENTWISE and len(sizes) == 2 and pair[0] != pair[1] and min(sizes) > 1
+        return tuple(shape for shape in pair if shape is not None) if differ else ()
+
+    def noted(self, value: Tensor) -> _Call:
+        """The call, with what it gave."""
+        judged = self.name in JUDGED
+        chance, classes = _chance(self.name, self.function, self.named, self.args[2:]) if judged else (math.nan, 0)
+        return _Call(chance, classes, value, LOSSES[self.name], self._at, self.shapes)
+
+    def _at(self, numbers: tuple[float, ...]) -> float:
+        named = self.named
+        output, target = named.pop("input"), named.pop("target")
+        return float(self.function(torch.full_like(output, numbers[0]), target, *self.args[2:], **named))
 
 
 def _chance(

@@ -1,5 +1,6 @@
 """`observe`: one run of a model, forward and backward, and what it showed."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,20 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
-from fanwise.graph.kinds import CONVOLUTIONS
+from fanwise.graph.kinds import CONVOLUTIONS, WEIGHTED
 from fanwise.graph.op import INPUT
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
+from fanwise.measure.best_constant import judged
 from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Observation, ObservedLoss, observation
-from fanwise.torch.measure.losses import LossCalls, loss_of, opened
-from fanwise.torch.measure.taps import Taps
+from fanwise.torch.measure.losses import LossCalls, TorchArrays, loss_of, opened
+from fanwise.torch.measure.taps import Taps, fetch
 from fanwise.torch.measure.weight_statistics import weigh
 from fanwise.torch.trace.provenance import check_model
 from fanwise.torch.trace.recorder import Recorder
 from fanwise.torch.trace.run import Inputs, ModelError, forward, given_tensors, main_outputs, prepared
-from fanwise.torch.trace.storage import is_abstract
+from fanwise.torch.trace.storage import is_abstract, is_strided
 
 
 def observe(
@@ -77,14 +79,27 @@ def _observe_run(model: nn.Module, batch: tuple[Inputs, Any, LossLike], taps: Ta
     with context, _aliased_buffers(model), _without_checkpoints(), _recurrent_backward(model):
         with LossCalls() as calls:
             outputs = forward(model, inputs, recorder)
-            ready = loss_of(outputs, target, loss)
+            main = main_outputs(opened(outputs))
+            arrays = TorchArrays(target is None and loss is not None and _classes_last(recorder, main))
+            ready = loss_of(outputs, target, loss, arrays)
             value = None if ready is None else ready(outputs)
         gradients = _gradients(model, value)
-        seen = None if ready is None or value is None else calls.observed(ready, value)
-        main = main_outputs(opened(outputs))
+        seen = None
+        if ready is not None and value is not None:
+            with torch.no_grad(), LossCalls():
+                seen = judged(calls.observed(ready, value, outputs), ready, outputs, arrays)
         trace = recognised(recorder.trace(main))
-        seen_run = _observation(model, trace, (taps, given, main), (seen, gradients))
-        return _with_elsewhere(seen_run, model, main, gradients)
+        observed = _observation(model, trace, (taps, given, main), (seen, gradients))
+        observed = _with_elsewhere(observed, model, main, gradients)
+    return replace(observed, broken=_broken_buffers(model))
+
+
+def _broken_buffers(model: nn.Module) -> tuple[str, ...]:
+    """Buffers of numbers that are not finite; those that hold -inf are masks."""
+    floats = {path: buffer for path, buffer in model.named_buffers() if buffer.is_floating_point() and buffer.numel()}
+    held = {path: buffer for path, buffer in floats.items() if not is_abstract(buffer) and is_strided(buffer)}
+    finite = fetch([(buffer < math.inf).all().float() for buffer in held.values()])
+    return tuple(path for path, value in zip(held, finite, strict=True) if value == 0)
 
 
 def _check_values(model: nn.Module) -> None:
@@ -165,6 +180,17 @@ def _recurrent_backward(model: nn.Module) -> Any:
     """Uses torch's own kernels for recurrent layers in evaluation mode: cuDNN has no backward pass there."""
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     return torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not recurrent)
+
+
+def _classes_last(recorder: Recorder, outputs: Sequence[Tensor]) -> bool:
+    """Whether the last axis of an output counts classes: what the last map gives there, unless it is a convolution."""
+    shape = tuple(outputs[0].shape) if outputs else ()
+    if len(shape) < 3:
+        return False
+    trace = recorder.trace(outputs[:1])
+    on_the_way = trace.ancestors(trace.outputs[0]) if trace.outputs else ()
+    last = max((index for index in on_the_way if trace.ops[index].kind in WEIGHTED), default=None)
+    return last is not None and trace.ops[last].kind not in CONVOLUTIONS and trace.ops[last].shape[-1] == shape[-1]
 
 
 def _gradients(model: nn.Module, loss: Tensor | None) -> dict[str, Tensor | None]:

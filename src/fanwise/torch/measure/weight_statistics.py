@@ -10,9 +10,18 @@ from torch import Tensor
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Values
+from fanwise.measure.resemblance import MARKS, is_varied, kin_of, twins_of
 from fanwise.measure.signal_statistics import MOST, stride_prime_to
-from fanwise.measure.weight_axes import axes_of_a_map, block_extents, first_map, twins_of, unit_layout, unit_order
-from fanwise.measure.weight_statistics import BINS, MARKS, PARTS, ROWS, WIDE
+from fanwise.measure.weight_axes import (
+    MOST_ROWS,
+    axes_of_a_map,
+    block_extents,
+    first_map,
+    row_order,
+    unit_layout,
+    unit_order,
+)
+from fanwise.measure.weight_statistics import BINS, PARTS, ROWS, WIDE
 from fanwise.torch.measure.taps import fetch, in_memory, sampled
 from fanwise.torch.trace.storage import is_abstract, is_strided
 
@@ -79,8 +88,10 @@ def _fetch(measured_rows: Sequence[DeviceStatistics], tensors: Mapping[str, Tens
         for row, measured in zip(measured_rows, zip(numbers, longer, strict=True), strict=True)
     ]
     twins = _twins(measured_rows, values, [several.get("marks", ()) for several in longer])
+    kin = kin_of({row.path: several.get("beginning", ()) for row, several in zip(measured_rows, longer, strict=True)})
     return {
-        row.path: replace(value, twin=twins.get(row.path, "")) for row, value in zip(measured_rows, values, strict=True)
+        row.path: replace(value, twin=twins.get(row.path, ""), kin=kin.get(row.path, ""))
+        for row, value in zip(measured_rows, values, strict=True)
     }
 
 
@@ -104,7 +115,11 @@ def measure_parameter(path: str, tensor: Tensor, layout: Layout | None) -> Devic
             "zeros": (some == 0).float().mean(),
             "kurtosis": _kurtosis(sampled(_of_one_size(whole, layout))),
         }
-        vectors = {"marks": _marks(some), "histogram": _histogram(some, torch.maximum(high, -low))}
+        vectors = {
+            "marks": _marks(some),
+            "beginning": whole.reshape(-1)[:MARKS],
+            "histogram": _histogram(some, torch.maximum(high, -low)),
+        }
         return DeviceStatistics(
             path,
             values.numel(),
@@ -155,7 +170,20 @@ def _histogram(some: Tensor, largest: Tensor) -> Tensor:
 
 def _unit_statistics(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
     units = _units(values, layout)
-    return {} if units is None else {"repeated": _repeated(units), "overlap": _least_overlap(values, layout)}
+    if units is not None:
+        return {"repeated": _repeated(units), "overlap": _least_overlap(values, layout)}
+    rows = _rows(values, layout)
+    return {} if rows is None else {"repeated": _repeated(rows)}
+
+
+def _rows(values: Tensor, layout: Layout | None) -> Tensor | None:
+    """Some rows of a table, evenly spread; None for what is no table."""
+    order = row_order(tuple(values.shape), layout)
+    if order is None:
+        return None
+    count = math.prod(values.shape[axis] for axis in order[0])
+    rows = values.permute(*order[0], *order[1]).reshape(count, values.numel() // max(count, 1))
+    return rows[:: max(math.ceil(count / MOST_ROWS), 1)]
 
 
 def _part_statistics(values: Tensor, layout: Layout | None) -> dict[str, Tensor]:
@@ -313,6 +341,6 @@ def _twins(
         {
             row.path: (value.count, value.mean, value.second_moment, mark)
             for row, value, mark in compared
-            if not value.constant and len(mark) >= MARKS
+            if not value.constant and len(mark) >= MARKS and is_varied(mark)
         }
     )

@@ -36,34 +36,6 @@ def configured(model: nn.Module, dtype: torch.dtype = torch.float32) -> Inputs:
     return Inputs((), values, _guess(values, inspect.signature(model.forward).parameters))
 
 
-def labelled(model: nn.Module, inputs: Inputs) -> Inputs:
-    """The same with random labels, where a transformers model computes its own loss from them.
-
-    Args:
-        model: whose class says what its labels are: tokens where it ends in "ForCausalLM", "ForMaskedLM" and the like,
-            classes where it ends in "ForSequenceClassification" or "ForImageClassification".
-        inputs: named ones, as `configured` makes them.
-    """
-    named = dict(inputs.kwargs or {})
-    config, kind = getattr(model, "config", None), type(model).__name__
-    if config is None or "labels" not in inspect.signature(model.forward).parameters or "labels" in named:
-        return inputs
-    tokens = named.get("decoder_input_ids", named.get("input_ids"))
-    counts = {len(value) for value in named.values() if isinstance(value, Tensor) and value.dim()}
-    if kind.endswith(_SPEAKING) and isinstance(tokens, Tensor) and len(counts) == 1:  # several codes have other rows
-        named["labels"] = tokens
-    elif kind.endswith(_CLASSIFYING) and named:
-        rows = len(next(value for value in named.values() if isinstance(value, Tensor)))
-        generator = torch.Generator("cpu").manual_seed(0)
-        classes = Asked(config, (), ()).size(("num_labels",), 2)
-        named["labels"] = torch.randint(0, classes, (rows,), generator=generator, device="cpu")
-    return Inputs(inputs.args, named, inputs.guess)
-
-
-_SPEAKING = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGeneration", "ForPreTraining")
-_CLASSIFYING = ("ForSequenceClassification", "ForImageClassification")
-
-
 def _draw(model: nn.Module, main: str, config: Any) -> dict[str, Any]:
     known = inspect.signature(model.forward).parameters
     names = _names(main, config, known)
