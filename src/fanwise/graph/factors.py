@@ -14,6 +14,9 @@ SCATTERED = SUMS | {"neg", "negative"}
 SAME = 1e-3
 """Factors that differ by less are one, as those that half precision rounded."""
 
+CAPS = ("tanh", "hard_tanh", "hardtanh", "softsign")
+"""Nonlinearities that are their argument near 0, and bounded."""
+
 
 @dataclass(frozen=True)
 class Factor:
@@ -84,18 +87,24 @@ def _agreed(trace: Trace, ends: Sequence[Factor]) -> Factor | None:
     """The factor of all ways, where they have one."""
     if not ends or any(_differ(ends[0], other) for other in ends[1:]):
         return None
-    return replace(ends[0], value=1.0) if _is_soft_cap(trace, ends[0]) else ends[0]
+    return replace(ends[0], value=_through_cap(trace, ends[0]))
 
 
 def _differ(first: Factor, other: Factor) -> bool:
     return abs(first.value / other.value - 1) > SAME or first.measured != other.measured
 
 
-def _is_soft_cap(trace: Trace, factor: Factor) -> bool:
-    """Whether what the nonlinearity gives is divided by the factor."""
-    readers = () if factor.end is None else trace.follows(trace.ops[factor.end])
-    numbers = [factor_of(reader) for reader in readers]
-    return len(numbers) == 1 and numbers[0] is not None and abs(factor.value * numbers[0] - 1) < SAME
+def _through_cap(trace: Trace, factor: Factor) -> float:
+    """A factor, with the number that makes up for it behind a soft cap: ``c tanh(m x / c)`` is m x as far as c."""
+    end = None if factor.end is None else trace.ops[factor.end]
+    readers = () if end is None else trace.follows(end)
+    number = factor_of(readers[0]) if len(readers) == 1 else None
+    if end is None or number is None:
+        return factor.value
+    if abs(factor.value * number - 1) < SAME:
+        return 1.0
+    is_cap = end.nonlinearity in CAPS and abs(factor.value) < 1 < abs(number)
+    return factor.value * number if is_cap else factor.value
 
 
 def _is_join(trace: Trace, reader: Op, here: Op) -> bool:

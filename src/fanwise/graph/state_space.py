@@ -25,15 +25,18 @@ def sets_a_time_step(trace: Trace, op: Op) -> bool:
 def is_decay(trace: Trace, op: Op, use: Use) -> bool:
     """Whether a parameter is the logarithm of rates that multiply a time step, one for each head.
 
-    Or whether its softplus is a rate that a gate multiplies, as in a gated linear recurrence.
+    Or whether its softplus is a rate that a gate multiplies, as in a gated linear recurrence, or whether it multiplies
+    what a sigmoid makes a part of the fastest rate of.
     """
-    if op.kind != OpKind.SCALE or len(trace.by_path[use.path].shape) != 1:
+    if op.kind != OpKind.SCALE or sum(extent > 1 for extent in trace.by_path[use.path].shape) != 1:
         return False
     if "softplus" in use.steps:
         return _is_put_into_exp(trace, op)
     if "exp" not in use.steps:
         return False
-    before = trace.before(op, {OpKind.ACTIVATION}, MOVING)
+    before, after = (find(op, {OpKind.ACTIVATION}, MOVING) for find in (trace.before, trace.after))
+    if after is not None and after.nonlinearity == "sigmoid":
+        return _is_put_into_exp(trace, after)
     return before is not None and before.nonlinearity == "softplus" and _is_put_into_exp(trace, op)
 
 

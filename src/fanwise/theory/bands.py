@@ -93,7 +93,8 @@ def _of_sample(walk: Walk, here: Here, sources: list[Scatter]) -> float:
 
 def _of_chance(here: Here, size: float) -> float:
     """Of a mean of many places, by what these have in common in the sample by chance; of others little."""
-    return (float(here.first[HERE].var()) / size) ** 2
+    share = float(here.first[HERE].var()) / size
+    return share * share
 
 
 def _of_pairs(walk: Walk, here: Here, sources: list[Scatter]) -> float:

@@ -684,3 +684,14 @@ def test_an_input_without_values_is_not_broken():
     batch = torch.randn(BATCH, FEATURES, generator=torch.Generator().manual_seed(0))
     codes = {f.code for f in check(he(Optional(FEATURES, CLASSES)), (batch, torch.zeros(BATCH, 0))).findings}
     assert "INP002" not in codes
+
+
+@pytest.mark.parametrize("loud", [30.0, 100.0])
+@pytest.mark.parametrize("reads", [True, False], ids=["loud signal", "usual signal"])
+def test_a_small_weight_is_an_outlier_unless_it_reads_a_loud_signal(loud, reads):
+    """Behind a number that the model multiplies by, a weight smaller by as much gives what its peers give."""
+    body = stack(8)
+    model = changed(body, "6.weight", lambda w: w.div_(loud))
+    if reads:
+        model = Wrapped(lambda m, x: m.body[6:](loud * m.body[:6](x)), body=model)
+    assert ("LAY001" in {finding.code for finding in check(model, data()[0], seeds=1).findings}) != reads

@@ -198,9 +198,13 @@ def test_a_learned_factor_counts_with_the_value_that_it_has():
         (0.125, lambda y: y * 0.125),
         (1 / 0.07, lambda y: y / 0.07),
         (1.0, lambda y: 30 * torch.tanh(y / 30)),
+        (0.2, lambda y: 20 * torch.tanh(0.2 * y / 20)),
+        (3.0, lambda y: 50 * torch.tanh(3 * y / 50)),
+        (0.5, lambda y: 8 * F.softsign(y / 16)),
+        (2.0, lambda y: 12 * F.hardtanh(y / 6)),
         (4.0, lambda y: F.log_softmax(4 * y, -1)),
     ],
-    ids=["width multiplier", "temperature", "soft cap", "log-softmax"],
+    ids=["width multiplier", "temperature", "soft cap", "quiet cap", "loud cap", "softsign", "clip", "log-softmax"],
 )
 def test_the_head_s_outputs_have_their_size_after_its_multiplier(factor, write):
     model = Wrapped(

@@ -218,3 +218,39 @@ def test_repeated_queries_are_planned_at_their_own_law():
     plan = fwt.plan(Queries(), signal(ROWS, LENGTH, D))
     assert plan["queries"].std == 1.0
     assert plan["q.weight"].std * math.sqrt(D) == pytest.approx(1.0, rel=0.2)
+
+
+GATES = {
+    "softplus": lambda m, z: -m.a_log.exp().view(-1) * functional.softplus(z),
+    "of four axes": lambda m, z: -m.a_log.exp().view(1, 1, -1) * functional.softplus(z),
+    "sigmoid": lambda m, z: -5 * torch.sigmoid(m.a_log.exp().view(-1) * z),
+    "sigmoid of four axes": lambda m, z: -5 * torch.sigmoid(m.a_log.exp().view(1, 1, -1) * z),
+    "sigmoid beside a bias": lambda m, z: -5 * torch.sigmoid(m.a_log.exp().view(-1) * (z + m.bias)),
+}
+
+
+class Forgetting(nn.Module):
+    """A state that forgets at rates of its own, each a part of what its input asks for."""
+
+    def __init__(self, gate):
+        super().__init__()
+        self.ask, self.bias, self.head = nn.Linear(D, D, bias=False), nn.Parameter(torch.zeros(D)), nn.Linear(D, 5)
+        self.a_log = nn.Parameter((1 + 15 * torch.rand((1, 1, D, 1) if "axes" in gate else D)).log())
+        self.gate = GATES[gate]
+
+    def forward(self, x):
+        keep, state, states = torch.exp(self.gate(self, self.ask(x))), torch.zeros_like(x[:, 0]), []
+        for t in range(x.shape[1]):
+            state = keep[:, t] * state + x[:, t]
+            states.append(state)
+        return self.head(torch.stack(states, 1))
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_decay_rates_of_any_shape_and_before_a_sigmoid_are_spread(gate):
+    """Drawn at random by their author, they would differ with the random state."""
+    rates, row = values(Forgetting(gate), "a_log", signal(ROWS, LENGTH, D))
+    rates = rates.exp().flatten()
+    assert row.role == "decay"
+    assert rates.diff().min() >= 0
+    assert (float(rates[0]), float(rates[-1])) == pytest.approx((1.0, 16.0), rel=1e-4)

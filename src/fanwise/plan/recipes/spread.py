@@ -28,22 +28,22 @@ def time_step_bias(units: int) -> Initializer:
         [0.001, 0.01, 0.1]
     """
     low, high = map(math.log, STEPS)
-    return _spread([math.log(math.expm1(math.exp(low + share * (high - low)))) for share in _shares(units)], units)
+    return _spread([math.log(math.expm1(math.exp(low + share * (high - low)))) for share in _shares(units)], units, 0)
 
 
-def decay_logarithm(units: int) -> Initializer:
-    """Logarithms of decay rates evenly spread over `RATES`.
+def decay_logarithm(units: int, axis: int = 0) -> Initializer:
+    """Logarithms of decay rates evenly spread over `RATES`, along an axis.
 
     Example:
         >>> [round(math.exp(law.value), 2) for law in decay_logarithm(4).laws]
         [1.0, 6.0, 11.0, 16.0]
     """
     low, high = RATES
-    return _spread([math.log(low + share * (high - low)) for share in _shares(units)], units)
+    return _spread([math.log(low + share * (high - low)) for share in _shares(units)], units, axis)
 
 
-def kept_share(units: int) -> Initializer:
-    """Inverse softplus of -ln a, for shares a of a state that are kept, evenly spread over `KEPT_SHARES`.
+def kept_share(units: int, axis: int = 0) -> Initializer:
+    """Inverse softplus of -ln a, for shares a of a state that are kept, evenly spread over `KEPT_SHARES` of an axis.
 
     Example:
         >>> [round(math.exp(-math.log1p(math.exp(law.value))), 4) for law in kept_share(2).laws]
@@ -51,7 +51,7 @@ def kept_share(units: int) -> Initializer:
     """
     low, high = KEPT_SHARES
     shares = [low + share * (high - low) for share in _shares(units)]
-    return _spread([math.log(math.expm1(-math.log(share))) for share in shares], units)
+    return _spread([math.log(math.expm1(-math.log(share))) for share in shares], units, axis)
 
 
 def _shares(units: int) -> list[float]:
@@ -59,13 +59,13 @@ def _shares(units: int) -> list[float]:
     return [0.5] if count == 1 else [number / (count - 1) for number in range(count)]
 
 
-def _spread(values: list[float], units: int) -> Initializer:
+def _spread(values: list[float], units: int, axis: int) -> Initializer:
     """A constant for each run of units, the first runs one longer where they cannot be of one length."""
     laws = tuple(Constant(float(f"{value:.6g}")) for value in values)
     if len(laws) == 1:
         return laws[0]
     whole, rest = divmod(units, len(laws))
-    return Blocks(laws, 0, tuple(whole + (number < rest) for number in range(len(laws))))
+    return Blocks(laws, axis, tuple(whole + (number < rest) for number in range(len(laws))))
 
 
 def even(mean: float, half: float) -> Initializer:

@@ -378,11 +378,13 @@ def decay(case: Case, feed: Feed) -> Choice:
     """Decay rates spread over the published range; one value for all is kept."""
     if feed.found is not None:
         return keep(case, feed)
+    shape = case.parameter.shape
+    axis, units = max(enumerate(shape), key=lambda each: each[1])
     if case.use is not None and "softplus" in case.use.steps:
         reason = "what is kept of the state at a step, spread over [{:g}, {:g}]".format(*KEPT_SHARES)
-        return Choice(kept_share(case.parameter.shape[0]), reason, _DE)
+        return Choice(kept_share(units, axis), reason, _DE)
     reason = "decay rates spread over [{:g}, {:g}]".format(*RATES)
-    return Choice(decay_logarithm(case.parameter.shape[0]), reason, _DAO)
+    return Choice(decay_logarithm(units, axis), reason, _DAO)
 
 
 def unused(case: Case, feed: Feed) -> Choice:
