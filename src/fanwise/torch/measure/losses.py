@@ -130,9 +130,21 @@ class TorchArrays:
         return value
 
 
+def _classes_last(function: Callable[..., Tensor], target: Target) -> Callable[[Tensor, Tensor], Tensor]:
+    """A loss of classes that are in the last axis, where those of torch are in the second; any other as it is."""
+    if target is not Target.CLASS:
+        return function
+
+    def moved(output: Tensor, aim: Tensor) -> Tensor:
+        aims = aim.movedim(-1, 1) if aim.dim() == output.dim() > 1 else aim
+        return function(output.movedim(-1, 1) if output.dim() > 1 else output, aims)
+
+    return moved
+
+
 ARRAYS = TorchArrays()
 KNOWN = KnownLosses(
-    {name: vars(functional)[name] for name in NEUTRAL},
+    {name: _classes_last(vars(functional)[name], target) for name, target in NEUTRAL.items()},
     lambda target: not target.is_floating_point(),
     lambda target: float(target.double().square().mean()),
 )
