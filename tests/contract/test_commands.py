@@ -279,7 +279,7 @@ def test_fix_prints_code_that_mends_the_model(framework, fanwise):
     assert not framework.api.check(names["loud"](), both, names["loss"]).ok
 
 
-FIRST = {"torch": "import torch", "jax": "from fanwise.jax", "keras": "from fanwise.keras"}
+FIRST = {"torch": "import torch", "jax": "from glob", "keras": "from glob"}
 """How the code begins."""
 
 

@@ -127,9 +127,8 @@ def test_factors_of_norms(framework, name):
     change, sick = NORMS[name]
     report = checked(framework, NORM, weights(NORM, n_scale=change))
     if sick:
-        opens = framework.adapter == "jax" and name == "zero"  # max(x, 0) has the slope 1/2 at 0: the factor learns
-        assert first_cause(report) == (("GRD003", "no_gradient") if opens else ("FAC002", "norm_factor")), str(report)
-        assert opens or report.findings[0].place == framework.path("n.scale")
+        assert first_cause(report) == ("FAC002", "norm_factor"), str(report)
+        assert report.findings[0].place == framework.path("n.scale")
     else:
         assert "FAC002" not in codes(report)
 

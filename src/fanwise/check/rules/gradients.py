@@ -8,7 +8,7 @@ from fanwise.check.rules.origins import map_before, path_of
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.subject import Map, Subject
-from fanwise.graph.op import Op
+from fanwise.graph.op import Op, UseRole
 from fanwise.measure.observation import Observation
 
 ALIKE = 0.99999
@@ -136,7 +136,7 @@ def no_gradient(subject: Subject) -> Iterator[Symptom]:
     source = None if op is None else map_before(subject, op)
     yield Symptom(
         f"the gradient of every weight is exactly 0{_under(dead, len(subject.observations))}: nothing will be trained",
-        "" if op is None else path_of(source, op),
+        "" if op is None else _zero_factor(seen, op) or path_of(source, op),
         None if op is None else op.index,
         _why_blocked(seen, op, source),
         "no_gradient",
@@ -170,6 +170,12 @@ def _passes_none(seen: Observation, op: Op) -> bool:
     """Whether nothing that an op reads gets a gradient."""
     sources = [index for index in op.inputs if index >= 0]
     return bool(sources) and not any(seen.signals[index].gradient > 0 for index in sources)
+
+
+def _zero_factor(seen: Observation, op: Op) -> str:
+    """Path of a factor of an op that is 0; "" where it has none."""
+    factors = [use.path for use in op.used(UseRole.SCALE) if use.path in seen.values]
+    return next((path for path in factors if seen.values[path].second_moment == 0), "")
 
 
 def _opens(subject: Subject, seen: Observation) -> bool:
