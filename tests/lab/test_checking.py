@@ -302,7 +302,7 @@ def test_every_start_gets_its_verdict(name, seed, digits):
 @pytest.mark.parametrize("name", DEEP)
 def test_every_start_of_a_deep_network_gets_its_verdict(name, seed, digits):
     report = checked(name, digits, seed=seed, depth=30, width=128)
-    severity = "warning" if name in NORMED else "error"  # the first loss is 4 to 7 times ln 10: it trains as fast
+    severity = "warning" if name in NORMED else "error"  # the first loss is below 10 times ln 10
     assert [finding.severity for finding in report.findings] == ([severity] if DEEP[name] else [])
     found = {each.code for finding in report.findings for each in finding.walk()}
     assert found >= DEEP[name]
