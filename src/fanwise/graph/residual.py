@@ -66,7 +66,7 @@ def _adds_stages(ops: Sequence[Op], join: Join, earlier: Mapping[int, Join]) -> 
 
     A stage was added to the stream before, the next is what the same map made of the sum, and both are summed.
     """
-    first, last = _first_stage(ops, join.stream), _last_map(ops, join.branch) if join.branch >= 0 else None
+    first, last = _first_stage(ops, join.stream, earlier), _last_map(ops, join.branch) if join.branch >= 0 else None
     if first is None or last is None or first.kind not in WEIGHTED or first.index == last.index:
         return False
     is_same = {use.matrix for use in first.uses} == {use.matrix for use in last.uses}
@@ -75,11 +75,13 @@ def _adds_stages(ops: Sequence[Op], join: Join, earlier: Mapping[int, Join]) -> 
     return any(_last_map(ops, other.branch) == first for other in steps if other.branch >= first.index)
 
 
-def _first_stage(ops: Sequence[Op], index: int) -> Op | None:
-    """The map that a sum of stages begins with, by way of the sums before."""
-    while index >= 0 and ops[index].kind not in WEIGHTED and ops[index].kind in STREAM_STEPS and ops[index].inputs:
+def _first_stage(ops: Sequence[Op], index: int, joins: Mapping[int, Join]) -> Op | None:
+    """The map that a sum of stages begins with, by way of the sums before; None behind a join of a stream."""
+    while index >= 0 and index not in joins and ops[index].kind not in WEIGHTED:
+        if ops[index].kind not in STREAM_STEPS or not ops[index].inputs:
+            break
         index = ops[index].inputs[0]
-    return ops[index] if index >= 0 else None
+    return ops[index] if index >= 0 and index not in joins else None
 
 
 def _scores(ops: Sequence[Op]) -> set[int]:

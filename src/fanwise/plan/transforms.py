@@ -313,7 +313,9 @@ def seen_of_table(case: Case, use: Use, law: Initializer) -> Initializer | None:
         return None
     own = law.moments(case.parameter.shape, layout=case.layout)
     seen = use.transform.moments({use.path: (own.mean, own.std)})
-    return None if seen is None else even(seen[0], math.sqrt(3) * seen[1])
+    if seen is None or seen[1] == 0:
+        return None if seen is None else Constant(seen[0])
+    return even(seen[0], math.sqrt(3) * seen[1])
 
 
 def with_transform(case: Case, use: Use) -> Case:

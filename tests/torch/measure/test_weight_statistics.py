@@ -244,9 +244,9 @@ def test_repeated_units_are_counted():
     assert values_of("w", tensor, DENSE).repeated == pytest.approx(1 / 40)
 
 
-def test_a_table_and_a_map_stored_by_its_inputs_have_no_units():
+def test_rows_of_a_table_repeat_and_a_map_stored_by_its_inputs_has_no_parts():
     tensor = numbers("normal", 8, 16)[0].repeat(4, 1)
-    assert values_of("w", tensor, Layout.embedding()).repeated == 0
+    assert values_of("w", tensor, Layout.embedding()).repeated == 0.75
     turned = tensor.reshape(32, 4, 2, 2)
     assert values_of("w", turned, Layout.conv_transpose("in out kernel kernel", groups=4)).parts == ()
 

@@ -121,7 +121,7 @@ _ROWS = (
     broken("vit", "drowned", at("token", spread(100.0)), "token"),
     broken("gpt", "equal_rows", at("tokens.weight", alike), "tokens"),
     broken("squeeze_excite", "shut_gate", before(nn.Sigmoid, -20.0)),
-    broken("last_lora", "adapter", ends_of_adapters(spread(0.1))),
+    broken("mlp_adapters", "adapter", ends_of_adapters(spread(0.1))),
     broken("vgg_11", "wrong_fan", hidden(area)),
     broken("vgg_16_bn", "nan", state("running_var", NAN), mark="buffer"),
     broken("mlp_he_10", "bias", half_off(-30.0), mark="half"),
