@@ -172,7 +172,7 @@ def test_every_field_has_something_to_tell_somewhere():
     values = [vars(value) for one in found for value in one.values.values()]
     told_apart = {"zeros", "silent", "saturated", "likeness", "gradient"}
     assert all(any(0 < signal[name] < 1 for signal in signals) for name in told_apart)
-    measured = {field.name for field in fields(Values)} - {"infinite", "blocks", "block_means"}
+    measured = {field.name for field in fields(Values)} - {"infinite", "blocks", "block_means", "kin", "elsewhere"}
     assert all(any(value[name] for value in values) for name in measured)
 
 
@@ -306,7 +306,7 @@ def test_every_start_of_a_deep_network_gets_its_verdict(name, seed, digits):
     assert [finding.severity for finding in report.findings] == ([severity] if DEEP[name] else [])
     found = {each.code for finding in report.findings for each in finding.walk()}
     assert found >= DEEP[name]
-    assert not found - DEEP[name] - {"BWD001", "BWD002", "DEA001", "UPD001", "FWD002"}
+    assert not found - DEEP[name] - {"BWD001", "BWD002", "DEA001", "GRD003", "UPD001", "FWD002"}
 
 
 @pytest.mark.parametrize("name", ["tiny-batch", "tiny-layer"])
@@ -357,8 +357,8 @@ def test_a_report_tells_what_was_judged(digits):
 def test_rules_are_chosen_as_everywhere(digits):
     architecture = Architecture((784, 20, 10))
     given = architecture, initialize(architecture, fw.zeros, 0), digits.test_x, digits.test_y
-    assert [finding.code for finding in lab.check(*given, select=["DEA"]).findings] == ["DEA001"]
-    assert lab.check(*given, ignore=["ZER", "DEA"]).findings == ()
+    assert [finding.code for finding in lab.check(*given, select=["GRD"]).findings] == ["GRD003"]
+    assert lab.check(*given, ignore=["ZER", "GRD"]).findings == ()
     good = architecture, initialize(architecture, fw.he_normal, 0), digits.test_x, digits.test_y
     assert verdict(lab.check(*good, optimizer="sgd:100")) == ("UPD001", "warning")
     assert lab.check(*good, optimizer="sgd:100").ok
@@ -410,7 +410,7 @@ def test_the_table_shows_the_verdict(results):
 
 def test_the_page_and_the_json_show_the_verdict(results):
     page = to_html(document(results))
-    assert "ZER001, and with it DEA001: layers.0.weight is all zeros" in page
+    assert "ZER001, and with it GRD003: layers.0.weight is all zeros" in page
     found = {start["start"]: start["check"] for start in demo.jsonable(results)["starts"]}
     assert found["he"] == ()
     assert [finding.code for finding in found["huge"]] == ["WGT002"]

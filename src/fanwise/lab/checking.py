@@ -24,6 +24,7 @@ from fanwise.lab.network import Architecture, Backward, Forward, backward, check
 from fanwise.lab.probing import SATURATED, STEEPEST
 from fanwise.laws.layout import Layout
 from fanwise.measure.observation import NAN, Observation, ObservedLoss, Signal
+from fanwise.measure.signal_statistics import overlap
 from fanwise.measure.weight_statistics import weigh
 from fanwise.stream.arguments import checked_choice
 
@@ -115,7 +116,7 @@ def observe(architecture: Architecture, parameters: Parameters, x: Array, y: NDA
             trace,
             signals,
             weigh(held, trace, {name: moment_of(gradient) for name, gradient in gradients.parameters.items()}),
-            (_signal(x),),
+            (replace(_signal(x), overlap=overlap(x, x.ndim - 1)),),
             ObservedLoss(gradients.loss, "cross_entropy", math.log(classes), classes, target="CLASS"),
             (0,),
             replace(signals[-1], gradient=NAN),

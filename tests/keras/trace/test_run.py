@@ -106,7 +106,7 @@ def test_frozen_layers_are_parameters_and_statistics_are_not():
         ("silu", "activation", {"nonlinearity": "silu"}),
         ("relu6", "activation", {"nonlinearity": "relu6"}),
         ("leaky_relu", "activation", {"nonlinearity": "leaky_relu", "negative_slope": 0.2}),
-        ("softmax", "softmax", {}),
+        ("softmax", "softmax", {"axis": -1}),
         (layers.LeakyReLU(0.3), "activation", {"nonlinearity": "leaky_relu", "negative_slope": 0.3}),
     ],
 )
