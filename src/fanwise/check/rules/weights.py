@@ -281,10 +281,9 @@ def fused(subject: Subject) -> Iterator[Symptom]:
 
 def _feeds_units(subject: Subject, layer: Map) -> bool:
     """Whether a map's outputs are hidden units, which equal weights make one; last maps may start as averages."""
-    is_last = layer.op.index in subject.lead_to_output and layer.op.index not in subject.followed
     layout, shape = layer.case.layout, layer.case.parameter.shape
     averages = layout is not None and abs(layer.values.mean) * layout.fans(shape).fan_in < 1.01
-    return not (is_last and averages)
+    return not (averages and any(layer is last for last in subject.last))
 
 
 def mixes(layer: Map) -> bool:
