@@ -226,9 +226,8 @@ def _shifts(subject: Subject, layer: Map) -> Iterator[tuple[str, float]]:
     What multiplies another signal may start open or closed. What the op gives is what counts: a bias that centres a
     signal whose mean is not 0 shifts nothing.
     """
-    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, AT_ONCE)
-    size = root(layer.predicted)
-    if after is None or layer.op.kind == OpKind.RECURRENT or _is_gate(subject, after) or not size > 0:
+    after, size = _nonlinearity_behind(subject, layer), root(layer.predicted)
+    if after is None or not size > 0:
         return
     for use in layer.op.used(UseRole.BIAS):
         values = subject.values.get(use.path)
@@ -237,6 +236,12 @@ def _shifts(subject: Subject, layer: Map) -> Iterator[tuple[str, float]]:
         given = layer.signal.mean
         if abs(given) > abs(values.mean) / 2 and _is_lost(after.nonlinearity, given, size):
             yield use.path, abs(values.mean) / size
+
+
+def _nonlinearity_behind(subject: Subject, layer: Map) -> Op | None:
+    """The nonlinearity that reads a map and its biases at once; None where it is a gate, or part of a recurrent op."""
+    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, AT_ONCE)
+    return None if after is None or layer.op.kind == OpKind.RECURRENT or _is_gate(subject, after) else after
 
 
 def _is_lost(name: str | None, mean: float, size: float) -> bool:
@@ -258,9 +263,8 @@ def _is_lost(name: str | None, mean: float, size: float) -> bool:
 
 def _silenced(subject: Subject, layer: Map) -> Iterator[tuple[Map, str, float]]:
     """Biases of which a part switches off the units behind them, and what share of those never change."""
-    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, AT_ONCE)
-    size = root(layer.predicted)
-    if after is None or layer.op.kind == OpKind.RECURRENT or _is_gate(subject, after) or not size > 0:
+    after, size = _nonlinearity_behind(subject, layer), root(layer.predicted)
+    if after is None or not size > 0:
         return
     for use in layer.op.used(UseRole.BIAS):
         values, silent = subject.values.get(use.path), subject.signals[after.index].silent
