@@ -7,7 +7,8 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from fanwise.check.findings import Fix, counted
-from fanwise.check.subject import Map
+from fanwise.check.subject import Map, Subject
+from fanwise.laws.elementwise import Zeros
 
 SAME = 0.15
 """By what share a gain may differ from the one that a nonlinearity needs and still count as the same."""
@@ -86,6 +87,12 @@ def redraw(maps: Sequence[Map], text: str = "") -> Fix:
     paths = tuple(dict.fromkeys(layer.path for layer in maps))
     safe = all(layer.law.fresh for layer in maps)
     return Fix(text or f"draw {counted(len(paths), 'weight')} anew at unit second moment (fanwise fix)", safe, paths)
+
+
+def zero_biases(subject: Subject, paths: Sequence[str], text: str = "start the biases at 0") -> Fix:
+    """Starts biases at 0, whatever they were meant for; safe where nobody has trained the model."""
+    distinct = tuple(dict.fromkeys(paths))
+    return Fix(f"{text} (fanwise fix)", subject.fresh, distinct, dict.fromkeys(distinct, Zeros()))
 
 
 def root(number: float) -> float:

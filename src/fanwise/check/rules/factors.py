@@ -7,9 +7,11 @@ from fanwise.check.findings import Fix, and_more
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.rules.weights import WRITTEN
+from fanwise.check.scale_causes import zero_biases
 from fanwise.check.subject import Subject
 from fanwise.graph.kinds import AT_ONCE, GATE_STEPS, MOVING
 from fanwise.graph.op import Op, OpKind, UseRole
+from fanwise.laws.elementwise import Ones
 from fanwise.plan.roles import Case
 
 LOUD = 100.0
@@ -61,7 +63,7 @@ def loud_factors(subject: Subject) -> Iterator[Symptom]:
             "factor" if written else "skipped_init",
             tuple(wrong),
             {"size": size, "factors": len(wrong)},
-            Fix("write the factor that was meant (fanwise fix)", not written, tuple(wrong)),
+            _written_anew(subject, tuple(wrong), written=written),
         )
 
 
@@ -133,8 +135,19 @@ def shut_gates(subject: Subject) -> Iterator[Symptom]:
             "shut_gate",
             biases,
             {"size": size, "gates": len(shut)},
-            Fix("start the biases of the gates at 0"),
+            zero_biases(subject, biases, "start the biases of the gates at 0") if biases else None,
         )
+
+
+def _written_anew(subject: Subject, paths: tuple[str, ...], *, written: bool) -> Fix:
+    """Norms get factors of 1, other factors what a plan gives memory that was never initialised."""
+    norms = [path for path in paths if subject.cases[path].role in ("norm_scale", "branch_norm")]
+    known = not written or len(norms) == len(paths)
+    if not (known and subject.fresh):
+        return Fix(
+            f"write the factor that was meant into {paths[0]}{and_more(len(paths) - 1, 'factor')}: most start at 1"
+        )
+    return Fix("write the factors that were meant (fanwise fix)", True, paths, dict.fromkeys(norms, Ones()))
 
 
 def _is_factor(case: Case) -> bool:

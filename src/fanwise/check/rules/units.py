@@ -6,11 +6,11 @@ from statistics import NormalDist
 
 import numpy as np
 
-from fanwise.check.findings import Fix, and_more
+from fanwise.check.findings import and_more
 from fanwise.check.rules.origins import map_before, name_of, path_of
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
-from fanwise.check.scale_causes import redraw, root, scale_cause
+from fanwise.check.scale_causes import redraw, root, scale_cause, zero_biases
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.details import Attention
 from fanwise.graph.kinds import AT_ONCE, ATTENTION_OPERAND, GATE_STEPS, STRETCH_MAPS
@@ -65,7 +65,7 @@ def drowning_biases(subject: Subject) -> Iterator[Symptom]:
     wrong = [(layer, path, shift) for layer in subject.maps for path, shift in _shifts(subject, layer)]
     silenced = [pair for layer in subject.maps for pair in _silenced(subject, layer)] if not wrong else []
     if silenced:
-        yield _silencing(silenced)
+        yield _silencing(subject, silenced)
     if wrong:
         layer, path, shift = wrong[0]
         value, paths = subject.values[path].mean, tuple(path for _, path, _ in wrong)
@@ -78,7 +78,7 @@ def drowning_biases(subject: Subject) -> Iterator[Symptom]:
             "bias",
             paths,
             {"shift": shift, "mean": value, "biases": len(wrong)},
-            Fix("start the biases at 0 (fanwise fix)", True, paths),
+            zero_biases(subject, paths),
         )
 
 
@@ -283,7 +283,7 @@ def _share_below(values: Values, line: float) -> float:
     return sum(count for end, count in zip(ends, values.histogram, strict=True) if end < line) / total
 
 
-def _silencing(silenced: Sequence[tuple[Map, str, float]]) -> Symptom:
+def _silencing(subject: Subject, silenced: Sequence[tuple[Map, str, float]]) -> Symptom:
     layer, path, share = silenced[0]
     paths = tuple(path for _, path, _ in silenced)
     return Symptom(
@@ -294,7 +294,7 @@ def _silencing(silenced: Sequence[tuple[Map, str, float]]) -> Symptom:
         "bias",
         paths,
         {"share": share, "biases": len(paths)},
-        Fix("start the biases at 0 (fanwise fix)", True, paths),
+        zero_biases(subject, paths),
     )
 
 
