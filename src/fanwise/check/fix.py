@@ -17,6 +17,7 @@ from fanwise.adapters.protocol import Backend
 from fanwise.check.findings import Finding, at_least
 from fanwise.check.mending import Change, Mending
 from fanwise.check.report import Report
+from fanwise.check.rules.registry import RULES
 from fanwise.check.rules.rule import BY_COMMAND
 from fanwise.check.session import CheckSession
 from fanwise.graph.op import Parameter
@@ -290,7 +291,8 @@ def _to_decide(findings: Iterable[Finding], failures: Mapping[str, str] = Mappin
         if finding.fix is None:
             continue
         if _text(finding) in failures:
-            texts[f"{_shortened(finding.fix.text)}: tried on a copy, {failures[_text(finding)]}"] = None
+            tried = f"{_shortened(finding.fix.text)}: tried on a copy, {failures[_text(finding)]}"
+            texts[f"{tried}; instead: {_shortened(RULES[finding.code].page.remedy)}"] = None
         elif not finding.fix.draws:
             texts[_shortened(finding.fix.text)] = None
     return tuple(texts)

@@ -11,7 +11,7 @@ from fanwise.check.scale_causes import zero_biases
 from fanwise.check.subject import Subject
 from fanwise.graph.kinds import AT_ONCE, GATE_STEPS, MOVING
 from fanwise.graph.op import Op, OpKind, UseRole
-from fanwise.laws.elementwise import Ones
+from fanwise.laws.elementwise import Ones, Zeros
 from fanwise.plan.roles import Case
 
 LOUD = 100.0
@@ -63,7 +63,7 @@ def loud_factors(subject: Subject) -> Iterator[Symptom]:
             "factor" if written else "skipped_init",
             tuple(wrong),
             {"size": size, "factors": len(wrong)},
-            _written_anew(subject, tuple(wrong), written=written),
+            _written_anew(subject, tuple(wrong)),
         )
 
 
@@ -139,15 +139,12 @@ def shut_gates(subject: Subject) -> Iterator[Symptom]:
         )
 
 
-def _written_anew(subject: Subject, paths: tuple[str, ...], *, written: bool) -> Fix:
-    """Norms get factors of 1, other factors what a plan gives memory that was never initialised."""
-    norms = [path for path in paths if subject.cases[path].role in ("norm_scale", "branch_norm")]
-    known = not written or len(norms) == len(paths)
-    if not (known and subject.fresh):
-        return Fix(
-            f"write the factor that was meant into {paths[0]}{and_more(len(paths) - 1, 'factor')}: most start at 1"
-        )
-    return Fix("write the factors that were meant (fanwise fix)", True, paths, dict.fromkeys(norms, Ones()))
+def _written_anew(subject: Subject, paths: tuple[str, ...]) -> Fix:
+    """Factors of 1, but gates at the ends of branches of 0: the branches start silent."""
+    if not subject.fresh:
+        return Fix(f"write the factor that was meant into {paths[0]}{and_more(len(paths) - 1, 'factor')}")
+    laws = {path: Zeros() if subject.cases[path].role == "branch_gate" else Ones() for path in paths}
+    return Fix("start the factors at 1, those that end branches at 0 (fanwise fix)", True, paths, laws)
 
 
 def _is_factor(case: Case) -> bool:

@@ -68,8 +68,8 @@ def drowning_biases(subject: Subject) -> Iterator[Symptom]:
         yield _silencing(subject, silenced)
     if wrong:
         layer, path, shift = wrong[0]
-        value, paths = subject.values[path].mean, tuple(path for _, path, _ in wrong)
-        more = and_more(len(wrong) - 1, "bias")
+        value, paths = subject.values[path].mean, (*(path for _, path, _ in wrong), *_alike(subject, path))
+        more = and_more(len(paths) - 1, "bias")
         yield Symptom(
             f"{path} shifts all units by {value:.3g}, {shift:.3g} times the signal's rms{more}",
             path,
@@ -77,7 +77,7 @@ def drowning_biases(subject: Subject) -> Iterator[Symptom]:
             "the bias decides what the nonlinearity sees, not the input",
             "bias",
             paths,
-            {"shift": shift, "mean": value, "biases": len(wrong)},
+            {"shift": shift, "mean": value, "biases": len(paths)},
             zero_biases(subject, paths),
         )
 
@@ -236,6 +236,15 @@ def _shifts(subject: Subject, layer: Map) -> Iterator[tuple[str, float]]:
         given = layer.signal.mean
         if abs(given) > abs(values.mean) / 2 and _is_lost(after.nonlinearity, given, size):
             yield use.path, abs(values.mean) / size
+
+
+def _alike(subject: Subject, path: str) -> Iterator[str]:
+    """Biases behind it that hold the same one value, and read a signal of 0: nothing could be said of them alone."""
+    value = subject.values[path]
+    for layer in subject.distinct_maps if value.constant else ():
+        here = [use.path for use in layer.op.used(UseRole.BIAS) if layer.fed.second_moment == 0]
+        others = [(name, subject.values[name]) for name in here if name in subject.values and name != path]
+        yield from (name for name, other in others if other.constant and other.mean == value.mean)
 
 
 def _nonlinearity_behind(subject: Subject, layer: Map) -> Op | None:
