@@ -1,5 +1,6 @@
 """Weights to which the model's code lets no gradient back are a base that stays as it is; others are drawn."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -135,3 +136,37 @@ def test_the_mode_around_the_run_says_nothing(around: Callable[[], torch.no_grad
     with around():
         trace = run(model, Inputs((torch.ones(8, 32),)))
     assert not any(stops_gradient(use) for op in trace.ops for use in op.uses)
+
+
+class Field(nn.Module):
+    """A network that gives a derivative of its own: a force, Hamilton's equations, a residual of an equation."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(2, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Derivatives at places of shape (n, 2)."""
+        with torch.enable_grad():
+            x = x.detach().clone().requires_grad_()
+            value = self.body(x)
+            (first,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+            if self.kind == "force":
+                return -first
+            if self.kind == "hamiltonian":
+                return torch.stack([first[:, 1], -first[:, 0]], dim=1)
+            (second,) = torch.autograd.grad(first[:, 0].sum(), x, create_graph=True)
+        return first[:, 1:] + value * first[:, :1] - 0.01 * second[:, :1]
+
+
+@pytest.mark.parametrize("kind", ["force", "hamiltonian", "residual"])
+def test_a_forward_that_asks_for_gradients_is_planned_and_applied(kind: str) -> None:
+    model, x = Field(kind), torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    plan = fwt.plan(model, x)
+    assert all(row.law is not None for row in plan.rows)
+    fwt.apply(model, plan, KEY)
+    value = model.body[:3](x)
+    moments = value.square().mean().item()
+    assert math.exp(-1) < moments < math.e, moments  # 64 units: the draw alone moves it by sqrt(2/64) twice
+    assert fwt.check(model, (x, torch.zeros_like(model(x))), loss="mse_loss").findings is not None

@@ -90,6 +90,11 @@ class Recorder(TorchFunctionMode):
         module = self._modules.failed or self._modules.caller[0]
         return f"in module {module or '(the model itself)'!r}, last op {self._last or 'none'}"
 
+    @property
+    def asks_for_gradients(self) -> bool:
+        """Whether what the model did last was to ask for gradients."""
+        return self._last.rpartition(".")[2] in ("grad", "backward")
+
     def followed(self) -> AbstractContextManager[None]:
         """The context in which modules are followed."""
         return self._modules.followed()
