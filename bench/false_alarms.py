@@ -63,6 +63,15 @@ SEEN_AS: Mapping[str, tuple[str, ...]] = {
     "wrong_fan": ("wrong_fan", "huge", "wrong_gain"),
     "seed": ("seed",),
     "zero_stream": ("zero_stream",),
+    "broadcast": ("broadcast",),
+    "zero_norm": ("overflow", "zeros"),
+    "generated": ("huge", "wrong_gain", "wrong_fan"),
+    "no_gradient": ("no_gradient", "dead", "bias"),
+    "silent_spikes": ("no_gradient", "dead", "default", "tiny", "wrong_gain", "alike"),
+    "first_map": ("tiny", "wrong_gain", "one_layer_down"),
+    "dead": ("dead",),
+    "prior": ("prior",),
+    "repeated": ("huge", "wrong_gain", "no_residual_scale"),
 }
 """The kinds of cause that name a planted break. A size far off may be called a wrong gain; saturation is a symptom:
 any cause of it that is a size will do."""
