@@ -101,6 +101,18 @@ CASES = (
         optimizers=(("adam", 0.2),),
         mended_optimizers=(("adam", 1e-3),),
     ),
+    *(
+        Twins(
+            "UPD001",
+            f"a head of gain {gain:g}, Adam at 1e-3",
+            headed(2, gain),
+            headed(2, 1.0),
+            options=lambda: {"optimizer": "adam:1e-3"},
+            optimizers=(("adam", 1e-3),),
+            mended_optimizers=(("adam", 1e-3),),
+        )
+        for gain in (0.01, 0.001)
+    ),
     Twins(
         "UPD002",
         "SGD at 1e-9",

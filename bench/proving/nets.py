@@ -165,6 +165,14 @@ def cut(at: int | None) -> nn.Module:
     return Net(run, body=stack(6))
 
 
+def loud_inside(factor: float, *, made_up: bool) -> nn.Module:
+    """A stack in whose middle the signal is multiplied, before a weight that may be smaller by as much."""
+    model = stack(8)
+    with torch.no_grad():
+        model[6].weight.div_(factor if made_up else 1.0)
+    return Net(lambda net, x: net.body[6:](factor * net.body[:6](x)) if made_up else net.body(x), body=model)
+
+
 def repeated(kind: str, depth: int = 6) -> nn.Module:
     """A stack whose middle layers are one module, copies of one, or layers of their own."""
     first, *others = [filled(nn.Linear(WIDTH, WIDTH), he) for _ in range(depth)]
@@ -187,9 +195,9 @@ def halves(*, shared: bool) -> nn.Module:
     lower = upper if shared else lower
 
     def run(net: Any, x: Tensor) -> Tensor:
-        return net.body((net.upper(x[:, :32]) + net.lower(x[:, 32:].flip(1))).relu())
+        return net.body(torch.cat([net.upper(x[:, :32]), net.lower(x[:, 32:])], 1).relu())
 
-    body = drawn(mlp(WIDTH, WIDTH, CLASSES), he)
+    body = drawn(mlp(2 * WIDTH, WIDTH, CLASSES), he)
     quiet(body[-1])
     return Net(run, upper=upper, lower=lower, body=body)
 

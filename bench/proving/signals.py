@@ -93,6 +93,8 @@ CASES = (
     Twins("FWD001", "8 layers of torch's default", partial(nets.default, 8), partial(stack, 8)),
     Twins("FWD001", "6 layers of 0.5x", partial(stack, 6, gained(0.5 * math.sqrt(2))), partial(stack, 6)),
     Twins("FWD001", "7 layers of torch's default", partial(nets.default, 7), partial(stack, 7)),
+    Twins("FWD001", "6 layers of torch's default", partial(nets.default, 6), partial(stack, 6)),
+    Twins("FWD001", "6 layers of 0.62x", partial(stack, 6, gained(0.62 * math.sqrt(2))), partial(stack, 6)),
     Twins("FWD001", "30 layers of 0.8x", partial(stack, 30, gained(0.8 * math.sqrt(2))), partial(stack, 30)),
     Twins("FWD001", "20 layers of 0.8x", partial(stack, 20, gained(0.8 * math.sqrt(2))), partial(stack, 20)),
     Twins("FWD001", "15 layers of 0.82x", partial(stack, 15, gained(0.82 * math.sqrt(2))), partial(stack, 15)),
@@ -104,6 +106,9 @@ CASES = (
     Twins("ATT001", "queries and keys of gain 6", partial(nets.attending, 6.0), partial(nets.attending, 1.0)),
     Twins("ATT001", "queries and keys of gain 3.5", partial(nets.attending, 3.5), partial(nets.attending, 1.0)),
     Twins("SAT001", "3 tanh layers of gain 3.5", partial(stack, 3, gained(3.5), nn.Tanh), TANH),
+    Twins("SAT001", "3 tanh layers of gain 30", partial(stack, 3, gained(30.0), nn.Tanh), TANH),
+    Twins("SAT001", "3 tanh layers of gain 22", partial(stack, 3, gained(22.0), nn.Tanh), TANH),
+    of_zoo("SAT001", "report_diagnosis-saturated"),
     Twins("SAT001", "3 tanh layers of gain 10", partial(stack, 3, gained(10.0), nn.Tanh), TANH),
     Twins(
         "SAT001",

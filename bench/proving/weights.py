@@ -122,10 +122,18 @@ CASES = (
         changed(partial(stack, 3, gained(1.0), nn.Tanh), MIDDLE, init.zeros_),
         partial(stack, 3, gained(1.0), nn.Tanh),
     ),
+    Twins(
+        "ZER001",
+        "two maps of a tanh stack",
+        changed(changed(partial(stack, 3, gained(1.0), nn.Tanh), MIDDLE, init.zeros_), "4.weight", init.zeros_),
+        partial(stack, 3, gained(1.0), nn.Tanh),
+    ),
+    Twins("CON001", "two maps", changed(changed(PLAIN, MIDDLE, constant(0.02)), "4.weight", constant(0.02)), PLAIN),
     Twins("CON001", "one map", changed(PLAIN, MIDDLE, constant(0.02)), PLAIN),
     Twins("CON001", "every map", partial(stack, 3, constant(0.01)), PLAIN),
     Twins("EQU001", "half of the rows of one map", changed(PLAIN, MIDDLE, twins), PLAIN),
     Twins("EQU001", "every row of one map", changed(PLAIN, MIDDLE, alike), PLAIN),
+    Twins("EQU001", "every row of every map", partial(stack, 3, lambda w: (he(w), alike(w.data))), PLAIN),
     Twins("EQU001", "half of the rows of every map", partial(stack, 3, lambda w: (he(w), twins(w.data))), PLAIN),
     Twins("COP001", "six layers in a row", partial(nets.repeated, "copies"), partial(nets.repeated, "own")),
     Twins(
@@ -187,6 +195,15 @@ CASES = (
         "LAY001", "one of 8 over 50", changed(partial(stack, 8), "6.weight", lambda w: w.div_(50)), partial(stack, 8)
     ),
     Twins("LAY001", "one of 8 over 9", changed(partial(stack, 8), "6.weight", lambda w: w.div_(9)), partial(stack, 8)),
+    *(
+        Twins(
+            "LAY001",
+            f"one of 8 over {factor:g} that reads a signal times {factor:g}",
+            partial(nets.loud_inside, factor, made_up=True),
+            partial(nets.loud_inside, factor, made_up=False),
+        )
+        for factor in (10.0, 30.0, 100.0)
+    ),
     Twins(
         "NRM001", "one of 6 times 50", changed(partial(normed, 6), "6.weight", lambda w: w.mul_(50)), partial(normed, 6)
     ),
