@@ -15,9 +15,10 @@ from fanwise.torch import check  # noqa: E402
 from ..traced import Wrapped  # noqa: E402
 
 ROWS, FEATURES, WIDTH, CLASSES = 24, 16, 20, 4
+HE = math.sqrt(2)
 
 
-def layer(n, m, gain=math.sqrt(2)):
+def layer(n, m, gain=HE):
     made = nn.Linear(n, m)
     nn.init.normal_(made.weight, std=gain / math.sqrt(n))
     nn.init.zeros_(made.bias)

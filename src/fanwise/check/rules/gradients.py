@@ -64,7 +64,7 @@ CUTS = "detach(), .data, no_grad() or a function without a derivative"
 
 
 def _depended_on(subject: Subject) -> tuple[set[int], tuple[str, ...]]:
-    """The ops that the first output depends on, past what leaves the graph and comes back too; and what it leaves by."""
+    """The ops that the first output depends on, past what leaves the graph and comes back; and what it leaves by."""
     behind, names = set(subject.lead_to_output), list[str]()
     for trip in reversed(_round_trips(subject)):
         if trip.op is not None:
