@@ -1,8 +1,9 @@
 """How often `check` speaks on healthy models, and whether it names the break that was planted in broken ones.
 
 Thresholds were chosen on the split "tuned" of the zoo. The split "held_out" holds other architectures and other breaks,
-chosen without a look at the rules, and judged once the rules stood. A healthy model counts as flagged where any finding
-is a warning or graver.
+chosen without a look at the rules, and judged once the rules stood. "unseen" are healthy models that were
+written from papers, and committed, before the rules were looked at again: docs/check.md has the figure of their first
+look. A healthy model counts as flagged where any finding is a warning or graver.
 
     python -m bench false_alarms                  # PyTorch: three seeds, both splits, about ten minutes on two cores
     python -m bench false_alarms --seeds 1 --split tuned --only mlp
