@@ -103,7 +103,7 @@ def _fans(shape: Shape, layout: Layout | None) -> Fans | None:
 
 
 def _gain(values: Values, fans: Fans | None) -> float:
-    """std times the root of the fan_in; NaN where that is not known."""
+    """Standard deviation times the root of the fan_in; NaN where that is not known."""
     return math.nan if fans is None else values.std * math.sqrt(fans.fan_in)
 
 
