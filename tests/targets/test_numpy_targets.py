@@ -34,7 +34,7 @@ params = arrays()
 
 @pytest.mark.parametrize("name", ["Net", "arrays", "pairs", "names", "params"])
 def test_a_network_of_numpy_is_told_of_check_weights(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("fanwise.targets.resolved.FRAMEWORKS", {"torch": ("nowhere",)})  # none is loaded
+    monkeypatch.setattr("fanwise.targets.resolved.FRAMEWORKS", {"nowhere": ("nowhere",)})  # none is loaded
     (tmp_path / "net.py").write_text(FILE)
     with pytest.raises(TypeError, match=r"fanwise.check_weights\(\[W1, b1, W2, b2\], x, y\)"):
         resolve(Order(f"{tmp_path / 'net.py'}:{name}"))
