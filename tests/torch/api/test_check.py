@@ -452,6 +452,8 @@ def test_a_rule_speaks_where_its_disease_is_and_nowhere_else(code):
         (lambda: stack(3, by_fan(3.5), nn.Tanh), "SAT001", "warning"),
         (lambda: stack(3, by_fan(40.0), nn.Tanh), "SAT001", "error"),
         (lambda: stack(12, by_fan(1.9)), "FWD002", "warning"),
+        (lambda: stack(6, by_fan(0.87)), "FWD001", "warning"),
+        (lambda: stack(8, by_fan(0.6)), "FWD001", "error"),
         (lambda: stack(16, by_fan(2.5)), "FWD002", "error"),
     ],
 )
