@@ -6,11 +6,11 @@ from statistics import NormalDist
 
 import numpy as np
 
-from fanwise.check.findings import Fix, and_more
+from fanwise.check.findings import and_more
 from fanwise.check.rules.origins import map_before, name_of, path_of
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
-from fanwise.check.scale_causes import redraw, root, scale_cause
+from fanwise.check.scale_causes import redraw, root, scale_cause, zero_biases
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.details import Attention
 from fanwise.graph.kinds import AT_ONCE, ATTENTION_OPERAND, GATE_STEPS, STRETCH_MAPS
@@ -68,11 +68,11 @@ def drowning_biases(subject: Subject) -> Iterator[Symptom]:
     wrong = [(layer, path, shift) for layer in subject.maps for path, shift in _shifts(subject, layer)]
     silenced = [pair for layer in subject.maps for pair in _silenced(subject, layer)] if not wrong else []
     if silenced:
-        yield _silencing(silenced)
+        yield _silencing(subject, silenced)
     if wrong:
         layer, path, shift = wrong[0]
-        value, paths = subject.values[path].mean, tuple(path for _, path, _ in wrong)
-        more = and_more(len(wrong) - 1, "bias")
+        value, paths = subject.values[path].mean, (*(path for _, path, _ in wrong), *_alike(subject, path))
+        more = and_more(len(paths) - 1, "bias")
         yield Symptom(
             f"{path} shifts all units by {value:.3g}, {shift:.3g} times the signal's rms{more}",
             path,
@@ -80,8 +80,8 @@ def drowning_biases(subject: Subject) -> Iterator[Symptom]:
             "the bias decides what the nonlinearity sees, not the input",
             "bias",
             paths,
-            {"shift": shift, "mean": value, "biases": len(wrong)},
-            Fix("start the biases at 0 (fanwise fix)", True, paths),
+            {"shift": shift, "mean": value, "biases": len(paths)},
+            zero_biases(subject, paths),
         )
 
 
@@ -243,6 +243,15 @@ def _shifts(subject: Subject, layer: Map) -> Iterator[tuple[str, float]]:
             yield use.path, abs(values.mean) / size
 
 
+def _alike(subject: Subject, path: str) -> Iterator[str]:
+    """Biases behind it that hold the same one value, and read a signal of 0: nothing could be said of them alone."""
+    value = subject.values[path]
+    for layer in subject.distinct_maps if value.constant else ():
+        here = [use.path for use in layer.op.used(UseRole.BIAS) if layer.fed.second_moment == 0]
+        others = [(name, subject.values[name]) for name in here if name in subject.values and name != path]
+        yield from (name for name, other in others if other.constant and other.mean == value.mean)
+
+
 def _nonlinearity_behind(subject: Subject, layer: Map) -> Op | None:
     """The nonlinearity that reads a map and its biases at once; None where it is a gate, or part of a recurrent op."""
     after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, AT_ONCE)
@@ -288,7 +297,7 @@ def _share_below(values: Values, line: float) -> float:
     return sum(count for end, count in zip(ends, values.histogram, strict=True) if end < line) / total
 
 
-def _silencing(silenced: Sequence[tuple[Map, str, float]]) -> Symptom:
+def _silencing(subject: Subject, silenced: Sequence[tuple[Map, str, float]]) -> Symptom:
     layer, path, share = silenced[0]
     paths = tuple(path for _, path, _ in silenced)
     return Symptom(
@@ -299,7 +308,7 @@ def _silencing(silenced: Sequence[tuple[Map, str, float]]) -> Symptom:
         "bias",
         paths,
         {"share": share, "biases": len(paths)},
-        Fix("start the biases at 0 (fanwise fix)", True, paths),
+        zero_biases(subject, paths),
     )
 
 

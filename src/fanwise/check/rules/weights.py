@@ -64,7 +64,7 @@ def not_finite(subject: Subject) -> Iterator[Symptom]:
             kind="nan",
             paths=tuple(bad),
             evidence={"share": values.infinite, "parameters": len(bad)},
-            fix=Fix("draw the parameter anew (fanwise fix)", safe=False, paths=tuple(bad)),
+            fix=Fix("draw the parameter anew (fanwise fix)", safe=subject.fresh, paths=tuple(bad)),
         )
 
 

@@ -14,6 +14,8 @@ from fanwise.plan.roles import ADDED_TABLES
 
 FLAT_AT_ZERO = ("relu", "relu6", "threshold")
 """Nonlinearities whose slope at 0 counts as 0: a zero map before them never gets a gradient."""
+MOST = 0.5
+"""Share of the maps from which on zeros beside a mistake are part of it."""
 MAY_BE_ZERO = ("head", "branch_end", "relative", "token", "gate", "branch_gate")
 """Roles that are often zero by design."""
 
@@ -43,6 +45,8 @@ def zero_maps(subject: Subject) -> Iterator[Symptom]:
     zero = [layer for layer in subject.maps if layer.law.kind == "zeros" and layer.case.parameter.trained]
     zero = [layer for layer in zero if not _is_offset(layer)]
     wrong = [layer for layer in zero if not _zero_by_design(subject, layer)]
+    if wrong and len(zero) > MOST * len(subject.maps):
+        wrong = zero  # nobody designs a model of zeros
     if wrong:
         kind, cause = _cause(subject)
         message = f"{wrong[0].path} is all zeros{and_more(len(wrong) - 1, 'weight')}"
