@@ -299,7 +299,7 @@ def mean_signal(signals: Sequence[Signal]) -> Signal:
         return signals[0]
     if not signals:
         return Signal()
-    names = ("mean", "zeros", "silent", "saturated", "likeness")
+    names = ("mean", "zeros", "silent", "saturated", "mode", "places", "likeness")
     plain = {name: _mean([vars(signal)[name] for signal in signals]) for name in names}
     logs = {name: _log_mean([vars(signal)[name] for signal in signals]) for name in ("second_moment", "gradient")}
     return Signal(**plain, **logs)
