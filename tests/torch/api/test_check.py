@@ -576,6 +576,13 @@ def test_what_a_training_makes_up_for_is_a_warning(model, code, severity):
     assert finding.severity == severity
 
 
+@pytest.mark.parametrize("gain", [0.01, 0.001])
+def test_a_head_near_zero_may_move_by_more_than_its_size(gain):
+    """A training takes no longer with it (`python -m bench proof`)."""
+    model = stack(3, head=by_fan(gain)(nn.Linear(WIDTH, CLASSES)))
+    assert "UPD001" not in codes(check(model, data(), "cross_entropy", optimizer="adam:1e-3"))
+
+
 def test_a_plan_is_compared_with_the_weights_and_drawn_under_other_seeds():
     model = stack(3)
     made = plan(model, data()[0])
