@@ -271,8 +271,14 @@ def _inner(subject: Subject) -> list[Map]:
 def _tiny(subject: Subject) -> tuple[list[Map], int]:
     """The inner maps that are far too small, where they are most; and how many inner maps there are."""
     inner = [layer for layer in _inner(subject) if layer.op.kind != OpKind.RECURRENT]
-    wrong = [layer for layer in inner if layer.law.gain < FAINT_GAIN]
+    wrong = [layer for layer in inner if layer.law.gain < FAINT_GAIN and not _is_amplified(subject, layer)]
     return (wrong if len(wrong) > 1 and len(wrong) > FAINT_SHARE * len(inner) else []), len(inner)
+
+
+def _is_amplified(subject: Subject, layer: Map) -> bool:
+    """Whether a constant factor behind it makes what the next nonlinearity reads of usual size, as in sin(30 W x)."""
+    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, INVARIANT)
+    return after is not None and subject.fed(after).second_moment > REPAIRED
 
 
 def _mostly_repaired(subject: Subject, wrong: Sequence[Map]) -> bool:
