@@ -43,6 +43,7 @@ def cut_graph(subject: Subject) -> Iterator[Symptom]:
         for layer in subject.maps
         if layer.op.index in behind and layer.case.parameter.trained and not layer.values.reached
     ]
+    cut = [layer for layer in cut if not _is_frozen_by_use(layer)]
     elsewhere = [layer for layer in cut if _is_trained_elsewhere(subject, layer)]
     cut = [layer for layer in cut if layer not in elsewhere]
     if elsewhere:
@@ -116,6 +117,12 @@ def _trained_elsewhere(maps: Sequence[Map]) -> Symptom:
         design=True,
         severity="info",
     )
+
+
+def _is_frozen_by_use(layer: Map) -> bool:
+    """Whether the model stops the gradient at the weight itself, which freezes it and nothing before it."""
+    uses = [use for use in layer.op.uses if use.path == layer.path]
+    return all(use.stopped or "stop_gradient" in use.steps[:1] for use in uses)
 
 
 def _is_trained_elsewhere(subject: Subject, layer: Map) -> bool:

@@ -30,11 +30,12 @@ from fanwise.torch.trace.answers import Answers
 from fanwise.torch.trace.calls import Call, Part
 from fanwise.torch.trace.features import feature_numbers, runs_of_features, viewed
 from fanwise.torch.trace.function_names import BY_PLACE, tensors_in
+from fanwise.torch.trace.gradient_flow import GRADIENT_MODE
 from fanwise.torch.trace.invocation import Invocation
 from fanwise.torch.trace.module_stack import ModuleStack
 from fanwise.torch.trace.operand_roles import operand_roles
 from fanwise.torch.trace.parameter_uses import UseReader
-from fanwise.torch.trace.provenance import Make, ParameterProvenance, StandIns, checked_parameters
+from fanwise.torch.trace.provenance import ParameterProvenance, checked_parameters, parametrized
 from fanwise.torch.trace.rectifiers import Rectifiers
 from fanwise.torch.trace.recurrent_layers import RecurrentLayers
 from fanwise.torch.trace.restore import saved
@@ -90,6 +91,11 @@ class Recorder(TorchFunctionMode):
         module = self._modules.failed or self._modules.caller[0]
         return f"in module {module or '(the model itself)'!r}, last op {self._last or 'none'}"
 
+    @property
+    def asks_for_gradients(self) -> bool:
+        """Whether what the model did last was to ask for gradients."""
+        return self._last.rpartition(".")[2] in ("grad", "backward")
+
     def followed(self) -> AbstractContextManager[None]:
         """The context in which modules are followed."""
         return self._modules.followed()
@@ -106,6 +112,8 @@ class Recorder(TorchFunctionMode):
         if self._modules.quiet:
             return func(*args, **(kwargs or {}))
         call = Invocation(func, names.bare_name(func), args, dict(kwargs or {}))
+        if call.name == GRADIENT_MODE:
+            self.provenance.gradients.see_mode(call)
         if call.name in names.QUESTIONS or names.is_attribute(func, call.name):
             answer = self._answers.answer(call)
             self._rectifiers.see(call, answer)
@@ -210,7 +218,7 @@ class Recorder(TorchFunctionMode):
         if own:
             with torch._C.DisableTorchFunction():
                 kinds = tuple(type(part).__name__ for part in module.children())
-                self.provenance.name(output, own, kinds, _parametrized(module, own))
+                self.provenance.name(output, own, kinds, parametrized(module, own))
 
     def _derive(self, function: Invocation) -> Any:
         """A function of parameters alone: its result is followed as one."""
@@ -225,6 +233,7 @@ class Recorder(TorchFunctionMode):
             if _is_inexact(tensor) and (held is None or (in_place and held.steps)):
                 make = None if makes is None else makes(position)
                 self.provenance.derive(tensor, sources, output_of(step, position), make)
+        self.provenance.gradients.follow(function, sources, () if in_place else outputs)
         return output
 
     # Writes
@@ -414,7 +423,7 @@ class Recorder(TorchFunctionMode):
             held = None if part.input in self.sources else self.provenance.find(part.input)
             if held is not None:
                 self._tracker.weight_parts.see(held.paths[0], held.parts)
-                uses.extend(self._use_reader.uses(part, held))
+                uses.extend(self.provenance.gradients.marked(part.input, self._use_reader.uses(part, held)))
         return self._tracker.opened(call, self._modules.caller, read, tuple(uses))
 
     def _with_gates(self, op: Op, call: Call) -> Op:
@@ -463,21 +472,6 @@ class Recorder(TorchFunctionMode):
         if factor is not None:
             first.mul_(factor)
         self._see(op, unwrapped(first)[0])
-
-
-def _parametrized(module: nn.Module, own: Mapping[str, Tensor]) -> Make:
-    """What makes a parametrized weight again; what its module remembers stays as it is."""
-    paths = {id(tensor): path for path, tensor in own.items()}
-
-    def make(given: StandIns) -> Tensor:
-        new = {
-            name: given.values.get(paths.get(id(tensor), ""), tensor.detach())
-            for name, tensor in module.named_parameters()
-        }
-        buffers = {name: tensor.clone() for name, tensor in module.named_buffers()}
-        return torch.func.functional_call(module, {**new, **buffers}, ())  # type: ignore[no-any-return]
-
-    return make
 
 
 def _is_inexact(tensor: Tensor) -> bool:
