@@ -73,7 +73,9 @@ def _is_token(subject: Subject, trip: RoundTrip) -> bool:
 def _table(subject: Subject, trip: RoundTrip) -> str:
     """Path of the parameter whose rows are chosen; "" where they are no parameter's."""
     reader = None if trip.reader is None else subject.trace.ops[trip.reader]
-    sources = () if reader is None else (reader, *subject.trace.feeds(reader))
+    feeds = () if reader is None else subject.trace.feeds(reader)
+    rows = [op for op in feeds if op.kind in (OpKind.PARAMETER, OpKind.EMBEDDING)]
+    sources = () if reader is None else (reader, *rows)
     uses = [use for op in sources for use in op.uses]
     behind = set() if trip.op is None else subject.trace.ancestors(trip.op)
     compared = [use.path for use in uses if any(op.index in behind for op, _ in subject.trace.uses[use.path])]
