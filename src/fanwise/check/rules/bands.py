@@ -27,7 +27,8 @@ WIDE = 30.0
         "a rare kind, numbers that the layer reads and nobody sees.",
         measured=f"The rms of each layer against the band that holds it in 19 of 20 cases: more than {FAR:g} times its "
         "upper end, or less than its lower end by as much. Layers for which theory assumes something, such as "
-        f"attention, and bands whose ends are {WIDE:g} times apart, are left out. Where anything else is found at warning or above, this follows from it.",
+        f"attention, and bands whose ends are {WIDE:g} times apart, are left out. Where anything else is found at "
+        "warning or above, this follows from it.",
         example="A weight of many inputs whose rows each hold a little of the direction in which all inputs lie.",
         remedy="Look at the layer that is named, and at what it reads.",
     ),
