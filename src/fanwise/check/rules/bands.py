@@ -12,6 +12,8 @@ from fanwise.theory.propagation import Grounds
 
 FAR = 4.0
 """Factor beyond the end of a band from which a size is far outside it."""
+WIDE = 30.0
+"""Factor between the ends of a band from which it says little."""
 
 
 @rule(
@@ -25,7 +27,8 @@ FAR = 4.0
         "a rare kind, numbers that the layer reads and nobody sees.",
         measured=f"The rms of each layer against the band that holds it in 19 of 20 cases: more than {FAR:g} times its "
         "upper end, or less than its lower end by as much. Layers for which theory assumes something, such as "
-        "attention, are left out. Where anything else is found at warning or above, this follows from it.",
+        f"attention, and bands whose ends are {WIDE:g} times apart, are left out. Where anything else is found at "
+        "warning or above, this follows from it.",
         example="A weight of many inputs whose rows each hold a little of the direction in which all inputs lie.",
         remedy="Look at the layer that is named, and at what it reads.",
     ),
@@ -57,6 +60,6 @@ def _beyond(subject: Subject, layer: Map) -> float:
         return 0.0
     _, (low, high) = band_of(said, index, len(subject.observations))
     size = layer.signal.rms
-    if not (math.isfinite(size) and math.isfinite(high) and size > 0 and low > 0):
+    if not (math.isfinite(size) and math.isfinite(high) and size > 0 and low > 0) or high > WIDE * low:
         return 0.0
     return max(size / high, low / size)

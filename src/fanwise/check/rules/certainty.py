@@ -1,8 +1,8 @@
 """The rule on outputs that are sure before anything was learned: policies, bounded outputs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from fanwise.check.rules.origins import loudest_before, name_of, path_of
+from fanwise.check.rules.origins import loudest_before
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.scale_causes import redraw
@@ -45,13 +45,15 @@ def sure_outputs(subject: Subject) -> Iterator[Symptom]:
     for op in (op for op in subject.trace.ops if subject.signals[op.index].saturated > SURE):
         source = loudest_before(subject, op)
         if _ends(subject, op, source):
-            yield _symptom(subject, op, source, subject.signals[op.index].saturated)
+            yield _symptom(op, source, subject.signals[op.index].saturated)
             return
     if loss is not None and loss.sure > SURE:
-        op = None if loss.sure_op is None else subject.trace.ops[loss.sure_op]
         heads = [head for head in subject.heads if head.law.gain > TIMES] or list(subject.heads)
-        source = heads[-1] if op is None and heads else None if op is None else loudest_before(subject, op)
-        yield _symptom(subject, op, source, loss.sure)
+        if loss.sure_op is not None:
+            end = subject.trace.ops[loss.sure_op]
+            yield _symptom(end, loudest_before(subject, end), loss.sure)
+        else:
+            yield _symptom(None, heads[-1] if heads else None, loss.sure)
 
 
 def _ends(subject: Subject, op: Op, source: Map | None) -> bool:
@@ -62,18 +64,21 @@ def _ends(subject: Subject, op: Op, source: Map | None) -> bool:
     return last and op.kind == OpKind.ACTIVATION and op.index in subject.trace.outputs
 
 
-def _symptom(subject: Subject, op: Op | None, source: Map | None, share: float) -> Symptom:
-    where = "the outputs" if op is None else name_of(source, op)
-    paths: Sequence[str] = () if source is None else (source.path,)
-    fix = None if source is None else redraw([source], "draw the head so small that it says nothing yet (fanwise fix)")
-    text = "what enters is too large" if source is None else f"outputs of rms {source.signal.rms:.3g}"
+def _symptom(op: Op | None, source: Map | None, share: float) -> Symptom:
+    if source is None:
+        module = "" if op is None else op.module
+        return Symptom(_message("the model" if op is None else op.name, share), module, kind="head")
     return Symptom(
-        f"{share:.0%} of what {where} gives is sure at step zero: one outcome has all the probability",
-        "" if op is None and source is None else source.path if source is not None else path_of(source, op),
-        source.op.index if source is not None else None,
-        f"{text}: the head's gain is {source.law.gain:.3g} ({source.law.text})" if source is not None else text,
+        _message(source.name, share),
+        source.path,
+        source.op.index,
+        f"outputs of rms {source.signal.rms:.3g}: the head's gain is {source.law.gain:.3g} ({source.law.text})",
         "head",
-        tuple(paths),
+        (source.path,),
         {"share": share},
-        fix,
+        redraw([source], "draw the head so small that it says nothing yet (fanwise fix)"),
     )
+
+
+def _message(name: str, share: float) -> str:
+    return f"{share:.0%} of what {name} gives is sure at step zero: one outcome has all the probability"

@@ -6,7 +6,7 @@ from fanwise.check.findings import Fix
 from fanwise.check.rules.origins import map_before
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
-from fanwise.check.scale_causes import redraw
+from fanwise.check.scale_causes import redraw, zero_biases
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import AFTER_SOFTMAX
 from fanwise.graph.op import INPUT, Op, OpKind, UseRole
@@ -73,7 +73,9 @@ def _is_token(subject: Subject, trip: RoundTrip) -> bool:
 def _table(subject: Subject, trip: RoundTrip) -> str:
     """Path of the parameter whose rows are chosen; "" where they are no parameter's."""
     reader = None if trip.reader is None else subject.trace.ops[trip.reader]
-    sources = () if reader is None else (reader, *subject.trace.feeds(reader))
+    feeds = () if reader is None else subject.trace.feeds(reader)
+    rows = [op for op in feeds if op.kind in (OpKind.PARAMETER, OpKind.EMBEDDING)]
+    sources = () if reader is None else (reader, *rows)
     uses = [use for op in sources for use in op.uses]
     behind = set() if trip.op is None else subject.trace.ancestors(trip.op)
     compared = [use.path for use in uses if any(op.index in behind for op, _ in subject.trace.uses[use.path])]
@@ -139,6 +141,7 @@ def _decisive(subject: Subject, router: Map | None, op: Op) -> str:
 
 
 def _fix(subject: Subject, router: Map | None, place: str) -> Fix:
-    if router is None or place != router.path:
-        return Fix("start the biases of the router at 0 (fanwise fix)", subject.fresh, (place,) if router else ())
-    return redraw([router])
+    if router is None:
+        return Fix("draw the router so that no outcome is the largest for all inputs")
+    text = "start the biases of the router at 0"
+    return redraw([router]) if place == router.path else zero_biases(subject, (place,), text)

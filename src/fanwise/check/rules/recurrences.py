@@ -26,7 +26,7 @@ LOUD = 1e2
         measured="The second moment of what each use of a weight gives, where each use depends on the one before: it "
         f"changes by more than a factor of {TOTAL:g} over {FEWEST} uses or more, or of {STEEP:,.0f} over "
         f"{STEEP_FEWEST} or more, and by more than a factor of {math.exp(SLOPE):.2f} a use over the later half. "
-        f"What grows ends above an rms of {math.sqrt(LOUD):g}; what dies has nothing added to it on the way.",
+        f"What grows ends above an rms of {math.sqrt(LOUD):g}; what dies does so over {FEWEST} uses or more.",
         example="s[i] = s[i] + relu(conv(s[i - 1])) with a kernel by He's law; h = relu(x + W h) with W of gain 3.",
         remedy="Draw this weight smaller: with a sum, so that n uses together double the signal, gain 1 / sqrt(n).",
     ),
@@ -74,7 +74,7 @@ def _change(subject: Subject, maps: Sequence[Map]) -> float:
         return 0.0
     total, half = math.log(moments[-1] / moments[0]), len(moments) // 2
     rate = math.log(moments[-1] / moments[half]) / max(len(moments) - 1 - half, 1)
-    far = abs(total) > math.log(STEEP) or (abs(total) > math.log(TOTAL) and len(moments) >= FEWEST)
+    far = total > math.log(STEEP) or (abs(total) > math.log(TOTAL) and len(moments) >= FEWEST)
     quiet = total > 0 and moments[-1] < LOUD
     return total if far and not quiet and rate * math.copysign(1, total) > SLOPE else 0.0
 

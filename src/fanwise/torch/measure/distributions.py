@@ -48,7 +48,7 @@ class Distributions(TorchFunctionMode):
 def _axis(name: str, args: Sequence[Any], named: Mapping[str, Any]) -> int:
     """The axis over which a softmax is taken; -1 for those of several."""
     if name == "cross_entropy":
-        return min(1, args[0].dim() - 1)
+        return 1 if args[0].dim() > 1 else 0
     axis = named.get("dim", args[1] if len(args) > 1 else SOFTMAXES[name])
     axis = axis[0] if isinstance(axis, tuple | list) and axis else axis
     return axis if isinstance(axis, int) else -1

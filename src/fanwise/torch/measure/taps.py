@@ -248,7 +248,8 @@ def places(tensor: Tensor) -> Tensor:
     rows = rows[:, :: max(rows.shape[1] // PLACES, 1)][:, :PLACES].double()
     rows = rows / rows.norm(dim=-1, keepdim=True)
     number = rows.shape[1]
-    return ((rows.sum(1).square().sum(-1) - number) / (number * (number - 1))).mean()
+    cosines: Tensor = (rows.sum(1).square().sum(-1) - number) / (number * (number - 1))
+    return cosines.mean()
 
 
 def silent(tensor: Tensor, axis: int) -> Tensor:
