@@ -564,6 +564,8 @@ def test_a_rule_speaks_where_its_disease_is_and_nowhere_else(code):
         (lambda: stack(3, by_fan(3.5), nn.Tanh), "SAT001", "warning"),
         (lambda: stack(3, by_fan(40.0), nn.Tanh), "SAT001", "error"),
         (lambda: stack(12, by_fan(1.9)), "FWD002", "warning"),
+        (lambda: stack(6, by_fan(0.87)), "FWD001", "warning"),
+        (lambda: stack(8, by_fan(0.6)), "FWD001", "error"),
         (lambda: stack(16, by_fan(2.5)), "FWD002", "error"),
     ],
 )
@@ -572,6 +574,13 @@ def test_what_a_training_makes_up_for_is_a_warning(model, code, severity):
     torch.manual_seed(0)
     (finding,) = check(model(), data(), "cross_entropy", select=[code]).findings
     assert finding.severity == severity
+
+
+@pytest.mark.parametrize("gain", [0.01, 0.001])
+def test_a_head_near_zero_may_move_by_more_than_its_size(gain):
+    """A training takes no longer with it (`python -m bench proof`)."""
+    model = stack(3, head=by_fan(gain)(nn.Linear(WIDTH, CLASSES)))
+    assert "UPD001" not in codes(check(model, data(), "cross_entropy", optimizer="adam:1e-3"))
 
 
 def test_a_plan_is_compared_with_the_weights_and_drawn_under_other_seeds():
