@@ -24,7 +24,7 @@ from fanwise.torch import ModelError, apply, check, plan  # noqa: E402
 from ..traced import Wrapped  # noqa: E402
 
 FEATURES, WIDTH, CLASSES, BATCH = 64, 96, 10, 64
-MANY = 4096
+MANY = 8192
 
 
 def he(layer: Any) -> Any:
@@ -338,7 +338,7 @@ CASES = {
     ),
     "TMP001": Case(lambda: compared(1e-3), lambda: compared(1 / 0.07), "temperature", "factor", batch=pairs),
     "BND001": Case(
-        lambda: aligned(0.008),
+        lambda: aligned(0.0055),
         lambda: aligned(0.0),
         "off_band",
         "0.weight",

@@ -371,6 +371,13 @@ def test_temperatures_as_people_start_them_are_not_flagged(factor):
     assert "TMP001" not in codes(contrast(lambda cosines, m: cosines * factor), views(), "cross_entropy")
 
 
+def test_a_mask_is_no_factor():
+    def scale(cosines, m):
+        return (cosines / 0.5).masked_fill(torch.eye(48, dtype=torch.bool).roll(1, 0), -1e4)
+
+    assert "TMP001" not in codes(contrast(scale), views(), "cross_entropy")
+
+
 def test_below_its_bound_no_loss_falls():
     faint, usual = (
         trained(contrast(lambda cosines, m: cosines * factor), views(), functional.cross_entropy, 80)  # noqa: B023

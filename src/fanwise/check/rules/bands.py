@@ -10,7 +10,7 @@ from fanwise.check.rules.symptom import Symptom
 from fanwise.check.subject import Map, Subject
 from fanwise.theory.propagation import Grounds
 
-FAR = 4.0
+FAR = 5.0
 """Factor beyond the end of a band from which a size is far outside it."""
 WIDE = 30.0
 """Factor between the ends of a band from which it says little."""

@@ -12,8 +12,6 @@ from fanwise.graph.kinds import AFTER_SOFTMAX
 from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 from fanwise.measure.observation import Choice, RoundTrip
 
-FEW = 0.05
-"""Share of the outcomes, or of the rows where those are fewer, of which a choice makes use at least."""
 ROWS, OUTCOMES = 16, 4
 """Fewest choices, and outcomes, of which it is asked."""
 MODE = 0.95
@@ -29,8 +27,8 @@ MODE = 0.95
         why="The other experts, and entries, get no gradient: of all of them one learns. What they would tell apart is "
         "lost.",
         measured="The places that argmin, argmax and topk give, where the model reads what they choose: no more "
-        f"different ones than are chosen at once, or than {100 * FEW:.0f} % of the outcomes (of the rows, where those "
-        f"are fewer), at {ROWS} rows and {OUTCOMES} outcomes or more. Of softmaxes over what a map gives, which weigh "
+        f"different ones than are chosen at once, at {ROWS} rows and {OUTCOMES} outcomes or more. Of "
+        "softmaxes over what a map gives, which weigh "
         f"what is behind them: a mean of {MODE:g} for one outcome. Tokens that a model chooses from its own logits are "
         "left out.",
         example="A router with one large bias; a codebook of N(0, 1) beside an encoder that gives 0.01.",
@@ -56,9 +54,8 @@ def one_choice(subject: Subject) -> Iterator[Symptom]:
 
 
 def _is_one(choice: Choice) -> bool:
-    fewest = max(choice.each, FEW * min(choice.outcomes, choice.rows))
     enough = choice.rows >= ROWS and choice.outcomes >= max(OUTCOMES, 2 * choice.each)
-    return enough and choice.chosen <= fewest
+    return enough and choice.chosen <= choice.each
 
 
 def _is_token(subject: Subject, trip: RoundTrip) -> bool:

@@ -12,6 +12,8 @@ from fanwise.graph.op import Op, OpKind, UseRole
 
 FAINT, LOUD = 0.5, 100.0
 """Factors on cosines below which the loss cannot fall, and above which a softmax picks single pairs."""
+MASKS = frozenset({"masked_fill", "where", "fill_diagonal", "setitem", "index_put", "select_n", "masked_scatter"})
+"""Functions that write a number among scores."""
 FACTORS = frozenset({OpKind.SCALE, OpKind.ELEMENTWISE, OpKind.MUL, OpKind.SHIFT})
 
 
@@ -23,7 +25,7 @@ FACTORS = frozenset({OpKind.SCALE, OpKind.ELEMENTWISE, OpKind.MUL, OpKind.SHIFT}
         says="The scores of a contrastive loss are cosines times a factor that is far too small, or far too large.",
         why="Cosines lie between -1 and 1: times s, the softmax over C of them cannot lose less than "
         "ln(1 + (C - 1) exp(-2 s)), whatever the model learns. Times 1000 it is the single nearest pair that counts.",
-        measured="The rms of the outputs over that of the product of normalised vectors that they are made of, where "
+        measured="The rms of the scores, before they are masked, over that of the product of normalised vectors, where "
         f"the loss is one of classes: below {FAINT:g} or above {LOUD:g}.",
         example="self.logit_scale = nn.Parameter(torch.zeros(())) used as a factor and not as its logarithm.",
         remedy="Start at 1 / 0.07: a logarithm of the scale at 2.66.",
@@ -38,7 +40,7 @@ def collapsed_temperature(subject: Subject) -> Iterator[Symptom]:
     loss, product = subject.first.loss, _cosines(subject)
     if loss is None or loss.classes < 2 or product is None:
         return
-    cosines, outputs = subject.signals[product.index].rms, subject.outputs.rms
+    cosines, outputs = subject.signals[product.index].rms, subject.signals[_scaled(subject, product).index].rms
     factor = outputs / cosines if cosines > 0 else math.nan
     if factor < FAINT or factor > LOUD:
         paths = _factors(subject, product)
@@ -66,6 +68,16 @@ def _cosines(subject: Subject) -> Op | None:
         return None
     both = all(_is_normalised(subject, operand) for operand in subject.trace.feeds(product))
     return product if both and len(subject.trace.feeds(product)) == 2 else None
+
+
+def _scaled(subject: Subject, product: Op) -> Op:
+    """The last op that multiplies the product, before anything of it is masked."""
+    op = product
+    while True:
+        after = [each for each in subject.trace.follows(op) if each.index in subject.lead_to_output]
+        if len(after) != 1 or after[0].kind not in FACTORS or after[0].name in MASKS:
+            return op
+        op = after[0]
 
 
 def _is_normalised(subject: Subject, op: Op) -> bool:
