@@ -89,6 +89,11 @@ class Recorder(TorchFunctionMode):
         module = self._modules.failed or self._modules.caller[0]
         return f"in module {module or '(the model itself)'!r}, last op {self._last or 'none'}"
 
+    @property
+    def failed_on(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the tensors that the module was given whose forward raised an error; () where none did."""
+        return self._modules.failed_on
+
     def followed(self) -> AbstractContextManager[None]:
         """The context in which modules are followed."""
         return self._modules.followed()
