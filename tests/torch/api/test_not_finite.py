@@ -126,7 +126,7 @@ def test_no_tensor_is_dumped_into_a_message():
     with pytest.raises(ModelError) as error:
         check(Telling(), batch())
     assert len(str(error.value)) < 1000
-    assert "ValueError: cannot take [[" in str(error.value)
+    assert "cannot take [[" in str(error.value)
 
 
 def test_an_argument_that_is_a_tensor_is_shown_by_its_shape():
