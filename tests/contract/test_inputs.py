@@ -141,6 +141,7 @@ def batches(framework):
 
 SOURCES = {
     "generator": batches,
+    "list": lambda framework: [tuple(batch) for batch in batches(framework)],
     "iterator": lambda framework: iter(list(batches(framework))),
     "loader": lambda framework: type("Loader", (), {"__iter__": lambda self: batches(framework)})(),
 }

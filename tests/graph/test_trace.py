@@ -1,9 +1,14 @@
 """A trace answers what feeds and follows an op, and finds the residual streams, without any framework."""
 
+import random
+
 import pytest
 from op_details import with_facts
 
+from fanwise.graph.attention import _fed, attention_part
+from fanwise.graph.kinds import ATTENTION_OPERAND
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
+from fanwise.graph.paths import nearest
 from fanwise.graph.residual import Join
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
@@ -128,3 +133,45 @@ def test_joins_of_a_deep_stream_are_found_quickly():
     joins = trace(*ops).joins
     assert [join.depth for join in joins] == list(range(1000))
     assert {join.total for join in joins} == {1000}
+
+
+ANY = ("linear", "add", "norm", "activation", "mul", "matmul", "softmax", "slice")
+
+
+def random_trace(seed, length=60):
+    """Ops of random kinds that read ops shortly before them."""
+    draw = random.Random(seed)
+    ops = []
+    for index in range(length):
+        kind = draw.choice(ANY)
+        count = 2 if kind in ("add", "mul", "matmul") else 1
+        ops.append((kind, [draw.randrange(max(index - 6, -1), index) for _ in range(count)]))
+    return trace(*ops)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_nearest_op_is_the_one_that_a_search_from_each_op_finds(seed):
+    made = random_trace(seed)
+    draw = random.Random(seed)
+    for _ in range(8):
+        kinds = {OpKind(kind) for kind in draw.sample(ANY, 2)}
+        through = {OpKind(kind) for kind in draw.sample(ANY, 4)} - kinds
+        for op in made.ops:
+            assert made.before(op, kinds, through) == nearest(op, lambda here: made.feeds(here)[:1], kinds, through)
+            assert made.after(op, kinds, through) == nearest(op, made.follows, kinds, through)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_depends_on_data_and_on_maps_is_what_ancestors_say(seed):
+    made = random_trace(seed)
+    for op in made.ops:
+        past = made.ancestors(op.index)
+        assert (op.index in made.of_data) == any(INPUT in made.ops[i].inputs for i in past)
+        assert (op.index in made.of_maps) == any(made.ops[i].kind == OpKind.LINEAR for i in past)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_part_of_an_attention_is_the_nearest_one(seed):
+    made = random_trace(seed)
+    for op in made.ops:
+        assert attention_part(made, op) == next((part for _, part in _fed(made, op, ATTENTION_OPERAND)), None)

@@ -40,8 +40,8 @@ def given_batch(backend: Backend, model: Any, batch: Any, loss: LossLike = None)
     Args:
         backend: the framework.
         model: that will be run on it.
-        batch: an array, a tuple, a mapping, words or `Inputs`; or a data loader, a generator or anything else that
-            yields batches, of which the first is taken.
+        batch: an array, a tuple, a mapping, words or `Inputs`; or a data loader, a generator, a list of pairs or of
+            mappings, or anything else that yields batches, of which the first is taken.
         loss: None: the batch is for the model alone; a target that the model does not take is left out.
 
     Raises:
@@ -57,6 +57,8 @@ def given_batch(backend: Backend, model: Any, batch: Any, loss: LossLike = None)
 
 def first_batch(backend: Backend, batch: Any) -> Any:
     """The first batch of what yields batches; anything else as it is."""
+    if isinstance(batch, list) and batch and all(isinstance(item, tuple | Mapping) for item in batch):
+        return batch[0]  # no model takes pairs and mappings alone
     if (
         isinstance(batch, str | bytes | tuple | list | Mapping | Inputs | np.ndarray)
         or backend.is_array(batch)

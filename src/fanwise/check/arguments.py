@@ -1,10 +1,9 @@
 """Arguments that the check of every framework takes."""
 
-import difflib
 from typing import Any, TypeAlias
 
 from fanwise.measure.optimizers import RULES, Optimizer
-from fanwise.stream.arguments import checked_choice, checked_number
+from fanwise.stream.arguments import checked_choice, checked_number, in_words, near_names
 
 OptimizerLike: TypeAlias = Any
 """An optimizer as users give it: a name and a learning rate, as in "adam:1e-3", or an object of the framework."""
@@ -20,11 +19,11 @@ def parse_optimizer(text: str) -> Optimizer:
     """
     if not isinstance(text, str):
         raise TypeError(
-            f"optimizer = {text!r}: expected a text such as 'adam:1e-3', or an optimizer of the framework's own"
+            f"optimizer = {in_words(text)}: expected a text such as 'adam:1e-3', or an optimizer of the framework's own"
         )
     name, _, rate = text.partition(":")
     name = name.strip().lower()
-    near = [] if name in OPTIMIZERS else difflib.get_close_matches(name, OPTIMIZERS, 1)
+    near = [] if name in OPTIMIZERS else near_names(name, OPTIMIZERS, 1)
     if near:
         raise ValueError(
             f"optimizer = {name!r}: expected one of {', '.join(OPTIMIZERS)}, or an object of the framework; did you "

@@ -84,7 +84,8 @@ def _law(use: Use, values: Values) -> Initializer:
     """The mean and std of a parameter, of what is made of it, or of each of the maps or gates that it holds."""
     fused = None if use.layout is None else use.layout.fused
     is_whole = bool(use.steps) or (use.layer is not None and fused is None)
-    if is_whole and use.seen is not None and all(map(math.isfinite, use.seen)):
+    known = is_whole and use.ratio != 0  # what is divided by a norm that overflows is 0, whatever it holds
+    if known and use.seen is not None and all(map(math.isfinite, use.seen)):
         return MeasuredLaw(use.seen[0] / use.ratio, use.seen[1] / use.ratio)
     if not values.blocks or (use.layout is not None and fused is None):
         return MeasuredLaw(values.mean, values.std)

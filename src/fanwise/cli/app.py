@@ -69,6 +69,7 @@ Optimizer = Annotated[str | None, typer.Option(help="What will train it, such as
 Seeds = Annotated[int, typer.Option(help="How often a factory is built and run.")]
 Codes = Annotated[str | None, typer.Option(metavar="CODES", help="Rules or beginnings of codes, as FWD,LOS001.")]
 Recipe = Annotated[str, typer.Option(help="Which recipe: fanwise list recipes.")]
+Traceback = Annotated[bool, typer.Option("--traceback", help="If the model cannot be run, the whole traceback.")]
 
 
 def main() -> None:
@@ -206,9 +207,10 @@ def plan(
     meta: Annotated[bool, typer.Option("--meta", help="Build the model without memory; moments by theory.")] = False,
     full: Annotated[bool, typer.Option("--full", help="One line a parameter, repeated blocks not folded.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    traceback: Traceback = False,
 ) -> None:
     """Print the law of every parameter of a model of PyTorch, JAX or Keras, and why."""
-    with console.usage_errors(), console.model_errors():
+    with console.usage_errors(), console.model_errors(traceback=traceback):
         if toml is not None:
             console.check_writable(toml, "--toml")
         from fanwise.plan.render.jsonable import plan_jsonable  # noqa: PLC0415
@@ -242,12 +244,13 @@ def check(  # noqa: PLR0913  (one parameter an option)
     sarif: Annotated[Path | None, typer.Option(help="Write the report as SARIF, for code hosts.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as a page.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Every layer, and what follows from each finding.")] = False,
+    traceback: Traceback = False,
 ) -> None:
     """Check a model of PyTorch, JAX or Keras at step zero: where it is unhealthy, why, and what mends it.
 
     Exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong arguments, 3 the model could not be run.
     """
-    with console.usage_errors(), console.model_errors():
+    with console.usage_errors(), console.model_errors(traceback=traceback):
         files = {"--sarif": sarif, "--html": html, "--baseline": baseline if write_baseline else None}
         for option, path in files.items():
             if path is not None:
@@ -281,7 +284,7 @@ def explain(
 
 
 @app.command()
-def fix(
+def fix(  # noqa: PLR0913  (one parameter an option)
     target: Target,
     *,
     data: Data = None,
@@ -293,9 +296,10 @@ def fix(
     ignore: Codes = None,
     recipe: Recipe = "unit",
     diff: Annotated[bool, typer.Option("--diff", help="Say that nothing is to be written; nothing ever is.")] = False,
+    traceback: Traceback = False,
 ) -> None:
     """Print what would mend a model: laws before and after, and code to paste. No file is changed."""
-    with console.usage_errors(), console.model_errors():
+    with console.usage_errors(), console.model_errors(traceback=traceback):
         chosen = {"select": console.codes(select), "ignore": console.codes(ignore)}
         what = {"target": target, "data": data, "inputs": inputs, "loss": loss, "optimizer": optimizer, "seeds": seeds}
         with _asked("checking", what | chosen) as (asked, commands, progress):
@@ -323,9 +327,10 @@ def calibrate(
         Path | None, typer.Option(help="Write the weights: .safetensors; .weights.h5 or .keras of Keras.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    traceback: Traceback = False,
 ) -> None:
     """Scale a model's weights on data in one forward pass, built from seed 0, and show by how much."""
-    with console.usage_errors(), console.model_errors():
+    with console.usage_errors(), console.model_errors(traceback=traceback):
         if write is not None:
             console.check_writable(write, "--write")
         from fanwise.calibrate.jsonable import jsonable  # noqa: PLC0415

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -46,11 +47,13 @@ def usage_errors() -> Iterator[None]:
 
 
 @contextmanager
-def model_errors() -> Iterator[None]:
-    """Turns a model that does not run into one line and exit code 3."""
+def model_errors(*, traceback: bool = False) -> Iterator[None]:
+    """Turns a model that does not run into one line and exit code 3, after its traceback where that is wanted."""
     try:
         yield
     except RuntimeError as error:
+        if traceback:
+            typer.echo("".join(format_exception(error)), err=True, nl=False)
         typer.echo(f"fanwise: error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(MODEL_ERROR) from None
 

@@ -31,7 +31,21 @@ BOUNDED = "tanh"
 
 def attention_part(trace: Trace, op: Op) -> str | None:
     """Which operand of an attention an op feeds: "query", "key" or "value"; None where it feeds none."""
-    return next((part for _, part in _fed(trace, op, ATTENTION_OPERAND)), None)
+    if op.index not in trace.once(_operands):
+        return None
+    return next(part for _, part in _fed(trace, op, ATTENTION_OPERAND))
+
+
+def _operands(trace: Trace) -> frozenset[int]:
+    """The ops that feed an operand of an attention: looked for once, from the last op back."""
+    feeding: set[int] = set()
+    for index in reversed(range(len(trace.ops))):
+        for reader in trace.follows(trace.ops[index]):
+            leads_on = reader.kind in ATTENTION_OPERAND and reader.index in feeding
+            if leads_on or next(_parts(trace, reader, index), None) is not None:
+                feeding.add(index)
+                break
+    return frozenset(feeding)
 
 
 def score_std(trace: Trace, query: Op, factor: Factor = lambda op: 1.0) -> float:

@@ -10,7 +10,6 @@ from fanwise.graph.kinds import (
     MOVING,
     TO_SIGNAL,
     TRANSPARENT,
-    WEIGHTED,
 )
 from fanwise.graph.made import Maker, makers
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use, UseRole
@@ -117,8 +116,7 @@ class GraphContext:
 
     def is_first(self, op: Op | None) -> bool:
         """Whether no weight stands between an op and the model's inputs."""
-        past = set() if op is None else self.trace.ancestors(op.index) - {op.index}
-        return not any(self.trace.ops[index].kind in WEIGHTED for index in past)
+        return op is None or self.trace.of_maps.isdisjoint(op.inputs)
 
     def constant_after(self, op: Op | None) -> float:
         """The number by which what an op gives is multiplied before anything else reads it: sqrt(d) after a table."""

@@ -210,6 +210,7 @@ class Op:
         blocks: for a weight op whose features are parts, what each is: "query", "key", "value", "gate", "up", "part".
         made: for a product, the operand that the model makes and uses as a weight; None where there is none.
         rounds: how many rounds of a loop it stands for, where an adapter does not trace each.
+        line: file and line of the user's sources that call it; None where none do.
     """
 
     index: int
@@ -232,6 +233,7 @@ class Op:
     blocks: tuple[str, ...] = ()
     made: MadeWeight | None = None
     rounds: int = 1
+    line: tuple[str, int] | None = field(default=None, repr=False, compare=False)
 
     @property
     def size(self) -> int:

@@ -1,17 +1,20 @@
 """What a model does: its operations in order, the parameters that each uses, and what feeds and follows it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import TypeVar, cast
 
-from fanwise.graph.kinds import AT_ONCE, KEEPS_FEATURES, TO_NONLINEARITY, TRANSPARENT
+from fanwise.graph.kinds import AT_ONCE, KEEPS_FEATURES, TO_NONLINEARITY, TRANSPARENT, WEIGHTED
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
-from fanwise.graph.paths import ancestors, nearest
+from fanwise.graph.paths import Targets, ancestors, nearest_after, nearest_before
 from fanwise.graph.residual import Join, joins_of
 from fanwise.graph.states import State, states_of, sums_filled
 from fanwise.stream.box import Shape
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,34 @@ class Trace:
         """The states that begin at zero, by the adds of each."""
         return MappingProxyType(sums_filled(self.states))
 
+    @cached_property
+    def of_data(self) -> frozenset[int]:
+        """The ops that depend on the model's inputs."""
+        return self._fed_by(lambda op: INPUT in op.inputs)
+
+    @cached_property
+    def of_maps(self) -> frozenset[int]:
+        """The ops that weights lead to, their own ops among them."""
+        return self._fed_by(lambda op: op.kind in WEIGHTED)
+
+    def _fed_by(self, begins: Callable[[Op], bool]) -> frozenset[int]:
+        """Ops at which something begins, and all that depend on them."""
+        fed: set[int] = set()
+        for op in self.ops:
+            if begins(op) or not fed.isdisjoint(op.inputs):
+                fed.add(op.index)
+        return frozenset(fed)
+
+    def once(self, work: Callable[["Trace"], Result]) -> Result:
+        """What a function says of the whole trace, worked out when it is asked for the first time."""
+        if work not in self._answers:
+            self._answers[work] = work(self)
+        return cast(Result, self._answers[work])
+
+    @cached_property
+    def _answers(self) -> dict[Callable[["Trace"], object], object]:
+        return {}
+
     def feeds(self, op: Op) -> tuple[Op, ...]:
         """The ops that an op reads."""
         return tuple(self.ops[source] for source in op.inputs if source >= 0)
@@ -95,11 +126,27 @@ class Trace:
 
     def before(self, op: Op, kinds: AbstractSet[OpKind], through: AbstractSet[OpKind]) -> Op | None:
         """The nearest op of these kinds that feeds an op, by way of `through` only, along first inputs."""
-        return nearest(op, lambda here: self.feeds(here)[:1], kinds, through)
+        wanted = frozenset(kinds), frozenset(through)
+        if wanted not in self._before:
+            self._before[wanted] = nearest_before(self.ops, *wanted)
+        source = next((source for source in op.inputs if source >= 0), None)
+        return None if source is None else self._before[wanted][source]
 
     def after(self, op: Op, kinds: AbstractSet[OpKind], through: AbstractSet[OpKind]) -> Op | None:
         """The nearest op of these kinds that follows an op, by way of `through` only."""
-        return nearest(op, self.follows, kinds, through)
+        wanted = frozenset(kinds), frozenset(through)
+        if wanted not in self._after:
+            self._after[wanted] = nearest_after(self.ops, self.followers, *wanted)
+        return self._after[wanted][op.index]
+
+    @cached_property
+    def _before(self) -> dict[tuple[frozenset[OpKind], frozenset[OpKind]], Targets]:
+        """What was asked of `before`, for all ops: asked of each op of a stream, ways would be walked many times."""
+        return {}
+
+    @cached_property
+    def _after(self) -> dict[tuple[frozenset[OpKind], frozenset[OpKind]], Targets]:
+        return {}
 
     def nonlinearity_before(self, op: Op) -> str | None:
         """Name of the nonlinearity that feeds an op, None where there is none."""

@@ -4,7 +4,6 @@
 go by name (`NamedLoss`) and how its arrays are handled (`LossArrays`).
 """
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,9 +14,11 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from fanwise.graph.tracking.source_lines import described
 from fanwise.graph.visitor import ModelError
 from fanwise.measure.observation import NAN, ObservedLoss
 from fanwise.stream import fill
+from fanwise.stream.arguments import in_words, near_names
 from fanwise.stream.formats import Array
 from fanwise.stream.key import Key
 
@@ -229,7 +230,7 @@ def check_kind(loss: LossLike, order: str = "output and target") -> None:
     if isinstance(loss, type):
         raise TypeError(f"loss = {loss.__name__}, a class: expected an instance, as in {loss.__name__}()")
     if not (loss is None or isinstance(loss, str) or callable(loss)):
-        raise TypeError(f"loss = {loss!r}: expected the name of a loss, a function of {order}, or None")
+        raise TypeError(f"loss = {in_words(loss)}: expected the name of a loss, a function of {order}, or None")
 
 
 @dataclass(frozen=True)
@@ -307,12 +308,13 @@ def known_name(loss: str, choices: Collection[str], more: str = "") -> str:
     if meant in choices:
         return meant
     near = [name for name in AMBIGUOUS.get(_plain(loss), (meant,)) if name in choices]
-    near = near or difflib.get_close_matches(_plain(loss), choices, 3)
-    near = near or [ALIASES[name] for name in difflib.get_close_matches(_plain(loss), ALIASES, 1)]
+    near = near or near_names(_plain(loss), choices)
+    near = near or [ALIASES[name] for name in near_names(_plain(loss), ALIASES, 1)]
     near = [name for name in near if name in choices]
     hint = f": did you mean {_either(near)}?" if near else ""
     raise ValueError(
-        f"loss = {loss!r}{hint or ':'} expected {more}one of {', '.join(choices)}, or a function of output and target"
+        f"loss = {in_words(loss)}{hint or ':'} expected {more}one of {', '.join(choices)}, or a function of output and "
+        "target"
     )
 
 
@@ -471,10 +473,9 @@ def _guarded(named: NamedLoss, arguments: tuple[Any, ...], arrays: LossArrays) -
         shapes = ", ".join(_described(argument, arrays) for argument in arguments)
         sizes = {arrays.shape(argument) for argument in arguments}
         alike = len(sizes) == 2 and len({math.prod(shape) for shape in sizes if shape is not None}) == 1
+        words = described(error)
         hint = ". Give both the same shape, by squeeze(-1) or [..., None]" if alike else ""
-        raise ModelError(
-            f"loss {named.name!r} of {shapes} could not be computed: {type(error).__name__}: {error}{hint}"
-        ) from error
+        raise ModelError(f"loss {named.name!r} of {shapes} could not be computed: {words}{hint}") from error
 
 
 def _described(value: Any, arrays: LossArrays) -> str:

@@ -1,6 +1,5 @@
 """One row of a plan: what one parameter is, and the law of its values."""
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from fanwise.laws.composite import ICNR, Blocks
 from fanwise.laws.elementwise import VarianceScaling
 from fanwise.laws.layout import Fans, Layout
 from fanwise.laws.structured import DeltaOrthogonal, LooksLinear, MatrixLaw, Orthogonal
-from fanwise.stream.arguments import checked_choice, checked_number
+from fanwise.stream.arguments import checked_choice, checked_number, near_names
 from fanwise.stream.box import Shape, checked_shape
 
 ORDERS = ("storage", "canonical")
@@ -194,7 +193,7 @@ def nearest(name: str, names: Mapping[str, object]) -> str:
     """The tail of a message that says which names come closest, or that there are none."""
     if not names:
         return ": the plan is empty"
-    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5) or list(names)[:3]
+    close = near_names(str(name), names, cutoff=0.5) or list(names)[:3]
     return f": the nearest are {', '.join(map(repr, close))}"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from fanwise.graph.tracking.source_lines import described
 from fanwise.graph.visitor import ModelError
 
 FORMS = "expected file.py:factory, package.module:factory, hf:ConfigClass(name=value, ...) or a config.json"
@@ -98,7 +99,7 @@ def guarded(label: str, call: Callable[[], _T]) -> _T:
     try:
         return call()
     except (Exception, SystemExit) as error:
-        raise ModelError(f"{label} cannot be built: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{label} cannot be built: {described(error)}") from error
 
 
 def _module(label: str, module_name: str) -> ModuleType:

@@ -90,7 +90,7 @@ def independent(*name: object) -> Rows:
     """Standard normal rows of a name, without anything in common: not even by chance."""
     rows = np.stack([fresh(*name, row) for row in (HERE, ELSEWHERE, ANOTHER)])
     chance = np.linalg.cholesky(rows @ rows.T / SAMPLES)
-    return np.asarray(np.linalg.solve(chance, rows))
+    return np.asarray(np.linalg.inv(chance) @ rows)
 
 
 def reshaped(rows: Rows, moments: Likeness) -> Rows:

@@ -211,7 +211,7 @@ def _part(subject: Subject, op: Op, number: int) -> _Part:
         return _Part(paths[0], size, path, case.role, _is_drawn(subject, paths[0]))
     if source.index in subject.map_of:
         return _Part(subject.map_of[source.index].name, size, role="data" if op.kind != OpKind.ADD else "map")
-    fixed = not any(INPUT in subject.trace.ops[i].inputs for i in subject.trace.ancestors(index) if i >= 0)
+    fixed = index not in subject.trace.of_data
     return _Part(name, size, role="fixed" if fixed and not source.uses else "")
 
 

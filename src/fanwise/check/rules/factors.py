@@ -158,7 +158,8 @@ def _size(subject: Subject, case: Case) -> float:
     if values is None or values.infinite or use is None:
         return math.nan
     if use.seen is not None and use.steps:
-        return math.hypot(*use.seen)
+        size = math.hypot(*use.seen)
+        return size if math.isfinite(size) else math.nan  # what is made of finite numbers is no forgotten memory
     return math.nan if use.steps else math.sqrt(values.second_moment) * use.ratio
 
 

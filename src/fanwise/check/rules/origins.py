@@ -1,5 +1,7 @@
 """Origin of an op's signal: the map before it, its name and its path."""
 
+import os
+
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import TO_SIGNAL
 from fanwise.graph.op import Op, OpKind
@@ -31,6 +33,16 @@ def loudest_before(subject: Subject, op: Op) -> Map | None:
 def name_of(source: Map | None, op: Op) -> str:
     """What to call it: the map where it is known, else the op's module, else the op."""
     return (op.module or op.name) if source is None else source.name
+
+
+def function_of(op: Op) -> str:
+    """The function that an op is, in words: that of a nonlinearity, else of the framework."""
+    return op.nonlinearity or op.name or str(op.kind)
+
+
+def line_in_words(op: Op) -> str:
+    """The line of the user's sources that calls it, as a part of a sentence; "" where none does."""
+    return "" if op.line is None else f" ({os.path.basename(op.line[0])}:{op.line[1]})"
 
 
 def path_of(source: Map | None, op: Op) -> str:

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterator
 
-from fanwise.check.rules.origins import map_before, name_of, path_of
+from fanwise.check.findings import label
+from fanwise.check.rules.origins import function_of, line_in_words, map_before, name_of, path_of
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
-from fanwise.check.scale_causes import redraw
-from fanwise.check.subject import Subject
-from fanwise.graph.kinds import JUDGED
-from fanwise.graph.op import Op, OpKind
+from fanwise.check.scale_causes import redraw, root
+from fanwise.check.subject import Map, Subject
+from fanwise.graph.kinds import JUDGED, MOVING, WEIGHTED
+from fanwise.graph.op import Op, OpKind, UseRole
 
 ALIKE = 0.999
 """Cosine of the outputs for different examples from which they say nothing of the input ..."""
@@ -29,8 +30,10 @@ FAINT_TABLE = 1e-3
         says="On the way through the model numbers become infinite, not a number (NaN), or too large to be squared.",
         why="Training cannot start: the loss and every gradient are infinite or NaN.",
         measured="The output of each map, normalisation and nonlinearity: infinite, NaN, or beyond the square root of "
-        "the largest float; the first such op is named. If all of them are finite, the loss.",
-        example="Growth over many layers in float16; the log of 0 in a loss.",
+        "the largest float. The op is named that makes such values of finite ones, with its line in your sources, and "
+        "the parameter that it reads through functions such as a division. If all of them are finite, the loss; if "
+        "that is too, the gradients: the op is named before which they are lost.",
+        example="Growth over many layers in float16; the log of 0; zeros over their norm; a root's slope at 0.",
         remedy="Mend the growth that leads there. Where nothing grows, look at the op that is named.",
     ),
     source="IEEE 754-2019, section 7.4",
@@ -38,20 +41,113 @@ FAINT_TABLE = 1e-3
     shows_before=True,
 )
 def overflow(subject: Subject) -> Iterator[Symptom]:
-    """The first op whose output is not finite; or the loss, if only that is."""
-    bad = [op for op in subject.trace.ops if not math.isfinite(subject.signals[op.index].second_moment) and _judged(op)]
+    """The first op whose output is not finite, by way of what it read; or the loss, if only that is."""
+    bad = [op for op in subject.trace.ops if not _is_finite(subject, op) and _judged(op)]
     loss = subject.first.loss
+    lost = loss is not None and not math.isfinite(loss.value)
     if bad:
-        source = map_before(subject, bad[0])
-        yield Symptom(
-            f"{name_of(source, bad[0])} gives values that are infinite or not a number, or too large to square",
-            path_of(source, bad[0]),
-            bad[0].index,
-            kind="overflow",
-            evidence={"ops": len(bad)},
-        )
-    elif loss is not None and not math.isfinite(loss.value):
+        yield _overflowing(subject, _origin(subject, bad[0]), len(bad))
+    elif lost and subject.trace.outputs and not _is_finite(subject, subject.trace.ops[subject.trace.outputs[0]]):
+        yield _overflowing(subject, _origin(subject, subject.trace.ops[subject.trace.outputs[0]]), 1)
+    elif loss is not None and lost:
         yield Symptom(f"the loss is {loss.value}", kind="overflow")
+    else:
+        yield from _lost_gradients(subject)
+
+
+def _overflowing(subject: Subject, op: Op, count: int) -> Symptom:
+    source, made = map_before(subject, op), _made_of(subject, op)
+    return Symptom(
+        f"{label(made) or _named(source, op)} gives values that are infinite or not a number, or too large to square"
+        f"{line_in_words(op)}",
+        made or path_of(source, op),
+        op.index,
+        _reason(subject, op, made),
+        kind="overflow",
+        evidence={"ops": count},
+    )
+
+
+def _named(source: Map | None, op: Op) -> str:
+    """The map, where the op is one; else the function, and what it follows."""
+    if source is not None and source.op.index == op.index:
+        return source.name
+    where = source.name if source is not None else op.module
+    return f"{function_of(op)} {'after' if source is not None else 'in'} {where}" if where else function_of(op)
+
+
+def _is_finite(subject: Subject, op: Op) -> bool:
+    return math.isfinite(subject.signals[op.index].second_moment) or not op.size
+
+
+def _origin(subject: Subject, op: Op) -> Op:
+    """The op that makes what is not finite of what is; where several inputs are not, what is no number comes first."""
+    while True:
+        before = [source for source in subject.trace.feeds(op) if not _is_finite(subject, source)]
+        if not before:
+            return op
+        op = min(before, key=lambda source: math.isinf(subject.signals[source.index].second_moment))
+
+
+def _made_of(subject: Subject, op: Op) -> str:
+    """The parameter of finite numbers that makes an op's output not finite: "" where there is none.
+
+    Functions make an operand of it that is not finite, or it holds zeros and is no map, as what is divided by.
+    """
+    held = [(use, subject.values[use.path]) for use in op.uses if use.path in subject.values]
+    finite = [(use, values) for use, values in held if values.infinite == 0]
+    made = (use.path for use, _ in finite if use.steps and not all(map(math.isfinite, use.seen or ())))
+    made_or_divides = [(use, values) for use, values in finite if use.steps or use.role == UseRole.SCALE]
+    zeros = (use.path for use, values in made_or_divides if use.seen is None and values.zeros)
+    return next(made, next(zeros, ""))
+
+
+def _reason(subject: Subject, op: Op, made: str) -> str:
+    """What an op read: the parameter that makes it so, or the sizes of its inputs."""
+    if made:
+        values = subject.values[made]
+        steps = next(use.steps for use in op.uses if use.path == made) or (function_of(op),)
+        zeros = f"holds {values.zeros:.2g} zeros" if values.zeros else f"has rms {root(values.second_moment):.3g}"
+        return f"{made} {zeros if values.second_moment else 'is 0 everywhere'}; {', '.join(steps)} makes it not finite"
+    reads = [subject.fed(op, number) for number in range(len(op.inputs))]
+    sizes = [f"{root(signal.second_moment):.3g}" for signal in reads if math.isfinite(signal.second_moment)]
+    among = ", zeros among them" if any(signal.second_moment == 0 or signal.zeros > 0 for signal in reads) else ""
+    return f"{function_of(op)} reads finite values of rms {', '.join(sizes)}{among}" if sizes else ""
+
+
+def _lost_gradients(subject: Subject) -> Iterator[Symptom]:
+    """The op at which gradients become infinite or no number on their way back, where all values are finite."""
+    lost = [path for path, values in subject.values.items() if values.reached and not math.isfinite(values.gradient)]
+    if not lost:
+        return
+    op = _last_with_gradient(subject, frozenset(lost))
+    made = lost[0] if op is None else _made_of(subject, op)
+    at = f"{function_of(op)}{line_in_words(op)}" if op is not None else label(lost[0])
+    yield Symptom(
+        f"the gradients before {at} are infinite or not a number, though all values are finite",
+        made or path_of(map_before(subject, op), op) if op is not None else lost[0],
+        None if op is None else op.index,
+        "" if op is None else f"the slope of {function_of(op)} is not finite at what it reads, as that of a root at 0",
+        kind="overflow",
+        paths=tuple(lost),
+        evidence={"parameters": len(lost)},
+    )
+
+
+def _last_with_gradient(subject: Subject, lost: frozenset[str]) -> Op | None:
+    """The op behind which gradients are finite and before which they are not, of what such parameters lead to."""
+    behind: set[int] = set()
+    for op in subject.trace.ops:
+        if not behind.isdisjoint(op.inputs) or not lost.isdisjoint(use.path for use in op.uses):
+            behind.add(op.index)
+    signals = subject.first.signals
+    bad = [op for op in subject.trace.ops if op.index in behind and not math.isfinite(signals[op.index].gradient)]
+    readers = subject.trace.follows(bad[-1]) if bad else ()  # all of them have finite gradients: it is the last
+    return max(readers, key=lambda op: op.kind not in STRAIGHT, default=None)
+
+
+STRAIGHT = WEIGHTED | MOVING | {OpKind.ADD, OpKind.SHIFT, OpKind.SCALE, OpKind.CONCAT}
+"""Kinds of ops that pass gradients on by finite slopes."""
 
 
 @rule(

@@ -1,8 +1,11 @@
 """Rules on the sizes of weights: one weight beside its peers, and most weights together."""
 
 import math
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fanwise.check.findings import counted
 from fanwise.check.rules.rule import MEASURED, Page, rule
@@ -19,6 +22,8 @@ PEERS = 4
 """Fewest weights that an outlier is compared with."""
 SPARED = 10
 """One in so many peers may be as far off as the outlier."""
+POWERS = (0.0, 0.5, 1.0)
+"""Of the fan, by which a std may be divided: one std for all, by its root, by the fan itself."""
 SAME_STD = 0.1
 """Share by which the stds of weights of one law may differ."""
 MADE_UP = 3.0
@@ -158,20 +163,21 @@ class Departure:
 def _departures(subject: Subject) -> Iterator[Departure]:
     sized = [layer for layer in subject.distinct_maps if layer.law.gain > 0]
     inner = [layer for layer in sized if layer.case.role in INNER and min(layer.case.parameter.shape) > 1]
-    heads = [layer for layer in sized if layer.case.role == "head"]
+    peers = _Peers(inner, [layer for layer in sized if layer.case.role == "head"])
     for layer in inner:
-        factor = _departure(layer, [other for other in inner if other is not layer], heads)
-        small = layer.op.index in subject.followed and not _is_part_of_head(subject, layer)
+        factor = _departure(layer, peers)
         if factor is None or _makes_up(layer, factor, inner) or _suits_stream(subject, layer, factor, inner):
             continue
-        if factor >= 1 or small:
+        if factor >= 1 or (layer.op.index in subject.followed and not _is_part_of_head(subject, layer)):
             yield Departure(layer, factor, _is_hidden(subject, layer))
 
 
 def _is_part_of_head(subject: Subject, layer: Map) -> bool:
     """Whether all maps that follow it up to the outputs are drawn with its std: a head of several maps."""
-    after = [stretch.maps[stretch.maps.index(layer) + 1 :] for stretch in subject.stretches if layer in stretch.maps]
-    ends = [maps for maps in after if maps]
+    ways = [[other.op.index for other in stretch.maps] for stretch in subject.stretches]
+    mine = [(way.index(layer.op.index), stretch) for way, stretch in zip(ways, subject.stretches, strict=True)
+            if layer.op.index in way]  # fmt: skip
+    ends = [maps for place, stretch in mine if (maps := stretch.maps[place + 1 :])]
     alike = [abs(other.values.std / layer.values.std - 1) < SAME_STD for maps in ends for other in maps]
     return bool(ends) and all(maps[-1].op.index not in subject.followed for maps in ends) and all(alike)
 
@@ -233,28 +239,70 @@ def _is_hidden(subject: Subject, layer: Map) -> bool:
     return layer.case.normalized or subject.trace.after(layer.op, {OpKind.NORM}, INVARIANT) is not None
 
 
-def _departure(layer: Map, others: Sequence[Map], heads: Sequence[Map]) -> float | None:
+class _Peers:
+    """The maps that each inner map is compared with, their sizes in order.
+
+    Args:
+        inner: all inner maps.
+        heads: maps that stand for peers where there are few inner ones.
+    """
+
+    def __init__(self, inner: Sequence[Map], heads: Sequence[Map]) -> None:
+        kinds, roles = defaultdict[Any, list[Map]](list), defaultdict[Any, list[Map]](list)
+        for layer in inner:
+            kinds[_kind(layer)].append(layer)
+            roles[layer.case.role].append(layer)
+        self._kinds = {key: _Ordered(maps) for key, maps in kinds.items()}
+        self._roles = {key: _Ordered(maps) for key, maps in roles.items()}
+        self._all = _Ordered([*inner, *heads])
+
+    def of(self, layer: Map) -> "_Ordered | None":
+        """The maps of its role and kind of op; where they are few, of its role; or all; None where those are few."""
+        if len(self._kinds[_kind(layer)]) >= PEERS:
+            return self._kinds[_kind(layer)]
+        several = (self._roles[layer.case.role], self._all)
+        return next((peers for peers in several if len(peers) >= PEERS - 1), None)
+
+
+class _Ordered:
+    """Sizes of maps in ascending order, for each power of the fan, as they are and times the model's own constants."""
+
+    def __init__(self, maps: Sequence[Map]) -> None:
+        self._sizes = {(power, scaled): sorted(_size(layer, power, scaled=scaled) for layer in maps)
+                       for power in POWERS for scaled in (False, True)}  # fmt: skip
+        self._count = len(maps)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def beside(self, layer: Map, place: int) -> list[float]:
+        """Its size over that of the others at a place among them, counted from the largest, each way of counting."""
+        return [
+            _beside(_size(layer, power, scaled=scaled), sizes, place) for (power, scaled), sizes in self._sizes.items()
+        ]
+
+
+def _beside(size: float, sizes: Sequence[float], place: int) -> float:
+    """A size over that at a place among others, without itself once."""
+    from_below = len(sizes) - 2 - place
+    return size / sizes[from_below + (from_below >= bisect_left(sizes, size))]
+
+
+def _kind(layer: Map) -> tuple[str, OpKind]:
+    return layer.case.role, layer.op.kind
+
+
+def _departure(layer: Map, among: _Peers) -> float | None:
     """The factor by which its std differs from that of nearly all its peers, however fans enter; None for none."""
-    peers = [other for other in others if (other.case.role, other.op.kind) == (layer.case.role, layer.op.kind)]
-    if len(peers) < PEERS - 1:
-        peers = [other for other in others if other.case.role == layer.case.role]
-    if len(peers) < PEERS - 2:
-        peers = [*others, *heads]
-    if len(peers) < PEERS - 2:
+    peers = among.of(layer)
+    if peers is None:
         return None
-    spared = max(len(peers) // SPARED, 1 if len(peers) > PEERS else 0)
-    factors = [_factors(layer, peers, power) for power in (0.0, 0.5, 1.0)]
-    scaled = [_factors(layer, peers, power, scaled=True) for power in (0.0, 0.5, 1.0)]
-    low, high = (min(each[spared] for each in factors + scaled), max(each[-1 - spared] for each in factors + scaled))
-    if low > OUTLIER:
-        return min(each[len(each) // 2] for each in factors)
-    return max(each[len(each) // 2] for each in factors) if high < 1 / OUTLIER else None
-
-
-def _factors(layer: Map, peers: Sequence[Map], power: float, *, scaled: bool = False) -> list[float]:
-    """Sizes of a weight over those of its peers, in order; scaled by what the model multiplies both with."""
-    own = _size(layer, power, scaled=scaled)
-    return sorted(own / _size(other, power, scaled=scaled) for other in peers)
+    count = len(peers) - 1
+    spared = max(count // SPARED, 1 if count > PEERS else 0)
+    if min(peers.beside(layer, spared)) > OUTLIER:
+        return min(peers.beside(layer, count // 2))
+    is_low = max(peers.beside(layer, count - 1 - spared)) < 1 / OUTLIER
+    return max(peers.beside(layer, count // 2)) if is_low else None
 
 
 def _size(layer: Map, power: float, *, scaled: bool) -> float:

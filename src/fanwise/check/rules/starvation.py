@@ -49,9 +49,11 @@ def starved(subject: Subject) -> Iterator[Symptom]:
     total = sum(energies.values())
     for op in (op for op in subject.trace.ops if op.kind == OpKind.NORM and total > 0):
         factor = _multiplies(seen, op)
+        if not factor > MULTIPLIED:
+            continue
         behind = subject.trace.ancestors(op.index)
         before = {path: energy for path, energy in energies.items() if _is_used_in(subject, path, behind)}
-        if factor > MULTIPLIED and sum(before.values()) > NEARLY_ALL * total:
+        if sum(before.values()) > NEARLY_ALL * total:
             yield _starving(subject, op, factor, {path: energy / total for path, energy in before.items()})
             return
 

@@ -14,7 +14,7 @@ from fanwise.check.scale_causes import redraw, root, scale_cause, zero_biases
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.details import Attention
 from fanwise.graph.kinds import AFTER_SOFTMAX, AT_ONCE, ATTENTION_OPERAND, BEFORE_SOFTMAX, GATE_STEPS, STRETCH_MAPS
-from fanwise.graph.op import INPUT, Op, OpKind, UseRole
+from fanwise.graph.op import Op, OpKind, UseRole
 from fanwise.laws.nonlinearities import nonlinearity
 from fanwise.measure.observation import Values
 
@@ -218,7 +218,7 @@ def dead(subject: Subject) -> Iterator[Symptom]:
 
 def _reads_data(subject: Subject, op: Op) -> bool:
     """Whether an op depends on the model's inputs: what is made of parameters alone is the same for every example."""
-    return any(INPUT in subject.trace.ops[index].inputs for index in subject.trace.ancestors(op.index) if index >= 0)
+    return op.index in subject.trace.of_data
 
 
 def _varies(subject: Subject, op: Op) -> bool:

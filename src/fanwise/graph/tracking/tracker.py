@@ -10,6 +10,7 @@ from fanwise.graph.kinds import FOLLOWED, WEIGHTED
 from fanwise.graph.op import INPUT, Op, OpKind, Parameter, Use
 from fanwise.graph.trace import Trace
 from fanwise.graph.tracking.call import Call
+from fanwise.graph.tracking.source_lines import Line, calling_line
 from fanwise.graph.tracking.views import ViewChain
 from fanwise.graph.visitor import Moment, Visitor
 from fanwise.laws.base import Initializer
@@ -81,13 +82,20 @@ class Tracker:
     Args:
         parameters: of the model, by path.
         visitor: what is shown each op.
+        line: says which line of the user's sources runs.
     """
 
-    def __init__(self, parameters: Mapping[str, Parameter], visitor: Visitor) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, Parameter],
+        visitor: Visitor,
+        line: Callable[[], Line | None] = calling_line,
+    ) -> None:
         self.parameters = parameters
         self.weight_parts = WeightParts(parameters)
         self.ops: list[Op] = []
         self._visitor = visitor
+        self._line = line
         self._ordinals: dict[tuple[str, int], int] = {}
 
     def trace(self, sources: Iterable[Source | None], unseen: Sequence[str] = ()) -> Trace:
@@ -127,6 +135,7 @@ class Tracker:
             reads=tuple(tensor_read.shape for tensor_read in read),
             given=tuple(tensor_read.source.given for tensor_read in read if tensor_read.source.op == INPUT),
             blocks=call.blocks,
+            line=self._line(),
         )
 
     def add(self, op: Op, shape: Shape) -> Op:

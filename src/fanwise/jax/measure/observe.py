@@ -1,6 +1,8 @@
 """`observe`: one run of a model, forward and backward, and what it showed."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,9 +12,11 @@ from jax.tree_util import tree_unflatten
 
 from fanwise.graph.paths import is_before
 from fanwise.graph.patterns import recognised
+from fanwise.graph.tracking.source_lines import described
 from fanwise.graph.visitor import Watcher
 from fanwise.jax.measure.losses import loss_of, numbers, observed
 from fanwise.jax.measure.reachability import reached
+from fanwise.jax.measure.watched import watched
 from fanwise.jax.trace.biases import Joined, with_biases
 from fanwise.jax.trace.recorder import Recorder
 from fanwise.jax.trace.run import Inputs, ModelError, Program, interpret_program, program_of
@@ -28,8 +32,8 @@ def observe(
 ) -> Observation:
     """Runs a model once, forward and backward, and measures every op and every parameter.
 
-    The program is interpreted twice: on its numbers, and again with a tap of zeros added to the output of each op, with
-    respect to which the loss is differentiated.
+    The program is interpreted twice: on its numbers, and again under differentiation, where the gradient at each op is
+    measured as it comes by. What the first pass gave is gone before the second.
 
     Args:
         model: with values; one of shapes alone has none.
@@ -45,60 +49,101 @@ def observe(
     program = program_of(model, inputs)
     if program.is_abstract:
         raise ModelError("the model or its inputs are shapes alone and have no values to check: materialize it first")
-    recorder = _recorder(program, None, None)
-    returned = interpret_program(program, recorder, program.values())
-    outputs = _outputs(program, [recorder.numbers(value) for value in returned])
-    ready = loss_of(outputs, target, loss, _depends(recorder, returned)) if backward else None
+    seen = _ForwardPass.of(program)
+    ready = loss_of(seen.outputs, target, loss, seen.depends) if backward else None
     if ready is None:
-        return _observation(program, (recorder, returned), _BackwardPass(), None)
-    backward_pass = _gradients(program, recorder, ready)
+        return _observation(program, seen, _BackwardPass(), None)
+    backward_pass = _gradients(program, ready)
     given = [jnp.asarray(array) for array in program.given] if ready.named is None else []
-    seen = observed(ready, outputs, backward_pass.value, given)
-    return _observation(program, (recorder, returned), backward_pass, seen)
+    return _observation(program, seen, backward_pass, observed(ready, seen.outputs, backward_pass.value, given))
+
+
+@dataclass(frozen=True)
+class _ForwardPass:
+    """Results of the forward pass; the numbers of the ops themselves are gone before the backward pass.
+
+    Args:
+        joined: the trace.
+        signals: of its ops.
+        shares: factors on the gradients of operations that were made means.
+        outputs: of the model.
+        output: the signal of the first of them that holds several numbers.
+        depends: whether an output of floating point is made of another.
+    """
+
+    joined: Joined
+    signals: tuple[Signal, ...]
+    shares: Mapping[int, float]
+    outputs: Any
+    output: Signal | None
+    depends: Callable[[int, int], bool]
+
+    @classmethod
+    def of(cls, program: Program) -> "_ForwardPass":
+        """The pass of a program on its own numbers."""
+        recorder = _recorder(program, None)
+        returned = interpret_program(program, recorder, program.values())
+        outputs = _outputs(program, [recorder.numbers(value) for value in returned])
+        floats = [returned[index] for index in program.outputs]
+        joined = with_biases(recognised(recorder.trace(floats)), recorder.outputs, recorder.kept)
+        first = next((value for value in floats if value.size > 1), None)
+        output = None if first is None else signal_of(numbers([recorder.numbers(first)])[0])
+        seen = joined, _signals(recorder, joined), recorder.shares
+        return cls(*seen, outputs, output, _depends(recorder, returned))
 
 
 def _depends(recorder: Recorder, returned: Sequence[Value]) -> Callable[[int, int], bool]:
     """By the ops that were seen on the way."""
-    floats = [value for value in returned if jnp.issubdtype(value.dtype, jnp.inexact)]
-    return lambda number, other: is_before(recorder.ops, floats[other].op, floats[number].op)
+    ops, floats = recorder.ops, [value.op for value in returned if jnp.issubdtype(value.dtype, jnp.inexact)]
+    return lambda number, other: is_before(ops, floats[other], floats[number])
 
 
 class _BackwardPass:
-    """Results of a backward pass: the loss, gradients at the ops, E g^2 of parameters that it reached; or nothing."""
+    """Results of a backward pass: the loss, E g^2 at the ops and of parameters that it reached; or nothing."""
 
-    def __init__(self, value: float = NAN, taps: Sequence[Any] = (), sizes: Mapping[str, float] | None = None) -> None:
-        self.value, self.taps, self.sizes = value, tuple(taps), dict(sizes or {})
+    def __init__(
+        self, value: float = NAN, ops: Mapping[int, float] | None = None, sizes: Mapping[str, float] | None = None
+    ) -> None:
+        self.value, self.ops, self.sizes = value, ops, dict(sizes or {})
 
 
-def _recorder(program: Program, leaves: Mapping[str, Any] | None, taps: Sequence[Any] | None) -> Recorder:
+def _recorder(
+    program: Program, leaves: Mapping[str, Any] | None, tap: Callable[[int, Any], Any] | None = None
+) -> Recorder:
     arrays = program.model.leaves if leaves is None else leaves
-    return Recorder({parameter.path: parameter for parameter in program.parameters}, arrays, Watcher(), taps)
+    return Recorder({parameter.path: parameter for parameter in program.parameters}, arrays, Watcher(), tap)
 
 
 def _outputs(program: Program, arrays: Sequence[Any]) -> Any:
     return tree_unflatten(program.structure, [jnp.asarray(array) for array in arrays])
 
 
-def _gradients(program: Program, seen: Recorder, loss: Loss) -> _BackwardPass:
-    """The loss, and its gradients with respect to zeros added at every op and to every parameter."""
-    zeros = [jnp.zeros(op.shape, value.dtype) for op, value in zip(seen.ops, seen.outputs, strict=True)]
+def _gradients(program: Program, loss: Loss) -> _BackwardPass:
+    """The loss, and the sizes of its gradients at every op and parameter."""
 
-    def value_of(leaves: dict[str, Any], taps: list[Any]) -> Any:
-        recorder = _recorder(program, leaves, taps)
+    def value_of(leaves: dict[str, Any], tap: Callable[[int, Any], Any]) -> Any:
+        recorder = _recorder(program, leaves, tap)
         returned = interpret_program(program, recorder, program.values(leaves))
         arrays = [recorder.numbers(value) for value in returned]
         return loss(tree_unflatten(program.structure, arrays)).astype(jnp.float32)
 
+    ops: dict[int, float] = {}
+    tap = partial(watched, lambda index, gradient: ops.update({index: _moment(gradient)}))
     try:
-        value, (leaves, taps) = jax.value_and_grad(value_of, argnums=(0, 1))(dict(program.model.leaves), zeros)
+        value, leaves = jax.value_and_grad(lambda given: value_of(given, tap))(dict(program.model.leaves))
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"the loss or its backward pass failed: {type(error).__name__}: {error}") from error
+        raise ModelError(f"the loss or its backward pass failed: {described(error)}") from error
     sizes = {path: _moment(gradient) for path, gradient in leaves.items()}
     if 0 in sizes.values():
-        sizes = _without_cut(sizes, lambda given: value_of(given, zeros), dict(program.model.leaves))
-    return _BackwardPass(float(value), taps, sizes)
+        sizes = _without_cut(sizes, lambda given: value_of(given, _as_it_is), dict(program.model.leaves))
+    return _BackwardPass(float(value), ops, sizes)
+
+
+def _as_it_is(index: int, array: Any) -> Any:
+    """An op's output, at which no gradient is wanted."""
+    return array
 
 
 def _without_cut(
@@ -110,21 +155,17 @@ def _without_cut(
 
 
 def _observation(
-    program: Program, seen: tuple[Recorder, Sequence[Value]], backward_pass: _BackwardPass, loss: ObservedLoss | None
+    program: Program, seen: _ForwardPass, backward_pass: _BackwardPass, loss: ObservedLoss | None
 ) -> Observation:
-    recorder, returned = seen
-    outputs = [returned[index] for index in program.outputs]
-    joined = with_biases(recognised(recorder.trace(outputs)), recorder.outputs, recorder.kept)
-    trace = joined.trace
+    trace = seen.joined.trace
     arrays = dict(zip(program.model.leaves, numbers(list(program.model.leaves.values())), strict=True))
     given = numbers([jnp.asarray(array) for array in program.given])
-    first = next((value for value in outputs if value.size > 1), None)
     return observation(
         trace,
-        _signals(recorder, joined, backward_pass.taps),
+        _with_gradients(seen, backward_pass.ops),
         weigh(arrays, trace, backward_pass.sizes),
         given=[signal_of(array) if np.issubdtype(array.dtype, np.inexact) else None for array in given],
-        output=None if first is None else signal_of(numbers([recorder.numbers(first)])[0]),
+        output=seen.output,
         loss=loss,
         backward=True,
     )
@@ -136,12 +177,17 @@ def _moment(gradient: Any) -> float:
     return moment_of(sampled(array)) if array.any() else 0.0
 
 
-def _signals(recorder: Recorder, joined: Joined, taps: Sequence[Any]) -> tuple[Signal, ...]:
+def _signals(recorder: Recorder, joined: Joined) -> tuple[Signal, ...]:
     """Signals of the ops that are kept, in the trace's order."""
-    measured, signals = Signals(), []
-    for op, raw in zip(joined.trace.ops, joined.numbers, strict=True):
-        output = numbers([recorder.outputs[raw].data])[0]
-        gradient = numbers([taps[raw]])[0] * recorder.shares.get(raw, 1.0) if taps else None
-        size = moment_of(sampled(gradient)) if gradient is not None and gradient.size else NAN
-        signals.append(Signal(**measured.of(op, output), gradient=size))
-    return tuple(signals)
+    measured = Signals()
+    arrays = (numbers([recorder.outputs[raw].data])[0] for raw in joined.numbers)
+    return tuple(Signal(**measured.of(op, array)) for op, array in zip(joined.trace.ops, arrays, strict=True))
+
+
+def _with_gradients(seen: _ForwardPass, ops: Mapping[int, float] | None) -> tuple[Signal, ...]:
+    """The signals with the gradients there: 0 where none came by."""
+    if ops is None:
+        return seen.signals
+    sizes = [ops.get(raw, 0.0) * seen.shares.get(raw, 1.0) ** 2 for raw in seen.joined.numbers]
+    kept = zip(seen.joined.trace.ops, seen.signals, sizes, strict=True)
+    return tuple(replace(signal, gradient=size if op.size else NAN) for op, signal, size in kept)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fanwise.graph.details import Activation
 from fanwise.jax.trace.calls import Step
+from fanwise.jax.trace.on_host import first_on_host
 from fanwise.jax.trace.op_table import ELEMENTWISE
 from fanwise.laws.nonlinearities import Function, nonlinearity
 
@@ -79,16 +80,16 @@ def _samples(value: Any) -> Mapping[int, Sample]:
 def _arguments(value: Any, root: int) -> Any:
     number = value.number
     if number is not None:
-        return jnp.full(POINTS.shape, number, value.dtype)
-    return jnp.asarray(_samples(value)[root].values)
+        return np.full(POINTS.shape, number, value.dtype)
+    return _samples(value)[root].values
 
 
 def _execute(step: Step, arguments: Sequence[Any]) -> NDArray[Any]:
-    floats = [a.astype(jnp.float32) if jnp.issubdtype(a.dtype, jnp.floating) else a for a in arguments]
+    floats = [a.astype(np.float32) if jnp.issubdtype(a.dtype, jnp.floating) else a for a in arguments]
     if step.name == "convert_element_type":
         wide = jnp.issubdtype(step.outs[0][1], jnp.floating)
-        return np.asarray(floats[0].astype(jnp.float32 if wide else step.outs[0][1]))
-    return np.asarray(step.first(*floats))
+        return np.asarray(floats[0].astype(np.float32 if wide else step.outs[0][1]))
+    return np.asarray(first_on_host(step, floats))
 
 
 def recognised(step: Step, samples: Mapping[int, Sample]) -> tuple[Sample, Activation] | None:

@@ -87,4 +87,5 @@ def _axis_after(value: Value, root: int) -> int | None:
 def _with_bias(trace: Trace, shift: Op, source: int, axis: int) -> Op:
     op = trace.ops[source]
     bias = replace(shift.uses[0], role=UseRole.BIAS)
-    return replace(op, index=shift.index, uses=(*op.uses, bias), shape=shift.shape, axis=axis)
+    uses, line = (*op.uses, bias), shift.line or op.line
+    return replace(op, index=shift.index, uses=uses, shape=shift.shape, axis=axis, line=line)

@@ -9,6 +9,7 @@ import numpy as np
 from jax.extend.core import JaxprEqn
 
 from fanwise.graph.tracking import call as tracking
+from fanwise.graph.tracking.source_lines import Line, users_lines
 from fanwise.stream.box import Shape
 
 Form: TypeAlias = tuple[Shape, np.dtype[Any]]
@@ -57,6 +58,19 @@ def step_of(equation: JaxprEqn) -> Step:
         return list(outputs) if primitive.multiple_results else [outputs]
 
     return Step(primitive.name, function, forms_of(equation.outvars), equation.params)
+
+
+def line_of(equation: JaxprEqn, call: Line | None = None) -> Line | None:
+    """The line of the user's sources that an equation was traced from; None where JAX does not tell.
+
+    Args:
+        equation: of a program.
+        call: the line that calls that program. JAX keeps the programs of functions that it has compiled: one that was
+            traced for another line says nothing of this one.
+    """
+    source = getattr(getattr(equation, "source_info", None), "traceback", None)
+    lines = users_lines((frame.file_name, frame.line_num) for frame in getattr(source, "frames", ()))
+    return lines[0] if lines and (call is None or call in lines) else call
 
 
 def forms_of(atoms: Sequence[Any]) -> tuple[Form, ...]:

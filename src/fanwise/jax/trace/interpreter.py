@@ -5,7 +5,7 @@ the model's own numbers, or on shapes alone; each array is followed with the op 
 that it shows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from fanwise.graph.details import Normalisation
 from fanwise.graph.op import INPUT, OpKind
 from fanwise.graph.tracking.views import selection_of
 from fanwise.jax.trace import activations, op_roles
-from fanwise.jax.trace.calls import Call, Step, literal, plain_step, step_of
+from fanwise.jax.trace.calls import Call, Step, line_of, literal, plain_step, step_of
 from fanwise.jax.trace.control_flow import LOOPS, enter
 from fanwise.jax.trace.op_table import CALLS, PASSED, PRODUCTS, SELECTIONS, VIEWS, describe
 from fanwise.jax.trace.provenance import derive
@@ -55,9 +55,14 @@ class Interpreter:
         def read(atom: Any) -> Value:
             return constant(literal(atom)) if isinstance(atom, Literal) else known[atom]
 
+        call, done = self.recorder.line, _read_last(jaxpr)
         for equation in jaxpr.eqns:
+            self.recorder.line = None if self.recorder.is_followed else line_of(equation, call)
             outputs = self._equation(equation, [read(atom) for atom in equation.invars])
             known.update(zip(equation.outvars, outputs, strict=True))
+            for variable in done[id(equation)]:
+                del known[variable]
+        self.recorder.line = call
         return [read(atom) for atom in jaxpr.outvars]
 
     def _equation(self, equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
@@ -224,6 +229,17 @@ class Interpreter:
     def _multiply(self, left: Value, right: Value) -> Value:
         step = plain_step("mul", lambda a, b: a * b, left)
         return self.recorder.operation(step, [left, right], describe(step, [left, right]))[0]
+
+
+def _read_last(jaxpr: Jaxpr) -> Mapping[int, list[Any]]:
+    """The variables that each equation of a program is the last to read, by its `id`: their arrays may go then."""
+    kept = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
+    last: dict[int, list[Any]] = {}
+    for equation in reversed(jaxpr.eqns):
+        read = {atom for atom in equation.invars if not isinstance(atom, Literal)} - kept
+        last[id(equation)] = list(read)
+        kept |= read
+    return last
 
 
 def _is_step(values: Sequence[Value], outputs: Sequence[Value]) -> bool:

@@ -14,6 +14,7 @@ from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 from fanwise.graph.tracking.probes import Probe, probe
 from fanwise.jax.trace import activations as shapes
 from fanwise.jax.trace.calls import Call, Step
+from fanwise.jax.trace.on_host import first_on_host
 from fanwise.jax.trace.op_table import ELEMENTWISE
 from fanwise.jax.trace.traced_value import Value
 
@@ -90,15 +91,12 @@ def replay_of_call(step: Step, call: Call, values: Sequence[Value]) -> Callable[
         return None
 
     def replay(*arrays: Any) -> Any:
-        like = jax.numpy.asarray(arrays[0], jax.numpy.float32)
         given = dict(zip(others, arrays, strict=True))
         filled = [
-            jax.numpy.asarray(given[operand], jax.numpy.float32)
-            if number is None
-            else jax.numpy.full_like(like, number)
+            np.asarray(given[operand], np.float32) if number is None else np.full_like(arrays[0], number, np.float32)
             for operand, number in enumerate(numbers)
         ]
-        return np.asarray(step.first(*filled), np.float64)
+        return np.asarray(first_on_host(step, filled), np.float64)
 
     return replay
 

@@ -13,6 +13,7 @@ from fanwise.graph.kinds import KEEPS_SIDES, PROPORTIONAL
 from fanwise.graph.op import Op, OpKind, Parameter, UseRole
 from fanwise.graph.trace import Trace
 from fanwise.graph.tracking.operands import Operand, made_weight
+from fanwise.graph.tracking.source_lines import Line
 from fanwise.graph.tracking.tracker import Read, Tracker
 from fanwise.graph.tracking.views import ViewChain
 from fanwise.graph.visitor import Visitor
@@ -77,7 +78,8 @@ class Recorder:
         parameters: of the model, by path.
         leaves: their arrays.
         visitor: what is shown each op.
-        taps: added to the outputs of the ops, one for each, so that gradients can be taken with respect to them.
+        tap: is given the index and the output of each op where gradients are taken, and returns what the model goes on
+            with.
         see: is shown each op as it was carried out, and says what its output is when the model goes on.
     """
 
@@ -86,11 +88,12 @@ class Recorder:
         parameters: Mapping[str, Parameter],
         leaves: Mapping[str, Any],
         visitor: Visitor,
-        taps: Sequence[Any] | None = None,
+        tap: Callable[[int, Any], Any] | None = None,
         *,
         see: Callable[[ExecutedOp], Any] | None = None,
     ) -> None:
-        self.tracker = Tracker(parameters, visitor)
+        self.tracker = Tracker(parameters, visitor, lambda: self.line)
+        self.line: Line | None = None
         self.loop = LoopState()
         self.outputs: list[Value] = []
         self.unseen: list[str] = []
@@ -98,9 +101,9 @@ class Recorder:
         self.shares: dict[int, float] = {}
         self.repeated: set[str] = set()
         self.parts: dict[tuple[int, str], tuple[tuple[int, int, int], ...]] = {}
-        self._use_reader = UseReader(parameters, leaves, taps is None)
+        self._use_reader = UseReader(parameters, leaves, tap is None)
         self._stand_ins = StandIns(parameters)
-        self._taps, self._see = taps, see
+        self._tap, self._see = tap, see
         self._parameter_ops: dict[str, Value] = {}
         self._absorbed: set[int] = set()
 
@@ -117,8 +120,8 @@ class Recorder:
 
     @property
     def is_followed(self) -> bool:
-        """Whether gradients are taken with respect to what the ops give."""
-        return self._taps is not None
+        """Whether gradients are taken at what the ops give."""
+        return self._tap is not None
 
     def numbers(self, value: Value) -> Any:
         """The numbers of a value: of parameters, those that stand in for them."""
@@ -238,19 +241,18 @@ class Recorder:
         ]
         followed = {root: replace(sample, ops=(*sample.ops, op.index)) for root, sample in samples.items()}
         outputs[first] = replace(outputs[first], samples=followed)
-        self.outputs.append(outputs[first])
+        self.outputs.append(replace(outputs[first], data=None) if self.is_followed else outputs[first])
         self._absorbed.update(absorbed)
         return outputs
 
     def _pass_on(self, op: Op, step: Step, values: Sequence[Value], output: tuple[int, Any]) -> Any:
         """The output with which the model goes on: scaled by the visitor, looked at, and with a tap."""
         position, array = output
-        dtype = step.outs[position][1]
         factor = self.tracker.factor_after(op, lambda: measured(array))
-        scaled = array if factor is None else array * np.asarray(factor, dtype)
+        scaled = array if factor is None else array * np.asarray(factor, step.outs[position][1])
         if self._see is not None:
             scaled = self._see(ExecutedOp(op, step, tuple(values), position, scaled))
-        return scaled if self._taps is None else scaled + self._taps[op.index].astype(dtype)
+        return scaled if self._tap is None else self._tap(op.index, scaled)
 
     def _output(self, op: Op, form: Form, data: Any, inputs: _Inputs) -> Value:
         """An output of an op."""

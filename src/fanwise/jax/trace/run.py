@@ -14,6 +14,7 @@ from fanwise.graph.inputs import Inputs
 from fanwise.graph.op import INPUT, Parameter
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
+from fanwise.graph.tracking.source_lines import outermost, said_by
 from fanwise.graph.visitor import ModelError, Visitor, Watcher
 from fanwise.jax.trace.interpreter import Interpreter
 from fanwise.jax.trace.models import Model, as_model, parameters
@@ -113,7 +114,8 @@ def interpret_program(program: Program, recorder: Recorder, values: Sequence[Val
         return [interpreter.resolve(value) for value in interpreter.interpret(program.jaxpr, values)]
     except Exception as error:
         raise ModelError(
-            f"{program.model.name} could not be run: {type(error).__name__} at operation {interpreter.last!r}: {error}"
+            f"{program.model.name} could not be run: {type(error).__name__} at operation {interpreter.last!r}: "
+            f"{said_by(error)}"
         ) from error
 
 
@@ -128,6 +130,7 @@ def program_of(model: Any, inputs: Inputs) -> Program:
     arrays, rebuild = _split((tuple(inputs.args), dict(inputs.kwargs)))
     paths = list(read.leaves)
 
+    @outermost
     def function(leaves: Sequence[Any], given: Sequence[Any]) -> Any:
         args, named = rebuild(given)
         return _as_mapping(read.call(dict(zip(paths, leaves, strict=True)), args, named))
@@ -135,7 +138,8 @@ def program_of(model: Any, inputs: Inputs) -> Program:
     try:
         jaxpr, shape = jax.make_jaxpr(function, return_shape=True)(list(read.leaves.values()), arrays)
     except Exception as error:
-        raise ModelError(f"{read.name} could not be traced on these inputs: {type(error).__name__}: {error}") from error
+        said = said_by(error, [tuple(array.shape) for array in arrays])
+        raise ModelError(f"{read.name} could not be traced on these inputs: {type(error).__name__}: {said}") from error
     leaves, structure = tree_flatten(shape)
     return Program(read, known, jaxpr, tuple(arrays), _main(shape, leaves), structure)
 

@@ -10,6 +10,7 @@ from fanwise.graph.op import Op
 from fanwise.graph.paths import is_before
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
+from fanwise.graph.tracking.source_lines import described
 from fanwise.graph.visitor import Watcher
 from fanwise.keras.measure.gradients import Tape, by_taps
 from fanwise.keras.measure.losses import ARRAYS, loss_of, observed
@@ -117,7 +118,7 @@ class _ForwardPass:
         try:
             gradients = tape.gradients(value, [self.tensors[op] for op in places], list(trained.values()))
         except Exception as error:
-            raise ModelError(f"the backward pass failed: {type(error).__name__}: {error}") from error
+            raise ModelError(f"the backward pass failed: {described(error)}") from error
         moments = [None if gradient is None else _moment(gradient) for gradient in gradients]
         self.gradients = {p: m for p, m in zip(places, moments, strict=False) if m is not None}
         rest = moments[len(places) :]
@@ -147,7 +148,7 @@ def _differentiate_again(
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"the backward pass failed: {type(error).__name__}: {error}") from error
+        raise ModelError(f"the backward pass failed: {described(error)}") from error
     reached = {path: _moment(gradient) for path, gradient in zip(trained, values, strict=True) if gradient is not None}
     return {index: _moment(gradient) for index, gradient in places.items()}, reached
 

@@ -73,6 +73,9 @@ class Recorder:
         self._names = component_names(model)
         self._calls = ModuleCalls()
         self._parameter_ops: dict[int, Source] = {}
+        self._failed = ""
+        self.failed_on: tuple[tuple[int, ...], ...] = ()
+        """Shapes of the tensors that the layer was given that raised an error."""
         self._busy = False
         self._last: tuple[Call, Execution] | None = None
         for number, tensor in enumerate(given):
@@ -87,7 +90,7 @@ class Recorder:
     def location(self) -> str:
         """The layer and the last op of the run so far, in words."""
         last = self._tracker.ops[-1].name if self._tracker.ops else "none"
-        return f"in layer {self._calls.caller[0] or '(the model itself)'!r}, last op {last}"
+        return f"in layer {self._failed or self._calls.caller[0] or '(the model itself)'!r}, last op {last}"
 
     def trace(self, outputs: Sequence[Any]) -> Trace:
         """The trace of the run."""
@@ -125,7 +128,7 @@ class Recorder:
 
     def layer(self, layer: Any, execute: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Records one call of a layer and executes it."""
-        with self._inside(layer), self.working():
+        with self._inside(layer, args), self.working():
             entry = describe_layer(layer, named)
             if entry is None and is_separable(layer):
                 return self._separable(layer, args)
@@ -344,7 +347,7 @@ class Recorder:
     # Where the run is
 
     @contextmanager
-    def _inside(self, layer: Any) -> Iterator[None]:
+    def _inside(self, layer: Any, given: Any = ()) -> Iterator[None]:
         if layer is self._model:
             yield
             return
@@ -352,6 +355,10 @@ class Recorder:
         self._calls.enter(f"{above}/{name}" if above else name)
         try:
             yield
+        except BaseException:
+            if not self._failed:
+                self._failed, self.failed_on = self._calls.caller[0], tuple(map(shape_of, tensors_in(given)))
+            raise
         finally:
             self._calls.leave()
 

@@ -10,6 +10,7 @@ import numpy as np
 from fanwise.graph.inputs import Inputs
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
+from fanwise.graph.tracking.source_lines import outermost, said_by
 from fanwise.graph.visitor import ModelError, Visitor, Watcher
 from fanwise.keras.trace.patching import followed
 from fanwise.keras.trace.recorder import Recorder
@@ -102,13 +103,12 @@ def prepared(
         kinds: classes of the tensors whose operators are followed, the backend's own by default.
         stateless: whether the run is in a scope in which no variable changes.
     """
+    held = {id(variable) for variable in recorder.variables.values()}
     with ExitStack() as stack:
         if not stateless:
             stack.callback(recorder.writes.restore)
-            held = {id(variable) for variable in recorder.variables.values()}
-            for variable in model.variables:
-                if id(variable) not in held:
-                    recorder.writes.keep(variable)
+            for variable in (variable for variable in model.variables if id(variable) not in held):
+                recorder.writes.keep(variable)
         chosen = tuple(kinds or {type(keras.ops.zeros((1,)))})
         stack.enter_context(followed(recorder, model, chosen))
         yield
@@ -123,6 +123,7 @@ def without_gradients() -> AbstractContextManager[None]:
     return torch.no_grad()
 
 
+@outermost
 def forward(model: Any, inputs: Inputs, recorder: Recorder) -> Any:
     """Calls the model and returns its outputs.
 
@@ -133,7 +134,8 @@ def forward(model: Any, inputs: Inputs, recorder: Recorder) -> Any:
         return model(*inputs.args, **dict(inputs.kwargs or {}))
     except Exception as error:
         raise ModelError(
-            f"the model could not be run on these inputs: {type(error).__name__} {recorder.location}: {error}"
+            f"the model could not be run on these inputs: {type(error).__name__} {recorder.location}: "
+            f"{said_by(error, recorder.failed_on)}"
         ) from error
 
 

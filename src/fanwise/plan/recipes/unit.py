@@ -59,7 +59,7 @@ POSITION_SHARE = 0.1
 
 def scaled(case: Case, variance: float, *, gives: float | None, reason: str, source: str = "") -> Choice:
     """A normal law of this variance times fan_in, per fused map where there are several."""
-    if case.use is not None and case.use.ratio != 1:
+    if case.use is not None and case.use.ratio not in (0, 1):
         variance /= case.use.ratio**2
         reason += f"; the model multiplies it by {case.use.ratio:.4g}"
     if case.normalized:
@@ -155,7 +155,7 @@ def siren(case: Case, feed: Feed) -> Choice:
 
 
 def _ratio_of(case: Case) -> float:
-    return 1.0 if case.use is None else case.use.ratio
+    return 1.0 if case.use is None else case.use.ratio or 1.0
 
 
 def _looped(case: Case, variance: float) -> Choice:

@@ -143,17 +143,14 @@ def tied_excess(walk: Walk, here: Here, use: Use) -> float:
     Derived here: of the V outputs <w_v, x> that of the own row w is sqrt(s) |w| |x|, with |w|^2 = d Var(w).
     """
     parameter, size = walk.trace.by_path[use.path], second(here.first[HERE])
-    rows = [walk.rows[before.op.index] for before in walk.seen if _reads_table(before, use)]
+    tables = {op.index for op, _ in walk.trace.uses[use.path] if op.kind == OpKind.EMBEDDING}
+    rows = [walk.rows[index] for index in sorted(tables) if index < here.op.index]
     if not rows or len(parameter.shape) != 2 or not 0 < size < math.inf:
         return 1.0
     walk.doubt(here.op)  # other tokens of the same table are taken to add nothing
     share = sum(float(np.mean(row[HERE] * here.first[HERE])) ** 2 / (second(row[HERE]) or 1.0) for row in rows) / size
     outputs = walk.features(here.op)
     return 1.0 + min(share, 1.0) * math.prod(parameter.shape) / max(outputs, 1) ** 2
-
-
-def _reads_table(here: Here, use: Use) -> bool:
-    return here.op.kind == OpKind.EMBEDDING and any(other.path == use.path for other in here.op.uses)
 
 
 def _thinned(rows: Rows, passage: padding.Passage) -> Rows:

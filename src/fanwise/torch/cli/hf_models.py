@@ -135,20 +135,26 @@ def configured(config: Any) -> nn.Module:
     """
     library = importlib.import_module("transformers")
     errors: list[Exception] = []
-    for name in AUTO:
-        loader = getattr(library, name, None)  # newer than the oldest library that is read
-        if loader is not None and type(config) in loader._model_mapping:
-            try:
-                return _listed(loader, config)
-            except (AttributeError, ValueError) as error:  # a model of the whole listed for a part, or a lost class
-                if isinstance(error, ValueError) and "Could not find" not in str(error):
-                    raise
-                errors.append(error)
+    loaders = [getattr(library, name, None) for name in AUTO]  # some are newer than the oldest library that is read
+    for loader in loaders:
+        if loader is None or type(config) not in loader._model_mapping:
+            continue
+        try:
+            return _listed(loader, config)
+        except (AttributeError, ValueError) as error:  # a model of the whole listed for a part, or a lost class
+            errors.append(_unlisted(error))
     kind = _parts_of_larger(config, library.PreTrainedModel)
     if kind is None:
         raise errors[0] if errors else ValueError(f"transformers has no model for {type(config).__name__}")
     part: nn.Module = kind(config)
     return part
+
+
+def _unlisted(error: AttributeError | ValueError) -> Exception:
+    """The error where it says that the library's list is wrong; it is raised where the configuration is."""
+    if isinstance(error, ValueError) and "Could not find" not in str(error):
+        raise error
+    return error
 
 
 def _listed(loader: Any, config: Any) -> nn.Module:

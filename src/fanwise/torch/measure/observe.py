@@ -14,6 +14,7 @@ from fanwise.graph.kinds import CONVOLUTIONS, WEIGHTED
 from fanwise.graph.op import INPUT
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
+from fanwise.graph.tracking.source_lines import described
 from fanwise.graph.visitor import Watcher
 from fanwise.measure.best_constant import judged
 from fanwise.measure.losses import LossLike
@@ -212,7 +213,7 @@ def _gradients(model: nn.Module, loss: Tensor | None) -> dict[str, Tensor | None
     try:
         gradients = torch.autograd.grad(loss, list(held.values()), allow_unused=True)
     except Exception as error:
-        raise _BackwardError(f"the backward pass failed: {type(error).__name__}: {error}") from error
+        raise _BackwardError(f"the backward pass failed: {described(error)}") from error
     return dict(zip(held, gradients, strict=True))
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -272,9 +273,9 @@ def _fetch_vectors(vectors: Sequence[Tensor]) -> list[tuple[float, ...]]:
     for i, vector in enumerate(vectors):
         groups.setdefault(vector.device, []).append(i)
     for places in groups.values():
-        flat = torch.cat([vectors[i].double() for i in places]).tolist()
+        flat = iter(torch.cat([vectors[i].double() for i in places]).tolist())
         for i in places:
-            rows[i], flat = tuple(flat[: vectors[i].numel()]), flat[vectors[i].numel() :]
+            rows[i] = tuple(islice(flat, vectors[i].numel()))
     return rows
 
 

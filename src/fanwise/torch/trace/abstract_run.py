@@ -109,13 +109,14 @@ def _is_plain(tensor: Tensor) -> bool:
 @contextmanager
 def _unwatched(model: nn.Module) -> Iterator[None]:
     """Takes hooks off that are not torch's own: they would be shown tensors without values."""
+    each = [hooks for module in model.modules() for hooks in (module._forward_hooks, module._forward_pre_hooks)]
     with ExitStack() as stack:
-        for module in model.modules():
-            for hooks in (module._forward_hooks, module._forward_pre_hooks):
-                stack.callback(hooks.update, dict(hooks))
-                stack.callback(hooks.clear)
-                for number in [number for number, hook in hooks.items() if not _is_torch(hook)]:
-                    del hooks[number]
+        for hooks in filter(None, each):
+            stack.callback(hooks.update, dict(hooks))
+            stack.callback(hooks.clear)
+            own = {number: hook for number, hook in hooks.items() if _is_torch(hook)}
+            hooks.clear()
+            hooks.update(own)
         yield
 
 

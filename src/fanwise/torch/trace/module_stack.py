@@ -10,6 +10,7 @@ from torch.nn.modules import module as module_hooks
 from torch.nn.utils.parametrize import ParametrizationList
 
 from fanwise.graph.tracking.module_calls import ModuleCalls
+from fanwise.torch.trace.function_names import tensors_in
 
 
 class ModuleStack:
@@ -26,7 +27,10 @@ class ModuleStack:
         self._calls = ModuleCalls()
         self._quiet = 0
         self._thread = threading.get_ident()
+        self._given: list[Any] = []
         self.failed = ""
+        self.failed_on: tuple[tuple[int, ...], ...] = ()
+        """Shapes of the tensors that the module was called with whose forward raised an error."""
         self.elsewhere: dict[str, None] = {}
         """Paths of modules that ran in other threads, whose functions cannot be seen."""
 
@@ -51,21 +55,22 @@ class ModuleStack:
             entered.remove()
             left.remove()
 
-    def _enter(self, module: nn.Module, _: Any) -> None:
+    def _enter(self, module: nn.Module, given: Any) -> None:
         path = self._names.get(id(module))
         if threading.get_ident() != self._thread:  # the hooks are those of every thread
             self.elsewhere.update({} if path is None else {path: None})
             return
-        self.failed = ""
+        self.failed, self.failed_on = "", ()
+        self._given.append(given)
         self._calls.enter(self.caller[0] if path is None else path, new=path is not None)
         self._quiet += isinstance(module, ParametrizationList)
 
     def _leave(self, module: nn.Module, _: Any, output: Any) -> None:
         if threading.get_ident() != self._thread:
             return
-        path = self._calls.leave()
-        if output is None:  # a module whose forward raised is left too, the innermost first
-            self.failed = self.failed or path
+        path, given = self._calls.leave(), self._given.pop()
+        if output is None and not self.failed:  # a module whose forward raised is left too, the innermost first
+            self.failed, self.failed_on = path, tuple(tuple(tensor.shape) for tensor in tensors_in(given))
         if isinstance(module, ParametrizationList):
             self._quiet -= 1
             if isinstance(output, Tensor):

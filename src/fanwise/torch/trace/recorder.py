@@ -92,6 +92,11 @@ class Recorder(TorchFunctionMode):
         return f"in module {module or '(the model itself)'!r}, last op {self._last or 'none'}"
 
     @property
+    def failed_on(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the tensors that the module was given whose forward raised an error; () where none did."""
+        return self._modules.failed_on
+
+    @property
     def asks_for_gradients(self) -> bool:
         """Whether what the model did last was to ask for gradients."""
         return self._last.rpartition(".")[2] in ("grad", "backward")

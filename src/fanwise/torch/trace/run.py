@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fanwise.graph.inputs import Inputs
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
+from fanwise.graph.tracking.source_lines import outermost, said_by
 from fanwise.graph.visitor import ModelError, Visitor, Watcher
 from fanwise.torch.trace.function_names import tensors_in
 from fanwise.torch.trace.provenance import check_model, parameters
@@ -115,6 +116,7 @@ def _silent(model: nn.Module) -> Iterator[None]:
         yield
 
 
+@outermost
 def forward(
     model: nn.Module, inputs: Inputs, recorder: Recorder, within: AbstractContextManager[Any] | None = None
 ) -> Any:
@@ -134,8 +136,8 @@ def forward(
             return model(*inputs.args, **dict(inputs.kwargs or {}))
     except Exception as error:
         raise ModelError(
-            f"the model could not be run on these inputs: {type(error).__name__} {recorder.location}: {error}"
-            f"{inputs.guess}"
+            f"the model could not be run on these inputs: {type(error).__name__} {recorder.location}: "
+            f"{said_by(error, recorder.failed_on)}{inputs.guess}"
         ) from error
 
 

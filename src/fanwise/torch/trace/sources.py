@@ -5,22 +5,16 @@ import inspect
 import linecache
 import os
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from types import CodeType, FunctionType, MappingProxyType
 from typing import Any, TypeAlias
 
 from torch import nn
 
+from fanwise.graph.tracking.source_lines import is_users
 from fanwise.measure.observation import Place
-
-_LIBRARIES = tuple(
-    {os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
-_PACKAGES = ("site-packages", "dist-packages")
 
 _Functions: TypeAlias = Mapping[int, ast.FunctionDef]
 """The functions of a file by the line on which their code begins, decorators included."""
@@ -207,7 +201,7 @@ def _targets(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr | None]]:
 def _class_line(kind: type) -> Place | None:
     module = sys.modules.get(kind.__module__)
     file = None if module is None else vars(module).get("__file__")
-    if not isinstance(file, str) or not _is_users(file):
+    if not isinstance(file, str) or not is_users(file):
         return None
     try:
         return Place(os.path.abspath(file), inspect.getsourcelines(kind)[1])
@@ -217,11 +211,4 @@ def _class_line(kind: type) -> Place | None:
 
 def _code_line(code: CodeType) -> Place | None:
     file = code.co_filename
-    return Place(os.path.abspath(file), code.co_firstlineno) if _is_users(file) else None
-
-
-def _is_users(file: str) -> bool:
-    """Whether a file is neither of the standard library nor of an installed package."""
-    path = os.path.realpath(file)
-    installed = path.startswith(_LIBRARIES) or not set(_PACKAGES).isdisjoint(Path(path).parts)
-    return not installed and os.path.isfile(path)
+    return Place(os.path.abspath(file), code.co_firstlineno) if is_users(file) else None
