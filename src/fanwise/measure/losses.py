@@ -261,7 +261,7 @@ class KnownLosses:
         whole = self.is_integer(loss.target)
         for name, function in self.functions.items():
             fits = _fits(NEUTRAL[name], shape, target_shape, is_integer=whole)
-            if fits and is_near(float(function(output, loss.target)), value):
+            if fits and is_near(float(function(output, loss.target)), value) and _is(loss, function, output, arrays):
                 return self.judged(loss, value, NEUTRAL[name], shape[-1] if shape else 0)
         return loss.observed(value)
 
@@ -277,6 +277,20 @@ class KnownLosses:
         """The loss with its value, and with what a guess gives of a target of this kind."""
         count = {Target.TRUTH: 2, Target.NUMBER: 0}.get(target, classes)
         return loss.observed(value, chance_of(target, count, lambda: self.square(loss.target)), count, target)
+
+
+def _is(loss: Loss, function: Callable[[Any, Any], Any], output: Any, arrays: LossArrays) -> bool:
+    """Whether a loss is a known one of other outputs too: at one output it may be by chance.
+
+    softplus(x), the binary cross-entropy of x and 0, is x to rounding from 17 on, and so is the loss of a model that
+    answers with its own. A loss of several outputs cannot be asked, and is taken at its word.
+    """
+    other = -output
+    try:
+        value = float(arrays.host(loss(other)))
+    except Exception:  # whatever the user's function raises for outputs that no model gives
+        return True
+    return is_near(float(arrays.host(function(other, loss.target))), value)
 
 
 def _fits(target: Target, output: tuple[int, ...], given: tuple[int, ...], *, is_integer: bool) -> bool:

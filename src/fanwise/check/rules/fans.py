@@ -9,7 +9,9 @@ from fanwise.check.findings import and_more
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom, of_maps
 from fanwise.check.subject import Map, Subject
+from fanwise.graph.contractions import SUMS
 from fanwise.graph.details import Attention, AttentionBlock, Product
+from fanwise.graph.kinds import MOVING
 from fanwise.graph.op import OpKind
 from fanwise.measure.law_recognition import ROUND, std_error
 
@@ -39,8 +41,8 @@ ROUNDED = 0.01
         "scores by that number; the kernel's area alone makes a convolution too large by the root of its channels.",
         measured="The std against sqrt(g / fan) for g of 1, 2 and 1/3, where fan is a product of some of the weight's "
         "extents, or the width of a head, but not the fan_in. It is a warning where it costs: scores of std above "
-        f"{SCORES:g}, or a factor of {ROW:g} on the rms over maps in a row that no normalisation follows; elsewhere "
-        "information.",
+        f"{SCORES:g}, or a factor of {ROW:g} on the rms over maps in a row that no normalisation follows and no stream "
+        "passes by; elsewhere information.",
         example="random.normal(key, (d, heads, width)) * width ** -0.5; kaiming_normal_(w, mode='fan_out').",
         remedy="Draw it by its fan_in (fanwise fix).",
     ),
@@ -66,29 +68,42 @@ class _Misread:
         map: it.
         law: name of the law.
         fan: that stands in it.
+        fan_in: that it has.
     """
 
     map: Map
     law: str
     fan: int
+    fan_in: float
 
     @property
     def factor(self) -> float:
         """The std over the one that the law has with the right fan."""
-        return math.sqrt(_fan_in(self.map) / self.fan)
+        return math.sqrt(self.fan_in / self.fan)
 
 
 def _misread(subject: Subject, layer: Map) -> Iterator[_Misread]:
     usual = layer.case.role in ("weight", "branch_end") and layer.case.parameter.trained and not layer.case.normalized
     if not usual or layer.derived or _is_round(layer) or layer.law.kind not in UNKNOWN or not layer.law.gain > 0:
         return
+    fan_in = _fan_in(layer) * _terms(subject, layer)
     for fan in sorted(_fans(subject, layer)):
         for law, base in BASES.items():
             std = math.sqrt(base / fan)
-            far = not 1 / OFF < math.sqrt(_fan_in(layer) / fan) < OFF
+            far = not 1 / OFF < math.sqrt(fan_in / fan) < OFF
             if far and abs(layer.values.std / std - 1) < 5 * std_error(layer.values) + ROUNDED:
-                yield _Misread(layer, law, fan)
+                yield _Misread(layer, law, fan, fan_in)
                 return
+
+
+def _terms(subject: Subject, layer: Map) -> int:
+    """How many outputs of a stack of maps are summed right behind it, as those of a polynomial's orders: each adds."""
+    layout = layer.case.layout
+    total = subject.trace.after(layer.op, {OpKind.REDUCE}, MOVING)
+    if layout is None or total is None or total.name not in SUMS or len(subject.trace.follows(layer.op)) != 1:
+        return 1
+    stacked = layout.extent(layer.case.parameter.shape, "stack")
+    return stacked if layer.op.size == stacked * total.size else 1
 
 
 def _is_round(layer: Map) -> bool:
@@ -146,6 +161,8 @@ def _in_a_row(subject: Subject, wrong: Sequence[_Misread]) -> list[_Misread]:
     """Those in a row of maps over which their factors multiply to too much."""
     bare = {each.map.op.index: each for each in wrong if subject.trace.norm_after(each.map.op) is None}
     for stretch in subject.stretches:
+        if stretch.on_branch:
+            continue
         row = [bare[layer.op.index] for layer in stretch.maps if layer.op.index in bare]
         if abs(sum(math.log(each.factor) for each in row)) > math.log(ROW):
             return row
@@ -154,7 +171,7 @@ def _in_a_row(subject: Subject, wrong: Sequence[_Misread]) -> list[_Misread]:
 
 def _symptom(wrong: Sequence[_Misread], *, costs: bool) -> Symptom:
     first = wrong[0]
-    fan_in, more = round(_fan_in(first.map)), and_more(len(wrong) - 1, "weight")
+    fan_in, more = round(first.fan_in), and_more(len(wrong) - 1, "weight")
     size = f"{first.factor:.3g} times" if first.factor > 1 else f"1/{1 / first.factor:.3g} of"
     return of_maps(
         [each.map for each in wrong],
