@@ -23,6 +23,7 @@ FLOORS = [
     "adapters",
     "calibrate",
     "check",
+    "numpy",
     "lab",
     "targets",
     "torch",

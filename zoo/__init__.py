@@ -7,7 +7,8 @@
 To add a model, write a function that builds it in the file of its framework and family (`zoo/torch/cnn/residual.py`,
 `zoo/jax/mlp.py`, ...) and its row in the tuple `MODELS` at the end of that file; nothing else has to know of it. A row
 says which split it belongs to: "tuned" where a threshold may be chosen with it in sight, "held_out" where the model was
-chosen without a look at the rules and judges them. A broken model is a row in `breaks`, made from a healthy one by a
+chosen without a look at the rules and judges them, "reports" where a public report of a training that failed was
+rebuilt, broken and mended. A broken model is a row in `breaks`, made from a healthy one by a
 change. A new file is named in `FILES` of its framework. Building blocks that two files use stand in `layers.py`, laws
 for weights in `laws.py`, batches in `batches.py`.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 Framework = Literal["torch", "jax", "keras"]
-Split = Literal["tuned", "held_out", "unseen"]
+Split = Literal["tuned", "held_out", "reports", "unseen"]
 Use = Literal["check", "structure", "families", "calibrate", "pitfall", "theory", "training"]
 FAMILIES = (
     "mlp", "fields", "cnn", "recurrent", "transformer", "hf", "graph", "generative", "tabular", "agents",
@@ -66,8 +66,9 @@ class Model:
         framework: "torch", "jax" or "keras".
         use: what it serves: "check" (its alarms are counted), "structure" (tiny, for the tests of runs and plans), and
             in benches "calibrate", "pitfall" (sequential calibrators go wrong on it), "theory" and "training".
-        split: of a model for the check: "tuned" where thresholds were chosen with it in sight, "held_out", or "unseen":
-            healthy, and written before the rules that were first tried on it were looked at again.
+        split: of a model for the check: "tuned" where thresholds were chosen with it in sight, "held_out", "reports"
+            where it was rebuilt from what people reported, or "unseen": healthy, and written before the rules that were
+            first tried on it were looked at again.
         planted: the kind of the break, None for a healthy model.
         place: the path where the break sits, None for the whole model.
         base: the name of the healthy model that was broken.

@@ -32,6 +32,7 @@ from fanwise.laws.initializers import (
 from fanwise.laws.layout import Fans, Layout
 from fanwise.laws.nonlinearities import NONLINEARITIES, GaussianMoments, Nonlinearity, nonlinearity
 from fanwise.laws.structured import DeltaOrthogonal, Dirac, Identity, LooksLinear, Orthogonal, Sparse
+from fanwise.numpy.api import check_weights, fix_weights
 from fanwise.stream.box import Box
 from fanwise.stream.key import Key
 
@@ -62,8 +63,10 @@ __all__ = [
     "VarianceScaling",
     "Zeros",
     "__version__",
+    "check_weights",
     "delta_orthogonal",
     "dirac",
+    "fix_weights",
     "from_config",
     "gain",
     "gaussian_moments",

@@ -52,7 +52,7 @@ def test_a_page_stands_alone(code):
 
 
 THRESHOLDS = {
-    "EQU001": (f"{100 * weights.SOME:.0f} %", f"{100 * weights.HALF:.0f} %"),
+    "EQU001": (f"{100 * weights.SOME:.0f} %", f"{100 * weights.NEARLY_ALL:.0f} %"),
     "PLN001": (f"{weights.STANDARD_ERRORS:g} standard errors",),
     "INP001": (f"{inputs.LOUD:g}", f"{inputs.FAINT:g}"),
     "BIA001": (f"{units.SHIFT:g} times",),

@@ -134,7 +134,9 @@ def test_a_bias_without_the_mean(framework):
     (finding,) = found(report, "LOS001")
     assert (finding.severity, finding.kind) == ("error", "prior")
     assert finding.place == framework.path("head.bias")
-    assert dict(finding.fix.constants) == {framework.path("head.bias"): pytest.approx(40, abs=0.2)}
+    assert {path: law.value for path, law in finding.fix.laws.items()} == {
+        framework.path("head.bias"): pytest.approx(40, abs=0.2)
+    }
     model, batch = framework.build(MLP, weights(MLP)), batch_of(framework, target)
     mending = framework.api.fix(model, report, batch, loss="mse_loss")
     mended = framework.api.apply(model, mending.plan, 0)

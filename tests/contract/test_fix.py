@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from .networks import CONV, MLP, WIDTH, Dense, Network, computed, examples, labels, weights
+from .networks import CONV, MLP, NORM, TOKENS, WIDTH, Dense, Network, Relu, computed, examples, labels, weights
 
 
 def batch_of(framework, network):
@@ -127,3 +127,101 @@ def test_a_head_is_planned_behind_the_layers_as_they_are(framework):
     mended = framework.api.apply(framework.build(MLP, weights(MLP, **loud)), found.plan, key=0)
     loss = framework.api.check(mended, batch, framework.loss).observations[0].loss
     assert loss.value < 1.1 * math.log(10)
+
+
+# The printed code, run and checked again
+
+
+DEEP = Network(
+    "deep",
+    (
+        *(part for i in range(10) for part in (Dense(f"d{i}", WIDTH if i else 16, WIDTH), Relu())),
+        Dense("head", WIDTH, 10),
+    ),
+    {"x": (16,)},
+)
+
+
+def deep(factor):
+    return {f"d{i}_weight": lambda w: factor * w for i in range(10)}
+
+
+def one_seed(w):
+    return math.sqrt(2 / w.shape[0]) * np.random.default_rng(3).normal(size=w.shape)
+
+
+def first_zero(b):
+    return np.where(np.arange(b.size) < b.size // 2, -30.0, b)
+
+
+CURED = {
+    "NAN001": (MLP, {"b_weight": lambda w: np.where(np.arange(w.size).reshape(w.shape) == 70, np.nan, w)}),
+    "ZER001": (MLP, {"b_weight": lambda w: 0 * w}),
+    "CON001": (MLP, {"b_weight": lambda w: 0 * w + 0.1}),
+    "EQU001": (MLP, {"b_weight": lambda w: np.tile(w[:, :1], (1, w.shape[1]))}),
+    "EQU001 of a table": (TOKENS, {"table_table": lambda t: np.tile(t[:1], (len(t), 1))}),
+    "EQU001 of half a table": (TOKENS, {"table_table": lambda t: np.tile(t[:25], (2, 1))}),
+    "COP001": (DEEP, {"d3_weight": one_seed, "d4_weight": one_seed}),
+    "LAW003": (MLP, {f"{name}_weight": lambda w: np.abs(w) for name in "ab"}),
+    "FAC001": (NORM, {"n_scale": lambda scale: 1e3 * scale}),
+    "FAC001 of memory": (NORM, {"n_scale": lambda scale: 7e8 * scale}),
+    "FAC002": (NORM, {"n_scale": lambda s: np.random.default_rng(2).normal(0, 0.02, s.shape)}),
+    "BIA001": (MLP, {"b_bias": lambda b: b - 5}),
+    "BIA001 of half": (MLP, {"b_bias": first_zero}),
+    "LAY001": (DEEP, {"d4_weight": lambda w: 50 * w}),
+    "FWD001": (DEEP, deep(0.4)),
+    "FWD002": (DEEP, deep(2.5)),
+    "LAW001": (MLP, {f"{name}_weight": lambda w: math.sqrt(2) * w for name in "ab"}),
+    "WGT001": (DEEP, deep(1e-3)),
+    "LOS001": (MLP, {"head_weight": lambda w: 300 * w}),
+}
+"""Broken networks by the code that is found, as a network and functions of its weights."""
+
+
+def run_code(framework, found, model, batch):
+    """The model after the printed code, which torch draws in place."""
+    names = {"model": model, "batch": batch[0]}
+    exec(compile(found.code, "fix", "exec"), names)
+    return names["model"]
+
+
+def wrong(report):
+    return {one.code for root in report.findings for one in root.walk() if one.severity != "info" and not one.design}
+
+
+@pytest.mark.parametrize("case", CURED)
+def test_the_printed_code_cures(framework, case):
+    network, changes = CURED[case]
+    model, batch = framework.build(network, weights(network, **changes)), batch_of(framework, network)
+    report = framework.api.check(model, batch, framework.loss)
+    assert case.split()[0] in wrong(report), str(report)
+    found = framework.api.fix(model, report, batch, loss=framework.loss)
+    assert found.cures, str(found.table)
+    after = framework.api.check(run_code(framework, found, model, batch), batch, framework.loss)
+    assert wrong(after) == set(), str(after)
+
+
+@pytest.mark.parametrize(("trunk", "head"), [(2.0, 300), (0.5, 3e5)])
+def test_a_head_behind_a_trunk_of_another_size(framework, trunk, head):
+    """Ten layers, each too loud or too quiet, stay; the head alone is drawn for what they give."""
+    changes = deep(trunk) | {"head_weight": lambda w: head / 10 * w}
+    model, batch = framework.build(DEEP, weights(DEEP, **changes)), batch_of(framework, DEEP)
+    report = framework.api.check(model, batch, framework.loss, select=["LOS001"])
+    found = framework.api.fix(model, report, batch, loss=framework.loss)
+    assert [row.path for row in found.rows] == [framework.path("head.weight")]
+    mended = run_code(framework, found, model, batch)
+    after = framework.api.check(mended, batch, framework.loss)
+    assert "LOS001" not in wrong(after), str(after)
+    assert after.observations[0].loss.value < 1.15 * math.log(10)
+
+
+def test_what_no_parameter_mends_is_said(framework):
+    """Numbers 1000 times too large enter the model: nothing to draw, one sentence in the report and in the fix."""
+    model = framework.build(MLP, weights(MLP, a_weight=lambda w: w / 1000))
+    batch = framework.array(1000 * np.asarray(examples(MLP)["x"])), framework.array(labels())
+    report = framework.api.check(model, batch, framework.loss, select=["INP"])
+    found = framework.api.fix(model, report, batch, loss=framework.loss)
+    assert (found.rows, found.code, found.remains, found.cures) == ((), "", None, False)
+    assert found.unsafe == ("normalise the inputs: subtract their mean, divide by their std",)
+    assert found.unsafe[0] in str(report)
+    assert found.unsafe[0] in str(found.table)

@@ -7,7 +7,7 @@ from zoo.model import Use
 
 FILES: Mapping[Use, tuple[str, ...]] = MappingProxyType(
     {
-        "check": ("healthy", "breaks", "unseen"),
+        "check": ("healthy", "breaks", "reports", "unseen"),
         "structure": ("tiny",),
         "families": ("families.functions", "families.modules"),
     }

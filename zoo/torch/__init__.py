@@ -11,14 +11,13 @@ _FAMILIES = (
     *("mixers", "attention", "decoders", "recurrences", "state_spaces", "convolutions", "vision", "graphs", "tables"),
     *("densities", "memories"),
 )
+_REPORTS = ("perceptrons", "endings", "fields", "pictures", "sequences")
 _UNSEEN = ("language", "generative", "likelihoods", "vision", "contrasts", "signals", "worlds")
 FILES: Mapping[Use, tuple[str, ...]] = MappingProxyType(
     {
         "check": (
-            "healthy",
-            "breaks.tuned",
-            "breaks.held_out",
-            "breaks.reports",
+            *("healthy", "breaks.tuned", "breaks.held_out", "breaks.reports"),
+            *(f"reports.{name}" for name in _REPORTS),
             *(f"unseen.{name}" for name in _UNSEEN),
         ),
         "structure": (*_TINY, "tiny.torch_nn", "tiny.handwritten"),

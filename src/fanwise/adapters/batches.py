@@ -47,7 +47,7 @@ def given_batch(backend: Backend, model: Any, batch: Any, loss: LossLike = None)
     Raises:
         ValueError: nothing was yielded.
     """
-    first = _first(backend, batch)
+    first = first_batch(backend, batch)
     inputs, target = backend.split(first, loss)
     if loss is not None:
         return GivenBatch(inputs, target)
@@ -55,7 +55,7 @@ def given_batch(backend: Backend, model: Any, batch: Any, loss: LossLike = None)
     return GivenBatch(kept, None, kept is not inputs)
 
 
-def _first(backend: Backend, batch: Any) -> Any:
+def first_batch(backend: Backend, batch: Any) -> Any:
     """The first batch of what yields batches; anything else as it is."""
     if (
         isinstance(batch, str | bytes | tuple | list | Mapping | Inputs | np.ndarray)

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from fanwise.laws.base import Initializer
+
 Severity: TypeAlias = Literal["error", "warning", "info"]
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -19,13 +21,18 @@ class Fix:
         safe: whether it re-initialises weights that nobody has trained; a change of the architecture, or of weights
             that look trained, is not safe.
         paths: the parameters that it would re-initialise; () where it does not re-initialise.
-        constants: the value that parameters among them get, by path, where it is no recipe's.
+        laws: the law that parameters among them get, by path, where it is no recipe's.
     """
 
     text: str
     safe: bool = False
     paths: tuple[str, ...] = ()
-    constants: Mapping[str, float] = field(default_factory=dict)
+    laws: Mapping[str, Initializer] = field(default_factory=dict)
+
+    @property
+    def draws(self) -> bool:
+        """Whether it may be done at once: by drawing parameters anew, and safely."""
+        return self.safe and bool(self.paths)
 
 
 @dataclass(frozen=True)

@@ -1,112 +1,41 @@
-"""What the findings of a check would have drawn anew: as a plan, a table and code."""
+"""How the findings of a check are mended: which parameters are drawn anew, tried on a copy, and as code."""
 
 import json
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from glob import escape
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from fanwise.adapters.batches import given_batch
+from fanwise.adapters.batches import first_batch, given_batch
 from fanwise.adapters.planning import plan_model
 from fanwise.adapters.protocol import Backend
-from fanwise.check.findings import Finding, Fix, at_least
+from fanwise.check.findings import Finding, at_least
+from fanwise.check.mending import Change, Mending
 from fanwise.check.report import Report
+from fanwise.check.rules.registry import RULES
+from fanwise.check.rules.rule import BY_COMMAND
 from fanwise.check.session import CheckSession
+from fanwise.graph.op import Parameter
 from fanwise.graph.visitor import ModelError
-from fanwise.laws.elementwise import Constant
+from fanwise.laws.base import Initializer
 from fanwise.measure.law_recognition import found_law
 from fanwise.measure.losses import LossLike
 from fanwise.measure.weight_statistics import values_of
-from fanwise.plan.folding import fold
-from fanwise.plan.formula import formula, short
+from fanwise.plan.formula import formula
 from fanwise.plan.plan import Plan
 from fanwise.plan.recipes.recipe import Recipe
-from fanwise.plan.render.table import counted, table_width
-from fanwise.plan.row import UNUSED, Row, nearest
-from fanwise.report.document import Column, Document, Section, Table, Text
-from fanwise.report.document import Row as Line
+from fanwise.plan.row import Row, nearest
 from fanwise.stream.formats import Array
 
-COLUMNS = (
-    Column("parameter", help="Its path; in braces what a repeated structure counts, with how many there are."),
-    Column("found", help="The law recognised in its values."),
-    Column("new law", help="What it would be drawn from."),
-    Column("std found", align="right"),
-    Column("new std", align="right"),
-    Column("why", align="right", help="Which of the reasons below."),
-)
+__all__ = ["Change", "FixSession", "Mending", "drawn_again"]
 
-BEST_CONSTANT = "the best constant output for the batch"
-"""Reason of a row whose value a finding gives."""
-LEAVING = ("new law", "found")
-"""The columns that a narrow terminal goes without, in this order: the stds say the same."""
-_NUMBER = re.compile(r"(?<![\w²])\d+(\.\d+)?(e[-+]?\d+)?(?=²|\))")
-"""The number in a formula such as N(0, 0.05²) or U(±0.1)."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """One parameter that would be drawn anew.
-
-    Args:
-        path: of it.
-        found: the law recognised in its values, in words.
-        law: the law that it would get, in words.
-        before: std of its values.
-        after: std of the new ones.
-        reason: why this law.
-    """
-
-    path: str
-    found: str
-    law: str
-    before: float
-    after: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class Mending:
-    """What mends a model; false where nothing can be drawn anew.
-
-    Args:
-        plan: a row for every parameter, with a law for those that are drawn anew alone: `apply` it.
-        rows: what changes.
-        unsafe: fixes that are no new draw, or that would overwrite what looks trained: in words, for you to decide.
-        code: the same as code to paste behind the line that makes ``model``; "" without rows.
-        remains: what a check of the mended model still finds, warnings and errors; None where it could not be run.
-    """
-
-    plan: Plan
-    rows: tuple[Change, ...] = ()
-    unsafe: tuple[str, ...] = ()
-    code: str = ""
-    remains: tuple[Finding, ...] | None = None
-
-    @property
-    def cures(self) -> bool:
-        """Whether the mended model was checked, and nothing at warning or above was found."""
-        return self.remains == ()
-
-    def __bool__(self) -> bool:
-        return bool(self.rows)
-
-    @property
-    def table(self) -> Document:
-        """What changes, as a report."""
-        return self.document()
-
-    def document(self, *, width: int | None = None) -> Document:
-        """The same.
-
-        Args:
-            width: letters in a line; columns for which there is no room are left out. None shows all.
-        """
-        return _document(self, width)
+ROUNDS = 3
+"""How often fixes are tried again with those of what they left, or without those that did not cure."""
 
 
 @dataclass(frozen=True)
@@ -128,45 +57,157 @@ class FixSession:
     code: Callable[[Plan], str] | None = None
 
     def mending(self, model: Any, report: Report) -> Mending:
-        """What would mend the findings by drawing parameters anew: those that safe fixes name, no other.
+        """What would mend the findings by drawing parameters anew: those that safe fixes name, as far as they cure.
+
+        Where a fix leaves something behind, the safe fixes of what is left join it. What still leaves its own finding,
+        or makes another, is left to the user.
 
         Args:
             model: what was checked, or a model built alike.
             report: on it.
 
         Raises:
-            TypeError: no report.
+            TypeError: no report, or no model.
             ValueError: a report on another model.
             ModelError: the model could not be run on the batch.
         """
+        if not self.backend.is_model(model):
+            raise TypeError(f"model = {type(model).__name__}: {self.backend.forms}")
         if not isinstance(report, Report):
             raise TypeError(f"report = {type(report).__name__}: expected what check returns")
-        fixes = [finding.fix for finding in _found(report.findings) if finding.fix is not None]
-        paths = {path for finding in fixes if finding.safe for path in finding.paths}
-        if not paths:
-            return Mending(Plan(()), (), _unsafe(fixes))
-        inputs = given_batch(self.backend, model, self.batch, self.loss).inputs
-        constants = {path: number for each in fixes if each.safe for path, number in each.constants.items()}
-        plan = self._plan(model, inputs, paths)
-        plan = plan.override({path: Constant(number) for path, number in constants.items()}, reason=BEST_CONSTANT)
+        findings = tuple(_found(report.findings))
+        offered = tuple(finding for finding in findings if finding.fix is not None and finding.fix.draws)
+        if not offered:
+            return Mending(Plan(()), unsafe=_to_decide(findings))
+        trials = _Trials(self, model, first_batch(self.backend, self.batch), _codes(report.findings))
+        best = trials.best(offered)
+        unsafe = _to_decide(findings, best.failures)
+        if not best.offered:
+            return Mending(Plan(()), unsafe=unsafe)
         read = self.backend.reader(model)
-        rows = tuple(_change(row, *_law_found(row, read)) for row in plan if row.law is not None)
-        code = drawn_again(plan, self.backend.package) if self.code is None else self.code(plan)
-        return Mending(plan, rows, _unsafe(fixes), code, self._remaining(model, plan))
+        rows = tuple(_change(row, *_law_found(row, read)) for row in best.plan if row.law is not None)
+        return Mending(best.plan, rows, unsafe, self._code(best), best.remains)
 
-    def _plan(self, model: Any, inputs: Any, paths: Iterable[str]) -> Plan:
+    def _code(self, trial: "_Trial") -> str:
+        return drawn_again(trial.plan, self.backend.package, trial.laws) if self.code is None else self.code(trial.plan)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Fixes that were applied to a copy of a model.
+
+    Args:
+        offered: the findings whose fixes were.
+        plan: what they draw.
+        laws: those laws of it that are no recipe's, by path.
+        remains: what a check of the copy found; None where it could not be run.
+        failures: fixes that were tried before and did not cure: why, by their text.
+    """
+
+    offered: tuple[Finding, ...]
+    plan: Plan = field(default_factory=lambda: Plan(()))
+    laws: Mapping[str, Initializer] = field(default_factory=dict)
+    remains: tuple[Finding, ...] | None = None
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def left(self) -> frozenset[str]:
+        """Codes of what remains."""
+        return _codes(self.remains or ())
+
+    def failed(self, new: Collection[str]) -> dict[str, str]:
+        """Why fixes did not cure, by their text: their own finding is left, or findings of these codes are new."""
+        own = {_text(finding): f"{finding.code} stays" for finding in self.offered if finding.code in self.left}
+        return self._makers(sorted(new)) | own
+
+    def _makers(self, new: Sequence[str]) -> dict[str, str]:
+        """Fixes that made findings: those that draw what these name, or all where they name nothing of it."""
+        made = [finding for finding in _found(self.remains or ()) if finding.code in new]
+        paths = {path for finding in made for path in finding.paths}
+        makers = [finding for finding in self.offered if paths & set(_paths(finding))] or self.offered
+        return {_text(finding): f"it brings {', '.join(new)}" for finding in makers} if made else {}
+
+    def rest(self) -> tuple[Finding, ...]:
+        """Findings that are left and whose own safe fixes draw something that these do not."""
+        drawn = {path for finding in self.offered for path in _paths(finding)}
+        fixable = (finding for finding in _found(self.remains or ()) if finding.fix is not None and finding.fix.draws)
+        return tuple(finding for finding in fixable if not drawn.issuperset(_paths(finding)))
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Fixes on copies of one model.
+
+    Args:
+        session: how.
+        model: it stays as it is.
+        batch: of the check.
+        reported: codes of what the report found, which may be of chosen rules alone.
+    """
+
+    session: FixSession
+    model: Any
+    batch: Any
+    reported: frozenset[str]
+
+    def best(self, offered: tuple[Finding, ...]) -> _Trial:
+        """The trial of all fixes and of those of what they leave, if that cures; else of those that do alone."""
+        first = trial = self._tried(offered)
+        for _ in range(ROUNDS):
+            rest = trial.rest() if self._failed(trial) else ()
+            if not rest:
+                break
+            trial = self._tried((*trial.offered, *rest))
+        return self._without_failures(first if self._failed(trial) else trial)
+
+    def _failed(self, trial: _Trial) -> dict[str, str]:
+        unreported = trial.left - self.reported
+        return trial.failed(unreported - self._as_found if unreported else unreported)
+
+    @cached_property
+    def _as_found(self) -> frozenset[str]:
+        """Codes of what is wrong with the model as it is."""
+        return _codes(self._checked(self.model) or ())
+
+    def _without_failures(self, trial: _Trial) -> _Trial:
+        """The trial without the fixes that did not cure."""
+        failures: dict[str, str] = {}
+        while failed := self._failed(trial):
+            failures |= failed
+            good = tuple(finding for finding in trial.offered if _text(finding) not in failures)
+            trial = self._tried(good) if good else _Trial(())
+        return replace(trial, failures=failures)
+
+    def _tried(self, offered: tuple[Finding, ...]) -> _Trial:
+        fixes = [finding.fix for finding in offered if finding.fix is not None]
+        given = {path: (law, _shortened(fix.text)) for fix in reversed(fixes) for path, law in fix.laws.items()}
+        plan = self._plan({path for fix in fixes for path in fix.paths})
+        for path, (law, reason) in given.items():
+            plan = plan.edit(escape(path), law, reason=reason)
+        laws = {path: law for path, (law, _) in given.items()}
+        return _Trial(offered, plan, laws, self._remaining(plan))
+
+    def _plan(self, paths: Collection[str]) -> Plan:
         """Laws for these parameters, behind and beside all others as they are."""
-        whole = _restricted(plan_model(self.backend, model, inputs, self.recipe), paths)
-        rest = [escape(row.path) for row in whole if row.law is None and row.role != UNUSED]
-        again = plan_model(self.backend, model, inputs, self.recipe, rest)
-        return again.only([row.path for row in whole if row.law is not None])
+        backend, model = self.session.backend, self.model
+        drawn = _resolved(backend.parameters(model), paths)
+        inputs = given_batch(backend, model, self.batch, self.session.loss).inputs
+        rest = [escape(parameter.path) for parameter in backend.parameters(model) if parameter.path not in drawn]
+        return plan_model(backend, model, inputs, self.session.recipe, rest).only(drawn)
 
-    def _remaining(self, model: Any, plan: Plan) -> tuple[Finding, ...] | None:
+    def _remaining(self, plan: Plan) -> tuple[Finding, ...] | None:
         """What a check finds on the mended model, which is left as it was."""
-        session = CheckSession(self.backend, self.loss, seeds=1)
+        backend = self.session.backend
+        with backend.kept(self.model):
+            try:
+                return self._checked(backend.apply(self.model, plan, 0))
+            except (TypeError, ValueError):  # a kind of parameter that cannot be written
+                return None
+
+    def _checked(self, model: Any) -> tuple[Finding, ...] | None:
+        """What is wrong with a model; None where it could not be run."""
         try:
-            with self.backend.kept(model):
-                report = session.report(self.backend.apply(model, plan, 0), self.batch)
+            report = CheckSession(self.session.backend, self.session.loss, seeds=1).report(model, self.batch)
         except (ModelError, TypeError, ValueError):
             return None
         return tuple(finding for finding in report.findings if at_least(finding.severity, "warning"))
@@ -186,12 +227,13 @@ def _law_found(row: Row, read: Callable[[str], Array]) -> tuple[str, float]:
     return found_law(measured, row.shape, row.layout).text, measured.std
 
 
-def drawn_again(plan: Plan, package: str) -> str:
+def drawn_again(plan: Plan, package: str, laws: Mapping[str, Initializer] = MappingProxyType({})) -> str:
     """Code that draws the rows of a plan that have a law again, with an adapter: it needs ``model`` and ``batch``.
 
     Args:
         plan: its laws are those of its recipe.
         package: the adapter, such as "fanwise.jax".
+        laws: by path, those that are not.
 
     Returns:
         Lines of Python; "" without rows.
@@ -200,19 +242,18 @@ def drawn_again(plan: Plan, package: str) -> str:
     if not paths:
         return ""
     count = f"{len(paths)} parameter" + "s" * (len(paths) > 1)
-    given = {row.path: row.law.value for row in plan if isinstance(row.law, Constant) and row.reason == BEST_CONSTANT}
-    edits = "".join(f".edit({json.dumps(path)}, fanwise.Constant({value!r}))" for path, value in given.items())
+    edits = "".join(f"\nnew = new.edit({json.dumps(escape(path))}, fanwise.{laws[path]!r})" for path in laws)
     lines = (
         "from glob import escape",
         "",
         *(["import fanwise"] if edits else []),
-        f"from {package} import apply, plan",
+        f"from {package} import apply, parameters, plan",
         "",
         f"# Draws {count} of `model` again by recipe {plan.recipe!r}; `batch` is what it is called with.",
         "again = [",
         *(f"    {json.dumps(path)}," for path in paths),
         "]",
-        f"rest = [escape(row.path) for row in plan(model, batch, {json.dumps(plan.recipe)}) if row.path not in again]",
+        "rest = [escape(parameter.path) for parameter in parameters(model) if parameter.path not in again]",
         f"new = plan(model, batch, {json.dumps(plan.recipe)}, keep=rest).only(again){edits}",
         "model = apply(model, new, key=0)",
         "",
@@ -225,83 +266,48 @@ def _found(findings: Iterable[Finding]) -> Iterator[Finding]:
     return (nested for finding in findings for nested in finding.walk() if not nested.design)
 
 
-def _unsafe(fixes: Sequence[Fix]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(fix.text for fix in fixes if not (fix.safe and fix.paths)))
+def _codes(findings: Iterable[Finding]) -> frozenset[str]:
+    """Codes of what is wrong."""
+    return frozenset(finding.code for finding in _found(findings) if at_least(finding.severity, "warning"))
 
 
-def _restricted(whole: Plan, paths: Iterable[str]) -> Plan:
-    """The plan with laws for these paths alone."""
-    wanted = sorted(paths)
-    unknown = next((path for path in wanted if path not in whole), None)
+def _paths(finding: Finding) -> tuple[str, ...]:
+    return () if finding.fix is None else finding.fix.paths
+
+
+def _shortened(text: str) -> str:
+    return text.replace(BY_COMMAND, "")
+
+
+def _text(finding: Finding) -> str:
+    """A fix by its text and the finding's code."""
+    return "" if finding.fix is None else f"{_shortened(finding.fix.text)} ({finding.code})"
+
+
+def _to_decide(findings: Iterable[Finding], failures: Mapping[str, str] = MappingProxyType({})) -> tuple[str, ...]:
+    """Fixes that are not offered, in words, with why where they were tried."""
+    texts: dict[str, None] = {}
+    for finding in findings:
+        if finding.fix is None:
+            continue
+        if _text(finding) in failures:
+            tried = f"{_shortened(finding.fix.text)}: tried on a copy, {failures[_text(finding)]}"
+            texts[f"{tried}; instead: {_shortened(RULES[finding.code].page.remedy)}"] = None
+        elif not finding.fix.draws:
+            texts[_shortened(finding.fix.text)] = None
+    return tuple(texts)
+
+
+def _resolved(parameters: Iterable[Parameter], names: Collection[str]) -> frozenset[str]:
+    """Paths of the parameters of these names."""
+    paths = {name: parameter.path for parameter in parameters for name in (parameter.path, *parameter.aliases)}
+    unknown = next((name for name in sorted(names) if name not in paths), None)
     if unknown is not None:
-        near = nearest(unknown, {name: row for row in whole for name in row.names})
-        raise ValueError(f"the report is on another model: no parameter {unknown!r}{near}")
-    return whole.only(wanted)
+        raise ValueError(f"the report is on another model: no parameter {unknown!r}{nearest(unknown, paths)}")
+    return frozenset(paths[name] for name in names)
 
 
 def _change(row: Row, law_text: str, before: float) -> Change:
     reason = " ".join(filter(None, (row.reason, f"({row.source})" if row.source else "")))
     after = math.nan if row.std is None else row.std
     return Change(row.path, law_text, formula(row), before, after, reason)
-
-
-def _document(mending: Mending, width: int | None) -> Document:
-    rows = mending.rows
-    reasons = {reason: number for number, reason in enumerate(dict.fromkeys(row.reason for row in rows), 1)}
-    folds = fold([row.path for row in rows], [_said(row) for row in rows])
-    lines = tuple(_line(counted(item), [rows[i] for i in item.members], reasons) for item in folds)
-    count = f"{len(rows)} parameter" + "s" * (len(rows) != 1)
-    table = _fitted(Table(COLUMNS, lines), width)
-    what = (table, Text(f"{count} would be drawn anew.")) if rows else ()
-    sections = (
-        Section("What changes", what),
-        Section("Why", tuple(Text(f"{number} {reason}") for reason, number in reasons.items())),
-        Section("After this fix", tuple(_left(mending))),
-        Section("For you to decide", tuple(Text(f"- {text}") for text in mending.unsafe)),
-    )
-    filled = tuple(section for section in sections if section.blocks)
-    title = f"Fix by recipe {mending.plan.recipe!r}" if rows else "Fix"
-    about = ", ".join(filter(None, (mending.plan.framework, mending.plan.inputs)))
-    return Document(title, about, filled or (Section("What changes", (Text("Nothing: no finding has a fix."),)),))
-
-
-def _left(mending: Mending) -> Iterator[Text]:
-    """What a check of the mended model says."""
-    if mending.cures:
-        yield Text("A check of the mended model finds nothing.")
-    for finding in mending.remains or ():
-        yield Text(f"- {finding.code} {finding.message}")
-
-
-def _fitted(table: Table, width: int | None) -> Table:
-    """The table without the columns of `LEAVING` for which there is no room."""
-    shown = table
-    for label in LEAVING:
-        if width is None or table_width(shown) <= width:
-            break
-        keep = [i for i, column in enumerate(shown.columns) if column.label != label]
-        rows = tuple(replace(row, cells=tuple(row.cells[i] for i in keep)) for row in shown.rows)
-        shown = replace(shown, columns=tuple(shown.columns[i] for i in keep), rows=rows)
-    return shown
-
-
-def _said(row: Change) -> tuple[str, ...]:
-    """What the table says of a change but for its path and numbers."""
-    return row.found, _NUMBER.sub("…", row.law), row.reason
-
-
-def _line(name: str, rows: Sequence[Change], reasons: Mapping[str, int]) -> Line:
-    """One line for changes that differ in their numbers alone."""
-    first = rows[0]
-    law = first.law if len({row.law for row in rows}) == 1 else _NUMBER.sub("…", first.law)
-    law_parts = first.found.partition("), ")  # "U(±sqrt(1/fan_in)), torch default"
-    stds = (_span([row.before for row in rows]), _span([row.after for row in rows]))
-    return Line((name, law_parts[0] + law_parts[1][:1], law, *stds, str(reasons[first.reason])))
-
-
-def _span(numbers: Sequence[float]) -> str:
-    """The numbers, or the least and the largest; nothing where one is not known."""
-    if any(math.isnan(number) for number in numbers):
-        return ""
-    low, high = short(min(numbers)), short(max(numbers))
-    return low if low == high else f"{low} to {high}"

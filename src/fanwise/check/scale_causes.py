@@ -7,7 +7,10 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from fanwise.check.findings import Fix, counted
-from fanwise.check.subject import Map
+from fanwise.check.subject import Map, Subject
+from fanwise.graph.kinds import MAP_USES
+from fanwise.graph.op import UseRole
+from fanwise.laws.elementwise import Zeros
 
 SAME = 0.15
 """By what share a gain may differ from the one that a nonlinearity needs and still count as the same."""
@@ -82,10 +85,33 @@ def _middle(numbers: Sequence[float]) -> float:
 
 
 def redraw(maps: Sequence[Map], text: str = "") -> Fix:
-    """Draws these weights anew; safe where none of them looks trained."""
-    paths = tuple(dict.fromkeys(layer.path for layer in maps))
-    safe = all(layer.law.fresh for layer in maps)
-    return Fix(text or f"draw {counted(len(paths), 'weight')} anew at unit second moment (fanwise fix)", safe, paths)
+    """Draws these weights anew, and what the model makes them of; safe where none of them looks trained.
+
+    Where most units of a weight repeat others, nobody has trained it, whatever its law looks like.
+    """
+    weights = tuple(dict.fromkeys(layer.path for layer in maps))
+    paths = tuple(dict.fromkeys(path for layer in maps for path in (layer.path, *_made_of(layer))))
+    safe = all(layer.law.fresh or layer.values.repeated > REPEATED for layer in maps)
+    return Fix(text or f"draw {counted(len(weights), 'weight')} anew at unit second moment (fanwise fix)", safe, paths)
+
+
+REPEATED = 0.4
+"""Share of units that repeat others which no training leaves."""
+
+
+def _made_of(layer: Map) -> tuple[str, ...]:
+    """The other parameters of which a model makes a weight, as the lengths of weight norm."""
+    return tuple(use.path for use in layer.op.uses if layer.derived and use.steps and use.role in MAKES)
+
+
+MAKES = MAP_USES | {UseRole.SCALE}
+"""Roles of parameters that make a weight."""
+
+
+def zero_biases(subject: Subject, paths: Sequence[str], text: str = "start the biases at 0") -> Fix:
+    """Starts biases at 0, whatever they were meant for; safe where nobody has trained the model."""
+    distinct = tuple(dict.fromkeys(paths))
+    return Fix(f"{text} (fanwise fix)", subject.fresh, distinct, dict.fromkeys(distinct, Zeros()))
 
 
 def root(number: float) -> float:

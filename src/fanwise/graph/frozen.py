@@ -13,9 +13,9 @@ MOVES = frozenset({"t", "transpose", "permute", "reshape", "view", "contiguous",
 
 
 def stops_gradient(use: Use) -> bool:
-    """Whether a parameter is used as it is, but behind a function that lets no gradient back to it."""
+    """Whether a parameter is used behind a function that lets no gradient back to it, as it is or in what is made."""
     steps = set(use.steps)
-    return bool(steps & STOPS_GRADIENT) and steps <= STOPS_GRADIENT | MOVES
+    return use.stopped or (bool(steps & STOPS_GRADIENT) and steps <= STOPS_GRADIENT | MOVES)
 
 
 class FrozenMaps:

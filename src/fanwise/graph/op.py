@@ -148,6 +148,7 @@ class Use:
         parts: what the op sees of the parameter, as axis, first and count for each axis that it does not see whole.
         fan_in: how many products a value sums, where the layout does not tell: a weight tied by indices.
         transform: what the op sees, for other values of the parameter, where functions of parameters make that.
+        stopped: whether no gradient comes back by this use, where other parameters in what the op sees may get one.
     """
 
     path: str
@@ -159,6 +160,7 @@ class Use:
     parts: tuple[tuple[int, int, int], ...] = ()
     fan_in: float | None = None
     transform: Transform | None = field(default=None, repr=False, compare=False)
+    stopped: bool = False
 
     @property
     def matrix(self) -> str:

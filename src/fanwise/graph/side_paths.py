@@ -150,7 +150,11 @@ class SidePaths:
 
     def _reads_rank(self, op: Op) -> Callable[[Use], int]:
         features = op.shape[op.axis] if op.shape else 0
-        return lambda use: 0 if self._extent(use, "out") == features else 1
+        return lambda use: 0 if features in self._outputs(use) else 1
+
+    def _outputs(self, use: Use) -> tuple[int, ...]:
+        """What may count the outputs of a factor: any extent, where its layout is not known."""
+        return self._trace.by_path[use.path].shape if use.layout is None else (self._extent(use, "out"),)
 
     def _extent(self, use: Use, role: str) -> int:
         return 0 if use.layout is None else use.layout.extent(self._trace.by_path[use.path].shape, role)

@@ -54,6 +54,16 @@ class FoundLaw:
     gain: float = math.nan
     kinds: tuple[str, ...] = ()
 
+    @property
+    def drawn(self) -> bool:
+        """Whether the values are those of a generator, as far as they tell: neither written down nor trained.
+
+        Example:
+            >>> FoundLaw("He normal", "he").drawn, FoundLaw("0", "zeros").drawn
+            (True, False)
+        """
+        return self.fresh and self.kind not in ("zeros", "constant", "few")
+
 
 def found_law(values: Values, shape: Shape, layout: Layout | None) -> FoundLaw:
     """The law that fits.

@@ -372,6 +372,11 @@ def loss_of(
     return Loss(named.name, compute, aim, drawn, named=named)
 
 
+def probe_signs(shape: tuple[int, ...]) -> Array:
+    """The signs of a random projection of an output, the same at every call."""
+    return np.asarray(np.sign(fill.uniform(Key(0, "check.probe"), shape, bound=1.0)))
+
+
 def main_output(outputs: Any, arrays: LossArrays) -> Any:
     """What a loss compares with a target: the logits where they are named, else the first array of floats."""
     logits, floats = arrays.fields(outputs).get("logits"), arrays.floats(outputs)
@@ -411,7 +416,7 @@ def _own(outputs: Any, arrays: LossArrays, depends: Depends) -> Loss | None:
     if position is None:
         return None
     shape = arrays.shape(floats[position]) or ()
-    signs = np.sign(fill.uniform(Key(0, "check.probe"), shape, bound=1.0))
+    signs = probe_signs(shape)
     return Loss(
         "random projection", lambda returned: arrays.projected(arrays.floats(returned)[position], signs), probe=True
     )

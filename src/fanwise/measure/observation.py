@@ -160,6 +160,23 @@ class Place:
 
 
 @dataclass(frozen=True)
+class RoundTrip:
+    """Values that left the graph along which gradients come back, and were read again as constants.
+
+    Args:
+        by: the function with which they left, such as "numpy".
+        op: that gave them; None where they are those of parameters.
+        paths: of these parameters.
+        reader: the op that reads them again; None where they are an output of the model.
+    """
+
+    by: str
+    op: int | None = None
+    paths: tuple[str, ...] = ()
+    reader: int | None = None
+
+
+@dataclass(frozen=True)
 class Observation:
     """One run.
 
@@ -176,6 +193,7 @@ class Observation:
         backward: whether gradients were asked for.
         training: whether it ran in training mode, since its backward pass works in no other.
         broken: state that is no parameter, such as running variances, with values that are not finite.
+        round_trips: values that left the graph and came back as constants.
     """
 
     trace: Trace
@@ -189,6 +207,7 @@ class Observation:
     backward: bool = True
     training: bool = False
     broken: tuple[str, ...] = ()
+    round_trips: tuple[RoundTrip, ...] = ()
 
     def fed(self, op: Op, operand: int = 0) -> Signal:
         """What an op reads at a place; a signal of NaN for a tensor of integers."""

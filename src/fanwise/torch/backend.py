@@ -32,7 +32,7 @@ from fanwise.torch.trace.hf_labels import labelled
 from fanwise.torch.trace.inputs import as_inputs, inputs_text
 from fanwise.torch.trace.provenance import check_model, parameters
 from fanwise.torch.trace.restore import seeded
-from fanwise.torch.trace.run import Inputs, run
+from fanwise.torch.trace.run import Inputs, Runs
 from fanwise.torch.trace.sources import construction_lines, function_line
 from fanwise.torch.weights.apply import apply
 from fanwise.torch.weights.read_write import reader
@@ -119,8 +119,8 @@ class TorchBackend:
         """Runs under a function mode."""
         is_abstract = any(tensor.is_meta for tensor in model.parameters())
         if is_abstract or not is_large(model, inputs):
-            return PreparedRun(partial(run, model, inputs), is_abstract)
-        return PreparedRun(partial(run, model, inputs), is_abstract, partial(structure, model, inputs))
+            return PreparedRun(Runs(model, inputs), is_abstract)
+        return PreparedRun(Runs(model, inputs), is_abstract, partial(structure, model, inputs))
 
     def structure(self, model: nn.Module, inputs: Inputs) -> Trace | None:
         """A run on fake tensors."""

@@ -1,5 +1,7 @@
 """Reading, applying and materializing: which parameters get numbers, where they lie, and in which form they come."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -96,7 +98,24 @@ def test_numbers_that_a_dtype_cannot_hold_are_refused_by_path():
     with pytest.raises(ValueError, match=r"parameter 'w': .*more than float16 can hold"):
         apply(model(jnp.float16), planned(row("b", Constant(0.0)), row("w", Normal(1e5))), 7)
     with pytest.raises(TypeError, match="parameter 'w': dtype"):
-        apply((linear, {**model()[1], "w": jnp.ones((4, 3), jnp.complex64)}), planned(), 7)
+        apply((linear, {**model()[1], "w": jnp.ones((4, 3), jnp.float8_e3m4)}), planned(), 7)
+    with pytest.raises(ValueError, match=r"parameter 'w': law = Orthogonal.*for a complex parameter"):
+        apply(model(jnp.complex64), planned(row("b", None), row("w", orthogonal)), 7)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_complex_parameters_have_the_laws_second_moment(sharded: bool):
+    rows = planned(row("b", Constant(2.0)), row("w", Normal(0.5), shape=(300, 400)))
+    like = {"w": jnp.zeros((300, 400), jnp.complex64), "b": jnp.zeros((3,), jnp.complex64)}
+    if sharded:
+        like = {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for name, x in like.items()}
+    drawn = np.asarray(apply((linear, like), rows, 7)[1]["w"])
+    # each part has 120,000 squares of variance 2 (E/2)^2, so E |z|^2 moves by E / sqrt(120,000): five of these
+    assert abs((np.abs(drawn) ** 2).mean() / 0.25 - 1) < 5 / math.sqrt(drawn.size)
+    assert abs(np.corrcoef(drawn.real.ravel(), drawn.imag.ravel())[0, 1]) < 5 / math.sqrt(drawn.size)
+    assert (np.asarray(apply((linear, like), rows, 7)[1]["b"]) == 2.0).all()
+    real = np.asarray(apply((linear, {**like, "w": jnp.zeros((300, 400))}), rows, 7)[1]["w"])
+    assert np.allclose(drawn.real, real / math.sqrt(2), rtol=1e-6)
 
 
 def test_a_plan_for_another_model():

@@ -1,7 +1,7 @@
 """Rules on what is added and joined: positions that drown tokens, loud learned tokens, adapters that speak at once."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fanwise.check.findings import Fix, and_more
@@ -13,6 +13,8 @@ from fanwise.graph.frozen import FrozenMaps
 from fanwise.graph.kinds import AFFINE, STRETCH_MAPS
 from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 from fanwise.graph.side_paths import SidePath, SidePaths
+from fanwise.laws.base import Initializer
+from fanwise.laws.elementwise import Normal
 
 DROWNS = 8.0
 """Times the rms of what it joins from which a table or token leaves less than 2 % of the second moment to that."""
@@ -40,7 +42,7 @@ TABLES = (OpKind.EMBEDDING, OpKind.PARAMETER)
         f"ones {LEARNED_DROWNED:g} times. And of learned tokens, over what they are joined with.",
         example="Both tables by Glorot's law, whose std follows from the number of rows; tokens of std 1 times sqrt(d) "
         "beside sines of positions.",
-        remedy="Draw both at one std (fanwise fix).",
+        remedy="Draw both at one size (fanwise fix).",
     ),
     source='Vaswani et al., "Attention is all you need", 2017, section 3.5; derived here: shares of a sum',
     explains=("WGT001",),
@@ -61,7 +63,7 @@ def drowning_summands(subject: Subject) -> Iterator[Symptom]:
             "drowned",
             paths,
             {"ratio": first.ratio, "sums": len(pairs)},
-            Fix("draw both at one std (fanwise fix)", all(subject.laws[path].fresh for path in paths), paths),
+            _at_one_size(subject, pairs, paths),
         )
 
 
@@ -115,6 +117,7 @@ class _Pair:
         quiet: name of the other.
         ratio: of their rms.
         paths: parameters that make them, the louder first.
+        is_loud: whether the first of these makes the louder part.
     """
 
     op: Op
@@ -122,6 +125,18 @@ class _Pair:
     quiet: str
     ratio: float
     paths: tuple[str, ...]
+    is_loud: bool
+
+
+def _at_one_size(subject: Subject, pairs: Sequence[_Pair], paths: tuple[str, ...]) -> Fix:
+    """Draws tables, the louder of each pair, so that both parts have one rms: what lies between is linear."""
+    laws: dict[str, Initializer] = {}
+    for pair in pairs:
+        path = pair.paths[0]
+        factor = 1 / pair.ratio if pair.is_loud else pair.ratio
+        laws.setdefault(path, Normal(float(f"{factor * math.sqrt(subject.values[path].second_moment):.3g}")))
+    safe = all(subject.laws[path].fresh for path in laws)
+    return Fix("draw both at one size (fanwise fix)", safe, tuple(path for path in paths if path in laws), laws)
 
 
 @dataclass(frozen=True)
@@ -150,7 +165,9 @@ def _loud_parts(subject: Subject, op: Op) -> Iterator[_Pair]:
         for quiet in parts:
             ratio = root(loud.size / quiet.size) if quiet.size > 0 and loud is not quiet else 0.0
             if math.isfinite(ratio) and tables and ratio > _line(op, loud, quiet):
-                yield _Pair(op, loud.name, quiet.name, ratio, tuple(filter(None, (loud.path, quiet.path))))
+                yield _Pair(
+                    op, loud.name, quiet.name, ratio, tuple(filter(None, (loud.path, quiet.path))), bool(loud.path)
+                )
 
 
 def _line(op: Op, loud: _Part, quiet: _Part) -> float:

@@ -8,8 +8,8 @@ from fanwise.check.rules.origins import map_before, path_of
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.subject import Map, Subject
-from fanwise.graph.op import Op, UseRole
-from fanwise.measure.observation import Observation
+from fanwise.graph.op import Op, OpKind, UseRole
+from fanwise.measure.observation import Observation, RoundTrip
 
 ALIKE = 0.99999
 """Cosine of what an op gives for different examples from which it gives the same."""
@@ -25,8 +25,10 @@ BIASES = ("bias", "head_bias", "gate_bias", "state_bias", "norm_shift")
         says="The output depends on a trained weight, yet no gradient comes back to it.",
         why="The weight is never trained, without a word from the framework.",
         measured="After the backward pass: trained maps on which the first output depends and to which no gradient "
-        "came.",
-        example="hidden = self.encoder(x).detach(); a forward pass under no_grad.",
+        "came. Values that leave the framework as NumPy arrays, lists or numbers, and integers that they are cast to, "
+        "are followed: what is made of them depends on what gave them.",
+        example="hidden = self.encoder(x).detach(); torch.from_numpy(h.detach().numpy()); scale = gate.item(); a "
+        "forward pass under no_grad.",
         remedy="Let the gradient through, or freeze the weights on purpose.",
     ),
     source="PyTorch documentation, torch.autograd: Tensor.detach",
@@ -35,38 +37,92 @@ def cut_graph(subject: Subject) -> Iterator[Symptom]:
     """Trained maps that no gradient reaches."""
     if not subject.first.backward or subject.first.loss is None:
         return
+    behind, by = _depended_on(subject)
     cut = [
         layer
         for layer in subject.maps
-        if layer.op.index in subject.lead_to_output and layer.case.parameter.trained and not layer.values.reached
+        if layer.op.index in behind and layer.case.parameter.trained and not layer.values.reached
     ]
+    cut = [layer for layer in cut if not _is_frozen_by_use(layer)]
     elsewhere = [layer for layer in cut if _is_trained_elsewhere(subject, layer)]
     cut = [layer for layer in cut if layer not in elsewhere]
     if elsewhere:
-        last = elsewhere[-1]
-        yield Symptom(
-            f"another output alone trains {last.path}{and_more(len(elsewhere) - 1, 'weight')}",
-            last.path,
-            last.op.index,
-            "what the first output takes from it passes detach() or its like; give the loss that trains it",
-            "detached",
-            tuple(layer.path for layer in elsewhere),
-            {"weights": len(elsewhere)},
-            design=True,
-            severity="info",
-        )
+        yield _trained_elsewhere(elsewhere)
     if cut:
-        last = cut[-1]
-        yield Symptom(
-            f"no gradient reaches {last.path}{and_more(len(cut) - 1, 'weight')}, though the output depends on it",
-            last.path,
-            last.op.index,
-            "the graph is cut after it: detach(), .data, no_grad() or a function without a derivative",
-            "detached",
-            tuple(layer.path for layer in cut),
-            {"weights": len(cut)},
-            Fix("let the gradient through, or freeze these weights on purpose"),
-        )
+        last, paths = cut[-1], tuple(layer.path for layer in cut)
+        why = " or ".join(f"{name}()" for name in by) + ", which leaves the graph" if by else CUTS
+        yield _cut(paths, last.op.index, f"the graph is cut after it: {why}")
+        return
+    paths = tuple(
+        dict.fromkeys(path for trip in _round_trips(subject) for path in trip.paths if _is_left(subject, path))
+    )
+    if paths:
+        yield _cut(paths, None, "its values leave the graph, as NumPy arrays, lists or numbers do")
+
+
+CUTS = "detach(), .data, no_grad() or a function without a derivative"
+"""What cuts a graph, where nobody saw it."""
+
+
+def _depended_on(subject: Subject) -> tuple[set[int], tuple[str, ...]]:
+    """The ops that the first output depends on, past what leaves the graph and comes back; and what it leaves by."""
+    behind, names = set(subject.lead_to_output), list[str]()
+    for trip in reversed(_round_trips(subject)):
+        if trip.op is not None:
+            names += [] if trip.op in behind else [trip.by]
+            behind |= subject.trace.ancestors(trip.op)
+    return behind, tuple(dict.fromkeys(names))
+
+
+def _round_trips(subject: Subject) -> list[RoundTrip]:
+    """Those whose values come back in what the first output depends on, or in an output that nothing else leads to."""
+    trips, trace = subject.first.round_trips, subject.trace
+    behind, kept = set(subject.lead_to_output), list[RoundTrip]()
+    for trip in sorted(trips, key=lambda trip: len(trace.ops) if trip.reader is None else trip.reader, reverse=True):
+        if trip.reader in behind or (trip.reader is None and not trace.outputs):
+            kept.append(trip)
+            behind |= set() if trip.op is None else trace.ancestors(trip.op)
+    return kept[::-1]
+
+
+def _is_left(subject: Subject, path: str) -> bool:
+    """Whether a parameter is trained and gets no gradient."""
+    case, values = subject.cases.get(path), subject.values.get(path)
+    return case is not None and values is not None and case.parameter.trained and not values.reached
+
+
+def _cut(paths: tuple[str, ...], op: int | None, cause: str) -> Symptom:
+    return Symptom(
+        f"no gradient reaches {paths[-1]}{and_more(len(paths) - 1, 'weight')}, though the output depends on it",
+        paths[-1],
+        op,
+        cause,
+        "detached",
+        paths,
+        {"weights": len(paths)},
+        Fix("let the gradient through, or freeze these weights on purpose"),
+    )
+
+
+def _trained_elsewhere(maps: Sequence[Map]) -> Symptom:
+    last = maps[-1]
+    return Symptom(
+        f"another output alone trains {last.path}{and_more(len(maps) - 1, 'weight')}",
+        last.path,
+        last.op.index,
+        "what the first output takes from it passes detach() or its like; give the loss that trains it",
+        "detached",
+        tuple(layer.path for layer in maps),
+        {"weights": len(maps)},
+        design=True,
+        severity="info",
+    )
+
+
+def _is_frozen_by_use(layer: Map) -> bool:
+    """Whether the model stops the gradient at the weight itself, which freezes it and nothing before it."""
+    uses = [use for use in layer.op.uses if use.path == layer.path]
+    return all(use.stopped or "stop_gradient" in use.steps[:1] for use in uses)
 
 
 def _is_trained_elsewhere(subject: Subject, layer: Map) -> bool:
@@ -115,7 +171,8 @@ def broken_gradients(subject: Subject) -> Iterator[Symptom]:
         why="A step along a gradient of 0 changes nothing, so the next gradient is 0 too: the model stays as it is for "
         "ever.",
         measured="After the backward pass, seed by seed: the gradients of all trained maps that one came to. A single "
-        "value other than 0 in any of them, and the rule is silent. The op is named that gets a gradient and passes "
+        "value other than 0 in any of them, and the rule asks for maps behind a function such as round alone, whose "
+        "output varies and whose slope is 0. The op is named that gets a gradient and passes "
         "none on. It is a warning where a factor or a table that is no map still gets a gradient and may open the way.",
         example="relu or clamp(min=0) as the last op, with a bias of -3 before it; a mask that is 0; round or argmax; "
         "both factors of an adapter at 0; softmax over one class.",
@@ -130,6 +187,7 @@ def no_gradient(subject: Subject) -> Iterator[Symptom]:
     maps = [layer for layer in subject.maps if layer.case.parameter.trained]
     dead = [number for number, seen in enumerate(subject.observations) if _is_stuck(seen, maps)]
     if not dead:
+        yield from _steps(subject, maps)
         return
     seen = subject.observations[dead[0]]
     op = _blocking_op(seen)
@@ -144,6 +202,41 @@ def no_gradient(subject: Subject) -> Iterator[Symptom]:
         {"seeds": len(dead), "of": len(subject.observations)},
         Fix("let this op pass some examples, or draw the weights and biases before it anew"),
         severity="warning" if _opens(subject, seen) else None,
+    )
+
+
+def _steps(subject: Subject, maps: Sequence[Map]) -> Iterator[Symptom]:
+    """The last function without a derivative behind which trained maps get a gradient of exactly 0."""
+    for op in reversed(subject.trace.ops):
+        if op.index in subject.lead_to_output and _is_step(subject.first, op):
+            behind = subject.trace.ancestors(op.index)
+            stuck = [layer for layer in maps if layer.op.index in behind and layer.values.gradient == 0]
+            if stuck:
+                yield _stepping(stuck, op)
+                return
+
+
+def _is_step(seen: Observation, op: Op) -> bool:
+    """Whether a function gets a gradient and passes none on, though what it gives differs between examples."""
+    signal = seen.signals[op.index]
+    varies = signal.second_moment > 0 and not signal.likeness > ALIKE
+    plain = op.kind in (OpKind.ELEMENTWISE, OpKind.ACTIVATION, OpKind.OTHER) and not op.uses
+    sources = [index for index in op.inputs if index >= 0]
+    none = all(seen.signals[index].gradient == 0 for index in sources)
+    return plain and varies and signal.gradient > 0 and bool(sources) and none
+
+
+def _stepping(maps: Sequence[Map], op: Op) -> Symptom:
+    last = maps[-1]
+    return Symptom(
+        f"the gradient of {last.path} is exactly 0{and_more(len(maps) - 1, 'weight')}: nothing passes {op.name}",
+        last.path,
+        op.index,
+        f"{op.name} has a slope of 0 wherever it was asked",
+        "no_gradient",
+        tuple(layer.path for layer in maps),
+        {"weights": len(maps)},
+        Fix(f"let the gradient past {op.name}, as x + ({op.name}(x) - x).detach() does"),
     )
 
 

@@ -11,6 +11,7 @@ from fanwise.check.rules.symptom import Symptom
 from fanwise.check.scale_causes import redraw
 from fanwise.check.subject import Map, Stretch, Subject
 from fanwise.graph.op import OpKind, UseRole
+from fanwise.laws.elementwise import Constant
 from fanwise.measure.best_constant import names_of
 from fanwise.measure.observation import ObservedLoss
 
@@ -249,7 +250,7 @@ def _prior(subject: Subject, loss: ObservedLoss, heads: Sequence[Map]) -> Sympto
     if not bias or len(loss.best) > 1:
         return replace(placed, fix=Fix(f"give {head.name} a bias with which its outputs start near {number:.3g}"))
     text = f"set {bias} to {number:.3g}, the best constant output"
-    return replace(placed, fix=Fix(text, safe=subject.fresh, paths=(bias,), constants={bias: number}))
+    return replace(placed, fix=Fix(text, safe=subject.fresh, paths=(bias,), laws={bias: Constant(number)}))
 
 
 def _gives_output(subject: Subject, head: Map) -> bool:

@@ -100,7 +100,7 @@ def _of_one_seed(maps: Sequence[Map], first: Map) -> Symptom:
 
 def _is_drawn(layer: Map) -> bool:
     """Whether its numbers are those of a generator, neither structured nor trained."""
-    return layer.law.fresh and layer.law.kind not in ("zeros", "constant", "few") and layer.values.zeros < HALF
+    return layer.law.drawn and layer.values.zeros < HALF
 
 
 def _fingerprint(observation: Observation, path: str) -> tuple[float, ...]:

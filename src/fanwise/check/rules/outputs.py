@@ -67,7 +67,8 @@ def overflow(subject: Subject) -> Iterator[Symptom]:
         f"information where the first maps read trained tables of rms below {FAINT_TABLE:g}, which learn at once. Or "
         "every output is exactly 0, though what the last map gives differs between examples.",
         example="A deep stack of sigmoids; dead units.",
-        remedy="Weights at the edge of chaos, and residual connections (fanwise fix).",
+        remedy="Draw the weights at the edge of chaos (fanwise fix); in a deep stack of sigmoids take tanh in their "
+        "place, normalisations or residual connections.",
     ),
     source='Schoenholz et al., "Deep information propagation", 2017, section 3; Dong et al., "Attention is not all you '
     'need", 2021, section 2',

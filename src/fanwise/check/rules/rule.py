@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
 
-from fanwise.check.findings import Finding, Severity
+from fanwise.check.findings import Finding, Fix, Severity
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.subject import Subject
 
 Look: TypeAlias = Callable[[Subject], Iterable[Symptom]]
 
+BY_COMMAND = " (fanwise fix)"
+"""What texts say of a remedy that the command knows."""
 MEASURED = "measured: python -m bench false_alarms"
 """The source of a line that was drawn between the healthy and the broken models of a collection."""
 
@@ -64,8 +66,13 @@ class Rule:
     shows_before: bool = False
 
     def findings(self, subject: Subject) -> Iterator[Finding]:
-        """What the rule finds in a subject."""
-        return (symptom.finding(self.code, self.severity) for symptom in self.look(subject))
+        """What the rule finds in a subject; what is wrong and has no fix of its own gets the page's remedy."""
+        return (self._with_remedy(symptom.finding(self.code, self.severity)) for symptom in self.look(subject))
+
+    def _with_remedy(self, finding: Finding) -> Finding:
+        if finding.fix is not None or finding.design or finding.severity == "info":
+            return finding
+        return replace(finding, fix=Fix(self.page.remedy.replace(BY_COMMAND, "").rstrip(".")))
 
     @property
     def false_alarms(self) -> str:

@@ -237,7 +237,7 @@ def _is_accident(subject: Subject, layer: Map) -> bool:
 
 
 def _is_random(layer: Map) -> bool:
-    return layer.law.fresh and layer.law.kind not in ("zeros", "constant", "few") and layer.case.role in TRAINED_ROLES
+    return layer.law.drawn and layer.case.role in TRAINED_ROLES
 
 
 def _is_projection(subject: Subject, layer: Map) -> bool:

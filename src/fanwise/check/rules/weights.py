@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from fanwise.check.findings import Fix, and_more, counted
 from fanwise.check.rules.rule import Page, rule
@@ -12,7 +13,9 @@ from fanwise.check.subject import Map, Subject
 from fanwise.graph.op import OpKind
 
 HALF = 0.5
-"""Share of repeated units from which a weight is useless as it is."""
+"""Share of a weight's values, of a table's rows or of all weights from which it counts."""
+NEARLY_ALL = 0.9
+"""Share of repeated units from which a layer tells next to nothing apart."""
 SOME = 0.02
 """Share of repeated units that is worth a warning."""
 ROUNDED_SHARE = 0.01
@@ -61,7 +64,7 @@ def not_finite(subject: Subject) -> Iterator[Symptom]:
             kind="nan",
             paths=tuple(bad),
             evidence={"share": values.infinite, "parameters": len(bad)},
-            fix=Fix("draw the parameter anew (fanwise fix)", safe=False, paths=tuple(bad)),
+            fix=Fix("draw the parameter anew (fanwise fix)", safe=subject.fresh, paths=tuple(bad)),
         )
 
 
@@ -71,12 +74,13 @@ def not_finite(subject: Subject) -> Iterator[Symptom]:
     title="weights that are all equal",
     page=Page(
         says="Every value of a weight is one and the same number, other than 0.",
-        why="Units with equal weights give equal outputs and get equal gradients, so they stay equal: however wide the "
-        "layer is, it computes one unit.",
-        measured="The values of each trained weight in which several channels meet. Depthwise kernels may be averages "
-        "and are left out, and so are last maps that average, as each of their outputs has a target of its own. A "
-        f"constant smaller than {WRITTEN[0]:g} or larger than {WRITTEN[1]:g} is taken for memory that was never "
-        "initialised.",
+        why="Units with equal weights give equal outputs: however wide the layer is, it computes one unit. Where the "
+        "weights that read them are equal too, they get equal gradients and stay equal.",
+        measured="The values of each trained weight in which several channels meet. An error where one such map "
+        "follows another; a single one learns as soon as random weights read it (python -m bench proof). Depthwise "
+        "kernels may be averages and are left out, and so are last maps that average, as each of their outputs has a "
+        f"target of its own. A constant smaller than {WRITTEN[0]:g} or larger than {WRITTEN[1]:g} is taken for memory "
+        "that was never initialised.",
         example="nn.init.constant_(layer.weight, 0.01).",
         remedy="Draw the weights from a random law (fanwise fix).",
     ),
@@ -97,13 +101,15 @@ def constant_maps(subject: Subject) -> Iterator[Symptom]:
     if wrong:
         value = wrong[0].values.mean
         written = WRITTEN[0] < abs(value) < WRITTEN[1]
-        cause = "equal weights make equal units, and equal gradients keep them equal"
+        lasting = neighbours(subject, wrong)
+        cause = "equal weights make equal units" + (", and equal gradients keep them equal" if lasting else "")
         yield of_maps(
             wrong,
             f"every value of {wrong[0].path} is {value:.4g}{and_more(len(wrong) - 1, 'weight')}",
             cause=cause if written else "no author writes such a value: this memory was never initialised",
             kind="constant" if written else "skipped_init",
             evidence={"value": value},
+            severity=None if lasting or not written else "warning",
         )
 
 
@@ -113,10 +119,11 @@ def constant_maps(subject: Subject) -> Iterator[Symptom]:
     title="units that repeat others",
     page=Page(
         says="Several units of one layer start with exactly the same incoming weights.",
-        why="Equal units get equal gradients and stay equal under gradient descent: the layer is narrower than it "
-        "looks, and its memory and time are wasted.",
+        why="Equal units give equal outputs: the layer is narrower than it looks until the weights that read them have "
+        "told them apart, and for ever where those are equal too.",
         measured="The share of a weight's units whose incoming weights equal those of another unit bit for bit. From "
-        f"{100 * SOME:.0f} % it is a warning, from {100 * HALF:.0f} % an error. Random rows are never equal by chance. "
+        f"{100 * SOME:.0f} % it is a warning, from {100 * NEARLY_ALL:.0f} % an error: where half of the units repeat "
+        "the others a training takes no longer (python -m bench proof). Random rows are never equal by chance. "
         f"Of a table, the share of its rows, from {100 * HALF:.0f} %.",
         example="weight[n:] = weight[:n]; a generator that is seeded anew for each half of a matrix.",
         remedy="Draw the whole weight from one stream of random numbers (fanwise fix).",
@@ -146,10 +153,10 @@ def equal_units(subject: Subject) -> Iterator[Symptom]:
         yield of_maps(
             wrong,
             f"{share:.0%} of the units of {wrong[0].name} repeat another unit's weights{others}",
-            cause="equal units get equal gradients and stay equal",
+            cause="equal units give one and the same output",
             kind="equal_units",
             evidence={"share": share},
-            severity="error" if worst >= HALF - ROUNDED_SHARE else "warning",
+            severity="error" if worst >= NEARLY_ALL else "warning",
         )
 
 
@@ -277,6 +284,12 @@ def fused(subject: Subject) -> Iterator[Symptom]:
         others = and_more(len(wrong) - 1, "weight")
         message = f"{wrong[0].path} holds several maps and was drawn as one{others}"
         yield of_maps(wrong, message, cause=wrong[0].law.text, kind="fused")
+
+
+def neighbours(subject: Subject, maps: Sequence[Map]) -> bool:
+    """Whether two of these maps are run one after the other: what one of them lost, the other does not bring back."""
+    paths = {layer.path for layer in maps}
+    return any(one.path in paths and other.path in paths for one, other in pairwise(subject.distinct_maps))
 
 
 def _feeds_units(subject: Subject, layer: Map) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fanwise.check.findings import and_more
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom, of_maps
+from fanwise.check.rules.weights import neighbours
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import LINEAR_HEAD, MAPS_AND_PRODUCTS, UP_TO_A_SUM
 from fanwise.graph.op import INPUT, Op, OpKind
@@ -13,6 +14,8 @@ from fanwise.plan.roles import ADDED_TABLES
 
 FLAT_AT_ZERO = ("relu", "relu6", "threshold")
 """Nonlinearities whose slope at 0 counts as 0: a zero map before them never gets a gradient."""
+MOST = 0.5
+"""Share of the maps from which on zeros beside a mistake are part of it."""
 MAY_BE_ZERO = ("head", "branch_end", "relative", "token", "gate", "branch_gate")
 """Roles that are often zero by design."""
 
@@ -26,7 +29,9 @@ MAY_BE_ZERO = ("head", "branch_end", "relative", "token", "gate", "branch_gate")
         why="A map of zeros passes nothing forward, and no gradient back to what feeds it: the layers before it cannot "
         "learn.",
         measured="Trained weights whose values are all 0. It is a mistake where neither a sum nor the model's output "
-        f"lets another signal pass, or where a nonlinearity of slope 0 at 0 ({', '.join(FLAT_AT_ZERO)}) follows. "
+        f"lets another signal pass, or where a nonlinearity of slope 0 at 0 ({', '.join(FLAT_AT_ZERO)}) follows: an "
+        "error there, and where one map of zeros follows another; a single one before a slope learns in its first "
+        "step, and opens what is before it in the second, which is a warning (python -m bench proof). "
         "Heads, ends of residual branches, adapters and last factors that start at zero are shown as the model's "
         "design.",
         example="nn.init.zeros_ on a weight that was meant to be a bias; to_empty() without an init after it.",
@@ -40,10 +45,13 @@ def zero_maps(subject: Subject) -> Iterator[Symptom]:
     zero = [layer for layer in subject.maps if layer.law.kind == "zeros" and layer.case.parameter.trained]
     zero = [layer for layer in zero if not _is_offset(layer)]
     wrong = [layer for layer in zero if not _zero_by_design(subject, layer)]
+    if wrong and len(zero) > MOST * len(subject.maps):
+        wrong = zero  # nobody designs a model of zeros
     if wrong:
         kind, cause = _cause(subject)
         message = f"{wrong[0].path} is all zeros{and_more(len(wrong) - 1, 'weight')}"
-        yield of_maps(wrong, message, cause=cause, kind=kind)
+        lost = kind != "zeros" or neighbours(subject, wrong) or any(_never_learns(subject, layer) for layer in wrong)
+        yield of_maps(wrong, message, cause=cause, kind=kind, severity=None if lost else "warning")
     elif zero:
         yield Symptom(
             f"{zero[0].path} starts at zero, where a sum or the output lets the signal pass"

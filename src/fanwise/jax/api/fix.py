@@ -5,7 +5,6 @@ from typing import Any
 from fanwise.check.fix import FixSession, Mending
 from fanwise.check.report import Report
 from fanwise.jax.backend import BACKEND
-from fanwise.jax.trace.models import as_model
 from fanwise.measure.losses import LossLike
 from fanwise.plan.recipes.recipe import Recipe
 
@@ -41,5 +40,4 @@ def fix(model: Any, report: Report, batch: Any, *, loss: LossLike = None, recipe
         >>> [row.path for row in found.rows], check(apply(model, found.plan, key=0), batch, "cross_entropy").ok
         (['head'], True)
     """
-    as_model(model)
     return FixSession(BACKEND, batch, loss, recipe).mending(model, report)

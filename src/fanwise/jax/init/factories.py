@@ -12,7 +12,7 @@ from jax import Array
 
 from fanwise.jax.init.constants import fill_array
 from fanwise.jax.stream.draw import Sharding, draw_checked, home_of, placed
-from fanwise.jax.stream.dtypes import as_kind
+from fanwise.jax.stream.dtypes import COMPLEX, as_kind, complex_name, is_complex
 from fanwise.jax.stream.integers import is_traced
 from fanwise.jax.stream.keys import JaxKey, stream_key
 from fanwise.laws.base import Initializer as Law
@@ -24,7 +24,6 @@ from fanwise.stream.arguments import checked_number
 from fanwise.stream.box import Shape, ShapeLike, checked_shape
 
 Axes: TypeAlias = int | Sequence[int]
-COMPLEX = {"complex64": "float32", "complex128": "float64"}
 
 
 @runtime_checkable
@@ -110,19 +109,6 @@ class Drawn:
         parts = (named, named.derive("imaginary"))
         numbers = [draw_checked(part, own, (sizes, self.layout), kind, target[1]) for own in parts]
         return jax.lax.complex(*numbers)
-
-
-def is_complex(dtype: Any) -> bool:
-    """Whether a dtype is one of complex numbers."""
-    return complex_name(dtype) in COMPLEX
-
-
-def complex_name(dtype: Any) -> str:
-    """Name of a dtype, "" where there is none; Python's `complex` means JAX's default, as `float` does."""
-    try:
-        return "" if dtype is None else str(jnp.dtype(jnp.result_type(complex) if dtype is complex else dtype).name)
-    except TypeError:
-        return ""
 
 
 def _half_of(law: Law, name: str) -> Law:

@@ -15,6 +15,9 @@ from fanwise.stream.formats import FORMATS, Format
 ROUNDED = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz", "float8_e4m3fnuz", "float8_e5m2fnuz")
 """8-bit floats: drawn in float32, then rounded to nearest by JAX."""
 
+COMPLEX = {"complex64": "float32", "complex128": "float64"}
+"""The dtype of the parts of a complex one, by name."""
+
 
 @contextmanager
 def standard_promotion() -> Iterator[None]:
@@ -72,5 +75,18 @@ def as_kind(dtype: Any) -> Kind:
 def _name_of(dtype: Any) -> str:
     try:
         return str(jnp.dtype(dtype).name)
+    except TypeError:
+        return ""
+
+
+def is_complex(dtype: Any) -> bool:
+    """Whether a dtype is one of complex numbers."""
+    return complex_name(dtype) in COMPLEX
+
+
+def complex_name(dtype: Any) -> str:
+    """Name of a dtype, "" where there is none; Python's `complex` means JAX's default, as `float` does."""
+    try:
+        return "" if dtype is None else str(jnp.dtype(jnp.result_type(complex) if dtype is complex else dtype).name)
     except TypeError:
         return ""

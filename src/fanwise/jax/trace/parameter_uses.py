@@ -56,7 +56,8 @@ class UseReader:
         tied = tied_fan((part.layout, seen_shape or ()), (layout, shape)) if is_tied else None
         parts = tuple(shown.parts) if tied is None else ()
         seen, transform = self._seen(held, shown), self._transform(held, part, seen_shape, own=shown.side is None)
-        return Use(shown.path, role, None if tied else layout, steps, ratio, seen, parts, tied, transform)
+        made = (ratio, seen, parts, tied, transform)
+        return Use(shown.path, role, None if tied else layout, steps, *made, stopped=shown.stopped)
 
     def _transform(self, held: Provenance, part: Part, shape: Shape | None, *, own: bool) -> Transform | None:
         """What makes the array of other values of the parameters; None for a view, and where there are no values."""

@@ -57,6 +57,8 @@ def derive(step: Step, values: Sequence[Value], output: int) -> Value:
     is_view = step.name in VIEWS or step.name in SELECTIONS or (step.name == "concatenate" and len(sources) == 1)
     if is_view and values[0].held is not None:
         shown = tuple(_view(parameter, step, values, (shape, output)) for parameter in first.shown)
+        if step.name in STOPS_GRADIENT:
+            shown = tuple(replace(parameter, stopped=True) for parameter in shown)
         steps = (*first.steps, step.name) if step.name in STOPS_GRADIENT else first.steps
         return Value(shape, dtype, held=Provenance(shown, steps, make))
     earlier = dict.fromkeys(name for _, held in sources for name in held.steps)
@@ -81,7 +83,8 @@ def _merge(step: str, sources: Sequence[tuple[Value, Provenance]], shape: Shape)
         side = _side(value.shape, shape, step)
         for parameter in held.shown:
             axes = parameter.axes if value.shape == shape or step == "concatenate" else None
-            merged.setdefault(parameter.path, replace(parameter, axes=axes, side=parameter.side or side))
+            here = merged.setdefault(parameter.path, replace(parameter, axes=axes, side=parameter.side or side))
+            merged[parameter.path] = replace(here, stopped=here.stopped and parameter.stopped)
     order = sorted(merged.values(), key=lambda parameter: parameter.side is not None)
     plain = all(parameter.side for parameter in order)
     return tuple(replace(parameter, side=None if plain else parameter.side) for parameter in order)

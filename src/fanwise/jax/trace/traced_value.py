@@ -33,12 +33,14 @@ class ShownParameter:
         axes: how its axes stand on those of the array; None where that is not known.
         side: None where the array is made of its numbers; its role where it changes those of another.
         parts: (axis, first, count) for each axis of which the array shows a part.
+        stopped: whether no gradient comes back to it from the array.
     """
 
     path: str
     axes: Axes | None
     side: UseRole | None = None
     parts: tuple[tuple[int, int, int], ...] = ()
+    stopped: bool = False
 
 
 @dataclass(frozen=True)

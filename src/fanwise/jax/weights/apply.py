@@ -1,6 +1,7 @@
 """`apply` and `materialize`: the numbers of a plan as a new model."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import jax
@@ -10,9 +11,10 @@ from jax import Array
 from numpy.typing import NDArray
 
 from fanwise.jax.stream.draw import box_of
-from fanwise.jax.stream.dtypes import Kind, as_kind
+from fanwise.jax.stream.dtypes import COMPLEX, Kind, as_kind, complex_name, is_complex
 from fanwise.jax.stream.keys import JaxKey, fanwise_key
 from fanwise.jax.trace.models import as_model, parameters
+from fanwise.laws.complex_parts import complex_parts
 from fanwise.laws.structured import MatrixLaw
 from fanwise.plan.model_fit import check_fits, chosen_rows
 from fanwise.plan.plan import Plan
@@ -176,32 +178,48 @@ def _sharding_of(shardings: Shardings | None, leaves: Mapping[str, Any]) -> Call
 def _check_numbers(leaf: Any, row: Row) -> None:
     """Raises what drawing would, and draws one element at most."""
     try:
-        kind = as_kind(leaf.dtype)
-        counted = row.counted
-        if row.law is None or counted.law is None:
-            return
-        kind.check_reach(row.law.moments(row.shape, layout=row.layout))
-        if not holds(row.law, MatrixLaw):
-            box = Box((0,) * len(counted.shape), tuple(min(size, 1) for size in counted.shape))
-            counted.law(counted.shape, key=0, layout=counted.layout, dtype=kind.form.name, box=box)
+        for part, _, kind in _parts(row, leaf.dtype):
+            counted = part.counted
+            if part.law is None or counted.law is None:
+                return
+            kind.check_reach(part.law.moments(row.shape, layout=row.layout))
+            if not holds(part.law, MatrixLaw):
+                box = Box((0,) * len(counted.shape), tuple(min(size, 1) for size in counted.shape))
+                counted.law(counted.shape, key=0, layout=counted.layout, dtype=kind.form.name, box=box)
     except (TypeError, ValueError) as error:
         raise placed(error, f"parameter {row.path!r}") from error
 
 
+def _parts(row: Row, dtype: Any) -> list[tuple[Row, str, Kind]]:
+    """What is drawn, with the domain of its stream: a row, or the real and the imaginary parts of one."""
+    if not is_complex(dtype) or row.law is None:
+        return [(row, "", as_kind(dtype))]
+    kind = as_kind(COMPLEX[complex_name(dtype)])
+    return [(replace(row, law=law), domain, kind) for law, domain in complex_parts(row.law)]
+
+
 def _draw(leaf: Any, row: Row, stream: Key, sharding: jax.sharding.Sharding | None) -> Array:
-    kind, key = as_kind(leaf.dtype), stream.child(row.stream or row.path)
+    dtype, key = jnp.dtype(leaf.dtype), stream.child(row.stream or row.path)
     where = leaf.sharding if sharding is None and isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) else sharding
     if where is None:
-        check_memory(row.shape, kind.dtype.itemsize)
-        return jnp.asarray(_piece(row, key, kind, Box.whole(row.shape)))
+        check_memory(row.shape, dtype.itemsize)
+        return jnp.asarray(_piece(row, key, dtype, Box.whole(row.shape)))
     array: Array = jax.make_array_from_callback(
-        row.shape, where, lambda index: _piece(row, key, kind, box_of(index or (), row.shape)), dtype=kind.dtype
+        row.shape, where, lambda index: _piece(row, key, dtype, box_of(index or (), row.shape)), dtype=dtype
     )
     return array
 
 
-def _piece(row: Row, key: Key, kind: Kind, box: Box) -> NDArray[Any]:
-    """A box of a parameter, drawn in the order in which its elements are counted."""
+def _piece(row: Row, key: Key, dtype: Any, box: Box) -> NDArray[Any]:
+    """A box of a parameter."""
+    parts = [
+        _real_piece(part, key.derive(domain) if domain else key, kind, box) for part, domain, kind in _parts(row, dtype)
+    ]
+    return parts[0] if len(parts) == 1 else (parts[0] + 1j * parts[1]).astype(dtype, copy=False)
+
+
+def _real_piece(row: Row, key: Key, kind: Kind, box: Box) -> NDArray[Any]:
+    """A box of real numbers, drawn in the order in which its elements are counted."""
     counted, order = row.counted, row.canonical_axes if row.order == "canonical" else tuple(range(len(row.shape)))
     own = Box(tuple(box.start[axis] for axis in order), tuple(box.shape[axis] for axis in order))
     if counted.law is None:

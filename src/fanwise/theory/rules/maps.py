@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fanwise.graph.arithmetic import PLAIN
 from fanwise.graph.details import Lookup
 from fanwise.graph.op import Op, OpKind, Use, UseRole
 from fanwise.laws.base import Moments
@@ -46,7 +47,7 @@ def linear(walk: Walk, here: Here) -> Rows | None:
         rows = rows * rearranged(here.sources[1], "bilinear", here.op.index)
     variance, coherent = walk.map_variance(uses[0], here.laws)
     kernel = kernel_of(walk, uses[0])
-    if uses[0].steps or (uses[0].layout is not None and "stack" in uses[0].layout.axes):
+    if not PLAIN.issuperset(uses[0].steps) or (uses[0].layout is not None and "stack" in uses[0].layout.axes):
         walk.doubt(here.op)  # masked or made weights are taken as even, and every map of a stack as chosen alike
     passage = padding.forward(here.op, here.read(0), kernel, walk.profile_read(here.op, 0) if kernel else ())
     walk.profiles[here.op.index] = passage.profile

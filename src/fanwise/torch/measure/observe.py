@@ -19,6 +19,7 @@ from fanwise.measure.best_constant import judged
 from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Observation, ObservedLoss, observation
 from fanwise.torch.measure.losses import LossCalls, TorchArrays, loss_of, opened
+from fanwise.torch.measure.round_trips import RoundTrips
 from fanwise.torch.measure.taps import Taps, fetch
 from fanwise.torch.measure.weight_statistics import weigh
 from fanwise.torch.trace.provenance import check_model
@@ -78,7 +79,8 @@ def _observe_run(model: nn.Module, batch: tuple[Inputs, Any, LossLike], taps: Ta
     context = prepared(model, given, recorder, training=training)
     with context, _aliased_buffers(model), _without_checkpoints(), _recurrent_backward(model):
         with LossCalls() as calls:
-            outputs = forward(model, inputs, recorder)
+            trips = RoundTrips(recorder)
+            outputs = forward(model, inputs, recorder, trips)
             main = main_outputs(opened(outputs))
             arrays = TorchArrays(target is None and loss is not None and _classes_last(recorder, main))
             ready = loss_of(outputs, target, loss, arrays)
@@ -91,7 +93,7 @@ def _observe_run(model: nn.Module, batch: tuple[Inputs, Any, LossLike], taps: Ta
         trace = recognised(recorder.trace(main))
         observed = _observation(model, trace, (taps, given, main), (seen, gradients))
         observed = _with_elsewhere(observed, model, main, gradients)
-    return replace(observed, broken=_broken_buffers(model))
+    return replace(observed, broken=_broken_buffers(model), round_trips=trips.found(main))
 
 
 def _broken_buffers(model: nn.Module) -> tuple[str, ...]:

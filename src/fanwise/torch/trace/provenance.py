@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fanwise.graph.op import Parameter, UseRole
 from fanwise.graph.tracking.homogeneity import degree_after
 from fanwise.torch.trace.function_names import DIVISIONS, ELEMENTWISE, FACTORS, NORMS, PRODUCTS, SUMS, tensors_in
+from fanwise.torch.trace.gradient_flow import GradientFlow
 from fanwise.torch.trace.invocation import Invocation, copies_of_targets
 from fanwise.torch.trace.storage import is_abstract, is_strided, is_wrapped, storage_of, unwrapped
 
@@ -168,6 +169,8 @@ class ParameterProvenance:
     """The parameters of a model and the tensors derived from them during one run."""
 
     def __init__(self, model: nn.Module) -> None:
+        self.gradients = GradientFlow()
+        """Where the model lets none back."""
         self._bases: dict[int, list[_Base]] = {}
         self._opaque: dict[int, Provenance] = {}  # sparse tensors and others without a storage, by their id
         self._kept: list[tuple[Tensor, _Base | None]] = []  # storages that live as long as their record
@@ -258,7 +261,8 @@ class ParameterProvenance:
                 entries.setdefault(path, (_derived_axes(tensor, source, axes), own or side))
         growth = {path: self._degree(path, function) for path in entries}
         number = pairs[0][1].factor * number_in(function)
-        self._record(tensor, entries, (*pairs[0][1].steps, step), (growth, number), make)
+        steps = (*pairs[0][1].steps, *self.gradients.step_of(sources), step)
+        self._record(tensor, entries, steps, (growth, number), make)
 
     def _degree(self, path: str, function: Invocation) -> float | None:
         """How what a function gives grows with a parameter."""
@@ -314,6 +318,21 @@ class ParameterProvenance:
         base = _Base(held, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride(), id(tensor))
         self._kept.append((tensor, base))
         self._bases.setdefault(storage, []).append(base)
+
+
+def parametrized(module: nn.Module, own: Mapping[str, Tensor]) -> Make:
+    """What makes a parametrized weight again; what its module remembers stays as it is."""
+    paths = {id(tensor): path for path, tensor in own.items()}
+
+    def make(given: StandIns) -> Tensor:
+        new = {
+            name: given.values.get(paths.get(id(tensor), ""), tensor.detach())
+            for name, tensor in module.named_parameters()
+        }
+        buffers = {name: tensor.clone() for name, tensor in module.named_buffers()}
+        return torch.func.functional_call(module, {**new, **buffers}, ())  # type: ignore[no-any-return]
+
+    return make
 
 
 def parameters(model: nn.Module) -> tuple[Parameter, ...]:

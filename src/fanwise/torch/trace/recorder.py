@@ -30,11 +30,12 @@ from fanwise.torch.trace.answers import Answers
 from fanwise.torch.trace.calls import Call, Part
 from fanwise.torch.trace.features import feature_numbers, runs_of_features, viewed
 from fanwise.torch.trace.function_names import BY_PLACE, tensors_in
+from fanwise.torch.trace.gradient_flow import GRADIENT_MODE
 from fanwise.torch.trace.invocation import Invocation
 from fanwise.torch.trace.module_stack import ModuleStack
 from fanwise.torch.trace.operand_roles import operand_roles
 from fanwise.torch.trace.parameter_uses import UseReader
-from fanwise.torch.trace.provenance import Make, ParameterProvenance, StandIns, checked_parameters
+from fanwise.torch.trace.provenance import ParameterProvenance, checked_parameters, parametrized
 from fanwise.torch.trace.rectifiers import Rectifiers
 from fanwise.torch.trace.recurrent_layers import RecurrentLayers
 from fanwise.torch.trace.restore import saved
@@ -68,7 +69,8 @@ class Recorder(TorchFunctionMode):
         self._tracker = Tracker({parameter.path: parameter for parameter in checked_parameters(model)}, visitor)
         self._use_reader = UseReader(self._tracker.parameters, dict(model.named_parameters()), self.provenance)
         self._modules = ModuleStack(model, self._name_parametrized)
-        self._sources = TensorMap[Source]()
+        self.sources = TensorMap[Source]()
+        """Where the values of the tensors that it meets come from; those of constants and parameters are not there."""
         self._parameter_ops = TensorMap[Source]()  # of parameters read as data
         self._stand_ins = TensorMap[Tensor]()  # what the model reads in their place
         self._written = TensorMap[list[Read]]()  # tensors into parts of which something was written, not yet an op
@@ -81,13 +83,18 @@ class Recorder(TorchFunctionMode):
         None where one of them is no argument."""
         self.writes = Writes(saved)
         for number, tensor in enumerate(given):
-            self._sources[tensor] = Source(INPUT, None, number)
+            self.sources[tensor] = Source(INPUT, None, number)
 
     @property
     def location(self) -> str:
         """The module and the last op of the run so far, in words."""
         module = self._modules.failed or self._modules.caller[0]
         return f"in module {module or '(the model itself)'!r}, last op {self._last or 'none'}"
+
+    @property
+    def asks_for_gradients(self) -> bool:
+        """Whether what the model did last was to ask for gradients."""
+        return self._last.rpartition(".")[2] in ("grad", "backward")
 
     def followed(self) -> AbstractContextManager[None]:
         """The context in which modules are followed."""
@@ -96,7 +103,7 @@ class Recorder(TorchFunctionMode):
     def trace(self, outputs: Sequence[Tensor]) -> Trace:
         """The trace of the run."""
         unseen = [f"module {path!r} ran in a thread of its own" for path in self._modules.elsewhere]
-        return self._tracker.trace([self._sources.get(tensor) for tensor in outputs], unseen)
+        return self._tracker.trace([self.sources.get(tensor) for tensor in outputs], unseen)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -105,6 +112,8 @@ class Recorder(TorchFunctionMode):
         if self._modules.quiet:
             return func(*args, **(kwargs or {}))
         call = Invocation(func, names.bare_name(func), args, dict(kwargs or {}))
+        if call.name == GRADIENT_MODE:
+            self.provenance.gradients.see_mode(call)
         if call.name in names.QUESTIONS or names.is_attribute(func, call.name):
             answer = self._answers.answer(call)
             self._rectifiers.see(call, answer)
@@ -115,7 +124,7 @@ class Recorder(TorchFunctionMode):
         for tensor in tensors:
             if is_wrapped(tensor) or self._transformed:
                 self._find_outside(tensor)
-        traced = any(tensor in self._sources for tensor in tensors)
+        traced = any(tensor in self.sources for tensor in tensors)
         held = any(self._holds_parameter(tensor) for tensor in tensors)
         if (not traced and not held) or call.name in names.CONSTANTS:
             output = self._step(call) if not held else call()
@@ -132,8 +141,8 @@ class Recorder(TorchFunctionMode):
     def _step(self, function: Invocation) -> Any:
         """A function of constants; a cast of a comparison of data to numbers is an op."""
         step = self._rectifiers.step(function)
-        data = [] if step is None else [tensor for tensor in step.tensors if tensor in self._sources]
-        if step is None or not any(_is_inexact(tensor) and self._sources[tensor].op >= 0 for tensor in data):
+        data = [] if step is None else [tensor for tensor in step.tensors if tensor in self.sources]
+        if step is None or not any(_is_inexact(tensor) and self.sources[tensor].op >= 0 for tensor in data):
             return function()
         return self._operation(step, Call(OpKind.ELEMENTWISE, tuple(data)))
 
@@ -156,7 +165,7 @@ class Recorder(TorchFunctionMode):
 
     def _is_empty_state(self, tensor: Tensor) -> bool:
         """Whether a tensor is a constant of zeros: what it is multiplied with gives zeros, which are one, too."""
-        return tensor not in self._sources and not self._holds_parameter(tensor) and is_nothing(tensor)
+        return tensor not in self.sources and not self._holds_parameter(tensor) and is_nothing(tensor)
 
     def _describe(self, function: Invocation) -> Call | None:
         name, args, named = function.name, function.args, function.named
@@ -180,20 +189,20 @@ class Recorder(TorchFunctionMode):
     def _find_outside(self, tensor: Tensor) -> None:
         """The source of a tensor that enters a transform, or leaves one, is that of its values."""
         inner = unwrapped(tensor)[0]
-        source = self._sources.get(inner)
+        source = self.sources.get(inner)
         if source is None and self._transformed:
             source = self._transformed.get(storage_of(inner), (None,))[0]
-        if source is not None and tensor not in self._sources:
-            self._sources[tensor] = replace(source, views=None)
+        if source is not None and tensor not in self.sources:
+            self.sources[tensor] = replace(source, views=None)
 
     def _keep_inside(self, tensor: Tensor) -> None:
         inner = unwrapped(tensor)[0]
-        self._transformed[storage_of(inner)] = replace(self._sources[tensor], views=None), inner
+        self._transformed[storage_of(inner)] = replace(self.sources[tensor], views=None), inner
 
     # Parameters
 
     def _holds_parameter(self, value: Any) -> bool:
-        return isinstance(value, Tensor) and value not in self._sources and self.provenance.find(value) is not None
+        return isinstance(value, Tensor) and value not in self.sources and self.provenance.find(value) is not None
 
     def _acts_as_parameter(self, value: Any) -> bool:
         """Whether a value acts as a parameter: one that was read as data before is data where it is added again."""
@@ -209,7 +218,7 @@ class Recorder(TorchFunctionMode):
         if own:
             with torch._C.DisableTorchFunction():
                 kinds = tuple(type(part).__name__ for part in module.children())
-                self.provenance.name(output, own, kinds, _parametrized(module, own))
+                self.provenance.name(output, own, kinds, parametrized(module, own))
 
     def _derive(self, function: Invocation) -> Any:
         """A function of parameters alone: its result is followed as one."""
@@ -224,6 +233,7 @@ class Recorder(TorchFunctionMode):
             if _is_inexact(tensor) and (held is None or (in_place and held.steps)):
                 make = None if makes is None else makes(position)
                 self.provenance.derive(tensor, sources, output_of(step, position), make)
+        self.provenance.gradients.follow(function, sources, () if in_place else outputs)
         return output
 
     # Writes
@@ -241,7 +251,7 @@ class Recorder(TorchFunctionMode):
         if _is_inexact(target):
             self._close(op, target, ())
             if isinstance(output, Tensor):
-                self._sources[output] = self._sources[target]
+                self.sources[output] = self.sources[target]
         return output
 
     def _is_parameter(self, tensor: Tensor) -> bool:
@@ -251,7 +261,7 @@ class Recorder(TorchFunctionMode):
 
     def _is_replaced(self, function: Invocation) -> bool:
         """Whether nothing is left of what was written to."""
-        return function.name == "copy" and len(function.args) > 1 and function.args[1] in self._sources
+        return function.name == "copy" and len(function.args) > 1 and function.args[1] in self.sources
 
     def _values_of(self, call: Call) -> dict[int, Tensor]:
         """What the model reads in place of parameters that are data."""
@@ -270,15 +280,15 @@ class Recorder(TorchFunctionMode):
         base = target._base
         if base is None or self._is_parameter(base):
             return
-        if target not in self._sources:
+        if target not in self.sources:
             held = self.provenance.find(target)
-            if held is not None and held.steps and base not in self._sources:
+            if held is not None and held.steps and base not in self.sources:
                 step = "cat" if base.dim() == target.dim() else "setitem"
                 self.provenance.derive(base, [target], Invocation(torch.cat, step, (target,), {}))
         elif target.numel() == base.numel():
-            self._sources[base] = replace(self._sources[target], views=None)
+            self.sources[base] = replace(self.sources[target], views=None)
         else:
-            self._written[base] = [*self._written.get(base, []), Read(self._sources[target], tuple(target.shape))]
+            self._written[base] = [*self._written.get(base, []), Read(self.sources[target], tuple(target.shape))]
 
     def _settle(self, tensor: Tensor) -> None:
         """Makes what was written to parts of a tensor an op, once the whole is read."""
@@ -293,17 +303,17 @@ class Recorder(TorchFunctionMode):
 
     def _view(self, function: Invocation) -> Any:
         first = function.tensors[0]
-        source = self._sources.get(first)
+        source = self.sources.get(first)
         if source is None:
             return self._derive(function)
         output = function()
         for position, tensor in enumerate(tensors_in(output)):
-            self._sources[tensor] = self._source_of_view(function, first, (position, tensor))
+            self.sources[tensor] = self._source_of_view(function, first, (position, tensor))
         return output
 
     def _source_of_view(self, function: Invocation, first: Tensor, output: tuple[int, Tensor]) -> Source:
         """The source of a view's output; a view that leaves features of a weight op out is an op of its own."""
-        source, (position, tensor) = self._sources[first], output
+        source, (position, tensor) = self.sources[first], output
         if source.views is None:
             return source
         source = Source(source.op, viewed(source.views, function, first, position))
@@ -350,19 +360,17 @@ class Recorder(TorchFunctionMode):
             read = outputs[-1][0]
         states = [torch.cat(states) for states in network.joined(outputs)]
         for state in states:
-            self._sources[state] = self._sources[read]
+            self.sources[state] = self.sources[read]
         return read, *states
 
     def _with_made_weights(self, call: Call) -> Call:
         """A map whose weight is data is a product of data."""
-        weight = next(
-            (part for part in call.parts if part.role == UseRole.WEIGHT and part.input in self._sources), None
-        )
+        weight = next((part for part in call.parts if part.role == UseRole.WEIGHT and part.input in self.sources), None)
         if weight is None or weight.layout is None or call.kind not in BALANCED_MAPS:
             return call
         width = round(weight.layout.fans(tuple(weight.input.shape)).fan_in)
-        parts = tuple(part for part in call.parts if part is not weight and part.input not in self._sources)
-        added = tuple(part.input for part in call.parts if part is not weight and part.input in self._sources)
+        parts = tuple(part for part in call.parts if part is not weight and part.input not in self.sources)
+        added = tuple(part.input for part in call.parts if part is not weight and part.input in self.sources)
         data = (*call.data, weight.input, *added)
         return Call(OpKind.MATMUL, data, parts, call.axis, Product(max(width, 1)), call.name)
 
@@ -380,11 +388,11 @@ class Recorder(TorchFunctionMode):
         return made_weight(operands, self._tracker.ops, feature_numbers)
 
     def _data_read(self, call: Call) -> list[Tensor]:
-        return [tensor for tensor in call.data if tensor in self._sources or tensor in self._parameter_ops]
+        return [tensor for tensor in call.data if tensor in self.sources or tensor in self._parameter_ops]
 
     def _order(self, data: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Data in their order, constants last, so that the moments of the op's inputs come first."""
-        return tuple(sorted(data, key=lambda tensor: tensor not in self._sources and not self._holds_parameter(tensor)))
+        return tuple(sorted(data, key=lambda tensor: tensor not in self.sources and not self._holds_parameter(tensor)))
 
     def _reads(self, call: Call) -> list[Read]:
         """The data of a call that are no constants; a parameter among them becomes an op."""
@@ -392,8 +400,8 @@ class Recorder(TorchFunctionMode):
         return [Read(source, tuple(tensor.shape)) for tensor, source in sources if source is not None]
 
     def _source(self, tensor: Tensor) -> Source | None:
-        if tensor in self._sources:
-            return self._sources[tensor]
+        if tensor in self.sources:
+            return self.sources[tensor]
         return self._parameter_op(tensor) if self._holds_parameter(tensor) else None
 
     def _parameter_op(self, tensor: Tensor) -> Source:
@@ -412,15 +420,15 @@ class Recorder(TorchFunctionMode):
     def _open(self, call: Call, read: Sequence[Read]) -> Op:
         uses: list[Use] = []
         for part in call.parts:
-            held = None if part.input in self._sources else self.provenance.find(part.input)
+            held = None if part.input in self.sources else self.provenance.find(part.input)
             if held is not None:
                 self._tracker.weight_parts.see(held.paths[0], held.parts)
-                uses.extend(self._use_reader.uses(part, held))
+                uses.extend(self.provenance.gradients.marked(part.input, self._use_reader.uses(part, held)))
         return self._tracker.opened(call, self._modules.caller, read, tuple(uses))
 
     def _with_gates(self, op: Op, call: Call) -> Op:
         """Marks the features of a weight op that a gated linear unit multiplies, and those that gate it."""
-        source = self._sources.get(call.data[0]) if op.name == "glu" else None
+        source = self.sources.get(call.data[0]) if op.name == "glu" else None
         if source is None or source.views is None or not isinstance(op.detail, Activation):
             return op
         chain, tensor = source.views, call.data[0]
@@ -436,7 +444,7 @@ class Recorder(TorchFunctionMode):
             return replace(op, replay=nonlinearity("relu").function)  # written out
         given = function.args, function.named
         by_value = op.kind in REPLAYABLE and op.name not in BY_PLACE
-        alone = by_value and all(tensor in self._sources for tensor in call.data)
+        alone = by_value and all(tensor in self.sources for tensor in call.data)
         replay = replayable(function.function, given, call.data) if alone else None
         probed = replay is None and op.kind in PROBED
         probe = probing(function.function, given, call.data[: len(op.inputs)]) if probed else None
@@ -444,11 +452,11 @@ class Recorder(TorchFunctionMode):
 
     def _pass_on(self, call: Call, output: Any) -> None:
         """Integers that are made of the model's integer inputs alone count as its inputs."""
-        sources = [self._sources[tensor] for tensor in call.data if tensor in self._sources]
+        sources = [self.sources[tensor] for tensor in call.data if tensor in self.sources]
         if sources and len(sources) == len(call.data) and all(source.op == INPUT for source in sources):
             for tensor in tensors_in(output):
                 if tensor.dtype != torch.bool:
-                    self._sources[tensor] = sources[0]
+                    self.sources[tensor] = sources[0]
 
     def _close(self, op: Op, output: Any, read: Sequence[Read]) -> None:
         """Records an op that was carried out, and scales what it gave in place."""
@@ -457,28 +465,13 @@ class Recorder(TorchFunctionMode):
         op = self._tracker.add(op, tuple(first.shape))
         views = self._tracker.views_after(op, read, is_sum=op.kind == OpKind.ADD)
         for tensor in tensors:
-            self._sources[tensor] = Source(op.index, views if tensor is first else None)
+            self.sources[tensor] = Source(op.index, views if tensor is first else None)
             if is_inside_transform():
                 self._keep_inside(tensor)
         factor = self._tracker.factor_after(op, lambda: second_moment(first))
         if factor is not None:
             first.mul_(factor)
         self._see(op, unwrapped(first)[0])
-
-
-def _parametrized(module: nn.Module, own: Mapping[str, Tensor]) -> Make:
-    """What makes a parametrized weight again; what its module remembers stays as it is."""
-    paths = {id(tensor): path for path, tensor in own.items()}
-
-    def make(given: StandIns) -> Tensor:
-        new = {
-            name: given.values.get(paths.get(id(tensor), ""), tensor.detach())
-            for name, tensor in module.named_parameters()
-        }
-        buffers = {name: tensor.clone() for name, tensor in module.named_buffers()}
-        return torch.func.functional_call(module, {**new, **buffers}, ())  # type: ignore[no-any-return]
-
-    return make
 
 
 def _is_inexact(tensor: Tensor) -> bool:

@@ -46,12 +46,35 @@ def run(model: nn.Module, inputs: Inputs, visitor: Visitor | None = None) -> Tra
         >>> [(str(op.kind), op.module) for op in trace.ops]
         [('linear', '0'), ('activation', '1')]
     """
-    check_model(model)
-    given = given_tensors(inputs)
-    recorder = Recorder(model, visitor or Watcher(), given)
-    with prepared(model, given, recorder), torch.no_grad():
-        outputs = forward(model, inputs, recorder)
-        return recognised(recorder.trace(main_outputs(outputs)))
+    return Runs(model, inputs)(visitor or Watcher())
+
+
+class Runs:
+    """Runs of one model on one batch: without gradients, until its forward asks for some (`torch.autograd.grad`).
+
+    Args:
+        model: any module.
+        inputs: what its forward takes.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Inputs) -> None:
+        check_model(model)
+        self._model, self._inputs = model, inputs
+        self._with_gradients = False
+
+    def __call__(self, visitor: Visitor) -> Trace:
+        """The trace of one run; a visitor that remembers must not be the first one."""
+        given = given_tensors(self._inputs)
+        recorder = Recorder(self._model, visitor, given)
+        try:
+            with prepared(self._model, given, recorder), torch.set_grad_enabled(self._with_gradients):
+                outputs = forward(self._model, self._inputs, recorder)
+                return recognised(recorder.trace(main_outputs(outputs)))
+        except ModelError:
+            if self._with_gradients or not recorder.asks_for_gradients:
+                raise
+        self._with_gradients = True
+        return self(visitor)
 
 
 def given_tensors(inputs: Inputs) -> list[Tensor]:

@@ -1,6 +1,5 @@
 """The numbers of one row of a plan, drawn into one tensor; and all that can go wrong, told before anything is drawn."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,9 +11,9 @@ from numpy.typing import DTypeLike
 from torch import Tensor
 
 from fanwise.laws.base import Initializer
-from fanwise.laws.composite import ICNR, Blocks
-from fanwise.laws.elementwise import Constant, Normal, Ones, TruncatedNormal, Uniform, VarianceScaling, Zeros
-from fanwise.laws.structured import Dirac, Identity, MatrixLaw
+from fanwise.laws.complex_parts import complex_parts
+from fanwise.laws.composite import ICNR
+from fanwise.laws.structured import MatrixLaw
 from fanwise.plan.row import Row, holds, placed
 from fanwise.stream.box import Box, Shape, pieces
 from fanwise.stream.formats import Array, working_type
@@ -31,9 +30,6 @@ from fanwise.torch.weights.tensors import (
     checked_writable,
     draw_,
 )
-
-IMAGINARY = "imaginary"
-"""Domain of the stream of a complex parameter's imaginary parts."""
 
 
 @dataclass(frozen=True)
@@ -143,25 +139,7 @@ def _planes(row: Row, *, is_complex: bool) -> tuple[_Plane, ...]:
     law = _law_of(row)
     if not is_complex:
         return (_Plane(row, law),)
-    return _Plane(row, _complex_part(law, 0), "", 0), _Plane(row, _complex_part(law, 1), IMAGINARY, 1)
-
-
-def _complex_part(law: Initializer, part: int) -> Initializer:
-    """The law of the real (part 0) or imaginary parts (part 1) of complex numbers that a law describes."""
-    match law:
-        case Blocks():
-            return replace(law, laws=tuple(_complex_part(block, part) for block in law.laws))
-        case ICNR():
-            return replace(law, base=_complex_part(law.base, part))
-        case Normal() | TruncatedNormal():
-            return replace(law, std=law.std / math.sqrt(2))
-        case Uniform():
-            return replace(law, bound=law.bound / math.sqrt(2))
-        case VarianceScaling():
-            return replace(law, scale=law.scale / 2)
-        case Constant() | Zeros() | Ones() | Identity() | Dirac():
-            return Zeros() if part else law
-    raise ValueError(f"law = {law!r} for a complex parameter: expected one that draws each element alone")
+    return tuple(_Plane(row, own, domain, part) for part, (own, domain) in enumerate(complex_parts(law)))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,172 @@
+"""Weights to which the model's code lets no gradient back are a base that stays as it is; others are drawn."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import fanwise
+import fanwise.torch as fwt
+from fanwise.graph.frozen import stops_gradient
+from fanwise.graph.inputs import Inputs
+from fanwise.torch.trace.run import run
+
+Forward = Callable[[nn.Linear, Tensor], Tensor]
+KEY = fanwise.Key(7)
+
+
+class Adapted(nn.Module):
+    """A map, in one of several spellings, and a side path of low rank beside it."""
+
+    def __init__(self, forward: Forward) -> None:
+        super().__init__()
+        self.base, self.head = nn.Linear(32, 32), nn.Linear(32, 5)
+        self.down, self.up = nn.Linear(32, 4, bias=False), nn.Linear(4, 32, bias=False)
+        self._forward = forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of five classes."""
+        return self.head(functional.relu(self._forward(self.base, x) + self.up(self.down(x))))  # type: ignore[no-any-return]
+
+
+def _detach(base: nn.Linear, x: Tensor) -> Tensor:
+    return functional.linear(x, base.weight.detach(), base.bias.detach())
+
+
+def _data(base: nn.Linear, x: Tensor) -> Tensor:
+    return torch.addmm(base.bias.data, x, base.weight.data.t())
+
+
+def _moved(base: nn.Linear, x: Tensor) -> Tensor:
+    return x @ base.weight.t().contiguous().detach() + base.bias.detach()
+
+
+def _rows(base: nn.Linear, x: Tensor) -> Tensor:
+    kept = base.weight.detach()
+    return torch.cat([x @ kept[:16].t(), x @ kept[16:].t()], dim=1)
+
+
+def _no_grad(base: nn.Linear, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return base(x)  # type: ignore[no-any-return]
+
+
+def _decorated(base: nn.Linear, x: Tensor) -> Tensor:
+    return torch.no_grad()(base)(x)  # type: ignore[no-any-return]
+
+
+def _mode(base: nn.Linear, x: Tensor) -> Tensor:
+    with torch.set_grad_enabled(mode=False):
+        return base(x)  # type: ignore[no-any-return]
+
+
+def _inference(base: nn.Linear, x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        y = base(x)
+    return y.clone()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("forward", [_detach, _data, _moved, _rows, _no_grad, _decorated, _mode, _inference])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_base_without_gradient_is_left_and_its_side_path_adds_nothing(forward: Forward, device: str) -> None:
+    model = Adapted(forward).to(device)
+    laws = {row.path: row.law for row in fwt.plan(model, torch.ones(8, 32, device=device)).rows}
+    assert laws["base.weight"] is None
+    assert laws["head.weight"] is not None
+    assert str(laws["up.weight"]) == "Zeros()", laws["up.weight"]
+
+
+@pytest.mark.parametrize("forward", [_detach, _no_grad])
+def test_apply_keeps_what_the_base_does(forward: Forward) -> None:
+    model = Adapted(forward)
+    x = torch.randn(8, 32, generator=torch.Generator().manual_seed(0))
+    before = model.base(x)
+    fwt.apply(model, fwt.plan(model, x), KEY)
+    assert torch.equal(before, forward(model.base, x) + model.up(model.down(x)))
+
+
+def _clipped(base: nn.Linear, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        base.weight.clamp_(-1, 1)
+    return base(x)  # type: ignore[no-any-return]
+
+
+def _straight_through(base: nn.Linear, x: Tensor) -> Tensor:
+    rounded = torch.round(base.weight * 64) / 64
+    return functional.linear(x, base.weight + (rounded - base.weight).detach())
+
+
+def _centred(base: nn.Linear, x: Tensor) -> Tensor:
+    return functional.linear(x, base.weight - base.weight.mean(dim=1, keepdim=True).detach(), base.bias)
+
+
+def _inside(base: nn.Linear, x: Tensor) -> Tensor:
+    with torch.no_grad(), torch.enable_grad():
+        return base(x)  # type: ignore[no-any-return]
+
+
+def _afterwards(base: nn.Linear, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        x = x * 2
+    return base(x / 2)  # type: ignore[no-any-return]
+
+
+def _both(base: nn.Linear, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        target = base(x)
+    return base(x) - 0.5 * target  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("forward", [_clipped, _straight_through, _centred, _inside, _afterwards, _both])
+def test_a_weight_that_is_trained_somewhere_is_drawn(forward: Forward) -> None:
+    model = Adapted(forward)
+    x = torch.randn(8, 32, generator=torch.Generator().manual_seed(0))
+    model(x).square().sum().backward()
+    assert model.base.weight.grad is not None  # autograd itself says that it is trained
+    laws = {row.path: row.law for row in fwt.plan(model, x).rows}
+    assert laws["base.weight"] is not None
+
+
+@pytest.mark.parametrize("around", [torch.no_grad, torch.enable_grad, torch.inference_mode])
+def test_the_mode_around_the_run_says_nothing(around: Callable[[], torch.no_grad]) -> None:
+    model = Adapted(lambda base, x: base(x))
+    with around():
+        trace = run(model, Inputs((torch.ones(8, 32),)))
+    assert not any(stops_gradient(use) for op in trace.ops for use in op.uses)
+
+
+class Field(nn.Module):
+    """A network that gives a derivative of its own: a force, Hamilton's equations, a residual of an equation."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(2, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Derivatives at places of shape (n, 2)."""
+        with torch.enable_grad():
+            x = x.detach().clone().requires_grad_()
+            value = self.body(x)
+            (first,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+            if self.kind == "force":
+                return -first
+            if self.kind == "hamiltonian":
+                return torch.stack([first[:, 1], -first[:, 0]], dim=1)
+            (second,) = torch.autograd.grad(first[:, 0].sum(), x, create_graph=True)
+        return first[:, 1:] + value * first[:, :1] - 0.01 * second[:, :1]
+
+
+@pytest.mark.parametrize("kind", ["force", "hamiltonian", "residual"])
+def test_a_forward_that_asks_for_gradients_is_planned_and_applied(kind: str) -> None:
+    model, x = Field(kind), torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    plan = fwt.plan(model, x)
+    assert all(row.law is not None for row in plan.rows)
+    fwt.apply(model, plan, KEY)
+    value = model.body[:3](x)
+    moments = value.square().mean().item()
+    assert math.exp(-1) < moments < math.e, moments  # 64 units: the draw alone moves it by sqrt(2/64) twice
+    assert fwt.check(model, (x, torch.zeros_like(model(x))), loss="mse_loss").findings is not None
