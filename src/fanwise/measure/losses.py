@@ -285,7 +285,7 @@ def _is(loss: Loss, function: Callable[[Any, Any], Any], output: Any, arrays: Lo
     softplus(x), the binary cross-entropy of x and 0, is x to rounding from 17 on, and so is the loss of a model that
     answers with its own. A loss of several outputs cannot be asked, and is taken at its word.
     """
-    other = -output
+    other = 0.5 - 0.1 * output
     try:
         value = float(arrays.host(loss(other)))
     except Exception:  # whatever the user's function raises for outputs that no model gives

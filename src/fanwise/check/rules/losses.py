@@ -24,8 +24,8 @@ at 9 times ln 10 it takes 1.6 times the steps to a loss of 0.5 and 4 more in 100
 twice the steps and 7 in 100. At 3 times neither is so; SGD at 0.05 ends at ln 10 from 20 times on."""
 SQUARED_TIMES = 300.0
 """Bound for a squared error: targets are often much smaller than outputs of unit variance, without harm."""
-LOUD_TIMES, LOUD_HEAD = 2.0, 5.0
-"""Times the loss of a guess, below which nothing that we trained is slower, that are worth a warning where the head's
+LOUD_TIMES, LOUD_HEAD = 1.3, 5.0
+"""Times the loss of a guess that are worth a warning where the head's
 own gain is as large as this ..."""
 SWAPPED_HEAD = 2.0
 """... or as this, where it follows from the fan_out."""
