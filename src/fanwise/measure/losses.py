@@ -280,17 +280,12 @@ class KnownLosses:
 
 
 def _is(loss: Loss, function: Callable[[Any, Any], Any], output: Any, arrays: LossArrays) -> bool:
-    """Whether a loss is a known one of other outputs too: at one output it may be by chance.
-
-    softplus(x), the binary cross-entropy of x and 0, is x to rounding from 17 on, and so is the loss of a model that
-    answers with its own. A loss of several outputs cannot be asked, and is taken at its word.
-    """
+    """Whether a loss is a known one elsewhere too: softplus(x) is x from 17 on, and so is an answer that is a loss."""
     other = 0.5 - 0.1 * output
     try:
-        value = float(arrays.host(loss(other)))
-    except Exception:  # whatever the user's function raises for outputs that no model gives
+        return is_near(float(arrays.host(function(other, loss.target))), float(arrays.host(loss(other))))
+    except Exception:  # a loss of several outputs, or whatever the user's raises for outputs that no model gives
         return True
-    return is_near(float(arrays.host(function(other, loss.target))), value)
 
 
 def _fits(target: Target, output: tuple[int, ...], given: tuple[int, ...], *, is_integer: bool) -> bool:
