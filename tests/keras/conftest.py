@@ -12,6 +12,7 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+collect_ignore = [] if os.environ["KERAS_BACKEND"] == "tensorflow" else ["test_plain_tensorflow.py"]
 
 
 @pytest.fixture(scope="session", autouse=True)

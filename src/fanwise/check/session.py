@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fanwise.adapters.batches import given_batch
+from fanwise.adapters.hints import hint_for
 from fanwise.adapters.protocol import Backend
 from fanwise.check.arguments import OptimizerLike, parse_optimizer
 from fanwise.check.assembly import assembled
@@ -138,12 +139,13 @@ class CheckSession:
 
     def _built(self, factory: Any, seed: int) -> Any:
         if not callable(factory):
-            raise TypeError(f"model = {type(factory).__name__}: {self.backend.forms}, or a factory of one")
+            expected = f"{self.backend.forms}, or a factory of one{hint_for(factory)}"
+            raise TypeError(f"model = {type(factory).__name__}: {expected}")
         self._tell(f"seed {seed}: build")
         with self.backend.seeded(seed) as key:
             model = factory(*key)
         if not self.backend.is_model(model):
-            raise TypeError(f"the factory made {type(model).__name__}: {self.backend.forms}")
+            raise TypeError(f"the factory made {type(model).__name__}: {self.backend.forms}{hint_for(model)}")
         return model
 
     def _tell(self, text: str) -> None:

@@ -16,6 +16,7 @@ from fanwise.keras.api.calibrate import calibrate
 from fanwise.keras.api.check import check
 from fanwise.keras.api.fix import Mending, fix
 from fanwise.keras.api.plan import plan
+from fanwise.keras.trace.plain_tensorflow import from_tensorflow
 from fanwise.keras.trace.run import Inputs, ModelError, Visitor, run
 from fanwise.keras.trace.variables import parameters
 from fanwise.keras.weights.apply import apply
@@ -32,6 +33,7 @@ __all__ = [
     "calibrate",
     "check",
     "fix",
+    "from_tensorflow",
     "initializers",
     "manifest",
     "parameters",

@@ -73,7 +73,7 @@ def check_weights(  # noqa: PLR0913  (one parameter a choice; all but three by n
         >>> import numpy as np
         >>> from fanwise import check_weights
         >>> rng = np.random.default_rng(0)
-        >>> x, y = rng.normal(size=(64, 784)), rng.integers(10, size=64)
+        >>> x, y = rng.random((64, 784)), rng.integers(10, size=64)
         >>> W1, b1 = rng.random((784, 100)) / 28, np.zeros(100)  # all positive
         >>> W2, b2 = rng.normal(size=(100, 10)) / 10, np.zeros(10)
         >>> report = check_weights([W1, b1, W2, b2], x, y, activation="sigmoid")

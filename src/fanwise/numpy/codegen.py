@@ -10,6 +10,9 @@ from fanwise.plan.formula import formula, short
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import Row
 
+SEED = 20150206
+"""Weights that are drawn anew by the seed of those that stay would be their copies."""
+
 
 def pasted(plan: Plan, access: Mapping[str, str]) -> str:
     """Code that draws the parameters of a plan that have a law anew, in place.
@@ -28,7 +31,7 @@ def pasted(plan: Plan, access: Mapping[str, str]) -> str:
         import numpy as np
         <BLANKLINE>
         # Draws 1 of `weights` anew, by laws of fanwise 0.1.0.
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(20150206)  # a seed of its own: yours may have drawn what stays
         # He.
         weights[0][...] = rng.normal(0.0, 0.0505076, (784, 100))  # W1: 1.41421 / sqrt(fan_in 784)
         <BLANKLINE>
@@ -37,7 +40,8 @@ def pasted(plan: Plan, access: Mapping[str, str]) -> str:
     if not rows:
         return ""
     head = ("import numpy as np", "", f"# Draws {len(rows)} of `weights` anew, by laws of fanwise {__version__}.")
-    return "\n".join([*head, "rng = np.random.default_rng(0)", *_lines(rows, access), ""])
+    seed = f"rng = np.random.default_rng({SEED})  # a seed of its own: yours may have drawn what stays"
+    return "\n".join([*head, seed, *_lines(rows, access), ""])
 
 
 def _lines(rows: list[Row], access: Mapping[str, str]) -> Iterator[str]:

@@ -185,17 +185,18 @@ def _followed(arrays: Sequence[GivenArray]) -> list[GivenLayer]:
     layers: list[GivenLayer] = []
     for array in arrays:
         before = layers[-1] if layers else None
-        if before is not None and before.bias is None and _is_bias(before.weight, array):
+        if before is not None and before.bias is None and _is_bias(before.weight, array, layers[:-1]):
             layers[-1] = _layer(before.weight, array)
         else:
             layers.append(_layer(array, None))
     return layers
 
 
-def _is_bias(weight: GivenArray, array: GivenArray) -> bool:
+def _is_bias(weight: GivenArray, array: GivenArray, earlier: Sequence[GivenLayer]) -> bool:
     """Whether an array that follows a weight is its bias: a vector, or a row or column as long as the weight is wide.
 
-    A column belongs to weights (out, in), a row to weights (in, out); any other may be the next weight.
+    A column belongs to weights (out, in), a row to weights (in, out); any other may be the next weight. Behind a square
+    weight it is what followed the weights before.
 
     Raises:
         ValueError: it may be either.
@@ -209,6 +210,8 @@ def _is_bias(weight: GivenArray, array: GivenArray) -> bool:
         return array.values.size in (wide[0], wide[-1])
     size: int = array.values.size
     out, read = wide if shape[1] == 1 else wide[::-1]
+    if out == read == size > 1 and earlier:
+        return all(layer.bias is not None for layer in earlier)
     if out == read == size > 1:
         raise ValueError(
             f"{array.access} has shape {shape} and follows a square weight: it may be a bias or the next weight; "

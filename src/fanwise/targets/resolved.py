@@ -8,6 +8,7 @@ from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any
 
+from fanwise.adapters.hints import hint_for
 from fanwise.graph.visitor import ModelError
 from fanwise.targets.names import called, is_configuration, loaded, named
 from fanwise.targets.order import Order
@@ -73,8 +74,8 @@ class ResolvedTarget:
 def resolve(order: Order, *, meta: bool = False) -> ResolvedTarget:
     """Loads each file that an order names, once, and finds out which framework its model is of.
 
-    That is the one that the target's file imports, or the only one that was loaded with it. Where several were, a
-    factory is called once to see what it makes.
+    That is the one that the target's file imports, or the only one that was loaded with it. Where several were, or
+    none, a factory is called once to see what it makes.
 
     Args:
         order: what is asked for.
@@ -152,11 +153,11 @@ def _framework(target: str, modules: Mapping[str, ModuleType], *, meta: bool) ->
         return framework
     present = [name for name in FRAMEWORKS if name in sys.modules]
     near = _imported(modules[target.rpartition(":")[0]])
-    if len(near) == 1 or len(present) < 2:
-        return next(iter([*near, *present]), "torch")
+    if len(near) == 1 or len(present) == 1:
+        return next(iter([*near, *present]))
     if "jax" in present and takes_one(value):
         return "jax"
-    return "torch" if meta and "torch" in present else _of_made(target, value)
+    return "torch" if meta and ("torch" in present or not present) else _of_made(target, value)
 
 
 def _imported(module: ModuleType) -> list[str]:
@@ -179,7 +180,7 @@ def _of_made(target: str, value: Any) -> str:
     if framework is None:
         raise TypeError(
             f"target {target!r} made {type(built).__name__}: expected a torch.nn.Module, a Keras model or a model of "
-            "JAX, as (function, params); or one and its inputs"
+            f"JAX, as (function, params); or one and its inputs{hint_for(built)}"
         )
     return framework
 

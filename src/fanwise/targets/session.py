@@ -6,6 +6,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from fanwise.adapters.hints import hint_for
 from fanwise.adapters.planning import plan_model
 from fanwise.adapters.protocol import Backend
 from fanwise.calibrate.result import Calibration
@@ -187,7 +188,7 @@ class TargetSession:
         if is_model(product):
             return product, None
         what = f"({', '.join(type(part).__name__ for part in product)})" if is_pair else type(product).__name__
-        raise TypeError(f"{name} made {what}: {self.adapter.backend.forms}, or one and its inputs")
+        raise TypeError(f"{name} made {what}: {self.adapter.backend.forms}, or one and its inputs{hint_for(product)}")
 
     def _three(self, product: Any) -> tuple[Any, Any, Any]:
         """The model, and the batch and the loss where they come with it; a model may be a pair itself."""

@@ -3,11 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
+
+from fanwise.adapters.hints import hint_for
 from fanwise.check.arguments import OptimizerLike
 from fanwise.check.findings import Severity
 from fanwise.check.report import Report
 from fanwise.check.session import CheckSession
 from fanwise.keras.backend import BACKEND
+from fanwise.keras.trace.variables import check_model
 from fanwise.measure.losses import LossLike
 from fanwise.plan.plan import Plan
 
@@ -75,6 +79,8 @@ def check(  # noqa: PLR0913  (one parameter a choice; all but three by name)
         >>> report.ok, [finding.code for finding in report.findings]
         (True, [])
     """
+    if hint_for(model) and not isinstance(model, keras.layers.Layer):  # a module that is called is no factory
+        check_model(model)
     session = CheckSession(
         BACKEND,
         loss,

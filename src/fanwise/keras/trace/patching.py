@@ -18,6 +18,7 @@ from keras.src import backend
 from keras.src import ops as inner_ops
 
 from fanwise.keras.trace.execution import Execution
+from fanwise.keras.trace.plain_tensorflow import Meaning, PlainLayer, followed_call, functions
 from fanwise.keras.trace.recorder import Recorder
 from fanwise.keras.trace.replacements import Replacement, replaced
 from fanwise.keras.trace.variables import layers_of
@@ -51,6 +52,7 @@ UNTOUCHED = frozenset(
 
 
 FUNCTIONS = "functions"
+PLAIN = "functions of TensorFlow"
 IMMUTABLE = 1 << 8
 """Python's flag of classes that cannot be changed, such as those of C."""
 
@@ -84,6 +86,7 @@ def followed(recorder: Recorder, model: Any, kinds: tuple[type, ...]) -> Iterato
         kinds: classes of the tensors whose operators are followed.
     """
     modal = keras.config.backend() == "torch"
+    kinds = (*kinds, *_variable_kinds(model))
     watched = dict(_watched(model, () if modal else kinds))
     with ExitStack() as stack:
         for key, find in watched.items():
@@ -105,6 +108,8 @@ def _watched(model: Any, kinds: tuple[type, ...]) -> Iterator[tuple[Hashable, Ca
     for layer in layers_of(model):
         yield (id(layer), "call"), functools.partial(_layer, layer)
     yield FUNCTIONS, _functions
+    if isinstance(model, PlainLayer):
+        yield PLAIN, _plain
     for kind in kinds:
         for name in OPERATORS:
             yield (_owner(kind, name), name), functools.partial(_operators, kind, name)
@@ -159,6 +164,29 @@ def _functions() -> Iterator[Replacement]:
         for name, value in list(vars(home).items()):
             if inspect.isfunction(value) and value in wrapped:
                 yield Replacement(vars(home), name, wrapped[value])
+
+
+def _variable_kinds(model: Any) -> tuple[type, ...]:
+    """Classes of plain TensorFlow's variables, which have operators of their own."""
+    return tuple({type(variable.value) for variable in model.held}) if isinstance(model, PlainLayer) else ()
+
+
+def _plain() -> Iterator[Replacement]:
+    """Functions of TensorFlow itself."""
+    for home, name, function, meaning in functions():
+        yield Replacement(home, name, _watch_plain(function, meaning))
+
+
+@functools.cache
+def _watch_plain(function: Callable[..., Any], meaning: Meaning) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any, **named: Any) -> Any:
+        recorder = _recorder(PLAIN)
+        if recorder is None:
+            return function(*args, **named)
+        return followed_call(recorder, function, meaning, (args, named))
+
+    return call
 
 
 def _is_followed(name: str, function: Any) -> bool:

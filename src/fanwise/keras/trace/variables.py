@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from fanwise.adapters.hints import hint_for
 from fanwise.graph.op import Parameter
 
 _NUMBERED = re.compile(r"(.*?)(?:_(\d+))?")
@@ -20,7 +21,7 @@ def check_model(model: Any) -> None:
         ValueError: a model that was not built.
     """
     if not isinstance(model, keras.layers.Layer):
-        raise TypeError(f"model = {type(model).__name__}: expected a keras.Model or a layer")
+        raise TypeError(f"model = {type(model).__name__}: expected a keras.Model or a layer{hint_for(model)}")
     if not model.built:
         raise ValueError(
             f"the model {model.name!r} is not built and has no weights yet: call it on a batch, or use "
