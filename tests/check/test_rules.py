@@ -67,7 +67,7 @@ THRESHOLDS = {
     "DEA001": (f"{100 * units.DEAD:.0f} %",),
     "OUT001": (f"{outputs.ALIKE:g}",),
     "LOS001": (
-        f"above {losses.TWICE:g} times",
+        f"above {losses.FEW_TIMES:g} times",
         f"above {losses.SQUARED_TIMES:g} times",
         f"above {losses.PRIOR_TIMES:g} times",
     ),

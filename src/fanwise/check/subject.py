@@ -71,6 +71,12 @@ class Stretch:
 
     maps: tuple[Map, ...]
 
+    @property
+    def on_branch(self) -> bool:
+        """Whether it lies on a residual branch, whose stream carries the signal past it."""
+        around = self.maps[-1].case.around if self.maps else None
+        return around is not None and around.branch(self.maps[-1].op) is not None
+
     def forward(self) -> tuple[float, ...]:
         """Log of the factor on the second moment from each map to the next.
 

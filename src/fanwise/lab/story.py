@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from fanwise.check.findings import Finding
-from fanwise.check.rules.losses import TWICE
+from fanwise.check.rules.losses import LOUD_TIMES
 from fanwise.lab.experiment import Outcome, Setup
 from fanwise.lab.layers import EPSILON
 from fanwise.report.document import Tone
@@ -96,7 +96,7 @@ def _confidence(outcome: Outcome, setup: Setup) -> str:
     times = outcome.start_loss / setup.chance
     if not math.isfinite(times):
         return " The first loss already overflows."
-    if times <= TWICE:
+    if times <= LOUD_TIMES:
         return ""
     return f" The first loss is {times:.3g} x ln {setup.data.classes}: confidently wrong."
 
@@ -124,7 +124,7 @@ def _end(outcome: Outcome, setup: Setup) -> str:
         return "Training overflows."
     stuck = abs(outcome.final_loss - setup.chance) < 0.02 * setup.chance
     dead = outcome.hidden_share(lambda layer: layer.dead, after=True)
-    if dead > 0.5 and outcome.start_loss > TWICE * setup.chance:
+    if dead > 0.5 and outcome.start_loss > LOUD_TIMES * setup.chance:
         return f"The first steps push {dead:.0%} of the units below 0 for good: {accuracy} of the test digits."
     if stuck:
         return f"The loss is still at ln {setup.data.classes} after {epochs} epochs: {accuracy}, as good as guessing."

@@ -258,7 +258,7 @@ class PartialConv(nn.Module):
 
     def forward(self, x):
         y = x.clone()
-        y[:, : self.part, :, :] = self.conv(y[:, : self.part, :, :])
+        y[:, : self.part, :, :] = self.conv(x[:, : self.part, :, :])
         return self.mlp(y)
 
 

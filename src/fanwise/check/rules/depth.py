@@ -185,13 +185,7 @@ def _largest_change(subject: Subject) -> Iterator[tuple[Stretch, float]]:
 
 def _plain(subject: Subject) -> Iterator[Stretch]:
     """The stretches that lie on no residual branch."""
-    return (stretch for stretch in map(_inner, subject.stretches) if not _on_branch(stretch))
-
-
-def _on_branch(stretch: Stretch) -> bool:
-    """Whether it lies on a residual branch, whose stream carries the signal past it."""
-    around = stretch.maps[-1].case.around if stretch.maps else None
-    return around is not None and around.branch(stretch.maps[-1].op) is not None
+    return (stretch for stretch in map(_inner, subject.stretches) if not stretch.on_branch)
 
 
 def _inner(stretch: Stretch) -> Stretch:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from fanwise.check.subject import Map, Subject
+from fanwise.graph.contractions import SUMS
 from fanwise.graph.details import Attention, AttentionBlock, Product
+from fanwise.graph.kinds import MOVING
 from fanwise.graph.op import OpKind
 from fanwise.measure.law_recognition import ROUND, std_error
 
@@ -32,16 +34,23 @@ class Misread:
         map: it.
         law: name of the law.
         fan: that stands in it.
+        terms: how many outputs of a stack of maps are summed right behind it.
     """
 
     map: Map
     law: str
     fan: int
+    terms: int = 1
 
     @property
     def factor(self) -> float:
         """The std over the one that the law has with the right fan."""
-        return math.sqrt(fan_in_of(self.map) / self.fan)
+        return math.sqrt(self.fan_in / self.fan)
+
+    @property
+    def fan_in(self) -> float:
+        """How many products an output sums, those of the maps that are summed with it too."""
+        return fan_in_of(self.map) * self.terms
 
     @property
     def distance(self) -> float:
@@ -84,7 +93,7 @@ def misread(subject: Subject) -> Iterator[Explanation]:
     ways = dict.fromkeys(way for _, fans in counts for way in fans)
     explanations = []
     for law, way in ((law, way) for law in BASES for way in ways):
-        read = [Misread(layer, law, fans[way]) for layer, fans in counts if way in fans]
+        read = [Misread(layer, law, fans[way], _terms(subject, layer)) for layer, fans in counts if way in fans]
         far = [each for each in read if not 1 / OFF < each.factor < OFF]
         wrong = tuple(each for each in far if each.fits and _is_open(each, way))
         if wrong:
@@ -95,6 +104,16 @@ def misread(subject: Subject) -> Iterator[Explanation]:
 def fan_in_of(layer: Map) -> float:
     """The fan_in of a map, from its gain."""
     return (layer.law.gain / layer.values.std) ** 2
+
+
+def _terms(subject: Subject, layer: Map) -> int:
+    """How many outputs of a stack of maps are summed right behind it, as those of a polynomial's orders: each adds."""
+    layout = layer.case.layout
+    total = subject.trace.after(layer.op, {OpKind.REDUCE}, MOVING)
+    if layout is None or total is None or total.name not in SUMS or len(subject.trace.follows(layer.op)) != 1:
+        return 1
+    stacked = layout.extent(layer.case.parameter.shape, "stack")
+    return stacked if layer.op.size == stacked * total.size else 1
 
 
 def _is_usual(layer: Map) -> bool:

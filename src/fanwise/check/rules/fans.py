@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from fanwise.check.findings import and_more
-from fanwise.check.rules.fan_readings import Explanation, Misread, fan_in_of, misread, parts_of
+from fanwise.check.rules.fan_readings import Explanation, Misread, misread, parts_of
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom, of_maps
 from fanwise.check.scale_causes import reads_relu
@@ -75,21 +75,23 @@ def _in_a_row(subject: Subject, wrong: Sequence[Misread]) -> list[Misread]:
     """Those in a row of maps over which their factors multiply to too much, and the signal changes by as much."""
     bare = {each.map.op.index: each for each in wrong if subject.trace.norm_after(each.map.op) is None}
     for stretch in subject.stretches:
+        if stretch.on_branch:
+            continue
         row = [bare[layer.op.index] for layer in stretch.maps if layer.op.index in bare]
-        factors = (sum(math.log(each.factor) for each in row), sum(math.log(_off(each.map)) for each in row))
+        factors = (sum(math.log(each.factor) for each in row), sum(math.log(_off(each)) for each in row))
         if min(abs(factor) for factor in factors) > math.log(ROW):
             return row
     return []
 
 
-def _off(layer: Map) -> float:
+def _off(each: Misread) -> float:
     """By what factor a map changes the size of the signal, as far as its nonlinearity tells."""
-    return layer.law.gain / (math.sqrt(2) if reads_relu(layer) else 1.0)
+    return each.map.law.gain * math.sqrt(each.terms) / (math.sqrt(2) if reads_relu(each.map) else 1.0)
 
 
 def _symptom(wrong: Sequence[Misread], *, costs: bool) -> Symptom:
     first = wrong[0]
-    fan_in, more = round(fan_in_of(first.map)), and_more(len(wrong) - 1, "weight")
+    fan_in, more = round(first.fan_in), and_more(len(wrong) - 1, "weight")
     size = f"{first.factor:.3g} times" if first.factor > 1 else f"1/{1 / first.factor:.3g} of"
     return of_maps(
         [each.map for each in wrong],

@@ -14,7 +14,7 @@ from fanwise.check.rules.weights import INNER
 from fanwise.check.scale_causes import redraw, scale_cause
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import AT_ONCE, INVARIANT
-from fanwise.graph.op import OpKind
+from fanwise.graph.op import INPUT, OpKind
 
 OUTLIER = 8.0
 """Factor by which one weight differs from its peers however their std is counted."""
@@ -32,6 +32,8 @@ FAINT_SHARE, LOUD_SHARE = 0.5, 0.3
 """Share of the inner maps that must be so."""
 FAINT_GAIN, LOUD_GAIN = 0.03, 4.0
 """Gain (std times sqrt(fan_in)) below or above which hardly anything that was published starts."""
+PERIODIC = ("sin", "cos")
+"""Functions whose argument is a phase."""
 REPAIRED = 0.25
 """Second moment after a normalisation from which it has done its work."""
 
@@ -46,7 +48,8 @@ REPAIRED = 0.25
         measured="The std of each inner weight against its peers: the weights of its role or, where those are fewer "
         f"than {PEERS - 2}, all inner weights. It is more than {OUTLIER:g} times, or less than 1/{OUTLIER:g} of, the "
         f"std of all but one in {SPARED} of them, whether the fans are counted in or not. A weight that no other "
-        "weight follows may be small, as heads often are, and so may one that is drawn with the head it feeds; a large "
+        "weight follows may be small, as heads often are, and so may one that is drawn with the head it feeds, and one "
+        "that only makes the scores of a softmax, which then weighs all alike; a large "
         f"one makes up for a faint signal, where what it reads is smaller by as much, within {MADE_UP:g} times, and a "
         "small one for a loud signal.",
         example="A layer that was left out of an init loop, or initialised twice.",
@@ -122,7 +125,8 @@ def mostly_tiny(subject: Subject) -> Iterator[Symptom]:
         "beside the weights.",
         measured=f"The gain (std times sqrt(fan_in)) of the inner weights: above {LOUD_GAIN:g} in more than "
         f"{100 * LOUD_SHARE:.0f} % of them. Those that read a faint signal and give a second moment "
-        f"below {LOUD_GAIN:g} are left out.",
+        f"below {LOUD_GAIN:g} are left out, and those that read the model's inputs and feed a sine or cosine: their "
+        "size is a frequency.",
         example="nn.init.normal_(w) with its default std of 1.",
         remedy="Draw the weights at unit second moment (fanwise fix).",
     ),
@@ -135,9 +139,20 @@ def mostly_huge(subject: Subject) -> Iterator[Symptom]:
     """Many inner maps far too large."""
     inner = [*_inner(subject), *subject.hidden_maps]
     wrong = [layer for layer in inner if layer.law.gain > LOUD_GAIN and not _is_quiet(layer)]
+    wrong = [layer for layer in wrong if not _gives_phases(subject, layer)]
     alone = len(wrong) == 1 and wrong[0].op.kind == OpKind.RECURRENT
     if (len(wrong) > 1 or alone) and len(wrong) > LOUD_SHARE * len(inner):
         yield _sized(wrong, len(inner))
+
+
+def _gives_phases(subject: Subject, layer: Map) -> bool:
+    """Whether it makes phases of the model's inputs: its size is the frequency of what the model can show.
+
+    Tancik et al., "Fourier features let networks learn high frequency functions in low dimensional domains", 2020,
+    section 5; Fathony et al., "Multiplicative filter networks", 2021, section 3.
+    """
+    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, INVARIANT)
+    return set(layer.op.inputs) == {INPUT} and after is not None and after.nonlinearity in PERIODIC
 
 
 def _is_quiet(layer: Map) -> bool:
@@ -168,8 +183,15 @@ def _departures(subject: Subject) -> Iterator[Departure]:
         factor = _departure(layer, peers)
         if factor is None or _makes_up(layer, factor, inner) or _suits_stream(subject, layer, factor, inner):
             continue
-        if factor >= 1 or (layer.op.index in subject.followed and not _is_part_of_head(subject, layer)):
+        if factor >= 1 or _is_wrongly_small(subject, layer):
             yield Departure(layer, factor, _is_hidden(subject, layer))
+
+
+def _is_wrongly_small(subject: Subject, layer: Map) -> bool:
+    """Whether a small map is one that others follow, no part of a head, and more than a weight of scores."""
+    return (
+        layer.op.index in subject.followed and not _is_part_of_head(subject, layer) and not _only_weighs(subject, layer)
+    )
 
 
 def _is_part_of_head(subject: Subject, layer: Map) -> bool:
@@ -180,6 +202,23 @@ def _is_part_of_head(subject: Subject, layer: Map) -> bool:
     ends = [maps for place, stretch in mine if (maps := stretch.maps[place + 1 :])]
     alike = [abs(other.values.std / layer.values.std - 1) < SAME_STD for maps in ends for other in maps]
     return bool(ends) and all(maps[-1].op.index not in subject.followed for maps in ends) and all(alike)
+
+
+def _only_weighs(subject: Subject, layer: Map) -> bool:
+    """Whether all that it gives goes into a softmax that weighs something: small scores weigh all alike.
+
+    Bahdanau et al., "Neural machine translation by jointly learning to align and translate", 2015, appendix B.1, draws
+    the maps of its scores from N(0, 0.001).
+    """
+    seen, queue = {layer.op.index}, [layer.op]
+    while queue:
+        op = queue.pop()
+        after = [reader for reader in subject.trace.follows(op) if reader.index not in seen]
+        if op.index in subject.trace.outputs or not subject.trace.follows(op):
+            return False
+        seen.update(reader.index for reader in after)
+        queue.extend(op for op in after if op.kind is not OpKind.SOFTMAX or not subject.trace.follows(op))
+    return True
 
 
 def _makes_up(layer: Map, factor: float, inner: Sequence[Map]) -> bool:

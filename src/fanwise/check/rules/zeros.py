@@ -94,15 +94,17 @@ def _never_learns(subject: Subject, layer: Map) -> bool:
 def _meets_another(subject: Subject, layer: Map) -> bool:
     """Whether what it gives is added, before the next map, to something of the inputs that goes another way.
 
-    Rows of a table may be multiplied with data first, as relative positions are with queries.
+    Rows of a table may be multiplied with data first, as relative positions are with queries. A product carries the
+    other signal on where the zeros stand beside a bias that is not: a transform that begins as the identity.
     """
-    ends = MAPS_AND_PRODUCTS - ({OpKind.MATMUL} if layer.op.kind == OpKind.EMBEDDING else set())
+    biased = layer.signal.second_moment > 0
+    ends = MAPS_AND_PRODUCTS - ({OpKind.MATMUL} if biased or layer.op.kind == OpKind.EMBEDDING else set())
     seen, queue = {layer.op.index}, list(subject.trace.follows(layer.op))
     while queue:
         op = queue.pop()
         if op.index in seen or op.kind in ends:
             continue
-        joins = op.kind != OpKind.MATMUL and len(set(op.inputs)) > 1
+        joins = (biased or op.kind != OpKind.MATMUL) and len(set(op.inputs)) > 1
         if joins and any(_passes_by(subject.trace, source, layer.op) for source in op.inputs):
             return True
         seen.add(op.index)

@@ -40,10 +40,16 @@ def with_biases(trace: Trace, outputs: Sequence[Value], numbers: Sequence[int]) 
     pairs = dict(_biased(trace, [outputs[number] for number in numbers], numbers))
     at = {source: shift for shift, (source, _) in pairs.items()}
     ops = [_with_bias(trace, op, *pairs[op.index]) if op.index in pairs else op for op in trace.ops]
-    ops = [replace(op, detail=renumbered(op.detail, lambda index: at.get(index, index))) for op in ops]
+    ops = [_of_whole_maps(op, at) for op in ops]
     kept = tuple(op.index for op in ops if op.index not in at)
     maps = {numbers[shift]: numbers[source] for shift, (source, _) in pairs.items()}
     return Joined(pruned(replace(trace, ops=tuple(ops)), kept), tuple(numbers[kept_op] for kept_op in kept), maps)
+
+
+def _of_whole_maps(op: Op, at: Mapping[int, int]) -> Op:
+    """An op that names maps, with the ops that add their biases in their place."""
+    made = None if op.made is None else replace(op.made, root=at.get(op.made.root, op.made.root))
+    return replace(op, detail=renumbered(op.detail, lambda index: at.get(index, index)), made=made)
 
 
 def _biased(trace: Trace, values: Sequence[Value], numbers: Sequence[int]) -> Iterator[tuple[int, tuple[int, int]]]:
