@@ -77,7 +77,7 @@ SEEN_AS: Mapping[str, tuple[str, ...]] = {
     "first_map": ("tiny", "wrong_gain", "one_layer_down"),
     "dead": ("dead",),
     "prior": ("prior",),
-    "repeated": ("huge", "wrong_gain", "no_residual_scale"),
+    "repeated": ("huge", "wrong_gain", "no_residual_scale", "recurrence"),
 }
 """The kinds of cause that name a planted break. A size far off may be called a wrong gain; saturation is a symptom:
 any cause of it that is a size will do."""

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench.proving import losses, signals, weights
+from bench.proving import kinds, losses, signals, weights
 from bench.proving.training import OPTIMIZERS, Runs, Start, task_of, trained
 from bench.proving.twins import Twins
 from fanwise.check.findings import Finding
@@ -35,7 +35,7 @@ from fanwise.check.report import Report
 from fanwise.check.rules.registry import RULES
 from fanwise.torch import apply, check, fix
 
-CASES: tuple[Twins, ...] = (*weights.CASES, *signals.CASES, *losses.CASES)
+CASES: tuple[Twins, ...] = (*weights.CASES, *signals.CASES, *losses.CASES, *kinds.CASES)
 FACTOR = 2.0
 """Times the steps from which a start is slower."""
 ERRORS = 2.0

@@ -8,7 +8,8 @@ from fanwise.calibrate.options import Options
 from fanwise.graph.kinds import SCALED_USES, WEIGHTED
 from fanwise.graph.op import Op, OpKind, Use, UseRole
 from fanwise.graph.trace import Trace
-from fanwise.plan.roles import ADDED_TABLES, LINEAR, Case, cases
+from fanwise.plan.roles import ADDED_TABLES, Case, cases
+from fanwise.plan.weight_steps import LINEAR
 
 PRODUCTS = frozenset(("mul", "rmul", "multiply", "div", "truediv", "divide", "true_divide"))
 """Steps in which two parameters would multiply each other's factors."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from fanwise.check.findings import label
 from fanwise.check.prediction import predicted
 from fanwise.graph.kinds import MAIN_USES, STRETCH, STRETCH_MAPS, WEIGHTED
-from fanwise.graph.op import Op, OpKind, UseRole
+from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 from fanwise.graph.residual import Join
 from fanwise.graph.trace import Trace
 from fanwise.measure.law_recognition import FoundLaw, found_law
@@ -104,6 +104,8 @@ def _passed_on(before: Map, layer: Map) -> tuple[float, float]:
     return (layer.predicted if layer.predicted > 0 else second), before.signal.second_moment
 
 
+SKIPPED = 0.1
+"""Share of the features that a map reads from which inputs of the model among them carry the signal past other maps."""
 SHARE = 0.1
 """Share of a bias in a second moment from which it hides the signal."""
 
@@ -247,7 +249,26 @@ class Subject:
     def _map_before(self, op: Op) -> int | None:
         """The map that an op reads, with nothing between that sets the scale anew."""
         earlier = self.trace.before(op, STRETCH_MAPS, STRETCH)
-        return None if earlier is None or earlier.index not in self.map_of else earlier.index
+        if earlier is None or earlier.index not in self.map_of or self._meets_inputs(op, earlier):
+            return None
+        return earlier.index
+
+    def _meets_inputs(self, op: Op, earlier: Op) -> bool:
+        """Whether inputs of the model are put beside what comes from a map, on the way to another: they skip it."""
+        way = [op]
+        while way[-1].index != earlier.index and (fed := self.trace.feeds(way[-1])):
+            way.append(fed[0])
+        joins = [(here, before) for here, before in pairwise(way) if here.kind is OpKind.CONCAT]
+        return any(
+            before.size < (1 - SKIPPED) * here.size
+            and any(self._is_raw(source) for source in here.inputs if source != before.index)
+            for here, before in joins
+        )
+
+    def _is_raw(self, source: int) -> bool:
+        """Whether an op is made of the model's inputs alone, by no parameter."""
+        ops = [self.trace.ops[index] for index in self.trace.ancestors(source) if index >= 0]
+        return source == INPUT or (not any(op.uses for op in ops) and any(INPUT in op.inputs for op in ops))
 
     @cached_property
     def streams(self) -> tuple[tuple[Join, ...], ...]:
@@ -299,7 +320,7 @@ def mean_signal(signals: Sequence[Signal]) -> Signal:
         return signals[0]
     if not signals:
         return Signal()
-    names = ("mean", "zeros", "silent", "saturated", "likeness")
+    names = ("mean", "zeros", "silent", "saturated", "mode", "places", "likeness")
     plain = {name: _mean([vars(signal)[name] for signal in signals]) for name in names}
     logs = {name: _log_mean([vars(signal)[name] for signal in signals]) for name in ("second_moment", "gradient")}
     return Signal(**plain, **logs)

@@ -94,6 +94,8 @@ MAPS_AND_PRODUCTS = WEIGHTED | {OpKind.MATMUL, OpKind.ATTENTION}
 """Ops after which a signal is another one."""
 COMPARED = WEIGHTED | {OpKind.ADD, OpKind.NORM, OpKind.ACTIVATION, OpKind.POOL, OpKind.REDUCE, OpKind.CONCAT}
 """Ops whose outputs for different examples are compared."""
+PLACED = frozenset({OpKind.LINEAR, OpKind.NORM, OpKind.ADD, OpKind.ACTIVATION, OpKind.ATTENTION_BLOCK})
+"""Ops of which the places of an example are compared with one another."""
 JUDGED = STRETCH_MAPS | {OpKind.EMBEDDING, OpKind.RECURRENT, OpKind.NORM, OpKind.ACTIVATION}
 """Ops whose numbers should be finite; scores and attention are not, as masks are -inf."""
 

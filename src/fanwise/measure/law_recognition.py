@@ -42,7 +42,7 @@ class FoundLaw:
         kind: "zeros", "constant", "default", "he", "lecun", "glorot", "he_fan_out", "lecun_fan_out", "slip", "shard",
             "fused", "orthogonal", "fixed" (a std that does not depend on the fans), "shifted" (random, its mean far
             from 0), "none" (random, of no known size), "trained" (neither normal nor uniform) or "few" (too few
-            values to tell).
+            values to tell, or complex ones).
         fresh: whether the values look as if a generator had drawn them and nobody had trained them since.
         gain: std times sqrt(fan_in); NaN where there are no fans.
         kinds: every kind that fits: where one fan is twice the other, several do.
@@ -83,9 +83,11 @@ def found_law(values: Values, shape: Shape, layout: Layout | None) -> FoundLaw:
         return FoundLaw("not finite", "none", fresh=False)
     if values.constant:
         return _constant(values.mean)
-    if values.count < FEWEST or math.isnan(values.kurtosis):
+    if values.count < FEWEST:
         return FoundLaw("too few values to tell", "few")
     fans = _fans(shape, layout)
+    if math.isnan(values.kurtosis):  # of complex numbers, whose size alone is measured
+        return FoundLaw(f"complex, std {values.std:.3g}", "few", gain=_gain(values, fans))
     return _random(values, shape, layout, fans)
 
 
@@ -100,9 +102,14 @@ def _fans(shape: Shape, layout: Layout | None) -> Fans | None:
     return max(layout.block_fans(shape), key=lambda fans: fans.fan_out)
 
 
+def _gain(values: Values, fans: Fans | None) -> float:
+    """Standard deviation times the root of the fan_in; NaN where that is not known."""
+    return math.nan if fans is None else values.std * math.sqrt(fans.fan_in)
+
+
 def _random(values: Values, shape: Shape, layout: Layout | None, fans: Fans | None) -> FoundLaw:
     distribution = _distribution(values)
-    gain = math.nan if fans is None else values.std * math.sqrt(fans.fan_in)
+    gain = _gain(values, fans)
     parts = _in_parts(values, gain) or _shifted(values, distribution, gain)
     if parts is not None or distribution is None:
         return parts or FoundLaw(f"std {values.std:.3g}, looks trained", "trained", False, gain)

@@ -22,7 +22,10 @@ class Signal:
         second_moment: E x^2.
         zeros: share of values that are exactly 0.
         silent: of an activation, the share of units that gave one and the same value for the whole batch.
-        saturated: of a bounded nonlinearity, the share of values where its slope is below 5 % of its steepest.
+        saturated: of a bounded nonlinearity, the share of values where its slope is below 5 % of its steepest; of a
+            softmax, the share of distributions of which 1 - sum p^2 is below 5 % of that of an even one.
+        mode: of a softmax, the largest mean that the probability of one outcome has.
+        places: mean cosine between the places of an example; 1 where they are all alike.
         likeness: mean cosine between the outputs for different examples; 1 where they do not depend on the input.
         alike: of an input, a lookup and what is made of constants alone: E x x' of a feature at two places of an
             example, over E x^2.
@@ -36,6 +39,8 @@ class Signal:
     zeros: float = NAN
     silent: float = NAN
     saturated: float = NAN
+    mode: float = NAN
+    places: float = NAN
     likeness: float = NAN
     gradient: float = NAN
     alike: float = NAN
@@ -129,6 +134,8 @@ class ObservedLoss:
         span: the least and the largest number of a target of numbers or truth values; () elsewhere.
         target_rms: root mean square of such a target.
         broadcast: the shapes of the output and of the target, where the loss repeats one along an axis of the other.
+        sure: share of the distributions that the loss computes of the outputs which are sure, as in `Signal.saturated`.
+        sure_op: the op whose output the surest of them are made of; None where that is not known.
     """
 
     value: float
@@ -144,6 +151,8 @@ class ObservedLoss:
     span: tuple[float, ...] = ()
     target_rms: float = NAN
     broadcast: tuple[tuple[int, ...], ...] = ()
+    sure: float = NAN
+    sure_op: int | None = None
 
 
 @dataclass(frozen=True)
@@ -168,12 +177,31 @@ class RoundTrip:
         op: that gave them; None where they are those of parameters.
         paths: of these parameters.
         reader: the op that reads them again; None where they are an output of the model.
+        choice: what was chosen, where it is the places of a largest or least value.
     """
 
     by: str
     op: int | None = None
     paths: tuple[str, ...] = ()
     reader: int | None = None
+    choice: "Choice | None" = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Outcomes that were chosen, such as the nearest entry of a codebook.
+
+    Args:
+        outcomes: how many there are.
+        chosen: how many of them were chosen at all.
+        rows: how often it was chosen.
+        each: how many each time.
+    """
+
+    outcomes: int
+    chosen: int
+    rows: int
+    each: int = 1
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fanwise.graph.kinds import COMPARED, NONLINEAR
+from fanwise.graph.details import Softmax
+from fanwise.graph.kinds import COMPARED, NONLINEAR, PLACED
 from fanwise.graph.op import INPUT, Op, OpKind
 from fanwise.graph.trace import feature_axis
 from fanwise.measure.observation import Signal
@@ -24,6 +25,10 @@ WINDOWS, SIDE = 256, 3
 """Windows of an input that are compared with one another, and how many places they have along each axis."""
 SATURATION = 0.05
 """A value is saturated where the slope is below this share of the steepest, as in `fanwise.lab`."""
+SURE = 0.05
+"""A distribution is sure where 1 - sum p^2 is below this share of that of an even one."""
+PLACES, SPANS = 16, 128
+"""Places of an example that are compared with one another, and how many features of each."""
 LIMITS = {
     "tanh": (-math.sqrt(1 - SATURATION), math.sqrt(1 - SATURATION)),
     "sigmoid": ((1 - math.sqrt(1 - SATURATION)) / 2, (1 + math.sqrt(1 - SATURATION)) / 2),
@@ -56,6 +61,10 @@ class Signals:
             numbers |= {"alike": alike(array, axis), "overlap": overlap(array, axis)}
         if op.kind in NONLINEAR and array.size:
             numbers |= _activation(op, array, axis)
+        if op.kind == OpKind.SOFTMAX and array.size:
+            numbers |= distribution(array, softmax_axis(op))
+        if has_places(op, array.shape, axis) and array.size:
+            numbers["places"] = places(array)
         return numbers
 
 
@@ -67,6 +76,39 @@ def _sizes(array: Array) -> Array:
 def begins(op: Op) -> bool:
     """Whether a signal begins at an op, as at an input: a lookup, and what is made of constants alone."""
     return op.kind == OpKind.EMBEDDING or not op.inputs
+
+
+def has_places(op: Op, shape: Sequence[int], axis: int) -> bool:
+    """Whether an op gives several places of an example, features last, which are compared: not those of pictures."""
+    last = len(shape) > 2 and axis in (-1, len(shape) - 1)
+    return last and op.kind in PLACED and min(shape[1], shape[-1]) > 1
+
+
+def softmax_axis(op: Op) -> int:
+    """The axis over which a softmax is taken."""
+    return op.detail.axis if isinstance(op.detail, Softmax) else -1
+
+
+def distribution(array: Array, axis: int) -> dict[str, float]:
+    """What share of distributions are sure, and the largest mean of an outcome; logarithms are taken as such."""
+    rows = np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis]).astype(np.float64)
+    rows = rows[:: max(rows.size // (2 * MOST), 1)]
+    rows = np.exp(rows) if rows.size and rows.max() <= 0 else rows
+    outcomes = rows.shape[-1]
+    spread = 1 - np.square(rows).sum(-1)
+    sure = float((spread < SURE * (1 - 1 / outcomes)).mean()) if outcomes > 1 else math.nan
+    return {"saturated": sure, "mode": float(rows.mean(0).max())}
+
+
+def places(array: Array) -> float:
+    """Mean cosine between the places of an example."""
+    rows = np.asarray(array[:2, ..., :SPANS], np.float64).reshape(min(len(array), 2), -1, min(array.shape[-1], SPANS))
+    rows = rows[:, :: max(rows.shape[1] // PLACES, 1)][:, :PLACES]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rows = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    number = rows.shape[1]
+    cosines = (np.square(rows.sum(1)).sum(-1) - number) / (number * (number - 1))
+    return float(cosines.mean())
 
 
 def numbers_of(array: Array, *, compared: bool) -> dict[str, float]:

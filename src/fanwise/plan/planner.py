@@ -23,11 +23,12 @@ from fanwise.plan.makers import MadeWeights
 from fanwise.plan.meant import Meant
 from fanwise.plan.measured import ROUGH, Measured, OpKey, factor_of, measured_operands
 from fanwise.plan.recipes.recipe import Choice, Feed, Recipe
-from fanwise.plan.roles import JOINED, Case, cases, fan_in_of
+from fanwise.plan.roles import Case, cases, fan_in_of
 from fanwise.plan.row import KEPT
 from fanwise.plan.stacked import stacked_choice
 from fanwise.plan.starts import Starts
 from fanwise.plan.transforms import TransformedWeights, seen_of_table, with_transform
+from fanwise.plan.weight_steps import JOINED
 
 LOUD_SCORES = 1.001
 """Scores are too loud from here on: a model may hold sqrt(d) in half precision."""
@@ -247,7 +248,8 @@ class Planner:
     def _second_moment(self, case: Case, op: Op, use: Use, position: int, moment: Moment) -> tuple[float, bool]:
         if case.role == "tied_embedding":
             return positive(self.known.heads.get(use.path, 1.0))[0], True
-        if case.role == "position" and op.kind == OpKind.EMBEDDING:
+        is_added = case.role == "position" or (case.role == "embedding" and case.partner is not None)
+        if is_added and op.kind == OpKind.EMBEDDING:
             return self._partner_moment(case)
         if case.role == "magnitude":
             return self._direction_moment(op, use)

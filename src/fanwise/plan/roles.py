@@ -29,6 +29,7 @@ from fanwise.graph.residual import Join, ends_later
 from fanwise.graph.state_space import is_decay, sets_a_time_scale, sets_a_time_step
 from fanwise.graph.trace import Trace
 from fanwise.laws.layout import Layout
+from fanwise.plan.weight_steps import FACTORS, HIDDEN, INNER, LINEAR, MEASURED, NORMALIZING
 from fanwise.stream.box import Shape
 
 ROLES: Mapping[str, str] = MappingProxyType(
@@ -62,45 +63,6 @@ ROLES: Mapping[str, str] = MappingProxyType(
 )
 """Every role and what it means."""
 
-JOINED = frozenset({"cat", "concat", "concatenate", "stack", "setitem"})
-"""Functions that put values among others."""
-GATHERS = frozenset(
-    {"getitem", "index_select", "gather", "take", "take_along_dim", "roll", "flip", "rot90", "unfold", "as_strided"}
-    | {"repeat", "tile", "repeat_interleave", "dynamic_slice", "slice", "rev", "narrow", "select", "pad", "concatenate"}
-    | {"take_along_axis", "unbind", "diagonal", "setitem", "broadcast_in_dim"}
-)
-"""Functions that take values of a weight by constant indices: each stays as it is, some stand there several times."""
-LINEAR = (
-    PLAIN
-    | GATHERS
-    | frozenset(
-        {
-            "cat",
-            "stack",
-            "weight_norm",
-            "weight_norm_interface",
-            "_WeightNorm",
-            "_SpectralNorm",
-            "parametrization",
-            "hook",
-        }
-        | {"mul", "rmul", "div", "truediv", "divide", "multiply", "true_divide"}
-    )
-)
-"""Functions that keep the values' size, or that the planner knows."""
-FACTORS = frozenset({"mul", "rmul", "multiply", "cat", "stack"})
-"""Functions of a weight and of a factor on it."""
-INNER = frozenset({"mul", "sum", "exp"})
-"""Functions that make a number of the inner product of two vectors."""
-NORMALIZING = frozenset({"batch_norm", "layer_norm", "instance_norm", "group_norm", "normalize", "_SpectralNorm"})
-"""Functions after which the size of the weights has no effect."""
-MEASURED = NORMALIZING | frozenset(
-    {"weight_norm", "weight_norm_interface", "_WeightNorm", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm"}
-    | {"sum", "reduce_sum", "mean", "var", "std", "square", "sqrt", "rsqrt", "max", "amax", "reduce_max"}
-)
-"""Functions by which a weight's own size is taken out of it."""
-HIDDEN = "parametrization"
-"""A function of a weight and of a factor that shows no step of its own."""
 MAP_ROLES = ("weight", "branch_end", "head")
 """Roles of linear maps."""
 ADDED_TABLES = ("position", "relative", "token")
@@ -125,7 +87,8 @@ class Case:
         ends: how many maps end that branch side by side; of a head, how many are summed.
         part: "query", "key" or "value" where it feeds an attention's operand.
         blocks: what its fused maps are.
-        partner: for a position table, the table of tokens that it is added to.
+        partner: for a position table, the table of tokens that it is added to; for another table, that one where it
+            is the head too.
         offset: what is added to the parameter before it is used: 1 for norms written as 1 + weight.
         repeats: how many times it joins the same residual stream, or is applied in a row in a loop.
         chain: the uses that follow each other, each of what the one before led to; None where there is one use.
@@ -259,6 +222,8 @@ class _Reader:
         case = Case(parameter, self._role(parameter, op, use), op, use, around=self._around, chain=chain)
         if case.role == "position":
             case = replace(case, partner=self._partner(op))
+        if case.role == "embedding":
+            case = replace(case, partner=self._tied_partner(op))
         if case.role in ("norm_scale", "branch_norm") and "add" in use.steps:
             case = replace(case, offset=1.0)
         if use.role in MAP_USES:
@@ -362,6 +327,21 @@ class _Reader:
         joined = self._trace.after(op, {OpKind.ADD}, MOVING)
         sources = () if joined is None else self._trace.feeds(joined)
         return next((path for source in sources if (path := self._tokens(source, op))), None)
+
+    def _tied_partner(self, table: Op) -> str | None:
+        """The table that is the head too among those whose rows are added to a table's."""
+        joined = self._trace.after(table, {OpKind.ADD}, MOVING)
+        while joined is not None:
+            paths = (self._tokens(source, table) for source in self._trace.feeds(joined))
+            tied = next((path for path in paths if path is not None and self._is_head(path)), None)
+            if tied is not None:
+                return tied
+            joined = self._trace.after(joined, {OpKind.ADD}, MOVING)
+        return None
+
+    def _is_head(self, path: str) -> bool:
+        """Whether a parameter makes the scores of the model."""
+        return any(op.index in self._heads and use.role in MAP_USES for op, use in self._trace.uses[path])
 
     def _tokens(self, source: Op, table: Op) -> str | None:
         """The table that an op's values come from by way of what keeps them apart, other than the one asked about."""

@@ -24,6 +24,7 @@ from fanwise.torch import ModelError, apply, check, plan  # noqa: E402
 from ..traced import Wrapped  # noqa: E402
 
 FEATURES, WIDTH, CLASSES, BATCH = 64, 96, 10, 64
+MANY = 4096
 
 
 def he(layer: Any) -> Any:
@@ -157,7 +158,24 @@ class Case:
     batch: Callable[[], Any] = data
     well_batch: Callable[[], Any] = data
     options: Any = None
-    loss: str = "cross_entropy"
+    loss: Any = "cross_entropy"
+
+
+def per_place() -> tuple[Any, Any]:
+    """A class for each of 8 places."""
+    return data()[0], torch.randint(0, CLASSES, (BATCH, 8), generator=torch.Generator().manual_seed(5))
+
+
+def pairs() -> tuple[Any, Any]:
+    """The example itself is what each is to be matched with."""
+    return data()[0], torch.arange(BATCH)
+
+
+def one_direction() -> tuple[Any, Any]:
+    """Inputs of many features that differ little."""
+    generator = torch.Generator().manual_seed(6)
+    centre = torch.where(torch.randn(MANY, generator=generator) > 0, 1.0, -1.0)
+    return centre + 0.1 * torch.randn(BATCH, MANY, generator=generator), data()[1]
 
 
 def double_rows(weight: Any) -> None:
@@ -305,6 +323,28 @@ CASES = {
     ),
     "TWI001": Case(shared, lambda: stack(3), "", "2.weight"),
     "PLN001": Case(lambda: stack(3), lambda: stack(3), "plan"),
+    "REC001": Case(lambda: iterated(1.5), lambda: iterated(0.5), "recurrence", "step.weight"),
+    "SIN001": Case(lambda: sines(30.0), lambda: sines(1.0), "wrapped", "second.weight"),
+    "CHO001": Case(lambda: routed(20.0), lambda: routed(0.0), "one_choice", "router.bias"),
+    "OUT002": Case(
+        lambda: averaged(past=False), lambda: averaged(past=True), "alike", batch=per_place, well_batch=per_place
+    ),
+    "SUR001": Case(
+        lambda: stack(2, head=by_fan(60.0)(nn.Linear(WIDTH, CLASSES))),
+        lambda: stack(2, head=by_fan(0.1)(nn.Linear(WIDTH, CLASSES))),
+        "head",
+        "4.weight",
+        loss=lambda output, action: -(output.log_softmax(-1) * functional.one_hot(action, CLASSES) * 0.5).mean(),
+    ),
+    "TMP001": Case(lambda: compared(1e-3), lambda: compared(1 / 0.07), "temperature", "factor", batch=pairs),
+    "BND001": Case(
+        lambda: aligned(0.008),
+        lambda: aligned(0.0),
+        "off_band",
+        "0.weight",
+        batch=one_direction,
+        well_batch=one_direction,
+    ),
 }
 
 
@@ -325,6 +365,78 @@ def factory(*, same: bool) -> Any:
         return stack(3)
 
     return build
+
+
+def iterated(gain: float) -> Any:
+    """One map, 20 times, with the input added."""
+
+    def forward(m: Any, x: Any) -> Any:
+        start = state = m.read(x)
+        for _ in range(20):
+            state = (m.step(state) + start).relu()
+        return m.head(state)
+
+    maps = {"read": by_fan(1.0)(nn.Linear(FEATURES, WIDTH)), "step": by_fan(2 * gain)(nn.Linear(WIDTH, WIDTH))}
+    return Wrapped(forward, **maps, head=by_fan(0.1)(nn.Linear(WIDTH, CLASSES)))
+
+
+def sines(factor: float) -> Any:
+    """Two layers of sines with a factor in the second."""
+
+    def forward(m: Any, x: Any) -> Any:
+        return m.head(torch.sin(factor * m.second(torch.sin(m.first(x)))))
+
+    maps = {"first": by_fan(1.0)(nn.Linear(FEATURES, WIDTH)), "second": by_fan(1.4)(nn.Linear(WIDTH, WIDTH))}
+    return Wrapped(forward, **maps, head=by_fan(0.1)(nn.Linear(WIDTH, CLASSES)))
+
+
+def routed(bias: float) -> Any:
+    """Experts of which a router takes one for each example."""
+
+    def forward(m: Any, x: Any) -> Any:
+        weight, chosen = m.router(x).softmax(-1).max(-1)
+        experts = torch.stack([expert(x) for expert in m.experts], 1)
+        return m.head(experts[torch.arange(len(x)), chosen] * weight[:, None])
+
+    router = by_fan(1.0)(nn.Linear(FEATURES, 8))
+    with torch.no_grad():
+        router.bias[0] = bias
+    experts = nn.ModuleList(he(nn.Linear(FEATURES, WIDTH)) for _ in range(8))
+    return Wrapped(forward, router=router, experts=experts, head=by_fan(0.1)(nn.Linear(WIDTH, CLASSES)))
+
+
+def averaged(*, past: bool) -> Any:
+    """Layers that average over 8 places, with or without a way past them."""
+
+    def forward(m: Any, x: Any) -> Any:
+        x = m.read(x.view(BATCH, 8, FEATURES // 8))
+        for layer in m.layers:
+            mixed = torch.softmax(x @ x.transpose(1, 2) / WIDTH, -1) @ layer(x)
+            x = functional.layer_norm(x + mixed if past else mixed, (WIDTH,))
+        return m.head(x).transpose(1, 2)
+
+    layers = nn.ModuleList(by_fan(1.0)(nn.Linear(WIDTH, WIDTH)) for _ in range(6))
+    read = by_fan(1.0)(nn.Linear(FEATURES // 8, WIDTH))
+    return Wrapped(forward, read=read, layers=layers, head=by_fan(0.1)(nn.Linear(WIDTH, CLASSES)))
+
+
+def compared(factor: float) -> Any:
+    """Cosines of two views of each example, times a factor."""
+
+    def forward(m: Any, x: Any) -> Any:
+        first, second = (functional.normalize(part(x), dim=-1) for part in (m.first, m.second))
+        return first @ second.T * m.factor
+
+    maps = {name: by_fan(1.0)(nn.Linear(FEATURES, 16)) for name in ("first", "second")}
+    return Wrapped(forward, **maps, factor=torch.tensor(factor))
+
+
+def aligned(share: float) -> Any:
+    """A weight whose rows hold a share of the direction in which all inputs lie, too small to be seen in the rows."""
+    model = nn.Sequential(by_fan(1.0)(nn.Linear(MANY, WIDTH)), nn.ReLU(), spread(1e-3)(nn.Linear(WIDTH, CLASSES)))
+    signs = torch.where(torch.randn(WIDTH) > 0, 1.0, -1.0)
+    along = signs[:, None] * one_direction()[0].mean(0).sign() / math.sqrt(MANY)
+    return changed(model, "0.weight", lambda w: w.mul_(math.sqrt(1 - share)).add_(along * math.sqrt(share)))
 
 
 def placed(std: float) -> Any:
@@ -452,6 +564,8 @@ def test_a_rule_speaks_where_its_disease_is_and_nowhere_else(code):
         (lambda: stack(3, by_fan(3.5), nn.Tanh), "SAT001", "warning"),
         (lambda: stack(3, by_fan(40.0), nn.Tanh), "SAT001", "error"),
         (lambda: stack(12, by_fan(1.9)), "FWD002", "warning"),
+        (lambda: stack(6, by_fan(0.87)), "FWD001", "warning"),
+        (lambda: stack(8, by_fan(0.6)), "FWD001", "error"),
         (lambda: stack(16, by_fan(2.5)), "FWD002", "error"),
     ],
 )
@@ -460,6 +574,13 @@ def test_what_a_training_makes_up_for_is_a_warning(model, code, severity):
     torch.manual_seed(0)
     (finding,) = check(model(), data(), "cross_entropy", select=[code]).findings
     assert finding.severity == severity
+
+
+@pytest.mark.parametrize("gain", [0.01, 0.001])
+def test_a_head_near_zero_may_move_by_more_than_its_size(gain):
+    """A training takes no longer with it (`python -m bench proof`)."""
+    model = stack(3, head=by_fan(gain)(nn.Linear(WIDTH, CLASSES)))
+    assert "UPD001" not in codes(check(model, data(), "cross_entropy", optimizer="adam:1e-3"))
 
 
 def test_a_plan_is_compared_with_the_weights_and_drawn_under_other_seeds():

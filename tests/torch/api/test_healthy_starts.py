@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, linear, silu, softplus
 
 from fanwise.check.findings import at_least
 from fanwise.torch import check
+from zoo.torch.layers import Net
 
 WIDTH = 32
 
@@ -221,3 +222,35 @@ class Surrogate(nn.Module):
 def test_a_straight_through_gradient_is_no_saturation():
     assert "SAT001" not in flagged(lambda: Surrogate(through=True))
     assert "SAT001" in flagged(lambda: Surrogate(through=False))
+
+
+def rejoined(columns, every, *, first):
+    """Torch's own weights, with a part of the inputs beside the signal after every few maps."""
+
+    def run(net, x):
+        h, part = x, x[:, :columns].cos()
+        for i, layer in enumerate(net.layers):
+            parts = [part, h] if first else [h, part]
+            h = torch.relu(layer(torch.cat(parts, 1) if i and i % every == 0 else h))
+        return net.head(h)
+
+    widths = [64 + columns * bool(i and i % every == 0) for i in range(12)]
+    return Net(run, layers=nn.ModuleList(nn.Linear(n, 64) for n in widths), head=nn.Linear(64, 1))
+
+
+@pytest.mark.parametrize(
+    ("columns", "every", "first", "shrinks"),
+    [
+        (32, 4, False, False),
+        (32, 4, True, False),
+        (16, 3, False, False),
+        (8, 4, True, False),
+        (1, 4, False, True),
+        (32, 20, False, True),
+    ],
+)
+def test_inputs_that_join_again_carry_the_signal_past_the_maps_before(columns, every, first, shrinks):
+    """As in fields of radiance and of distances; one column of time among 64 features carries nothing."""
+    torch.manual_seed(0)
+    report = check(rejoined(columns, every, first=first), torch.randn(64, 64))
+    assert ("FWD001" in {finding.code for finding in report.findings}) == shrinks

@@ -16,9 +16,10 @@ TOTAL, FEWEST = 1e2, 6
 """Factor over a whole stretch, and how many maps it must have ..."""
 STEEP, STEEP_FEWEST = 1e6, 3
 """... or fewer, where it falls or rises as much as this."""
-GROWN = 1e3
-"""Factor of growth over a whole stretch from which it is an error. `python -m bench proof`: 517 over 15 layers costs no
-steps, 4,096 over 7 layers is too much for SGD at any of three rates, 3e7 over 16 for Adam too."""
+SHRUNK, GROWN = 2e2, 1e3
+"""Factor over a whole stretch from which a signal that shrinks, or that grows, is an error. `python -m bench proof`: a
+fall by 119 over 6 layers costs Adam no steps and SGD 2.3 times as many, one by 244 is too much for SGD at any of three
+rates, by 6e3 for Adam too; a rise by 517 over 15 layers costs nothing, by 4,096 over 7 SGD fails, by 3e7 Adam too."""
 BACKWARD_TOTAL = 1e4
 """Bounds for gradients, whose energy also depends on pooling and padding."""
 STREAM_TOTAL, STREAM_RATE = 1e3, 0.2
@@ -51,7 +52,7 @@ _BACKWARD = (
         "up with depth.",
         why="What reaches the head is biases and rounding, and the gradients of the early layers are as small: the "
         "early layers hardly learn.",
-        measured=_FORWARD.format(verb="falls"),
+        measured=_FORWARD.format(verb="falls") + f" Up to a factor of {SHRUNK:g} it is a warning.",
         example="torch's default init, or Glorot's, in a deep plain ReLU network.",
         remedy="Give the weights the gain of their nonlinearity: He's law for ReLU (fanwise fix).",
     ),
@@ -238,7 +239,7 @@ def _forward(stretch: Stretch, total: float) -> Symptom:
         tuple(layer.path for layer in wrong),
         {"rate": rate, "layers": len(changes), "factor": whole},
         redraw(wrong),
-        severity="warning" if 0 < total < math.log(GROWN) else None,
+        severity="warning" if abs(total) < math.log(GROWN if total > 0 else SHRUNK) else None,
     )
 
 

@@ -111,7 +111,8 @@ def factors_around_zero(subject: Subject) -> Iterator[Symptom]:
     page=Page(
         says="A sigmoid that multiplies a signal gives nearly 0 for every example: nothing passes.",
         why="The signal behind the gate is gone, and the gradient of what shuts it is as small as the gate's value.",
-        measured=f"The rms of the values of sigmoids that only multiply another signal: below {SHUT:g}.",
+        measured=f"The rms of the values of sigmoids that only multiply another signal: below {SHUT:g}. Of a gated "
+        "linear unit in one function, its rms over that of what it reads.",
         example="nn.init.constant_(gate.bias, -20.0) in squeeze-and-excite.",
         remedy="Start the bias of a gate at 0, or at 2 where it should be open (fanwise fix).",
     ),
@@ -121,7 +122,7 @@ def factors_around_zero(subject: Subject) -> Iterator[Symptom]:
 )
 def shut_gates(subject: Subject) -> Iterator[Symptom]:
     """Gates that let nothing pass."""
-    ops = [op for op in subject.trace.ops if op.kind == OpKind.ACTIVATION and op.nonlinearity in BOUNDED_BELOW]
+    ops = [op for op in subject.trace.ops if op.kind == OpKind.ACTIVATION]
     shut = [op for op in ops if _is_shut(subject, op)]
     if shut:
         biases = tuple(dict.fromkeys(path for op in shut for path in _biases(subject, op)))
@@ -190,6 +191,10 @@ def _norms(subject: Subject, paths: Sequence[str], words: str, cause: str) -> Sy
 
 def _is_shut(subject: Subject, op: Op) -> bool:
     """Whether it multiplies another signal and is nearly 0; what was not computed from data may be meant."""
+    if op.nonlinearity == "glu":  # gate and product in one function
+        return subject.signals[op.index].second_moment < SHUT**2 * subject.fed(op).second_moment
+    if op.nonlinearity not in BOUNDED_BELOW:
+        return False
     gates = subject.trace.after(op, {OpKind.MUL}, GATE_STEPS) is not None
     return gates and bool(op.inputs) and subject.signals[op.index].second_moment < SHUT**2
 

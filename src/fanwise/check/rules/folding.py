@@ -45,8 +45,12 @@ def _cause_of(finding: Finding, roots: Sequence[Finding]) -> int | None:
     """The earliest root of which a finding may be a consequence."""
     if finding.design:
         return None
-    causes = [i for i, root in enumerate(roots) if finding.code in explained(root.code) and _may_cause(root, finding)]
+    causes = [i for i, root in enumerate(roots) if _explains(root, finding) and _may_cause(root, finding)]
     return min(causes, key=lambda i: _position(roots[i]), default=None)
+
+
+def _explains(root: Finding, finding: Finding) -> bool:
+    return RULES[finding.code].follows_any or finding.code in explained(root.code)
 
 
 def _may_cause(root: Finding, finding: Finding) -> bool:

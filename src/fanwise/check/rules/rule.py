@@ -53,6 +53,7 @@ class Rule:
         weights_alone: whether it needs the values of the weights alone, no run.
         shows_before: whether its findings may show at an op before their cause: those on gradients, losses, and on
             many weights together.
+        follows_any: whether its findings follow from any finding at warning or above: what no rule explains is left.
     """
 
     code: str
@@ -64,6 +65,7 @@ class Rule:
     explains: tuple[str, ...] = ()
     weights_alone: bool = False
     shows_before: bool = False
+    follows_any: bool = False
 
     def findings(self, subject: Subject) -> Iterator[Finding]:
         """What the rule finds in a subject; what is wrong and has no fix of its own gets the page's remedy."""
@@ -92,11 +94,13 @@ def rule(
     explains: tuple[str, ...] = (),
     weights_alone: bool = False,
     shows_before: bool = False,
+    follows_any: bool = False,
 ) -> Callable[[Look], Rule]:
     """A decorator that makes a rule of the function which looks for its symptoms; the arguments are those of `Rule`."""
 
     def decorate(look: Look) -> Rule:
-        return Rule(code, severity, title, page, source, look, explains, weights_alone, shows_before)
+        flags = weights_alone, shows_before, follows_any
+        return Rule(code, severity, title, page, source, look, explains, *flags)
 
     return decorate
 

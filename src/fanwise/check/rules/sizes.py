@@ -162,7 +162,7 @@ def _departures(subject: Subject) -> Iterator[Departure]:
     for layer in inner:
         factor = _departure(layer, [other for other in inner if other is not layer], heads)
         small = layer.op.index in subject.followed and not _is_part_of_head(subject, layer)
-        if factor is None or _makes_up(layer, factor, inner):
+        if factor is None or _makes_up(layer, factor, inner) or _suits_stream(subject, layer, factor, inner):
             continue
         if factor >= 1 or small:
             yield Departure(layer, factor, _is_hidden(subject, layer))
@@ -188,6 +188,25 @@ def _makes_up(layer: Map, factor: float, inner: Sequence[Map]) -> bool:
     if not read or not math.isfinite(gives):
         return False
     return gives < MADE_UP**2 * read[quarter] if factor > 1 else gives * MADE_UP**2 > read[-1 - quarter]
+
+
+def _suits_stream(subject: Subject, layer: Map, factor: float, inner: Sequence[Map]) -> bool:
+    """Whether what an outlier adds to its residual stream is as large a share of it as what its peers add to theirs."""
+    own, others = _share_of_stream(subject, layer), [_share_of_stream(subject, other) for other in inner]
+    shares = sorted(share for share in others if share is not None)
+    if own is None or len(shares) < 2:
+        return False
+    quarter = len(shares) // 4
+    return own < MADE_UP**2 * shares[-1 - quarter] if factor > 1 else own * MADE_UP**2 > shares[quarter]
+
+
+def _share_of_stream(subject: Subject, layer: Map) -> float | None:
+    """Second moment of what a map gives over that of the stream that it joins; None where it joins none."""
+    join = layer.case.join
+    if join is None or join.stream < 0:
+        return None
+    stream, given = subject.signals[join.stream].second_moment, layer.signal.second_moment
+    return given / stream if stream > 0 and math.isfinite(given / stream) else None
 
 
 def _departed(departure: Departure) -> Symptom:
@@ -224,15 +243,24 @@ def _departure(layer: Map, others: Sequence[Map], heads: Sequence[Map]) -> float
     if len(peers) < PEERS - 2:
         return None
     spared = max(len(peers) // SPARED, 1 if len(peers) > PEERS else 0)
-    factors = [sorted(_size(layer, power) / _size(other, power) for other in peers) for power in (0.0, 0.5, 1.0)]
-    low, high = (min(each[spared] for each in factors), max(each[-1 - spared] for each in factors))
+    factors = [_factors(layer, peers, power) for power in (0.0, 0.5, 1.0)]
+    scaled = [_factors(layer, peers, power, scaled=True) for power in (0.0, 0.5, 1.0)]
+    low, high = (min(each[spared] for each in factors + scaled), max(each[-1 - spared] for each in factors + scaled))
     if low > OUTLIER:
         return min(each[len(each) // 2] for each in factors)
     return max(each[len(each) // 2] for each in factors) if high < 1 / OUTLIER else None
 
 
-def _size(layer: Map, power: float) -> float:
-    return float(layer.values.std * _fan_in(layer) ** power)
+def _factors(layer: Map, peers: Sequence[Map], power: float, *, scaled: bool = False) -> list[float]:
+    """Sizes of a weight over those of its peers, in order; scaled by what the model multiplies both with."""
+    own = _size(layer, power, scaled=scaled)
+    return sorted(own / _size(other, power, scaled=scaled) for other in peers)
+
+
+def _size(layer: Map, power: float, *, scaled: bool) -> float:
+    around = layer.case.around if scaled else None
+    number = 1.0 if around is None else abs(around.constant_after(layer.op))
+    return float(layer.values.std * _fan_in(layer) ** power) * (number or 1.0)
 
 
 def _inner(subject: Subject) -> list[Map]:
@@ -243,8 +271,14 @@ def _inner(subject: Subject) -> list[Map]:
 def _tiny(subject: Subject) -> tuple[list[Map], int]:
     """The inner maps that are far too small, where they are most; and how many inner maps there are."""
     inner = [layer for layer in _inner(subject) if layer.op.kind != OpKind.RECURRENT]
-    wrong = [layer for layer in inner if layer.law.gain < FAINT_GAIN]
+    wrong = [layer for layer in inner if layer.law.gain < FAINT_GAIN and not _is_amplified(subject, layer)]
     return (wrong if len(wrong) > 1 and len(wrong) > FAINT_SHARE * len(inner) else []), len(inner)
+
+
+def _is_amplified(subject: Subject, layer: Map) -> bool:
+    """Whether a constant factor behind it makes what the next nonlinearity reads of usual size, as in sin(30 W x)."""
+    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, INVARIANT)
+    return after is not None and subject.fed(after).second_moment > REPAIRED
 
 
 def _mostly_repaired(subject: Subject, wrong: Sequence[Map]) -> bool:

@@ -7,13 +7,13 @@ from statistics import NormalDist
 import numpy as np
 
 from fanwise.check.findings import and_more
-from fanwise.check.rules.origins import map_before, name_of, path_of
+from fanwise.check.rules.origins import loudest_before, map_before, name_of, path_of
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.scale_causes import redraw, root, scale_cause, zero_biases
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.details import Attention
-from fanwise.graph.kinds import AT_ONCE, ATTENTION_OPERAND, GATE_STEPS, STRETCH_MAPS
+from fanwise.graph.kinds import AFTER_SOFTMAX, AT_ONCE, ATTENTION_OPERAND, BEFORE_SOFTMAX, GATE_STEPS, STRETCH_MAPS
 from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 from fanwise.laws.nonlinearities import nonlinearity
 from fanwise.measure.observation import Values
@@ -66,7 +66,8 @@ UNIT_ROWS = 16
 def drowning_biases(subject: Subject) -> Iterator[Symptom]:
     """Biases that decide what a nonlinearity sees."""
     wrong = [(layer, path, shift) for layer in subject.maps for path, shift in _shifts(subject, layer)]
-    silenced = [pair for layer in subject.maps for pair in _silenced(subject, layer)] if not wrong else []
+    shifted = [] if wrong else list(_shifted(subject))
+    silenced = [triple for op, size, role in shifted for triple in _silenced(subject, op, size, role)]
     if silenced:
         yield _silencing(subject, silenced)
     if wrong:
@@ -93,7 +94,9 @@ def drowning_biases(subject: Subject) -> Iterator[Symptom]:
         says="The scores of an attention are so large that its softmax picks one token and ignores all others.",
         why="A softmax of such scores is a maximum: hardly any gradient reaches queries and keys.",
         measured="The std of the scores by theory, rms(q) rms(k) sqrt(d) times the attention's scale, from the "
-        f"measured sizes of queries q and keys k of width d: above {SCORES:g}.",
+        f"measured sizes of queries q and keys k of width d: above {SCORES:g}. Of a softmax that is written out, over "
+        "scores that are products of data, the share of distributions of which 1 - sum p^2 is below 5 % of that of an "
+        f"even one: above {100 * USELESS:.0f} %.",
         example="Weights of std 0.5; scores that are not divided by sqrt(d).",
         remedy="Draw the maps of queries and keys at unit second moment, and divide the scores by sqrt(d) (fanwise "
         "fix).",
@@ -105,19 +108,21 @@ def drowning_biases(subject: Subject) -> Iterator[Symptom]:
 def sharp_attention(subject: Subject) -> Iterator[Symptom]:
     """Attentions whose scores are too large."""
     sharp = [(op, std) for op in subject.trace.ops if (std := _score_std(subject, op)) > SCORES]
-    if sharp:
-        op, std = sharp[0]
+    picked = [(op, product) for op in subject.trace.ops if (product := _picking(subject, op)) is not None]
+    if sharp or picked:
+        op, std = sharp[0] if sharp else (picked[0][1], root(subject.signals[picked[0][1].index].second_moment))
         makers = [subject.map_of[i] for i in _sources(subject, op) if i in subject.map_of]
-        more = and_more(len(sharp) - 1, "attention", link="and in")
+        more = and_more(len(sharp) + len(picked) - 1, "attention", link="and in")
         kind, cause = scale_cause(makers, grows=True) if makers else ("huge", "")
+        what = f"attention scores of std {std:.3g}" if sharp else f"a softmax over products of rms {std:.3g}"
         yield Symptom(
-            f"attention scores of std {std:.3g}: each token looks at one other only{more}",
+            f"{what}: each token looks at one other only{more}",
             makers[0].path if makers else op.module,
             op.index,
             cause,
             kind,
             tuple(maker.path for maker in makers),
-            {"std": std, "attentions": len(sharp)},
+            {"std": std, "attentions": len(sharp) + len(picked)},
             redraw(makers) if makers else None,
         )
 
@@ -144,11 +149,18 @@ def saturated(subject: Subject) -> Iterator[Symptom]:
     """Bounded nonlinearities on their flat ends."""
     outputs = set(subject.trace.outputs)
     ops = [op for op in subject.trace.ops if subject.signals[op.index].saturated > USELESS]
-    ops = [op for op in ops if op.index not in outputs and not _is_gate(subject, op) and not _is_surrogate(subject, op)]
+    ops = [
+        op
+        for op in ops
+        if op.kind != OpKind.SOFTMAX
+        and op.index not in outputs
+        and not _is_gate(subject, op)
+        and not _is_surrogate(subject, op)
+    ]
     if ops:
-        first, source = ops[0], map_before(subject, ops[0])
+        first, source = ops[0], loudest_before(subject, ops[0])
         share, more = subject.signals[first.index].saturated, and_more(len(ops) - 1, "map", link="and after")
-        maps = [layer for layer in (map_before(subject, op) for op in ops) if layer is not None]
+        maps = [layer for layer in (loudest_before(subject, op) for op in ops) if layer is not None]
         kind, cause = _saturated_cause(maps)
         nonlinearity = first.nonlinearity or first.name
         yield Symptom(
@@ -231,7 +243,7 @@ def _shifts(subject: Subject, layer: Map) -> Iterator[tuple[str, float]]:
     What multiplies another signal may start open or closed. What the op gives is what counts: a bias that centres a
     signal whose mean is not 0 shifts nothing.
     """
-    after, size = _nonlinearity_behind(subject, layer), root(layer.predicted)
+    after, size = _nonlinearity_behind(subject, layer.op), root(layer.predicted)
     if after is None or not size > 0:
         return
     for use in layer.op.used(UseRole.BIAS):
@@ -252,10 +264,10 @@ def _alike(subject: Subject, path: str) -> Iterator[str]:
         yield from (name for name, other in others if other.constant and other.mean == value.mean)
 
 
-def _nonlinearity_behind(subject: Subject, layer: Map) -> Op | None:
-    """The nonlinearity that reads a map and its biases at once; None where it is a gate, or part of a recurrent op."""
-    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, AT_ONCE)
-    return None if after is None or layer.op.kind == OpKind.RECURRENT or _is_gate(subject, after) else after
+def _nonlinearity_behind(subject: Subject, op: Op) -> Op | None:
+    """The nonlinearity that reads an op and its biases at once; None where it is a gate, or part of a recurrent op."""
+    after = subject.trace.after(op, {OpKind.ACTIVATION}, AT_ONCE)
+    return None if after is None or op.kind == OpKind.RECURRENT or _is_gate(subject, after) else after
 
 
 def _is_lost(name: str | None, mean: float, size: float) -> bool:
@@ -275,17 +287,28 @@ def _is_lost(name: str | None, mean: float, size: float) -> bool:
     return bool(flat or (centred.std() > LINEAR and shifted.std() < LINEAR * centred.std()))
 
 
-def _silenced(subject: Subject, layer: Map) -> Iterator[tuple[Map, str, float]]:
+def _shifted(subject: Subject) -> Iterator[tuple[Op, float, UseRole]]:
+    """Ops that shift what they make: the rms of that without the shift, and the role of what shifts it."""
+    for layer in subject.maps:
+        yield layer.op, root(layer.predicted), UseRole.BIAS
+    for op in (op for op in subject.trace.ops if op.kind == OpKind.NORM):
+        factors = [
+            subject.values[use.path].second_moment for use in op.used(UseRole.SCALE) if use.path in subject.values
+        ]
+        yield op, root(factors[0]) if factors else 1.0, UseRole.SHIFT
+
+
+def _silenced(subject: Subject, op: Op, size: float, role: UseRole) -> Iterator[tuple[Op, str, float]]:
     """Biases of which a part switches off the units behind them, and what share of those never change."""
-    after, size = _nonlinearity_behind(subject, layer), root(layer.predicted)
+    after = _nonlinearity_behind(subject, op)
     if after is None or not size > 0:
         return
-    for use in layer.op.used(UseRole.BIAS):
+    for use in op.used(role):
         values, silent = subject.values.get(use.path), subject.signals[after.index].silent
         off = 0.0 if values is None else _share_below(values, -OFF * size)
         spread = values is not None and values.std > 2 * abs(values.mean)  # of both signs: the signal is faint
         if silent > PART and off > PART and not spread:
-            yield layer, use.path, silent
+            yield op, use.path, silent
 
 
 def _share_below(values: Values, line: float) -> float:
@@ -297,13 +320,13 @@ def _share_below(values: Values, line: float) -> float:
     return sum(count for end, count in zip(ends, values.histogram, strict=True) if end < line) / total
 
 
-def _silencing(subject: Subject, silenced: Sequence[tuple[Map, str, float]]) -> Symptom:
-    layer, path, share = silenced[0]
+def _silencing(subject: Subject, silenced: Sequence[tuple[Op, str, float]]) -> Symptom:
+    op, path, share = silenced[0]
     paths = tuple(path for _, path, _ in silenced)
     return Symptom(
         f"{path} switches off {share:.0%} of the units behind it, whatever the input{and_more(len(paths) - 1, 'bias')}",
         path,
-        layer.op.index,
+        op.index,
         "a part of its values is far below 0: the bias decides what the nonlinearity sees, not the input",
         "bias",
         paths,
@@ -340,6 +363,14 @@ def _score_std(subject: Subject, op: Op) -> float:
     product = subject.fed(op, 0).second_moment * subject.fed(op, 1).second_moment
     factor = op.detail.scale * math.sqrt(op.detail.width) if isinstance(op.detail, Attention) else 1.0
     return factor * root(product) if math.isfinite(product) else 0.0
+
+
+def _picking(subject: Subject, op: Op) -> Op | None:
+    """The product of data whose softmax picks single tokens, where one is written out; None elsewhere."""
+    if op.kind != OpKind.SOFTMAX or not subject.signals[op.index].saturated > USELESS:
+        return None
+    weighs = subject.trace.after(op, {OpKind.MATMUL}, AFTER_SOFTMAX) is not None
+    return subject.trace.before(op, {OpKind.MATMUL}, BEFORE_SOFTMAX) if weighs else None
 
 
 def _sources(subject: Subject, op: Op) -> Iterator[int]:

@@ -255,10 +255,13 @@ def unit_tied(case: Case, feed: Feed) -> Choice:
 
 
 def unit_embedding(case: Case, feed: Feed) -> Choice:
-    """Tokens of unit second moment, once the model has multiplied them."""
+    """Tokens of unit second moment, once the model has multiplied them; as loud as a table that is the head too."""
     factor = 1.0 if case.around is None else case.around.constant_after(case.op)
-    std = 1.0 if factor == 1 else _short(1 / factor)
+    loudness = 1.0 if case.partner is None else math.sqrt(feed.second_moment)
+    std = loudness if factor == 1 else _short(loudness / factor)
     reason = "tokens enter the network at unit second moment"
+    if case.partner is not None:
+        reason = "as loud as the table that it is added to, which is the head too"
     reason += "" if factor == 1 else f"; the model multiplies them by {factor:.4g}"
     return padded(case, Choice(Normal(std), reason, "", std**2))
 

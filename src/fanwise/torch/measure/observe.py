@@ -18,6 +18,7 @@ from fanwise.graph.visitor import Watcher
 from fanwise.measure.best_constant import judged
 from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import Observation, ObservedLoss, observation
+from fanwise.torch.measure.distributions import Distributions
 from fanwise.torch.measure.losses import LossCalls, TorchArrays, loss_of, opened
 from fanwise.torch.measure.round_trips import RoundTrips
 from fanwise.torch.measure.taps import Taps, fetch
@@ -84,16 +85,25 @@ def _observe_run(model: nn.Module, batch: tuple[Inputs, Any, LossLike], taps: Ta
             main = main_outputs(opened(outputs))
             arrays = TorchArrays(target is None and loss is not None and _classes_last(recorder, main))
             ready = loss_of(outputs, target, loss, arrays)
-            value = None if ready is None else ready(outputs)
+            with Distributions() as distributions:
+                value = None if ready is None else ready(outputs)
         gradients = _gradients(model, value)
         seen = None
         if ready is not None and value is not None:
             with torch.no_grad(), LossCalls():
                 seen = judged(calls.observed(ready, value, outputs), ready, outputs, arrays)
+            sure, op = distributions.surest(lambda scores: _op_of(recorder, scores))
+            seen = replace(seen, sure=sure, sure_op=op)
         trace = recognised(recorder.trace(main))
         observed = _observation(model, trace, (taps, given, main), (seen, gradients))
         observed = _with_elsewhere(observed, model, main, gradients)
     return replace(observed, broken=_broken_buffers(model), round_trips=trips.found(main))
+
+
+def _op_of(recorder: Recorder, tensor: Tensor) -> int | None:
+    """The op that gave a tensor; None where that is not known."""
+    source = recorder.sources.get(tensor)
+    return None if source is None or source.op < 0 else source.op
 
 
 def _broken_buffers(model: nn.Module) -> tuple[str, ...]:

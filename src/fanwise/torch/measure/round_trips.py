@@ -1,13 +1,14 @@
 """Values that leave autograd's graph as NumPy arrays, lists or numbers, and come back as constants."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from fanwise.measure.observation import RoundTrip
+from fanwise.measure.observation import Choice, RoundTrip
 from fanwise.torch.trace.function_names import WRITES, bare_name, tensors_in
 from fanwise.torch.trace.recorder import Recorder
 from fanwise.torch.trace.tensor_map import TensorMap
@@ -18,7 +19,9 @@ RETURNS = frozenset({"tensor", "as_tensor", "asarray", "full", "full_like", "new
 """Functions that make a tensor of numbers from outside; torch.from_numpy is one that no mode sees."""
 ARRAYS = ("numpy", "array")
 """Functions that make an array of a tensor."""
-CASTS = frozenset({"long", "int", "to", "type", "short", "byte"})
+CHOICES = frozenset({"argmin", "argmax", "topk", "min", "max"})
+"""Functions that give, with or beside values, which of them were chosen."""
+CASTS = frozenset({"long", "int", "to", "type", "short", "byte"}) | CHOICES
 """Functions that may make integers of numbers: what is made of those passes no gradient."""
 
 
@@ -31,12 +34,14 @@ class _Departure:
         op: that gave them; None where a parameter holds them.
         paths: of the parameters that hold them.
         size: how many they are.
+        choice: what was chosen among them.
     """
 
     by: str
     op: int | None
     paths: tuple[str, ...]
     size: int = field(compare=False)
+    choice: Choice | None = None
 
 
 class RoundTrips(TorchFunctionMode):
@@ -65,7 +70,7 @@ class RoundTrips(TorchFunctionMode):
             self._leave(name, args[0], output)
         elif name in RETURNS and self._left and isinstance(output, Tensor) and output.is_floating_point():
             self._constants[output] = self._matching(output)
-        elif name in CASTS and isinstance(output, Tensor):
+        elif name in CASTS:
             self._cast(name, args, output)
         if before:
             self._follow(args[:1] if name in WRITES else (), output, before)
@@ -76,7 +81,7 @@ class RoundTrips(TorchFunctionMode):
         for tensor in outputs:
             self._read(None, tuple(self._returned((tensor,), {})) if tensor.is_floating_point() else ())
         return tuple(
-            RoundTrip(departure.by, departure.op, departure.paths, reader)
+            RoundTrip(departure.by, departure.op, departure.paths, reader, departure.choice)
             for reader, departures in self._readers.items()
             for departure in departures
         )
@@ -98,12 +103,13 @@ class RoundTrips(TorchFunctionMode):
         held = self._recorder.provenance.find(tensor)
         return None if held is None else _Departure(name, None, held.paths, tensor.numel())
 
-    def _cast(self, name: str, args: Sequence[Any], output: Tensor) -> None:
+    def _cast(self, name: str, args: Sequence[Any], output: Any) -> None:
         """Keeps where integers come from: they are no data of the graph."""
-        if args and isinstance(args[0], Tensor) and not output.is_floating_point():
-            departure = self._departure(name, args[0])
-            if departure is not None:
-                self._constants[output] = (departure,)
+        integers = [tensor for tensor in tensors_in(output) if not tensor.is_floating_point()]
+        departure = self._departure(name, args[0]) if integers and args and isinstance(args[0], Tensor) else None
+        if departure is not None:
+            choice = _choice(args, integers[0]) if name in CHOICES else None
+            self._constants[integers[0]] = (replace(departure, choice=choice),)
 
     def _matching(self, tensor: Tensor) -> tuple[_Departure, ...]:
         """What left in the size of a tensor that came back, or else all that left."""
@@ -138,3 +144,19 @@ class RoundTrips(TorchFunctionMode):
     def _read(self, reader: int | None, departures: Sequence[_Departure]) -> None:
         if departures:
             self._readers.setdefault(reader, {}).update(dict.fromkeys(departures))
+
+
+def _choice(args: Sequence[Any], chosen: Tensor) -> Choice | None:
+    """What was chosen, where it is places along one axis that was reduced, or shortened, to them."""
+    asked = args[0]
+    axes = [axis for axis, size in enumerate(chosen.shape) if axis < asked.dim() and size != asked.shape[axis]]
+    if chosen.dim() == asked.dim():
+        reduced = axes[0] if len(axes) == 1 else None
+    else:
+        shapes = [asked.shape[:axis] + asked.shape[axis + 1 :] for axis in range(asked.dim())]
+        reduced = next((axis for axis in reversed(range(asked.dim())) if shapes[axis] == chosen.shape), None)
+    if reduced is None or not chosen.numel():
+        return None
+    each = chosen.shape[reduced] if chosen.dim() == asked.dim() else 1
+    with torch._C.DisableTorchFunction():
+        return Choice(asked.shape[reduced], len(torch.unique(chosen)), chosen.numel() // each, each)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fanwise.graph.kinds import COMPARED, NONLINEAR
-from fanwise.graph.op import INPUT, Op
+from fanwise.graph.op import INPUT, Op, OpKind
 from fanwise.graph.trace import feature_axis
 from fanwise.measure.observation import Signal
 from fanwise.measure.signal_statistics import (
@@ -21,9 +21,14 @@ from fanwise.measure.signal_statistics import (
     FEATURES,
     LIMITS,
     MOST,
+    PLACES,
     SIDE,
+    SPANS,
+    SURE,
     WINDOWS,
     begins,
+    has_places,
+    softmax_axis,
     stride_prime_to,
 )
 from fanwise.torch.trace.function_names import WRITES
@@ -51,6 +56,7 @@ class Taps:
             self.compare_windows(op.index, output, self._features[op.index][1])
         if op.kind in NONLINEAR:
             self._activation(op, output)
+        self._compare_within(op, output)
         written = op.name in WRITES and output._is_view()  # a hook on one may take torch's process down
         if output.requires_grad and not written and not _is_written_overlap(output):
             self._follow(op.index, output)
@@ -110,6 +116,17 @@ class Taps:
             axis = self._features[op.index][1]
             if output.numel() > output.shape[axis] and name not in (*BOUNDED, "sin", "cos"):
                 self._put(op.index, "silent", silent(output, axis))
+
+    def _compare_within(self, op: Op, output: Tensor) -> None:
+        """Measures the distributions of a softmax, and how alike the places of an example are."""
+        if is_abstract(output) or not is_strided(output) or not output.numel():
+            return
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            if op.kind == OpKind.SOFTMAX:
+                for name, number in zip(("saturated", "mode"), distribution(output, softmax_axis(op)), strict=True):
+                    self._put(op.index, name, number)
+            if has_places(op, output.shape, self._features[op.index][1]):
+                self._put(op.index, "places", places(output))
 
     def _follow(self, slot: int, output: Tensor) -> None:
         def hook(gradient: Tensor | None) -> None:
@@ -213,6 +230,26 @@ def overlap(tensor: Tensor, axis: int) -> Tensor:
     own, number = products.trace(), len(rows)
     pairs = (products.sum() - own) / max(number * (number - 1), 1)
     return (pairs * (total - 1) / total + own / number / total) / size
+
+
+def distribution(tensor: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """What share of distributions are sure, and the largest mean of an outcome, as in `Signal`."""
+    rows = tensor.detach().movedim(axis, -1).reshape(-1, tensor.shape[axis])
+    rows = rows[:: max(rows.numel() // (2 * MOST), 1)].double()
+    rows = torch.where(rows.amax() <= 0, rows.exp(), rows)
+    outcomes = rows.shape[-1]
+    sure = (1 - rows.square().sum(-1) < SURE * (1 - 1 / outcomes)).double().mean()
+    return (sure if outcomes > 1 else sure * math.nan), rows.mean(0).amax()
+
+
+def places(tensor: Tensor) -> Tensor:
+    """Mean cosine between the places of an example, as in `Signal`."""
+    rows = _lengths(tensor[:2])[..., :SPANS].flatten(1, -2)
+    rows = rows[:, :: max(rows.shape[1] // PLACES, 1)][:, :PLACES].double()
+    rows = rows / rows.norm(dim=-1, keepdim=True)
+    number = rows.shape[1]
+    cosines: Tensor = (rows.sum(1).square().sum(-1) - number) / (number * (number - 1))
+    return cosines.mean()
 
 
 def silent(tensor: Tensor, axis: int) -> Tensor:

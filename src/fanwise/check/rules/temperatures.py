@@ -1,0 +1,79 @@
+"""The rule on the temperature of a contrastive loss: cosines times a factor, before a softmax."""
+
+import math
+from collections.abc import Iterator
+
+from fanwise.check.findings import Fix
+from fanwise.check.rules.rule import Page, rule
+from fanwise.check.rules.symptom import Symptom
+from fanwise.check.subject import Subject
+from fanwise.graph.kinds import INVARIANT
+from fanwise.graph.op import Op, OpKind, UseRole
+
+FAINT, LOUD = 0.5, 100.0
+"""Factors on cosines below which the loss cannot fall, and above which a softmax picks single pairs."""
+FACTORS = frozenset({OpKind.SCALE, OpKind.ELEMENTWISE, OpKind.MUL, OpKind.SHIFT})
+
+
+@rule(
+    "TMP001",
+    severity="warning",
+    title="a temperature that starts collapsed",
+    page=Page(
+        says="The scores of a contrastive loss are cosines times a factor that is far too small, or far too large.",
+        why="Cosines lie between -1 and 1: times s, the softmax over C of them cannot lose less than "
+        "ln(1 + (C - 1) exp(-2 s)), whatever the model learns. Times 1000 it is the single nearest pair that counts.",
+        measured="The rms of the outputs over that of the product of normalised vectors that they are made of, where "
+        f"the loss is one of classes: below {FAINT:g} or above {LOUD:g}.",
+        example="self.logit_scale = nn.Parameter(torch.zeros(())) used as a factor and not as its logarithm.",
+        remedy="Start at 1 / 0.07: a logarithm of the scale at 2.66.",
+    ),
+    source='Radford et al., "Learning transferable visual models from natural language supervision", 2021, section '
+    '2.5; Wang et al., "NormFace", 2017, proposition 2 (the bound)',
+    explains=("FAC001",),
+    shows_before=True,
+)
+def collapsed_temperature(subject: Subject) -> Iterator[Symptom]:
+    """Cosines times a factor that no softmax can learn from."""
+    loss, product = subject.first.loss, _cosines(subject)
+    if loss is None or loss.classes < 2 or product is None:
+        return
+    cosines, outputs = subject.signals[product.index].rms, subject.outputs.rms
+    factor = outputs / cosines if cosines > 0 else math.nan
+    if factor < FAINT or factor > LOUD:
+        paths = _factors(subject, product)
+        least = math.log1p((loss.classes - 1) * math.exp(-2 * factor)) if factor < FAINT else 0.0
+        what = f"the loss cannot fall below {least:.3g}" if factor < FAINT else "the single nearest pair decides"
+        yield Symptom(
+            f"cosines are multiplied by {factor:.3g} before the softmax: {what}",
+            paths[0] if paths else product.module,
+            product.index,
+            f"outputs of rms {outputs:.3g}, cosines of rms {cosines:.3g}",
+            "temperature",
+            paths,
+            {"factor": factor, "classes": loss.classes},
+            Fix("start the factor at 1 / 0.07 = 14.3, its logarithm at 2.66"),
+        )
+
+
+def _cosines(subject: Subject) -> Op | None:
+    """The product of normalised vectors that the first output is a multiple of; None where it is none."""
+    if not subject.trace.outputs:
+        return None
+    end = subject.trace.ops[subject.trace.outputs[0]]
+    product = end if end.kind == OpKind.MATMUL else subject.trace.before(end, {OpKind.MATMUL}, FACTORS)
+    if product is None or len(product.inputs) != 2:
+        return None
+    both = all(_is_normalised(subject, operand) for operand in subject.trace.feeds(product))
+    return product if both and len(subject.trace.feeds(product)) == 2 else None
+
+
+def _is_normalised(subject: Subject, op: Op) -> bool:
+    norm = op if op.kind == OpKind.NORM else subject.trace.before(op, {OpKind.NORM}, INVARIANT)
+    return norm is not None and "norm" in norm.norm and not norm.uses
+
+
+def _factors(subject: Subject, product: Op) -> tuple[str, ...]:
+    """Parameters that multiply the product on its way to the output."""
+    after = [op for op in subject.trace.ops if op.index > product.index and op.index in subject.lead_to_output]
+    return tuple(use.path for op in after for use in op.used(UseRole.SCALE) if use.path in subject.values)

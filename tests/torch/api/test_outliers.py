@@ -1,0 +1,78 @@
+"""Weights unlike their peers for a reason: the stream that they join, or a number that the model multiplies them by."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fanwise.torch import check
+
+WIDTH, BLOCKS = 48, 4
+
+
+def _maps(count: int, outputs: int = WIDTH) -> nn.ModuleList:
+    maps = nn.ModuleList([nn.Linear(WIDTH, outputs, bias=False) for _ in range(count)])
+    for layer in maps:
+        nn.init.normal_(layer.weight, std=WIDTH**-0.5, generator=torch.Generator().manual_seed(len(maps)))
+    return maps
+
+
+class Streams(nn.Module):
+    """Branches behind norms that join two streams, the second of which is quiet."""
+
+    def __init__(self, quiet: float, *, suits: bool) -> None:
+        super().__init__()
+        self.enter, self.leave, self.head = _maps(2 * BLOCKS), _maps(2 * BLOCKS), nn.Linear(WIDTH, 10)
+        self.quiet = quiet
+        if suits:
+            with torch.no_grad():
+                self.leave[-1].weight.mul_(quiet)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of ten classes."""
+        for number, (enter, leave) in enumerate(zip(self.enter, self.leave, strict=True)):
+            if number == 2 * BLOCKS - 1:
+                x = self.quiet * nn.functional.layer_norm(x, (WIDTH,))
+            x = x + leave(torch.tanh(enter(nn.functional.layer_norm(x, (WIDTH,)))))
+        return self.head(nn.functional.layer_norm(x, (WIDTH,)))  # type: ignore[no-any-return]
+
+
+def _is_outlier(model: nn.Module) -> bool:
+    batch = torch.randn(32, WIDTH, generator=torch.Generator().manual_seed(0))
+    return "LAY001" in {finding.code for finding in check(model, batch, seeds=1).findings}
+
+
+@pytest.mark.parametrize("quiet", [1 / 20, 1 / 60])
+def test_the_end_of_a_branch_of_a_quiet_stream_may_be_small(quiet: float) -> None:
+    assert not _is_outlier(Streams(quiet, suits=True))
+
+
+@pytest.mark.parametrize("quiet", [1 / 20, 1 / 60])
+def test_the_same_end_is_an_outlier_where_the_stream_is_not_quiet(quiet: float) -> None:
+    model = Streams(quiet, suits=True)
+    model.quiet = 1.0
+    assert _is_outlier(model)
+
+
+class Multiplied(nn.Module):
+    """Maps in a row, one of which the model multiplies by a number."""
+
+    def __init__(self, number: float, *, divided: bool) -> None:
+        super().__init__()
+        self.maps, self.head, self.number = _maps(2 * BLOCKS), nn.Linear(WIDTH, 10), number
+        if divided:
+            with torch.no_grad():
+                self.maps[3].weight.div_(number)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of ten classes."""
+        for place, layer in enumerate(self.maps):
+            x = torch.tanh(layer(x) * self.number if place == 3 else layer(x))
+        return self.head(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("number", [12.0, 30.0])
+def test_a_weight_may_be_small_where_the_model_multiplies_what_it_gives(number: float) -> None:
+    assert not _is_outlier(Multiplied(number, divided=True))
+    model = Multiplied(number, divided=True)
+    model.number = 1.0
+    assert _is_outlier(model)
