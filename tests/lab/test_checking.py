@@ -209,7 +209,8 @@ def test_a_wrong_moment_in_the_lab_would_be_noticed(monkeypatch):
     """The mutant: a variance where the second moment belongs."""
     given = NETWORKS["relu"], rough(NETWORKS["relu"]), *batch(NETWORKS["relu"])
     theirs = observed_by_torch(*given)
-    monkeypatch.setattr("fanwise.lab.checking.moment_of", lambda values: float(values.var(dtype=np.float64)))
+    for module in ("measure.signal_statistics", "numpy.observing"):
+        monkeypatch.setattr(f"fanwise.{module}.moment_of", lambda values: float(values.var(dtype=np.float64)))
     assert "signal 0 ['second_moment', 'gradient']" in differences(lab.observe(*given), theirs)
 
 

@@ -61,7 +61,7 @@ def test_the_check_finds_a_norm_with_constant_moments(monkeypatch, norm):
     def constant_moments(whitened, gradient, *, axis):
         return gradient / np.sqrt(whitened.variance + EPSILON)
 
-    monkeypatch.setattr(layers, "_whiten_backward", constant_moments)
+    monkeypatch.setattr(layers, "whiten_backward", constant_moments)
     assert gradient_error(Architecture(WIDTHS, "tanh", norm)) > 1e4 * TOLERANCE
 
 

@@ -104,7 +104,7 @@ def layer_forward(layer: Layer, parameters: Parameters, x: Array, running: Param
     pre = x @ parameters[f"{layer.path}.weight"] + parameters[f"{layer.path}.bias"]
     whitened, normalized = None, pre
     if layer.norm != "none":
-        whitened = _whiten(pre, *_moments(layer, pre, running))
+        whitened = whiten(pre, *moments(layer, pre, running))
         scale, shift = parameters[f"{layer.path}.norm.scale"], parameters[f"{layer.path}.norm.shift"]
         normalized = whitened.values * scale + shift
     output, slope = ACTIVATIONS[layer.nonlinearity](normalized)
@@ -131,24 +131,26 @@ def layer_backward(
         gradients[f"{layer.path}.norm.scale"] = (gradient * passed.whitened.values).sum(axis=0)
         gradients[f"{layer.path}.norm.shift"] = gradient.sum(axis=0)
         gradient = gradient * parameters[f"{layer.path}.norm.scale"]
-        gradient = _whiten_backward(passed.whitened, gradient, axis=NORM_AXES[layer.norm])
+        gradient = whiten_backward(passed.whitened, gradient, axis=NORM_AXES[layer.norm])
     gradients[f"{layer.path}.weight"] = passed.inputs.T @ gradient
     gradients[f"{layer.path}.bias"] = gradient.sum(axis=0)
     return gradient, gradients
 
 
-def _moments(layer: Layer, pre: Array, running: Parameters | None) -> tuple[Array, Array]:
+def moments(layer: Layer, pre: Array, running: Parameters | None = None) -> tuple[Array, Array]:
+    """The mean and variance by which a layer's norm whitens: of this batch, or running ones."""
     if layer.norm == "batch" and running is not None:
         return running[f"{layer.path}.norm.mean"], running[f"{layer.path}.norm.variance"]
     mean = pre.mean(axis=NORM_AXES[layer.norm], keepdims=True)
     return mean, np.square(pre - mean).mean(axis=NORM_AXES[layer.norm], keepdims=True)
 
 
-def _whiten(pre: Array, mean: Array, variance: Array) -> Whitened:
+def whiten(pre: Array, mean: Array, variance: Array) -> Whitened:
+    """Pre-activations with a mean and a variance taken out."""
     return Whitened((pre - mean) / np.sqrt(variance + EPSILON), mean, variance)
 
 
-def _whiten_backward(whitened: Whitened, gradient: Array, *, axis: int) -> Array:
+def whiten_backward(whitened: Whitened, gradient: Array, *, axis: int) -> Array:
     """The gradient before whitening: less its mean, and less its part along the whitened values.
 
     References:

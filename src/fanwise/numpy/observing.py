@@ -11,7 +11,7 @@ from fanwise.graph.tracking.tracker import Measured, drawn_values
 from fanwise.graph.visitor import ModelError, Visitor
 from fanwise.measure.losses import LossLike
 from fanwise.measure.observation import NAN, Observation, Signal, observation
-from fanwise.measure.signal_statistics import Signals, moment_of, sampled, signal_of
+from fanwise.measure.signal_statistics import Signals, moment_of, numbers_of, sampled, signal_of
 from fanwise.measure.weight_statistics import weigh
 from fanwise.numpy.chain import Arrays, Back, Chain
 from fanwise.numpy.losses import observed
@@ -24,7 +24,13 @@ def overflow_allowed() -> np.errstate:
 
 
 def observe(
-    chain: Chain, x: Array, target: Array | None = None, loss: LossLike = None, *, backward: bool = True
+    chain: Chain,
+    x: Array,
+    target: Array | None = None,
+    loss: LossLike = None,
+    *,
+    backward: bool = True,
+    wide: bool = False,
 ) -> Observation:
     """Runs a network once, forward and backward, and measures every op and every parameter.
 
@@ -34,27 +40,29 @@ def observe(
         target: what the loss compares with.
         loss: name of a loss; None for none.
         backward: whether gradients are wanted.
+        wide: whether squares that the dtype does not hold are told as numbers; else they are infinite, as in a model.
 
     Raises:
         ModelError: inputs or a target that do not fit.
     """
+    kind = np.float64 if wide else None
     with overflow_allowed():
         outputs, backs = forward(chain, x)
         seen, gradient = observed(outputs[-1], target, loss)
         at_outputs, at_parameters = gradients(chain, backs, gradient) if backward else ([], {})
         ops = [chain.op(i, (x, *outputs)[i].shape, output.shape) for i, output in enumerate(outputs)]
         trace, measured = chain.trace(ops), Signals()
-        sizes = [_moment(each) for each in at_outputs] or [NAN] * len(ops)
+        sizes = [_moment(np.asarray(each, kind)) for each in at_outputs] or [NAN] * len(ops)
         signals = [
-            Signal(**measured.of(op, output), gradient=size)
+            Signal(**measured.of(op, np.asarray(output, kind)), gradient=size)
             for op, output, size in zip(ops, outputs, sizes, strict=True)
         ]
         return observation(
             trace,
             signals,
-            weigh(chain.arrays, trace, {path: _moment(array) for path, array in at_parameters.items()}),
+            weigh(chain.arrays, trace, _sizes(at_parameters, kind)),
             given=[signal_of(x, _channels(ops))],
-            output=signal_of(outputs[-1]),
+            output=Signal(**numbers_of(np.asarray(outputs[-1], kind), compared=True)),
             loss=seen if backward else None,
             backward=backward,
         )
@@ -118,6 +126,11 @@ def gradients(chain: Chain, backs: Sequence[Back], gradient: Array) -> tuple[lis
 
 def _moment(array: Array) -> float:
     return moment_of(sampled(array)) if array.size else NAN
+
+
+def _sizes(at_parameters: Arrays, kind: type | None) -> dict[str, float]:
+    """E g^2 of each gradient."""
+    return {path: _moment(np.asarray(array, kind)) for path, array in at_parameters.items()}
 
 
 def _channels(ops: Sequence[Op]) -> int:
