@@ -254,7 +254,7 @@ def test_functions_that_have_a_name_get_it(name):
     assert read_activation(WRITTEN[name]).name == name
 
 
-@pytest.mark.parametrize("entry", NONLINEARITIES.values(), ids=str)
+@pytest.mark.parametrize("entry", NONLINEARITIES.values(), ids=list(NONLINEARITIES))
 def test_every_nonlinearity_is_taken_by_name(entry):
     unit = read_activation(entry.example)
     if entry.name == "linear":

@@ -8,7 +8,7 @@ from itertools import combinations
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.contractions import SUMS
 from fanwise.graph.details import Attention, AttentionBlock, Product
-from fanwise.graph.kinds import MOVING
+from fanwise.graph.kinds import ATTENTION_OPERAND, MOVING
 from fanwise.graph.op import OpKind
 from fanwise.measure.law_recognition import ROUND, std_error
 
@@ -95,7 +95,7 @@ def misread(subject: Subject) -> Iterator[Explanation]:
     for law, way in ((law, way) for law in BASES for way in ways):
         read = [Misread(layer, law, fans[way], _terms(subject, layer)) for layer, fans in counts if way in fans]
         far = [each for each in read if not 1 / OFF < each.factor < OFF]
-        wrong = tuple(each for each in far if each.fits and _is_open(each, way))
+        wrong = tuple(each for each in far if each.fits and _is_open(each, way) and not _gives_unit(each))
         if wrong:
             explanations.append(Explanation(wrong, len(far)))
     return iter(sorted(explanations, key=lambda each: each.rank))
@@ -129,6 +129,15 @@ def _is_open(each: Misread, way: str) -> bool:
     right = [Misread(layer, law, round(fan_in_of(layer))) for law in BASES]
     meant = any(law.distance < 5 * std_error(layer.values) + ROUNDED for law in right)
     return way in MISCOUNTED and layer.law.kind in FORMULAS and not meant
+
+
+def _gives_unit(each: Misread) -> bool:
+    """Whether what the map gives is nearer to unit size than by half of what the wrong fan multiplies it with.
+
+    Then the law makes up for what the map reads, as a plan's does for a faint or a padded signal.
+    """
+    given = each.map.signal.second_moment
+    return given > 0 and abs(math.log(given)) < abs(math.log(each.factor))
 
 
 def _is_round(layer: Map) -> bool:
@@ -166,7 +175,8 @@ def _head_widths(subject: Subject, layer: Map) -> Iterator[int]:
         yield (layer.op.width or 0) // max(layer.op.detail.heads, 1)
     if not parts_of(layer):
         return
-    for op in subject.trace.ops:
+    own = subject.trace.after(layer.op, {OpKind.ATTENTION, OpKind.MATMUL}, ATTENTION_OPERAND)
+    for op in subject.trace.ops if own is None else (own,):
         if op.kind in (OpKind.ATTENTION, OpKind.MATMUL) and isinstance(op.detail, Attention | Product):
             yield op.detail.width
 

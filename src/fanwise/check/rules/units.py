@@ -32,6 +32,10 @@ OFF, PART = 3.0, 0.25
 """A bias below so many times the rms of the signal switches its unit off; share of such units that counts."""
 SCORES = 10.0
 """Std of attention scores from which a softmax picks single tokens."""
+SUMS = frozenset({OpKind.ADD, OpKind.SHIFT})
+"""Ops that may add a mask to scores."""
+MASKS = frozenset({"masked_fill", "where", "select", "select_n", "tril", "triu"})
+"""Functions that mask scores."""
 USELESS = 0.5
 """Share of saturated values from which a layer is useless."""
 LOST = 0.9
@@ -370,7 +374,15 @@ def _picking(subject: Subject, op: Op) -> Op | None:
     if op.kind != OpKind.SOFTMAX or not subject.signals[op.index].saturated > USELESS:
         return None
     weighs = subject.trace.after(op, {OpKind.MATMUL}, AFTER_SOFTMAX) is not None
-    return subject.trace.before(op, {OpKind.MATMUL}, BEFORE_SOFTMAX) if weighs else None
+    return subject.trace.before(op, {OpKind.MATMUL}, BEFORE_SOFTMAX) if weighs and _are_loud(subject, op) else None
+
+
+def _are_loud(subject: Subject, softmax: Op) -> bool:
+    """Whether the scores themselves are large: a mask that leaves a token or two makes a softmax pick them anyway."""
+    scores = subject.trace.before(softmax, BEFORE_SOFTMAX | {OpKind.MATMUL}, BEFORE_SOFTMAX)
+    while scores is not None and scores.kind != OpKind.MATMUL and (scores.kind in SUMS or scores.name in MASKS):
+        scores = subject.trace.before(scores, BEFORE_SOFTMAX | {OpKind.MATMUL}, BEFORE_SOFTMAX)
+    return scores is not None and subject.signals[scores.index].second_moment > SCORES**2
 
 
 def _sources(subject: Subject, op: Op) -> Iterator[int]:
