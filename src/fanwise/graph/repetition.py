@@ -62,7 +62,8 @@ def chains_of(trace: Trace) -> Mapping[str, Chain]:
             uses.setdefault((name, made), []).append(op.index)
     each = [(name, _longest(trace.ops, ops)) for (name, _), ops in uses.items() if len(ops) > 1]
     runs = dict(sorted(each, key=lambda named: len(named[1])))
-    chains = {name: _chain(trace, run) for name, run in runs.items() if len(run) > 1}
+    every = {name: _chain(trace, run) for name, run in runs.items() if len(run) > 1}
+    chains = {name: chain for name, chain in every.items() if not _begins_anew(trace, chain)}
     cells = [index for chain in chains.values() if chain.kind == ChainKind.DRIVEN for index in chain.ops]
     chains = {name: _in_cell(trace.ops, chain, cells) for name, chain in chains.items()}
     loops = [chain.ops for chain in chains.values() if chain.kind == ChainKind.LOOP]
@@ -76,6 +77,36 @@ def _fingerprints(op: Op) -> Iterator[float]:
 
 def _chain(trace: Trace, run: tuple[int, ...]) -> Chain:
     return Chain(run, _kind(trace, run), sum(trace.ops[index].rounds for index in run))
+
+
+def _begins_anew(trace: Trace, chain: Chain) -> bool:
+    """Whether a loop goes through other maps and, on every way, through a norm: what it reads has a size of its own.
+
+    So it is where a decoder refines places: each layer reads them through a map of its own of the places before.
+    """
+    first, second = chain.ops[:2]
+    if chain.kind != ChainKind.LOOP or not _has_others(trace, first, second):
+        return False
+    queue, seen = [second], set[int]()
+    while queue:
+        index = queue.pop()
+        if index == first:
+            return False
+        op = trace.ops[index]
+        fresh = [source for source in op.inputs if source >= first and source not in seen]
+        seen.update(fresh)
+        queue += fresh if op.kind != OpKind.NORM or index == second else []
+    return True
+
+
+def _has_others(trace: Trace, first: int, second: int) -> bool:
+    """Whether maps by other weights lie between two uses."""
+    own = {use.matrix for use in trace.ops[first].uses}
+    ways = (
+        index for index in trace.ancestors(second, first) if index > first and first in trace.ancestors(index, first)
+    )
+    others = (use for index in ways if trace.ops[index].kind in STRETCH_MAPS for use in trace.ops[index].uses)
+    return any(use.role in MAP_USES and use.matrix not in own for use in others)
 
 
 def _in_cell(ops: Sequence[Op], chain: Chain, cells: Sequence[int]) -> Chain:
