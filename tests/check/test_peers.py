@@ -9,11 +9,11 @@ from fanwise.check.rules.sizes import OUTLIER, PEERS, POWERS, SPARED, _departure
 from fanwise.graph.op import OpKind
 
 
-def weight(std, fan_in, role="weight", kind=OpKind.LINEAR):
+def weight(std, fan_in, role="weight", kind=OpKind.LINEAR, number=1.0):
     return SimpleNamespace(
         values=SimpleNamespace(std=std),
         law=SimpleNamespace(gain=std * fan_in**0.5),
-        case=SimpleNamespace(role=role),
+        case=SimpleNamespace(role=role, around=SimpleNamespace(constant_after=lambda op: number)),
         op=SimpleNamespace(kind=kind),
     )
 
@@ -29,7 +29,11 @@ def compared(layer, inner, heads):
     if len(peers) < PEERS - 2:
         return None
     spared = max(len(peers) // SPARED, 1 if len(peers) > PEERS else 0)
-    factors = [sorted(_size(layer, power) / _size(other, power) for other in peers) for power in POWERS]
+    factors = [
+        sorted(_size(layer, power, scaled=scaled) / _size(other, power, scaled=scaled) for other in peers)
+        for power in POWERS
+        for scaled in (False, True)
+    ]
     low, high = min(each[spared] for each in factors), max(each[-1 - spared] for each in factors)
     if low > OUTLIER:
         return min(each[len(each) // 2] for each in factors)
@@ -47,6 +51,7 @@ def test_departures_are_those_of_a_comparison_with_each(seed):
             draw.choice((16, 64, 256)),
             draw.choice(("weight", "branch_end")),
             draw.choice((OpKind.LINEAR, OpKind.CONV)),
+            draw.choice((1.0, 1.0, 30.0)),
         )
         for std in stds
     ]

@@ -18,7 +18,7 @@ from fanwise.jax.measure.losses import loss_of, numbers, observed
 from fanwise.jax.measure.reachability import reached
 from fanwise.jax.measure.watched import watched
 from fanwise.jax.trace.biases import Joined, with_biases
-from fanwise.jax.trace.recorder import Recorder
+from fanwise.jax.trace.recorder import Recorder, unwatched
 from fanwise.jax.trace.run import Inputs, ModelError, Program, interpret_program, program_of
 from fanwise.jax.trace.traced_value import Value
 from fanwise.measure.losses import Loss, LossLike
@@ -137,13 +137,8 @@ def _gradients(program: Program, loss: Loss) -> _BackwardPass:
         raise ModelError(f"the loss or its backward pass failed: {described(error)}") from error
     sizes = {path: _moment(gradient) for path, gradient in leaves.items()}
     if 0 in sizes.values():
-        sizes = _without_cut(sizes, lambda given: value_of(given, _as_it_is), dict(program.model.leaves))
+        sizes = _without_cut(sizes, lambda given: value_of(given, unwatched), dict(program.model.leaves))
     return _BackwardPass(float(value), ops, sizes)
-
-
-def _as_it_is(index: int, array: Any) -> Any:
-    """An op's output, at which no gradient is wanted."""
-    return array
 
 
 def _without_cut(
