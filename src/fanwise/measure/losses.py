@@ -5,8 +5,7 @@ go by name (`NamedLoss`) and how its arrays are handled (`LossArrays`).
 """
 
 import math
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
@@ -18,7 +17,7 @@ from fanwise.graph.tracking.source_lines import described
 from fanwise.graph.visitor import ModelError
 from fanwise.measure.observation import NAN, ObservedLoss
 from fanwise.stream import fill
-from fanwise.stream.arguments import in_words, near_names
+from fanwise.stream.arguments import in_words
 from fanwise.stream.formats import Array
 from fanwise.stream.key import Key
 
@@ -48,53 +47,6 @@ NEUTRAL: Mapping[str, Target] = MappingProxyType(
     }
 )
 """Losses that go by the same name in every framework: of logits, of logits, of any output."""
-
-
-ALIASES: Mapping[str, str] = MappingProxyType(
-    {
-        "ce": "cross_entropy",
-        "xent": "cross_entropy",
-        "crossentropy": "cross_entropy",
-        "cross_entropy": "cross_entropy",
-        "softmax_cross_entropy": "cross_entropy",
-        "softmax_cross_entropy_with_logits": "cross_entropy",
-        "categorical_crossentropy": "cross_entropy",
-        "sparse_categorical_crossentropy": "cross_entropy",
-        "softmax_cross_entropy_with_integer_labels": "cross_entropy",
-        "nll": "nll_loss",
-        "negative_log_likelihood": "nll_loss",
-        "bce_with_logits": "binary_cross_entropy_with_logits",
-        "bcewithlogits": "binary_cross_entropy_with_logits",
-        "bcewith_logits": "binary_cross_entropy_with_logits",
-        "sigmoid_cross_entropy": "binary_cross_entropy_with_logits",
-        "sigmoid_binary_cross_entropy": "binary_cross_entropy_with_logits",
-        "mse": "mse_loss",
-        "l2": "mse_loss",
-        "mean_squared_error": "mse_loss",
-        "squared_error": "mse_loss",
-        "mae": "l1_loss",
-        "l1": "l1_loss",
-        "mean_absolute_error": "l1_loss",
-        "huber": "huber_loss",
-        "smooth_l1": "smooth_l1_loss",
-        "kl": "kl_div",
-        "kl_divergence": "kl_div",
-        "poisson_nll": "poisson_nll_loss",
-    }
-)
-"""Other names of losses, in small letters and without "_loss" at their end."""
-AMBIGUOUS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    dict.fromkeys(
-        ("bce", "binary_cross_entropy", "binary_crossentropy", "log"),
-        ("binary_cross_entropy_with_logits", "binary_cross_entropy"),
-    )
-)
-"""Names that mean a loss of logits to some and of probabilities to others: asked back, for the wrong one may run."""
-_SAYS = {
-    "binary_cross_entropy_with_logits": " (of logits)",
-    "binary_cross_entropy": " (of probabilities)",
-    "cross_entropy": " (of logits)",
-}
 
 
 @dataclass(frozen=True)
@@ -282,10 +234,12 @@ class KnownLosses:
 
 def _is(loss: Loss, function: Callable[[Any, Any], Any], output: Any, arrays: LossArrays) -> bool:
     """Whether a loss is a known one elsewhere too: softplus(x) is x from 17 on, and so is an answer that is a loss."""
+    if loss.named is None and arrays.shape(output):
+        return True  # the model computes it from this output and others
     other = 0.5 - 0.1 * output
     try:
         return is_near(float(arrays.host(function(other, loss.target))), float(arrays.host(loss(other))))
-    except Exception:  # a loss of several outputs, or whatever the user's raises for outputs that no model gives
+    except Exception:  # whatever the user's raises for outputs that no model gives
         return True
 
 
@@ -294,47 +248,6 @@ def _fits(target: Target, output: tuple[int, ...], given: tuple[int, ...], *, is
     if target is Target.CLASS:
         return bool(output) and output[-1] > 1 and given == (output[:-1] if is_integer else output)
     return given == output and (target is Target.NUMBER or not is_integer)
-
-
-def known_name(loss: str, choices: Collection[str], more: str = "") -> str:
-    """The loss that a name means: one of the choices, or what one of `ALIASES` stands for.
-
-    Args:
-        loss: as the user gave it.
-        choices: the names that there are.
-        more: what else may be given, for the message.
-
-    Raises:
-        ValueError: it means none; the message says what may have been meant.
-
-    Example:
-        >>> known_name("MSE", ("mse_loss", "cross_entropy"))
-        'mse_loss'
-    """
-    if loss in choices:
-        return loss
-    meant = ALIASES.get(_plain(loss), "")
-    if meant in choices:
-        return meant
-    near = [name for name in AMBIGUOUS.get(_plain(loss), (meant,)) if name in choices]
-    near = near or near_names(_plain(loss), choices)
-    near = near or [ALIASES[name] for name in near_names(_plain(loss), ALIASES, 1)]
-    near = [name for name in near if name in choices]
-    hint = f": did you mean {_either(near)}?" if near else ""
-    raise ValueError(
-        f"loss = {in_words(loss)}{hint or ':'} expected {more}one of {', '.join(choices)}, or a function of output and "
-        "target"
-    )
-
-
-def _plain(name: str) -> str:
-    """A name in small letters, without what only says that it is a loss."""
-    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().replace("-", "_").replace(" ", "_")
-    return plain.removesuffix("_loss").removesuffix("loss")
-
-
-def _either(names: Sequence[str]) -> str:
-    return " or ".join(f"{name!r}{_SAYS.get(name, '')}" for name in names)
 
 
 Depends: TypeAlias = Callable[[int, int], bool]

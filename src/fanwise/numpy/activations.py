@@ -1,6 +1,5 @@
 """Nonlinearities as users give them: names, functions, one for all layers or one each."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -10,6 +9,7 @@ import numpy as np
 
 from fanwise.graph.details import Activation
 from fanwise.laws.nonlinearities import NONLINEARITIES, Nonlinearity, leaky_relu, nonlinearity
+from fanwise.stream.arguments import near_names
 
 ActivationLike: TypeAlias = "str | Nonlinearity | Callable[[Any], Any] | None"
 """One nonlinearity: its name, as in "leaky_relu(0.2)"; any function of arrays; None for none."""
@@ -77,7 +77,7 @@ def _by_name(name: str, *, last: bool) -> Nonlinearity:
         return nonlinearity(plain)
     except ValueError:
         names = [*NONLINEARITIES, *(synonym for entry in NONLINEARITIES.values() for synonym in entry.synonyms)]
-        near = difflib.get_close_matches(plain.partition("(")[0], [*names, "softmax"], 1)
+        near = near_names(plain.partition("(")[0], [*names, "softmax"], 1)
         hint = f": did you mean {near[0]!r}?" if near else ":"
         raise ValueError(
             f"activation = {name!r}{hint} expected one of {', '.join(NONLINEARITIES)}, or a function of arrays"

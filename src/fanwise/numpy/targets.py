@@ -1,6 +1,5 @@
 """Targets as users give them, and the loss that they mean."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fanwise.measure.losses import ALIASES, AMBIGUOUS, known_name
+from fanwise.measure.loss_names import ALIASES, AMBIGUOUS, known_name
 from fanwise.numpy.losses import FUNCTIONS
 from fanwise.numpy.windows import Array
+from fanwise.stream.arguments import near_names
 from fanwise.stream.box import Shape
 
 NAMES: Mapping[str, str] = MappingProxyType(
@@ -73,7 +73,7 @@ def loss_name(loss: Any) -> str | None:
     try:
         return known_name(loss.strip(), FUNCTIONS)
     except ValueError:
-        near = difflib.get_close_matches(short, [*NAMES, *OTHER_NAMES, *ALIASES], 1)
+        near = near_names(short, [*NAMES, *OTHER_NAMES, *ALIASES], 1)
         meant = _short(near[0]) if near else ""
         hint = f": did you mean {meant!r}?" if meant else ":"
         raise ValueError(f"loss = {loss!r}{hint} expected one of {choices}") from None

@@ -13,7 +13,8 @@ from jax import Array
 
 from fanwise.measure import losses
 from fanwise.measure.best_constant import judged
-from fanwise.measure.losses import NEUTRAL, KnownLosses, Loss, LossLike, NamedLoss, Target, check_kind, known_name
+from fanwise.measure.loss_names import known_name
+from fanwise.measure.losses import NEUTRAL, KnownLosses, Loss, LossLike, NamedLoss, Target, check_kind
 from fanwise.measure.observation import ObservedLoss
 
 

@@ -12,7 +12,8 @@ from fanwise.keras.trace.run import Inputs, ModelError, on_backend
 from fanwise.keras.trace.variables import as_array, is_float, is_tensor, shape_of, tensors_in
 from fanwise.measure import losses
 from fanwise.measure.best_constant import judged
-from fanwise.measure.losses import NEUTRAL, Loss, LossLike, NamedLoss, Target, check_kind, known_name
+from fanwise.measure.loss_names import known_name
+from fanwise.measure.losses import NEUTRAL, Loss, LossLike, NamedLoss, Target, check_kind
 from fanwise.measure.observation import ObservedLoss
 from fanwise.stream.formats import Array
 

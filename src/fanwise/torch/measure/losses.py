@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from fanwise.measure import losses
 from fanwise.measure.best_constant import with_constant
+from fanwise.measure.loss_names import known_name
 from fanwise.measure.losses import (
     NEUTRAL,
     KnownLosses,
@@ -27,7 +28,6 @@ from fanwise.measure.losses import (
     Target,
     check_kind,
     is_near,
-    known_name,
 )
 from fanwise.measure.observation import ObservedLoss
 from fanwise.stream.formats import Array
