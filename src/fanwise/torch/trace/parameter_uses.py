@@ -51,8 +51,25 @@ class UseReader:
             if held is not None and held.paths[0] in laws:
                 parameter, layout = self.parameters[held.paths[0]], self._layout(part, held, 0)
                 law, itself = laws[parameter.path], not held.steps
+                if self._is_made_token(part, held):
+                    yield id(part.input), self._made(held, parameter, law)
+                    continue
                 values = drawn((parameter, held.parts), law, part.input, layout=layout, itself=itself)
                 yield id(part.input), values * (part.input != 0) if _is_placed(held, part.input) else values
+
+    def _is_made_token(self, part: Part, held: Provenance) -> bool:
+        """Whether values that enter as data are made of one parameter, as sines of places are."""
+        is_made = not set(held.steps) <= PLAIN and len(held.paths) == 1 and held.make is not None
+        return part.role == UseRole.OPERAND and is_made and not (is_abstract(part.input) or is_wrapped(part.input))
+
+    def _made(self, held: Provenance, parameter: Parameter, law: Initializer) -> Tensor:
+        """What the model makes of a parameter that is drawn from a law."""
+        own = self.tensors[parameter.path]
+        values = drawn((parameter, ()), law, own, layout=None, itself=True)
+        if held.make is None:
+            raise ValueError(f"what is made of {parameter.path!r} cannot be made again")
+        with torch.no_grad(), torch._C.DisableTorchFunction(), outside_transforms():
+            return held.make(StandIns({parameter.path: values})).detach()
 
     def _use(self, part: Part, held: Provenance, which: int) -> Use:
         path, role = held.paths[which], held.role(which, part.role)
