@@ -18,7 +18,7 @@ from fanwise.jax.measure.losses import loss_of, numbers, observed
 from fanwise.jax.measure.reachability import reached
 from fanwise.jax.measure.watched import watched
 from fanwise.jax.trace.biases import Joined, with_biases
-from fanwise.jax.trace.recorder import Recorder, unwatched
+from fanwise.jax.trace.recorder import Recorder
 from fanwise.jax.trace.run import Inputs, ModelError, Program, interpret_program, program_of
 from fanwise.jax.trace.traced_value import Value
 from fanwise.measure.losses import Loss, LossLike
@@ -128,17 +128,26 @@ def _gradients(program: Program, loss: Loss) -> _BackwardPass:
         return loss(tree_unflatten(program.structure, arrays)).astype(jnp.float32)
 
     ops: dict[int, float] = {}
-    tap = partial(watched, lambda index, gradient: ops.update({index: _moment(gradient)}))
+    see = partial(watched, lambda index, gradient: ops.update({index: _moment(gradient)}))
+
+    def seen(given: dict[str, Any], asked: Any) -> Any:
+        return value_of(given, lambda index, array: see(index, array, asked))
+
     try:
-        value, leaves = jax.value_and_grad(lambda given: value_of(given, tap))(dict(program.model.leaves))
+        value, (leaves, _) = jax.value_and_grad(seen, (0, 1))(dict(program.model.leaves), jnp.zeros(()))
     except ModelError:
         raise
     except Exception as error:
         raise ModelError(f"the loss or its backward pass failed: {described(error)}") from error
     sizes = {path: _moment(gradient) for path, gradient in leaves.items()}
     if 0 in sizes.values():
-        sizes = _without_cut(sizes, lambda given: value_of(given, unwatched), dict(program.model.leaves))
+        sizes = _without_cut(sizes, lambda given: value_of(given, _as_it_is), dict(program.model.leaves))
     return _BackwardPass(float(value), ops, sizes)
+
+
+def _as_it_is(index: int, array: Any) -> Any:
+    """An op's output, at which no gradient is wanted."""
+    return array
 
 
 def _without_cut(

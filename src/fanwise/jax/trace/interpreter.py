@@ -81,8 +81,7 @@ class Interpreter:
             return self.interpret(program, values)
         values = [self.resolve(value) for value in values]
         follow = self.recorder.is_followed and not any(value.held is not None for value in values)
-        inputs = [_without_gradient(value, watched=self.recorder.is_watched) for value in values]
-        outputs = self.interpret(program, inputs if follow else values)
+        outputs = self.interpret(program, [_without_gradient(value) for value in values] if follow else values)
         if _is_step(values, outputs):
             return self._resolved_step(step_of(equation), values)
         if not follow:
@@ -249,20 +248,8 @@ def _is_step(values: Sequence[Value], outputs: Sequence[Value]) -> bool:
     return of_data and all(output.is_constant and is_float(output.dtype) for output in outputs)
 
 
-def _without_gradient(value: Value, *, watched: bool) -> Value:
-    """A value to which no gradient comes back; where gradients are watched, those up to it are made all the same."""
-    if value.data is None:
-        return value
-    return replace(value, data=(_severed if watched and is_float(value.dtype) else lax.stop_gradient)(value.data))
-
-
-@jax.custom_vjp
-def _severed(array: Any) -> Any:
-    """An array; its gradient becomes 0."""
-    return array
-
-
-_severed.defvjp(lambda array: (array, None), lambda _, gradient: (jnp.zeros_like(gradient),))
+def _without_gradient(value: Value) -> Value:
+    return value if value.data is None else replace(value, data=lax.stop_gradient(value.data))
 
 
 def _with_gradient(value: Value, array: Any) -> Value:

@@ -71,11 +71,6 @@ class _Inputs:
         return [Read(value.source, value.shape) for value in self.read if value.source is not None]
 
 
-def unwatched(index: int, array: Any) -> Any:
-    """A tap at which no gradient is looked at: an op's output as it is."""
-    return array
-
-
 class Recorder:
     """Records the ops of a program as they are carried out.
 
@@ -127,11 +122,6 @@ class Recorder:
     def is_followed(self) -> bool:
         """Whether gradients are taken through what the ops give."""
         return self._tap is not None
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether gradients are looked at there."""
-        return self._tap is not None and self._tap is not unwatched
 
     def numbers(self, value: Value) -> Any:
         """The numbers of a value: of parameters, those that stand in for them."""
