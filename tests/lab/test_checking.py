@@ -111,7 +111,7 @@ def same(one, other, size=1.0):
     """Equal up to the rounding of float32 sums; means up to that of what cancels in them."""
     if isinstance(one, tuple):
         return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, (str, bool, int)):
+    if one is None or other is None or isinstance(one, (str, bool, int)):
         return one == other
     return one == pytest.approx(other, rel=2e-4, abs=2e-6 * size, nan_ok=True)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from fanwise.check.findings import Finding
-from fanwise.check.rules.losses import LOUD_TIMES
+from fanwise.check.rules.losses import FEW_TIMES
 from fanwise.lab.experiment import Outcome, Setup
 from fanwise.lab.layers import EPSILON
 from fanwise.report.document import Tone
@@ -56,8 +56,8 @@ def _beginning(outcome: Outcome, setup: Setup, findings: Sequence[Finding] | Non
     if outcome.hidden_share(lambda layer: layer.identical) > 0.9:
         return "All units of a layer are equal and get equal gradients: the layer stays one unit, however wide."
     if outcome.start.norm != "none":
-        return f"{_scale_of(outcome)}, and {_normalized(outcome)}.{_confidence(outcome, setup)}"
-    return f"{_signal(outcome, findings)}{_confidence(outcome, setup)}"
+        return f"{_scale_of(outcome)}, and {_normalized(outcome)}.{_confidence(outcome, setup, findings)}"
+    return f"{_signal(outcome, findings)}{_confidence(outcome, setup, findings)}"
 
 
 def _signal(outcome: Outcome, findings: Sequence[Finding] | None) -> str:
@@ -92,11 +92,13 @@ def _across(std: float, outcome: Outcome) -> str:
     return f", x {std**steps:.1e} over {steps} layers" if steps >= 4 else ""
 
 
-def _confidence(outcome: Outcome, setup: Setup) -> str:
+def _confidence(outcome: Outcome, setup: Setup, findings: Sequence[Finding] | None) -> str:
+    """Whether the first loss is that of a model that is sure; a smaller one is where the check says so of its head."""
     times = outcome.start_loss / setup.chance
     if not math.isfinite(times):
         return " The first loss already overflows."
-    if times <= LOUD_TIMES:
+    found = {each.code for finding in wrong(findings or ()) for each in finding.walk()}
+    if times <= FEW_TIMES and LOUD not in found:
         return ""
     return f" The first loss is {times:.3g} x ln {setup.data.classes}: confidently wrong."
 
@@ -124,7 +126,7 @@ def _end(outcome: Outcome, setup: Setup) -> str:
         return "Training overflows."
     stuck = abs(outcome.final_loss - setup.chance) < 0.02 * setup.chance
     dead = outcome.hidden_share(lambda layer: layer.dead, after=True)
-    if dead > 0.5 and outcome.start_loss > LOUD_TIMES * setup.chance:
+    if dead > 0.5 and outcome.start_loss > FEW_TIMES * setup.chance:
         return f"The first steps push {dead:.0%} of the units below 0 for good: {accuracy} of the test digits."
     if stuck:
         return f"The loss is still at ln {setup.data.classes} after {epochs} epochs: {accuracy}, as good as guessing."

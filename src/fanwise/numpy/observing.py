@@ -1,6 +1,7 @@
 """`observe` and `run`: a chain carried out once, and what it showed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,8 +11,8 @@ from fanwise.graph.trace import Trace
 from fanwise.graph.tracking.tracker import Measured, drawn_values
 from fanwise.graph.visitor import ModelError, Visitor
 from fanwise.measure.losses import LossLike
-from fanwise.measure.observation import NAN, Observation, Signal, observation
-from fanwise.measure.signal_statistics import Signals, moment_of, numbers_of, sampled, signal_of
+from fanwise.measure.observation import NAN, Observation, ObservedLoss, Signal, observation
+from fanwise.measure.signal_statistics import Signals, distribution, moment_of, numbers_of, sampled, signal_of
 from fanwise.measure.weight_statistics import weigh
 from fanwise.numpy.chain import Arrays, Back, Chain
 from fanwise.numpy.losses import observed
@@ -63,9 +64,18 @@ def observe(
             weigh(chain.arrays, trace, _sizes(at_parameters, kind)),
             given=[signal_of(x, _channels(ops))],
             output=Signal(**numbers_of(np.asarray(outputs[-1], kind), compared=True)),
-            loss=seen if backward else None,
+            loss=_with_sureness(seen, outputs[-1], trace) if backward else None,
             backward=backward,
         )
+
+
+def _with_sureness(loss: ObservedLoss | None, scores: Array, trace: Trace) -> ObservedLoss | None:
+    """A loss of classes with the share of its distributions that are sure."""
+    if loss is None or loss.target not in ("CLASS", "SHARES"):
+        return loss
+    logits = scores.astype(np.float64) - scores.max(-1, keepdims=True)
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    return replace(loss, sure=distribution(shares, -1)["saturated"], sure_op=trace.outputs[0])
 
 
 def forward(chain: Chain, x: Array) -> tuple[list[Array], list[Back]]:
