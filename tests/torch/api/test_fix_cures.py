@@ -30,9 +30,11 @@ SAID = {
     "UPD002": "take a larger learning rate",
     "OUT001": "tried on a copy, OUT001 stays",
     "BWD001": "tried on a copy, BWD001 stays",
+    "OUT002": "add residual connections",
+    "TMP001": "start the factor at 1 / 0.07",
 }
 """What is to be changed where no new draw mends a case."""
-SILENT = ("UNU001", "PLN001")
+SILENT = ("UNU001", "BND001", "PLN001")
 """Information alone; and what needs a plan."""
 
 
