@@ -370,7 +370,7 @@ def test_the_first_layer_tells_the_width_and_what_was_made_up_is_told():
     with pytest.raises(fwt.ModelError, match=r"as if 'input_features=2,128,20' had been given: .* takes phase besides"):
         fwt.run(model, as_inputs(model))
     again = fwt.Inputs((), {"input_features": torch.zeros(2, 3, 20)})
-    with pytest.raises(fwt.ModelError, match=r"where\?$"):
+    with pytest.raises(fwt.ModelError, match=r"where\? \(at .*test_inputs\.py:\d+\)$"):
         fwt.run(model, again)
 
 
