@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fanwise.graph.arithmetic import PLAIN
+from fanwise.graph.arithmetic import PLAIN, PRODUCTS, QUOTIENTS, SUMS
 from fanwise.graph.op import Parameter, Use, UseRole
 from fanwise.graph.tracking.operands import tied_fan
 from fanwise.graph.tracking.tracker import std_ratio
@@ -21,6 +21,11 @@ from fanwise.torch.trace.provenance import ParameterProvenance, Provenance, Stan
 from fanwise.torch.trace.storage import is_abstract, is_wrapped, outside_transforms, unwrapped
 from fanwise.torch.trace.stored_layout import layout_in_storage
 from fanwise.torch.trace.substitute import drawn, second_moment
+
+STRAIGHT = (
+    PLAIN | SUMS | PRODUCTS | QUOTIENTS | {"neg", "negative", "cat", "stack", "setitem", "flip", "roll", "getitem"}
+)
+"""Steps that multiply values by numbers, add numbers to them or put them elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,8 @@ class UseReader:
                 yield id(part.input), values * (part.input != 0) if _is_placed(held, part.input) else values
 
     def _is_made_token(self, part: Part, held: Provenance) -> bool:
-        """Whether values that enter as data are made of one parameter, as sines of places are."""
-        is_made = not set(held.steps) <= PLAIN and len(held.paths) == 1 and held.make is not None
+        """Whether values that enter as data are bent from one parameter, as sines of places are; numbers are seen."""
+        is_made = not set(held.steps) <= STRAIGHT and len(held.paths) == 1 and held.make is not None
         return part.role == UseRole.OPERAND and is_made and not (is_abstract(part.input) or is_wrapped(part.input))
 
     def _made(self, held: Provenance, parameter: Parameter, law: Initializer) -> Tensor:
