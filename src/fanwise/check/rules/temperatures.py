@@ -7,13 +7,11 @@ from fanwise.check.findings import Fix
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.subject import Subject
-from fanwise.graph.kinds import INVARIANT
+from fanwise.graph.kinds import INVARIANT, MASKING
 from fanwise.graph.op import Op, OpKind, UseRole
 
 FAINT, LOUD = 0.5, 100.0
 """Factors on cosines below which the loss cannot fall, and above which a softmax picks single pairs."""
-MASKS = frozenset({"masked_fill", "where", "fill_diagonal", "setitem", "index_put", "select_n", "masked_scatter"})
-"""Functions that write a number among scores."""
 FACTORS = frozenset({OpKind.SCALE, OpKind.ELEMENTWISE, OpKind.MUL, OpKind.SHIFT})
 
 
@@ -75,7 +73,7 @@ def _scaled(subject: Subject, product: Op) -> Op:
     op = product
     while True:
         after = [each for each in subject.trace.follows(op) if each.index in subject.lead_to_output]
-        if len(after) != 1 or after[0].kind not in FACTORS or after[0].name in MASKS:
+        if len(after) != 1 or after[0].kind not in FACTORS or after[0].name in MASKING:
             return op
         op = after[0]
 

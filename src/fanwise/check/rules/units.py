@@ -13,7 +13,15 @@ from fanwise.check.rules.symptom import Symptom
 from fanwise.check.scale_causes import redraw, root, scale_cause, zero_biases
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.details import Attention
-from fanwise.graph.kinds import AFTER_SOFTMAX, AT_ONCE, ATTENTION_OPERAND, BEFORE_SOFTMAX, GATE_STEPS, STRETCH_MAPS
+from fanwise.graph.kinds import (
+    AFTER_SOFTMAX,
+    AT_ONCE,
+    ATTENTION_OPERAND,
+    BEFORE_SOFTMAX,
+    GATE_STEPS,
+    MASKING,
+    STRETCH_MAPS,
+)
 from fanwise.graph.op import Op, OpKind, UseRole
 from fanwise.laws.nonlinearities import nonlinearity
 from fanwise.measure.observation import Values
@@ -34,8 +42,6 @@ SCORES = 10.0
 """Std of attention scores from which a softmax picks single tokens."""
 SUMS = frozenset({OpKind.ADD, OpKind.SHIFT})
 """Ops that may add a mask to scores."""
-MASKS = frozenset({"masked_fill", "where", "select", "select_n", "tril", "triu"})
-"""Functions that mask scores."""
 USELESS = 0.5
 """Share of saturated values from which a layer is useless."""
 LOST = 0.9
@@ -380,7 +386,7 @@ def _picking(subject: Subject, op: Op) -> Op | None:
 def _are_loud(subject: Subject, softmax: Op) -> bool:
     """Whether the scores themselves are large: a mask that leaves a token or two makes a softmax pick them anyway."""
     scores = subject.trace.before(softmax, BEFORE_SOFTMAX | {OpKind.MATMUL}, BEFORE_SOFTMAX)
-    while scores is not None and scores.kind != OpKind.MATMUL and (scores.kind in SUMS or scores.name in MASKS):
+    while scores is not None and scores.kind != OpKind.MATMUL and (scores.kind in SUMS or scores.name in MASKING):
         scores = subject.trace.before(scores, BEFORE_SOFTMAX | {OpKind.MATMUL}, BEFORE_SOFTMAX)
     return scores is not None and subject.signals[scores.index].second_moment > SCORES**2
 
