@@ -21,6 +21,11 @@ TOTALS = ("sum", "reduce_sum")
 """Reductions that sum."""
 SUMMED = frozenset({"sum", "reduce_sum"})
 """Functions that add up the parts of a softmax that is written out."""
+MASKING = frozenset(
+    {"masked_fill", "where", "select", "select_n", "tril", "triu"}
+    | {"fill_diagonal", "setitem", "index_put", "masked_scatter"}
+)
+"""Functions that put a constant in the place of some scores."""
 NORMALISED = ("normalize",)
 """Norms after which a vector has length 1."""
 FARTHEST = 64

@@ -182,11 +182,6 @@ AFTER_SOFTMAX = BEFORE_SOFTMAX - {OpKind.ADD}
 """What may stand between a softmax and the product with the values."""
 ATTENTION_OPERAND = ELEMENTWISE | {OpKind.SLICE, OpKind.NORM, OpKind.CONCAT}
 """What may stand between a projection and the attention that it feeds: rotary positions, norms, scales."""
-MASKING = frozenset(
-    {"masked_fill", "where", "select", "select_n", "tril", "triu"}
-    | {"fill_diagonal", "setitem", "index_put", "masked_scatter"}
-)
-"""Functions that put a constant in the place of some scores."""
 SCORE_ENDS = MAPS_AND_PRODUCTS | {OpKind.SOFTMAX, OpKind.NORM}
 """Ops at which a walk ends that asks whether something is added to scores."""
 TOKENS = ATTENTION_OPERAND - {OpKind.ACTIVATION, OpKind.MUL, OpKind.CONCAT}

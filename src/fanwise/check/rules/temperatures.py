@@ -7,7 +7,8 @@ from fanwise.check.findings import Fix
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.subject import Subject
-from fanwise.graph.kinds import INVARIANT, MASKING
+from fanwise.graph.attention import MASKING
+from fanwise.graph.kinds import INVARIANT
 from fanwise.graph.op import Op, OpKind, UseRole
 
 FAINT, LOUD = 0.5, 100.0

@@ -12,6 +12,7 @@ from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.scale_causes import redraw, root, scale_cause, zero_biases
 from fanwise.check.subject import Map, Subject
+from fanwise.graph.attention import MASKING
 from fanwise.graph.details import Attention
 from fanwise.graph.kinds import (
     AFTER_SOFTMAX,
@@ -19,7 +20,6 @@ from fanwise.graph.kinds import (
     ATTENTION_OPERAND,
     BEFORE_SOFTMAX,
     GATE_STEPS,
-    MASKING,
     STRETCH_MAPS,
 )
 from fanwise.graph.op import Op, OpKind, UseRole
