@@ -249,7 +249,7 @@ class Planner:
         if case.role == "tied_embedding":
             return positive(self.known.heads.get(use.path, 1.0))[0], True
         is_added = case.role == "position" or (case.role == "embedding" and case.partner is not None)
-        if is_added and op.kind == OpKind.EMBEDDING:
+        if is_added and (op.kind == OpKind.EMBEDDING or case.partner is not None):
             return self._partner_moment(case)
         if case.role == "magnitude":
             return self._direction_moment(op, use)

@@ -221,7 +221,7 @@ class _Reader:
         chain = self._chains.get(use.matrix) if use.role in MAP_USES else None
         case = Case(parameter, self._role(parameter, op, use), op, use, around=self._around, chain=chain)
         if case.role == "position":
-            case = replace(case, partner=self._partner(op))
+            case = replace(case, partner=self._tokens_beside(op))
         if case.role == "embedding":
             case = replace(case, partner=self._tied_partner(op))
         if case.role in ("norm_scale", "branch_norm") and "add" in use.steps:
@@ -319,6 +319,17 @@ class _Reader:
         if not _is_vector(parameter, use) and not _fills_features(self._trace, source, parameter, use):
             return "position"
         return "head_bias" if source is not None and source.index in self._heads else "bias"
+
+    def _tokens_beside(self, op: Op) -> str | None:
+        """The table of tokens that tells the size of a position table; beside positions alone, the tokens of those.
+
+        The n-grams of ProphetNet's second stream (Qi et al., 2020, section 2.2) are added to positions and no tokens.
+        """
+        beside = self._partner(op)
+        readers = () if beside is None else [reader for reader, _ in self._trace.uses[beside]]
+        positions = (reader for reader in readers if reader.kind == OpKind.EMBEDDING and not reader.inputs)
+        tokens = (self._partner(reader) for reader in positions)
+        return next((path for path in tokens if path is not None and path != beside), beside)
 
     def _partner(self, op: Op) -> str | None:
         """The table of tokens whose rows a position table's are added to; None where the sum has other terms."""

@@ -85,3 +85,47 @@ def test_tokens_are_told_apart_sooner() -> None:
         return float(loss.detach())
 
     assert losses(drowned=False) < 0.75 * losses(drowned=True)
+
+
+class SecondStream(nn.Module):
+    """A stream of words and places, and one of places and rows of a table: no words are in the second."""
+
+    def __init__(self, spelling: str) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(TOKENS, WIDTH), nn.Embedding(ROWS, WIDTH)
+        self.rows = nn.Embedding(2, WIDTH) if spelling != "parameter" else None
+        self.row = nn.Parameter(torch.randn(2, WIDTH)) if spelling == "parameter" else None
+        self.norm, self.map = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.head = nn.Linear(WIDTH, TOKENS)
+        self.spelling = spelling
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Scores of shape (batch, 3 length, tokens)."""
+        length = words.shape[1]
+        first = self.words(words) + self.places(torch.arange(length))
+        places = self.places(1 + torch.arange(length))
+        if self.row is not None:
+            others = [(self.row[n] + places) for n in range(2)]
+        elif self.rows is not None and self.spelling == "lookup":
+            others = [self.rows(torch.tensor([n])) + places for n in range(2)]
+        elif self.rows is not None and self.spelling == "places first":
+            others = [places + self.rows.weight[n] for n in range(2)]
+        else:
+            assert self.rows is not None
+            others = [places.clone().add_(self.rows.weight[n]) for n in range(2)]
+        x = torch.cat([first, *(other.expand(len(words), -1, -1) for other in others)], 1)
+        return self.head(torch.tanh(self.map(self.norm(x))))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("spelling", ["parameter", "lookup", "places first", "in place"])
+def test_a_table_beside_places_alone_is_as_loud_as_they_are(spelling: str) -> None:
+    model = SecondStream(spelling)
+    words = _batch()[0]
+    fwt.apply(model, fwt.plan(model, (words,)), fanwise.Key(3))
+    rows = model.row if model.rows is None else model.rows.weight
+    assert rows is not None
+    quiet, places = float(rows.detach().std()), float(model.places.weight.detach().std())
+    # a tenth of the words, whose second moment is 1; a std of n values moves by 1/sqrt(2 n): four of these
+    assert places == pytest.approx(0.1, rel=4 / math.sqrt(2 * ROWS * WIDTH))
+    assert quiet == pytest.approx(0.1, rel=4 / math.sqrt(2 * 2 * WIDTH))
+    assert not [f for f in fwt.check(model, (words,), seeds=1).findings if f.severity != "info"]
