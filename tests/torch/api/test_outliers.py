@@ -76,3 +76,26 @@ def test_a_weight_may_be_small_where_the_model_multiplies_what_it_gives(number: 
     model = Multiplied(number, divided=True)
     model.number = 1.0
     assert _is_outlier(model)
+
+
+class Heated(nn.Module):
+    """Maps in a row, what one of which gives is multiplied by a learned factor for each feature."""
+
+    def __init__(self, factor: float, bend: nn.Module) -> None:
+        super().__init__()
+        self.maps, self.head, self.bend = _maps(2 * BLOCKS), nn.Linear(WIDTH, 10), bend
+        self.heat = nn.Parameter(torch.linspace(0.5 * factor, 1.5 * factor, WIDTH))
+        with torch.no_grad():
+            self.maps[3].weight.div_(20)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of ten classes."""
+        for place, layer in enumerate(self.maps):
+            x = self.bend(layer(x) * self.heat) if place == 3 else torch.tanh(layer(x))
+        return self.head(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("bend", [nn.Sigmoid(), nn.Tanh(), nn.GELU()])
+def test_a_weight_may_be_small_where_a_learned_factor_makes_up_for_it(bend: nn.Module) -> None:
+    assert not _is_outlier(Heated(20.0, bend))
+    assert _is_outlier(Heated(1.0, bend))

@@ -223,6 +223,12 @@ def test_repeated_queries_are_planned_at_their_own_law():
 GATES = {
     "softplus": lambda m, z: -m.a_log.exp().view(-1) * functional.softplus(z),
     "of four axes": lambda m, z: -m.a_log.exp().view(1, 1, -1) * functional.softplus(z),
+    "written out": lambda m, z: -m.a_log.exp().view(-1) * torch.log(1 + z.exp()),
+    "written out, added after": lambda m, z: -m.a_log.exp().view(-1) * (z.exp() + 1).log(),
+    "written out, log1p": lambda m, z: -torch.log1p(torch.exp(z)) * m.a_log.exp().view(-1),
+    "written out beside what is large": lambda m, z: (
+        -m.a_log.exp().view(-1) * torch.where(z > 20, z, torch.log(1 + torch.exp(z)))
+    ),
     "sigmoid": lambda m, z: -5 * torch.sigmoid(m.a_log.exp().view(-1) * z),
     "sigmoid of four axes": lambda m, z: -5 * torch.sigmoid(m.a_log.exp().view(1, 1, -1) * z),
     "sigmoid beside a bias": lambda m, z: -5 * torch.sigmoid(m.a_log.exp().view(-1) * (z + m.bias)),
@@ -254,3 +260,14 @@ def test_decay_rates_of_any_shape_and_before_a_sigmoid_are_spread(gate):
     assert row.role == "decay"
     assert rates.diff().min() >= 0
     assert (float(rates[0]), float(rates[-1])) == pytest.approx((1.0, 16.0), rel=1e-4)
+
+
+@pytest.mark.parametrize("spelling", [functional.softplus, lambda z: torch.log(1 + z.exp()), lambda z: z.exp().log1p()])
+def test_the_bias_of_a_step_is_one_however_its_softplus_is_written(spelling):
+    model = Forgetting("softplus")
+    nn.init.uniform_(model.bias, -5, -2)
+    model.gate = lambda m, z: -m.a_log.exp().view(-1) * spelling(z + m.bias)
+    bias, row = values(model, "bias", signal(ROWS, LENGTH, D))
+    assert row.role == "time_step"
+    steps = functional.softplus(bias)
+    assert (float(steps.min()), float(steps.max())) == pytest.approx((1e-3, 1e-1), rel=1e-3)

@@ -188,10 +188,10 @@ def _departures(subject: Subject) -> Iterator[Departure]:
 
 
 def _is_wrongly_small(subject: Subject, layer: Map) -> bool:
-    """Whether a small map is one that others follow, no part of a head, and more than a weight of scores."""
-    return (
-        layer.op.index in subject.followed and not _is_part_of_head(subject, layer) and not _only_weighs(subject, layer)
-    )
+    """Whether a small map is one that others follow, no part of a head, no weight of scores, and not made up for."""
+    if layer.op.index not in subject.followed or _is_amplified(subject, layer):
+        return False
+    return not _is_part_of_head(subject, layer) and not _only_weighs(subject, layer)
 
 
 def _is_part_of_head(subject: Subject, layer: Map) -> bool:
@@ -363,9 +363,15 @@ def _tiny(subject: Subject) -> tuple[list[Map], int]:
 
 
 def _is_amplified(subject: Subject, layer: Map) -> bool:
-    """Whether a constant factor behind it makes what the next nonlinearity reads of usual size, as in sin(30 W x)."""
-    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, INVARIANT)
-    return after is not None and subject.fed(after).second_moment > REPAIRED
+    """Whether a factor behind it makes what the next nonlinearity reads about as large as what it reads itself, or 1.
+
+    As in sin(30 W x).
+    """
+    after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, INVARIANT | {OpKind.SCALE})
+    if after is None:
+        return False
+    read = subject.fed(after)
+    return read.second_moment - read.mean**2 > REPAIRED * min(layer.fed.second_moment, 1.0)
 
 
 def _mostly_repaired(subject: Subject, wrong: Sequence[Map]) -> bool:
