@@ -11,7 +11,6 @@ import fanwise.torch as fwt
 from bench.architectures.record import Judged
 from bench.architectures.search import built, smallest
 from fanwise.check.findings import at_least
-from fanwise.check.report import Report
 from fanwise.plan.plan import Plan
 from fanwise.plan.row import UNUSED
 
@@ -50,23 +49,13 @@ def _plan(record: Judged, config: Any, model: nn.Module) -> None:
     fwt.apply(model, plan, key=0)
     record.applied = True
     record.stage = "check"
-    report = _checked(model)
+    report = fwt.check(model, seeds=1)
     record.findings = tuple(
         f"{finding.code} {finding.place}: {finding.message}"
         for finding in report.findings
         if at_least(finding.severity, "warning")
     )
     record.stage = "done"
-
-
-def _checked(model: nn.Module) -> Report:
-    """The report as the model stands, evaluated; in training where its author lets it be trained there alone."""
-    try:
-        return fwt.check(model, seeds=1)
-    except fwt.ModelError as error:
-        if "model.train()" not in str(error):
-            raise
-        return fwt.check(model.train(), seeds=1)
 
 
 def _random(model: nn.Module, config: Any, paths: list[str]) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 import fanwise
 import fanwise.torch as fwt
@@ -114,13 +116,50 @@ def _afterwards(base: nn.Linear, x: Tensor) -> Tensor:
     return base(x / 2)  # type: ignore[no-any-return]
 
 
+class _Recomputed(torch.autograd.Function):
+    """A map that is run again in the backward pass, as reversible layers and checkpoints are."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, base: nn.Linear, weight: Tensor) -> Tensor:
+        """The map."""
+        ctx.base = base
+        ctx.save_for_backward(x.detach(), weight)
+        with torch.no_grad():
+            return base(x.detach())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, Tensor]:
+        """The gradients of the input and of the weight."""
+        x, weight = (tensor.detach().requires_grad_() for tensor in ctx.saved_tensors)
+        with torch.enable_grad():
+            y = functional.linear(x, weight)
+        first, second = torch.autograd.grad(y, (x, weight), gradient)
+        return first, None, second
+
+
+def _function(base: nn.Linear, x: Tensor) -> Tensor:
+    return _Recomputed.apply(x, base, base.weight)  # type: ignore[no-any-return]
+
+
+def _checkpoint(base: nn.Linear, x: Tensor) -> Tensor:
+    x = x if x.requires_grad else x.clone().requires_grad_()
+    return checkpoint(base, x, use_reentrant=True)  # type: ignore[no-any-return]
+
+
+def _recomputed(base: nn.Linear, x: Tensor) -> Tensor:
+    return checkpoint(base, x, use_reentrant=False)  # type: ignore[no-any-return]
+
+
 def _both(base: nn.Linear, x: Tensor) -> Tensor:
     with torch.no_grad():
         target = base(x)
     return base(x) - 0.5 * target  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("forward", [_clipped, _straight_through, _centred, _inside, _afterwards, _both])
+TRAINED = [_clipped, _straight_through, _centred, _inside, _afterwards, _both, _function, _checkpoint, _recomputed]
+
+
+@pytest.mark.parametrize("forward", TRAINED)
 def test_a_weight_that_is_trained_somewhere_is_drawn(forward: Forward) -> None:
     model = Adapted(forward)
     x = torch.randn(8, 32, generator=torch.Generator().manual_seed(0))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from fanwise.graph.op import Use
 from fanwise.torch.trace.invocation import Invocation
@@ -37,11 +38,11 @@ class GradientFlow:
         if callers[0] == "set_grad_enabled.__call__" or any(caller.endswith("__exit__") for caller in callers):
             self._modes = self._modes[:-1] or [True]
         else:
-            self._modes.append(bool(call.args[0]))
+            self._modes.append(self._modes[-1] if _has_own_backward() else bool(call.args[0]))
 
     def follow(self, function: Invocation, sources: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
         """Marks what a function made of parameters, where no gradient comes back through it."""
-        if function.name in CUTS or all(map(self.is_cut, sources)):
+        if (function.name in CUTS and not _has_own_backward()) or all(map(self.is_cut, sources)):
             for tensor in outputs:
                 self._cut[tensor] = True
 
@@ -59,3 +60,16 @@ class GradientFlow:
         """Uses of the parameters behind a tensor, which say where no gradient comes back."""
         is_cut = self.is_cut(tensor)
         return (replace(use, steps=(*use.steps, "detach")) if is_cut else use for use in uses)
+
+
+def _has_own_backward() -> bool:
+    """Whether the code that runs is the forward pass of an autograd function, whose backward pass is written apart.
+
+    Reversible layers and checkpoints that are run again are written so, and run their layers under `no_grad`.
+    """
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code is Function.apply.__func__.__code__:
+            return True
+        frame = frame.f_back
+    return False
