@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from types import FrameType
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ CUTS = frozenset({"detach", "data"})
 """Functions that keep the values and let no gradient back."""
 GRADIENT_MODE = "set_grad_enabled"
 """Name of the function that every context of gradients calls."""
+OWN_BACKWARD = Function.apply.__qualname__
+"""Name of the function that runs the forward pass of an autograd function."""
 
 
 class GradientFlow:
@@ -67,9 +70,7 @@ def _has_own_backward() -> bool:
 
     Reversible layers and checkpoints that are run again are written so, and run their layers under `no_grad`.
     """
-    frame = sys._getframe(2)
-    while frame is not None:
-        if frame.f_code is Function.apply.__func__.__code__:
-            return True
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_qualname != OWN_BACKWARD:
         frame = frame.f_back
-    return False
+    return frame is not None
