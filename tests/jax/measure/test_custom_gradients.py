@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fanwise.jax import check
+from fanwise.jax import check, plan
 
 
 @jax.custom_vjp
@@ -69,3 +69,34 @@ def test_gradients_are_those_of_training(name):
     expected = jax.grad(lambda params: loss(model(params, x), y))(params)
     for path, gradient in expected.items():
         assert seen.values[path].gradient == pytest.approx(float(np.square(gradient).mean()), rel=1e-4), path
+
+
+def _reversed_by_hand(x, w):
+    return x @ jax.lax.stop_gradient(w)
+
+
+by_vjp, by_jvp = jax.custom_vjp(_reversed_by_hand), jax.custom_jvp(_reversed_by_hand)
+by_vjp.defvjp(lambda x, w: (_reversed_by_hand(x, w), (x, w)), lambda kept, g: (g @ kept[1].T, kept[0].T @ g))
+
+
+@by_jvp.defjvp
+def _derivative(primals, tangents):
+    return by_jvp(*primals), tangents[0] @ primals[1] + primals[0] @ tangents[1]
+
+
+@pytest.mark.parametrize(("product", "is_trained"), [(by_vjp, True), (by_jvp, True), (_reversed_by_hand, False)])
+def test_what_stops_gradients_stops_none_where_the_derivative_is_written_apart(product, is_trained):
+    w, v, key = (
+        jax.random.normal(jax.random.key(0), (16, 16)),
+        jax.random.normal(jax.random.key(0), (16, 3)),
+        jax.random.key(1),
+    )
+
+    def forward(parameters, x):
+        return jnp.tanh(product(x, parameters["w"])) @ parameters["v"]
+
+    parameters = {"w": jax.random.normal(keys[0], (16, 16)), "v": jax.random.normal(keys[1], (16, 3))}
+    x = jax.random.normal(keys[2], (8, 16))
+    gradient = jax.grad(lambda parameters: forward(parameters, x).sum())(parameters)["w"]
+    assert bool(jnp.abs(gradient).sum() > 0) == is_trained  # JAX itself says whether it is trained
+    assert (plan((forward, parameters), x)["w"].law is not None) == is_trained

@@ -15,6 +15,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from fanwise.graph.details import Normalisation
+from fanwise.graph.frozen import STOPS_GRADIENT
 from fanwise.graph.op import INPUT, OpKind
 from fanwise.graph.tracking.views import selection_of
 from fanwise.jax.trace import activations, op_roles
@@ -40,6 +41,8 @@ class Interpreter:
         self.recorder = recorder
         self.last = "none"
         """Name of the last operation."""
+        self._own_gradients = 0
+        """How many programs around this place have a derivative of their own: what stops gradients there stops none."""
 
     # Programs
 
@@ -72,7 +75,8 @@ class Interpreter:
         if name in LOOPS:
             return enter(self, equation, [self.resolve(value) for value in values])
         self.last = name
-        return list(values) if name in PASSED else self._step(step_of(equation), values)
+        is_passed = name in PASSED or (name in STOPS_GRADIENT and self._own_gradients > 0)
+        return list(values) if is_passed else self._step(step_of(equation), values)
 
     def _call(self, equation: JaxprEqn, values: Sequence[Value]) -> list[Value]:
         """A program that is called; where it has a derivative of its own, gradients come back through that."""
@@ -81,7 +85,9 @@ class Interpreter:
             return self.interpret(program, values)
         values = [self.resolve(value) for value in values]
         follow = self.recorder.is_followed and not any(value.held is not None for value in values)
+        self._own_gradients += 1
         outputs = self.interpret(program, [_without_gradient(value) for value in values] if follow else values)
+        self._own_gradients -= 1
         if _is_step(values, outputs):
             return self._resolved_step(step_of(equation), values)
         if not follow:
