@@ -86,11 +86,7 @@ def _derivative(primals, tangents):
 
 @pytest.mark.parametrize(("product", "is_trained"), [(by_vjp, True), (by_jvp, True), (_reversed_by_hand, False)])
 def test_what_stops_gradients_stops_none_where_the_derivative_is_written_apart(product, is_trained):
-    w, v, key = (
-        jax.random.normal(jax.random.key(0), (16, 16)),
-        jax.random.normal(jax.random.key(0), (16, 3)),
-        jax.random.key(1),
-    )
+    keys = jax.random.split(jax.random.key(0), 3)
 
     def forward(parameters, x):
         return jnp.tanh(product(x, parameters["w"])) @ parameters["v"]
