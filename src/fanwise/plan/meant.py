@@ -70,9 +70,14 @@ class Meant:
         return self._beside_frozen(case) or self._of_role(case)
 
     def _is_cut_off(self, path: str) -> bool:
-        """Whether the model lets no gradient back to a parameter, wherever it uses it."""
+        """Whether the model lets no gradient back to a parameter, wherever it uses it.
+
+        Not one that only chooses, as the maps of an index of places do that are run under `no_grad`: no base is lost.
+        """
         uses = self._trace.uses[path]
-        return bool(uses) and all(stops_gradient(use) for _, use in uses)
+        if not uses or not all(stops_gradient(use) for _, use in uses):
+            return False
+        return not self._trace.outputs or any(op.index in self._trace.once(_behind_outputs) for op, _ in uses)
 
     def as_found(self, case: Case, feed: Feed) -> Choice | None:
         """A law for random values of which the recipe knows none, so that the key fixes them too."""
@@ -315,3 +320,8 @@ def _factor_vectors(case: Case) -> Choice:
 def _is_summed(case: Case) -> bool:
     """Whether the values of a gate are summed up, with others, before they act."""
     return case.use is not None and not PRODUCTS.isdisjoint(case.use.steps)
+
+
+def _behind_outputs(trace: Trace) -> frozenset[int]:
+    """The ops that the outputs are made of; what a value chooses, as a place in a list, is not made of it."""
+    return frozenset(op for output in trace.outputs if output >= 0 for op in trace.ancestors(output))

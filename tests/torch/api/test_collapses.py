@@ -123,6 +123,23 @@ def test_one_expert_cannot_learn_what_eight_can():
     assert one > 1.5 * all_
 
 
+def zero_router(forward, bias=0.0):
+    model = mixture(forward, bias)
+    nn.init.zeros_(model.router.weight)
+    return model
+
+
+@pytest.mark.parametrize("forward", [by_rows, by_scatter, by_argmax, two_of_them])
+def test_a_router_of_zeros_opens_itself_unless_its_bias_decides(forward):
+    assert "CHO001" not in codes(zero_router(forward), groups(), "mse_loss")
+    assert "CHO001" in codes(zero_router(forward, 60.0), groups(), "mse_loss")
+
+
+def test_a_router_of_zeros_learns_as_others_do():
+    zeros, random = (trained(m(by_rows, 0.0), groups(), functional.mse_loss, 120) for m in (zero_router, mixture))
+    assert zeros < 1.25 * random
+
+
 # Codebooks
 
 ENTRIES, CODE = 32, 8

@@ -209,3 +209,33 @@ def test_a_forward_that_asks_for_gradients_is_planned_and_applied(kind: str) -> 
     moments = value.square().mean().item()
     assert math.exp(-1) < moments < math.e, moments  # 64 units: the draw alone moves it by sqrt(2/64) twice
     assert fwt.check(model, (x, torch.zeros_like(model(x))), loss="mse_loss").findings is not None
+
+
+class Indexed(nn.Module):
+    """Attention to the places that an index of small maps ranks first, which runs without gradients."""
+
+    def __init__(self, *, trained: bool) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.head = (nn.Linear(32, 32, bias=False) for _ in range(4))
+        self.rank_q, self.rank_k = nn.Linear(32, 8, bias=False), nn.Linear(32, 8, bias=False)
+        self.trained = trained
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of 32 classes for each place."""
+        with torch.set_grad_enabled(self.trained and torch.is_grad_enabled()):
+            ranks = functional.relu(self.rank_q(x) @ self.rank_k(x).mT)
+            chosen = ranks.topk(4, -1).indices
+        scores = self.q(x) @ self.k(x).mT * 32**-0.5
+        mask = torch.full_like(scores, -torch.inf).scatter(-1, chosen, 0.0)
+        return self.head(torch.softmax(scores + mask, -1) @ self.v(x))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_weights_that_only_choose_are_no_base(trained: bool) -> None:
+    model, x = Indexed(trained=trained), torch.randn(4, 16, 32, generator=torch.Generator().manual_seed(0))
+    plan = fwt.plan(model, x)
+    assert plan["rank_q.weight"].std == pytest.approx(32**-0.5, rel=0.05)
+    assert plan["rank_k.weight"].law is not None
+    found = next(each for each in fwt.check(model, x, seeds=1).findings if each.code == "GRD001")
+    assert found.severity == ("error" if trained else "info")
+    assert "rank_k.weight" in found.message

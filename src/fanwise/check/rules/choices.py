@@ -30,7 +30,7 @@ MODE = 0.95
         f"different ones than are chosen at once, at {ROWS} rows and {OUTCOMES} outcomes or more. Of "
         "softmaxes over what a map gives, which weigh "
         f"what is behind them: a mean of {MODE:g} for one outcome. Tokens that a model chooses from its own logits are "
-        "left out.",
+        "left out, and routers of zeros that get a gradient.",
         example="A router with one large bias; a codebook of N(0, 1) beside an encoder that gives 0.01.",
         remedy="Draw the router with biases of 0; draw the codebook at the size of what the encoder gives.",
     ),
@@ -43,6 +43,7 @@ def one_choice(subject: Subject) -> Iterator[Symptom]:
     """The first choice that falls on one outcome, whatever the input."""
     hard = [trip for trip in subject.first.round_trips if trip.choice is not None and _is_one(trip.choice)]
     hard = [trip for trip in hard if trip.reader in subject.lead_to_output and not _is_token(subject, trip)]
+    hard = [trip for trip in hard if not _opens(subject, trip)]
     if hard:
         yield _hard(subject, hard[0])
         return
@@ -56,6 +57,14 @@ def one_choice(subject: Subject) -> Iterator[Symptom]:
 def _is_one(choice: Choice) -> bool:
     enough = choice.rows >= ROWS and choice.outcomes >= max(OUTCOMES, 2 * choice.each)
     return enough and choice.chosen <= choice.each
+
+
+def _opens(subject: Subject, trip: RoundTrip) -> bool:
+    """Whether the outcomes are equal, as those of a router of zeros that gets a gradient: a first step parts them."""
+    router = None if trip.op is None else map_before(subject, _before_softmax(subject, subject.trace.ops[trip.op]))
+    if router is None or _table(subject, trip) or router.values.second_moment != 0:
+        return False
+    return router.bias == 0 and router.values.gradient > 0
 
 
 def _is_token(subject: Subject, trip: RoundTrip) -> bool:

@@ -8,6 +8,7 @@ from fanwise.check.rules.origins import map_before, path_of
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.subject import Map, Subject
+from fanwise.graph.frozen import stops_gradient
 from fanwise.graph.op import Op, OpKind, UseRole
 from fanwise.measure.observation import Observation, RoundTrip
 
@@ -46,8 +47,12 @@ def cut_graph(subject: Subject) -> Iterator[Symptom]:
     cut = [layer for layer in cut if not _is_frozen_by_use(layer)]
     elsewhere = [layer for layer in cut if _is_trained_elsewhere(subject, layer)]
     cut = [layer for layer in cut if layer not in elsewhere]
+    choosing = [layer for layer in cut if _only_chooses(subject, layer)]
+    cut = [layer for layer in cut if layer not in choosing]
     if elsewhere:
         yield _trained_elsewhere(elsewhere)
+    if choosing:
+        yield _chosen_apart(choosing)
     if cut:
         last, paths = cut[-1], tuple(layer.path for layer in cut)
         why = " or ".join(f"{name}()" for name in by) + ", which leaves the graph" if by else CUTS
@@ -111,6 +116,34 @@ def _trained_elsewhere(maps: Sequence[Map]) -> Symptom:
         last.path,
         last.op.index,
         "what the first output takes from it passes detach() or its like; give the loss that trains it",
+        "detached",
+        tuple(layer.path for layer in maps),
+        {"weights": len(maps)},
+        design=True,
+        severity="info",
+    )
+
+
+def _only_chooses(subject: Subject, layer: Map) -> bool:
+    """Whether a map runs under `no_grad` or its like, and only the places of largest values depend on it.
+
+    No gradient could come back from there: its author trains it by a loss of its own, as the indexer of a sparse
+    attention.
+    """
+    uses = [use for use in layer.op.uses if use.path == layer.path]
+    if layer.op.index in subject.lead_to_output or not all(stops_gradient(use) for use in uses):
+        return False
+    others = (trip.op for trip in _round_trips(subject) if trip.choice is None and trip.op is not None)
+    return not any(layer.op.index in subject.trace.ancestors(op) for op in others)
+
+
+def _chosen_apart(maps: Sequence[Map]) -> Symptom:
+    last = maps[-1]
+    return Symptom(
+        f"{last.path}{and_more(len(maps) - 1, 'weight')} only choose places, without a gradient",
+        last.path,
+        last.op.index,
+        "they run under no_grad() or its like; give the loss that trains them",
         "detached",
         tuple(layer.path for layer in maps),
         {"weights": len(maps)},
