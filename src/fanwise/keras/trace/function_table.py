@@ -318,7 +318,9 @@ def _norm(a: Arguments) -> Call:
     ]
     known = {id(part.input) for part in parts}
     rest = [replace(part, role=UseRole.SCALE) for part in a.held if id(part.input) not in known]
-    return Call(OpKind.NORM, a.data[:1], (*parts, *rest), -1, Normalisation(a.name))
+    given = a.named.get("epsilon") if a.name != "normalize" else None  # there it is the least length
+    detail = Normalisation(a.name, float(given) if isinstance(given, int | float) else 0.0)
+    return Call(OpKind.NORM, a.data[:1], (*parts, *rest), -1, detail)
 
 
 def _table() -> dict[str, Callable[[Arguments], Call | None]]:

@@ -204,7 +204,7 @@ def _norm(layer: Any, own: Mapping[str, Any]) -> LayerOp:
         OpKind.NORM,
         parts_of((scale, UseRole.SCALE, None), (own.get("beta"), UseRole.SHIFT, None)),
         _norm_axis(layer),
-        Normalisation(_NORMS[_kind(layer, _NORMS)]),
+        Normalisation(_NORMS[_kind(layer, _NORMS)], float(layer.epsilon)),
     )
 
 
