@@ -74,7 +74,7 @@ SEEN_AS: Mapping[str, tuple[str, ...]] = {
     "generated": ("huge", "wrong_gain", "wrong_fan"),
     "no_gradient": ("no_gradient", "dead", "bias"),
     "silent_spikes": ("no_gradient", "dead", "default", "tiny", "wrong_gain", "alike"),
-    "first_map": ("tiny", "wrong_gain", "one_layer_down"),
+    "first_map": ("still", "tiny", "wrong_gain", "one_layer_down"),
     "dead": ("dead",),
     "prior": ("prior",),
     "repeated": ("huge", "wrong_gain", "no_residual_scale", "recurrence"),

@@ -122,7 +122,53 @@ def aligned(share: float) -> nn.Module:
     return model
 
 
+def generated(gain: float) -> nn.Module:
+    """Two hidden maps whose weights a small network makes of the picture's last rows."""
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        h = x[:, :32]
+        for maker in net.makers:
+            h = torch.bmm(maker(x[:, 32:]).unflatten(-1, (32, 32)), h[..., None])[..., 0].relu()
+        return net.head(h)
+
+    makers = [nn.Sequential(nn.Linear(32, 24), nn.ReLU(), nn.Linear(24, 32 * 32)) for _ in range(2)]
+    for maker in makers:
+        filled(maker[0], he)
+        filled(maker[2], gained(gain))
+    return Net(run, makers=nn.ModuleList(makers), head=quiet(nn.Linear(32, CLASSES)))
+
+
+def waves(first: float) -> nn.Module:
+    """Places to a grey value through sines of 30 times their maps; the first is uniform within a bound."""
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        return net.head(torch.sin(30 * net.second(torch.sin(30 * net.first(x)))))
+
+    bound = math.sqrt(6 / WIDTH) / 30
+    first_map = filled(nn.Linear(2, WIDTH), partial(nn.init.uniform_, a=-first, b=first))
+    second = filled(nn.Linear(WIDTH, WIDTH), partial(nn.init.uniform_, a=-bound, b=bound))
+    return Net(run, first=first_map, second=second, head=quiet(nn.Linear(WIDTH, 1)))
+
+
+@cache
+def picture() -> tuple[Tensor, Tensor]:
+    """Random places, and a wave with a disc."""
+    x = torch.rand(640, 2, generator=torch.Generator().manual_seed(9)) * 2 - 1
+    disc = (x.norm(dim=-1, keepdim=True) < 0.5).float()
+    return x, torch.sin(12 * x[:, :1] * x[:, 1:]) * 0.5 + disc - 0.3
+
+
 CASES = (
+    Twins("GEN001", "makers of gain 1.4", partial(generated, 1.4), partial(generated, 1 / 4)),
+    Twins("GEN001", "makers of gain 3", partial(generated, 3.0), partial(generated, 1 / 4)),
+    Twins(
+        "SIN002",
+        "a first map as the second",
+        partial(waves, math.sqrt(3) / 30),
+        partial(waves, 0.5),
+        picture,
+        loss="mse_loss",
+    ),
     Twins("REC001", "a map of gain 1.5, 20 times", partial(iterated, 1.5), partial(iterated, 0.5)),
     Twins("REC001", "a map of gain 1.35, 20 times", partial(iterated, 1.35), partial(iterated, 0.5)),
     of_zoo("REC001", "report_messages-repeated", steps=40),

@@ -161,7 +161,7 @@ CURED = {
     "EQU001": (MLP, {"b_weight": lambda w: np.tile(w[:, :1], (1, w.shape[1]))}),
     "EQU001 of a table": (TOKENS, {"table_table": lambda t: np.tile(t[:1], (len(t), 1))}),
     "EQU001 of half a table": (TOKENS, {"table_table": lambda t: np.tile(t[:25], (2, 1))}),
-    "COP001": (DEEP, {"d3_weight": one_seed, "d4_weight": one_seed}),
+    "COP001": (DEEP, {f"d{number}_weight": one_seed for number in (3, 4, 5)}),
     "LAW003": (MLP, {f"{name}_weight": lambda w: np.abs(w) for name in "ab"}),
     "FAC001": (NORM, {"n_scale": lambda scale: 1e3 * scale}),
     "FAC001 of memory": (NORM, {"n_scale": lambda scale: 7e8 * scale}),

@@ -292,7 +292,6 @@ WIRING = (
     broken("vit", "copies", copies("block0", *numbered("block{}", range(1, 6))), "vit/block"),
     broken("mlp_he_10", "copies", copies("d1", *numbered("d{}", range(2, 9))), "d2"),
     broken("mlp_he_20", "copies", one_object(*deep(20)), mark="one_object"),
-    broken("resnet_14", "copies", copies("s0b0c0", "s0b1c0"), "s0b1c0"),
     broken("gpt", "tied", instead(lambda: built(Gpt(tied=True), sentences)), "gpt/block0"),
     broken("vit", "tied", instead(lambda: built(Vit(tied=True), images)), "vit/block0"),
     broken("mlp_he_10", "tied", instead(tied_mlp), "stack/d1"),

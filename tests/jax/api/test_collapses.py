@@ -7,9 +7,10 @@ import pytest
 jax = pytest.importorskip("jax", reason="jax is not installed")
 nn = pytest.importorskip("flax.linen", reason="flax is not installed")
 
+import numpy as np  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
 
-from fanwise.jax import check  # noqa: E402
+from fanwise.jax import ModelError, check  # noqa: E402
 
 ROWS, FEATURES, WIDTH, CLASSES = 32, 16, 24, 5
 
@@ -104,6 +105,41 @@ class Cut(nn.Module):
 
 def _integers(x):
     return (4 * x).astype(jnp.int32).astype(jnp.float32)
+
+
+class Leaving(nn.Module):
+    kind: str
+
+    @nn.compact
+    def __call__(self, x):
+        x = dense(WIDTH)(x)
+        if self.kind == "asarray":
+            x = jnp.asarray(np.asarray(x))
+        elif self.kind == "float":
+            x = x * float(x.mean())
+        elif self.kind == "condition":
+            x = x if x.mean() > 0 else -x
+        else:
+            x = jax.pure_callback(np.abs, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+        return dense(CLASSES, 0.3)(x)
+
+
+@pytest.mark.parametrize("kind", ["asarray", "float", "condition"])
+def test_values_that_leave_jax_are_named_with_the_line_and_a_remedy(kind):
+    with pytest.raises(ModelError, match=r"values of the model are read as NumPy .* at .*test_collapses.py:\d+.*numpy"):
+        findings_of(Leaving(kind))
+
+
+def test_a_callback_without_a_derivative_is_named_with_a_remedy():
+    with pytest.raises(ModelError, match=r"pure_callback.* has no derivative.*custom_vjp"):
+        findings_of(Leaving("callback"))
+
+
+def findings_of(model):
+    """Of parameters that are made without a run of what leaves."""
+    x = jax.random.normal(jax.random.key(0), (ROWS, FEATURES))
+    values = Leaving("callback").init(jax.random.key(1), x)
+    return check((model, values), (x, jnp.arange(ROWS) % CLASSES), "cross_entropy").findings
 
 
 def findings(model, target=None):

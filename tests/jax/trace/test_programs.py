@@ -146,7 +146,7 @@ def test_an_operation_that_fails_is_named():
 
     watcher = Watcher()
     watcher.after = fails
-    with pytest.raises(ModelError, match=r"linear could not be run: RuntimeError at operation 'dot_general': stop"):
+    with pytest.raises(ModelError, match=r"linear could not be run: at operation 'dot_general': RuntimeError: stop"):
         traced(program(), watcher)
 
 

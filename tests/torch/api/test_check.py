@@ -62,6 +62,11 @@ def data(factor: float = 1.0) -> tuple[Any, Any]:
     return x, torch.randint(0, CLASSES, (BATCH,), generator=generator)
 
 
+def points() -> tuple[Any, Any]:
+    """Places in the plane."""
+    return torch.rand(BATCH, 2, generator=torch.Generator().manual_seed(5)) * 2 - 1, data()[1]
+
+
 def numbers(shape: tuple[int, ...], size: float = 1.0) -> tuple[Any, Any]:
     return data()[0], torch.randn(shape, generator=torch.Generator().manual_seed(4)) * size
 
@@ -324,6 +329,8 @@ CASES = {
     "TWI001": Case(shared, lambda: stack(3), "", "2.weight"),
     "PLN001": Case(lambda: stack(3), lambda: stack(3), "plan"),
     "REC001": Case(lambda: iterated(1.5), lambda: iterated(0.5), "recurrence", "step.weight"),
+    "GEN001": Case(lambda: generated(4.0), lambda: generated(0.1), "huge", "maker.weight"),
+    "SIN002": Case(lambda: waves(0.01), lambda: waves(0.5), "still", "first.weight", batch=points, well_batch=points),
     "SIN001": Case(lambda: sines(30.0), lambda: sines(1.0), "wrapped", "second.weight"),
     "CHO001": Case(lambda: routed(20.0), lambda: routed(0.0), "one_choice", "router.bias"),
     "OUT002": Case(
@@ -388,6 +395,29 @@ def sines(factor: float) -> Any:
 
     maps = {"first": by_fan(1.0)(nn.Linear(FEATURES, WIDTH)), "second": by_fan(1.4)(nn.Linear(WIDTH, WIDTH))}
     return Wrapped(forward, **maps, head=by_fan(0.1)(nn.Linear(WIDTH, CLASSES)))
+
+
+def waves(first: float) -> Any:
+    """Two layers of sines of 30 times their maps, the first within a bound."""
+
+    def forward(m: Any, x: Any) -> Any:
+        return m.head(torch.sin(30 * m.second(torch.sin(30 * m.first(x)))))
+
+    layers = {"first": nn.Linear(2, WIDTH), "second": nn.Linear(WIDTH, WIDTH)}
+    for layer, bound in zip(layers.values(), (first, math.sqrt(6 / WIDTH) / 30), strict=True):
+        nn.init.uniform_(layer.weight, -bound, bound)
+    return Wrapped(forward, **layers, head=by_fan(0.1)(nn.Linear(WIDTH, CLASSES)))
+
+
+def generated(gain: float) -> Any:
+    """A map whose weights another one makes of half of the input."""
+
+    def forward(m: Any, x: Any) -> Any:
+        weight = m.maker(x[:, 32:]).view(BATCH, 32, 32)
+        return m.head(torch.bmm(weight, x[:, :32, None])[..., 0].relu())
+
+    maker, head = by_fan(gain)(nn.Linear(32, 32 * 32)), by_fan(0.1)(nn.Linear(32, CLASSES))
+    return Wrapped(forward, maker=maker, head=head)
 
 
 def routed(bias: float) -> Any:

@@ -99,3 +99,36 @@ class Heated(nn.Module):
 def test_a_weight_may_be_small_where_a_learned_factor_makes_up_for_it(bend: nn.Module) -> None:
     assert not _is_outlier(Heated(20.0, bend))
     assert _is_outlier(Heated(1.0, bend))
+
+
+def _row(place: int, factor: float, act: type[nn.Module], louder: float = 1.0) -> nn.Module:
+    """Eight maps in a row, one of which is so many times its peers; the batch may be louder than usual."""
+    maps = list(_maps(2 * BLOCKS))
+    with torch.no_grad():
+        for number, layer in enumerate(maps):
+            std = (1 / WIDTH if act is nn.Identity else 2 / WIDTH) ** 0.5
+            nn.init.normal_(layer.weight, std=std, generator=torch.Generator().manual_seed(number))
+        maps[place].weight.mul_(factor)
+    body = [part for layer in maps for part in (layer, act())]
+    return nn.Sequential(_Times(louder), *body, nn.Linear(WIDTH, 10))
+
+
+class _Times(nn.Module):
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.number * x
+
+
+@pytest.mark.parametrize("act", [nn.ReLU, nn.Identity])
+@pytest.mark.parametrize("place", [0, 1, 3, 7])
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_what_a_weight_made_faint_itself_does_not_excuse_it(act: type[nn.Module], place: int, factor: float) -> None:
+    assert _is_outlier(_row(place, factor, act))
+
+
+@pytest.mark.parametrize("factor", [1 / 255, 1e-2, 30.0, 200.0])
+def test_a_first_map_may_make_up_for_inputs_of_another_size(factor: float) -> None:
+    assert not _is_outlier(_row(0, factor, nn.ReLU, 1 / factor))

@@ -184,7 +184,6 @@ WIRING = (
     broken("encoder_pre_norm", "copies", encoder_of_copies, "layers"),
     broken("gpt", "copies", copies("blocks.0", *numbered("blocks.{}", range(1, 12))), "blocks"),
     broken("mlp_he_10", "copies", copies("2", *HIDDEN[1:]), "4"),
-    broken("resnet_18", "copies", copies("2", "1"), "2"),
     broken("gpt", "tied", same("blocks.0", *numbered("blocks.{}", range(1, 12))), "blocks"),
     broken("mlp_he_10", "tied", same("2", *HIDDEN[1:]), "2"),
     broken("mixer", "tied", same("blocks.0", *numbered("blocks.{}", range(1, 8))), "blocks"),

@@ -37,6 +37,7 @@ CAUSES: Mapping[str, str] = MappingProxyType(
         "one_choice": "choices that all fall on one outcome",
         "recurrence": "one weight whose factor counts many times",
         "wrapped": "arguments of sines that go round many times",
+        "still": "sines that hardly move",
         "off_band": "a size that theory does not expect",
         "temperature": "scores too faint, or too loud, by a factor",
         "dead": "units that never change",

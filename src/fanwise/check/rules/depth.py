@@ -185,12 +185,16 @@ def _largest_change(subject: Subject) -> Iterator[tuple[Stretch, float]]:
 
 def _plain(subject: Subject) -> Iterator[Stretch]:
     """The stretches that lie on no residual branch."""
-    return (stretch for stretch in map(_inner, subject.stretches) if not stretch.on_branch)
+    inner = (_inner(subject, stretch) for stretch in subject.stretches)
+    return (stretch for stretch in inner if not stretch.on_branch)
 
 
-def _inner(stretch: Stretch) -> Stretch:
-    """As far as numbers are finite and weights are not zero, and without the maps that make the outputs."""
-    inner = [layer for layer in stretch.maps if layer.case.role != "head"]
+def _inner(subject: Subject, stretch: Stretch) -> Stretch:
+    """As far as numbers are finite and weights are not zero, and without the maps that make the outputs.
+
+    A model that returns its own loss makes what would be its outputs by maps that no other follows.
+    """
+    inner = [layer for layer in stretch.maps if layer.case.role != "head" and layer.op.index in subject.followed]
     zero = next((i for i, layer in enumerate(inner) if layer.law.kind == "zeros"), len(inner))
     return Stretch(tuple(inner[:zero])).finite()
 

@@ -9,6 +9,7 @@ from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.frozen import stops_gradient
+from fanwise.graph.kinds import STRETCH_MAPS
 from fanwise.graph.op import Op, OpKind, UseRole
 from fanwise.measure.observation import Observation, RoundTrip
 
@@ -65,7 +66,7 @@ def cut_graph(subject: Subject) -> Iterator[Symptom]:
         yield _cut(paths, None, "its values leave the graph, as NumPy arrays, lists or numbers do")
 
 
-CUTS = "detach(), .data, no_grad() or a function without a derivative"
+CUTS = "detach(), .data, no_grad(), NumPy or a function without a derivative"
 """What cuts a graph, where nobody saw it."""
 
 
@@ -74,20 +75,37 @@ def _depended_on(subject: Subject) -> tuple[set[int], tuple[str, ...]]:
     behind, names = set(subject.lead_to_output), list[str]()
     for trip in reversed(_round_trips(subject)):
         if trip.op is not None:
-            names += [] if trip.op in behind else [trip.by]
+            names += [] if trip.op in behind or not trip.by else [trip.by]
             behind |= subject.trace.ancestors(trip.op)
     return behind, tuple(dict.fromkeys(names))
 
 
 def _round_trips(subject: Subject) -> list[RoundTrip]:
     """Those whose values come back in what the first output depends on, or in an output that nothing else leads to."""
-    trips, trace = subject.first.round_trips, subject.trace
+    trips, trace = subject.first.round_trips or tuple(_implied(subject)), subject.trace
     behind, kept = set(subject.lead_to_output), list[RoundTrip]()
     for trip in sorted(trips, key=lambda trip: len(trace.ops) if trip.reader is None else trip.reader, reverse=True):
         if trip.reader in behind or (trip.reader is None and not trace.outputs):
             kept.append(trip)
             behind |= set() if trip.op is None else trace.ancestors(trip.op)
     return kept[::-1]
+
+
+def _implied(subject: Subject) -> Iterator[RoundTrip]:
+    """Values that went nowhere, while a later map reads as many rows of constants: they left unseen and came back."""
+    trace, unreached = subject.trace, {layer.op.index for layer in subject.maps if not layer.values.reached}
+    readers = [layer.op for layer in subject.maps if not layer.op.inputs and layer.op.kind in STRETCH_MAPS]
+    readers = [op for op in readers if op.index in subject.lead_to_output]
+    ends = [op for op in trace.ops if not trace.followers[op.index] and op.index not in trace.outputs]
+    for end in ends if readers else ():
+        came_back = next((op for op in readers if op.index > end.index and _rows(op) == _rows(end) > 1), None)
+        if came_back is not None and not unreached.isdisjoint(trace.ancestors(end.index)):
+            yield RoundTrip("", end.index, reader=came_back.index)
+
+
+def _rows(op: Op) -> int:
+    """Examples of a batch, where an op gives one row each."""
+    return op.shape[0] if len(op.shape) > 1 else 0
 
 
 def _is_left(subject: Subject, path: str) -> bool:

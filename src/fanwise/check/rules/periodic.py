@@ -1,4 +1,4 @@
-"""The rule on sines whose arguments go round many times."""
+"""Rules on sines: arguments that go round many times, first sines that hardly move."""
 
 import math
 from collections.abc import Iterator
@@ -9,12 +9,16 @@ from fanwise.check.rules.rule import MEASURED, Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.scale_causes import redraw
 from fanwise.check.subject import Map, Subject
-from fanwise.graph.kinds import TRANSPARENT
+from fanwise.graph.kinds import INVARIANT, TRANSPARENT
 from fanwise.graph.op import Op, OpKind
 
 SINES = ("sin", "cos")
 ROUND = 6.0
 """Rms of an argument from which a sine is noise: E cos^2 no longer tells where on the wave it is."""
+FREQUENCY = 5.0
+"""Factor before a sine that is meant to be the frequency of a network of sines."""
+STILL, HALF = 1.0, 0.5
+"""Rms of a sine's argument in radians below which it is nearly a straight line, and share of the published std."""
 
 
 @rule(
@@ -55,6 +59,69 @@ def wrapped_sines(subject: Subject) -> Iterator[Symptom]:
             {"rms": size, "sines": len(wrapped)},
             redraw(maps),
         )
+
+
+@rule(
+    "SIN002",
+    severity="warning",
+    title="first sines that hardly move",
+    page=Page(
+        says="The first layer of sines behind a frequency was drawn so small that its sines stay within a radian over "
+        "all inputs.",
+        why="The first layer sets the frequencies that a network of sines can show. Where it is as small as those "
+        "behind it, the factor that was meant to raise them is divided out, and fine detail is learned late.",
+        measured="The rms of what the weights give to the argument of a sine or cosine that reads the model's inputs "
+        f"through one map and a factor of {FREQUENCY:g} or more, where another sine reads it: below {STILL:g}, and the "
+        "std of the map below half of the published 1 / (fan_in r sqrt(3)), for inputs in [-r, r]. A training of 50 "
+        "steps of Adam ends at 2.4 times the error of the published law (rms 0.8 against 7).",
+        example="U(+-sqrt(6 / fan_in) / 30) on the first map too, in a network of sin(30 x).",
+        remedy="Draw the first map from U(+-1 / fan_in) (fanwise fix).",
+    ),
+    source='Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020, section 3.2; '
+    f"the line: {MEASURED.replace('bench false_alarms', 'pytest tests/torch/api/test_sines.py')}",
+    shows_before=True,
+)
+def still_sines(subject: Subject) -> Iterator[Symptom]:
+    """First sines whose frequency their map divides out."""
+    for op in subject.trace.ops:
+        source = _first_source(subject, op)
+        if source is None or not _argument(subject, op, source) < STILL:
+            continue
+        size, factor = _argument(subject, op, source), subject.fed(op).rms / source.signal.rms
+        yield Symptom(
+            f"the {op.nonlinearity} after {source.name} reads arguments of rms {size:.3g}: the first sines hardly move",
+            source.path,
+            source.op.index,
+            f"{source.law.text} at gain {source.law.gain:.3g} divides out the factor of {factor:.3g} behind it",
+            "still",
+            (source.path,),
+            {"rms": size, "factor": factor},
+            redraw([source]),
+        )
+        return
+
+
+def _first_source(subject: Subject, op: Op) -> Map | None:
+    """The map that makes the argument of a sine of the model's inputs, if it is smaller than published by half."""
+    if op.kind != OpKind.ACTIVATION or op.nonlinearity not in SINES or not _feeds_sines(subject, op):
+        return None
+    source = loudest_before(subject, op)
+    around = None if source is None else source.case.around
+    if source is None or around is None or not around.is_first(source.op) or not source.fed.rms * source.signal.rms > 0:
+        return None
+    fan_in = (source.law.gain / source.values.std) ** 2 if source.values.std else math.nan
+    is_small = 3 * source.fed.rms * fan_in * source.values.std < HALF
+    return source if is_small and subject.fed(op).rms > FREQUENCY * source.signal.rms else None
+
+
+def _feeds_sines(subject: Subject, op: Op) -> bool:
+    """Whether a sine of the next map reads a sine."""
+    for layer in subject.maps:
+        before = subject.trace.before(layer.op, {OpKind.ACTIVATION}, TRANSPARENT)
+        after = subject.trace.after(layer.op, {OpKind.ACTIVATION}, INVARIANT)
+        if before is op and after is not None and after.nonlinearity in SINES:
+            return True
+    return False
 
 
 def _sources(subject: Subject, op: Op) -> Iterator[Map]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 from fanwise.check.rules.depth import FEWEST, SLOPE, STEEP, STEEP_FEWEST, TOTAL
 from fanwise.check.rules.rule import Page, rule
@@ -51,8 +50,9 @@ def _chains(subject: Subject) -> Iterator[Sequence[Map]]:
         if layer.op.kind != OpKind.EMBEDDING:
             by_path.setdefault(layer.path, []).append(layer)
     for path, maps in by_path.items():
-        if len(maps) >= STEEP_FEWEST and _is_hidden(maps[0].op, path) and _follow(subject, maps):
-            yield maps
+        row = _in_a_row(subject, maps) if len(maps) >= STEEP_FEWEST and _is_hidden(maps[0].op, path) else []
+        if len(row) >= STEEP_FEWEST:
+            yield row
 
 
 def _is_hidden(op: Op, path: str) -> bool:
@@ -60,9 +60,19 @@ def _is_hidden(op: Op, path: str) -> bool:
     return op.kind != OpKind.RECURRENT or any(use.path == path for use in op.used(UseRole.RECURRENT))
 
 
-def _follow(subject: Subject, maps: Sequence[Map]) -> bool:
-    """Whether each use is fed by the one before."""
-    return all(before.op.index in subject.trace.ancestors(here.op.index) for before, here in pairwise(maps))
+def _in_a_row(subject: Subject, maps: Sequence[Map]) -> list[Map]:
+    """The uses of which each is fed by the one before; () where not all of them are, or lie beside one that is.
+
+    Messages pass one weight more than once a round: the uses of a round read the round before.
+    """
+    row = [maps[0]]
+    for layer in maps[1:]:
+        past = subject.trace.ancestors(layer.op.index)
+        if row[-1].op.index in past:
+            row.append(layer)
+        elif len(row) > 1 and row[-2].op.index not in past:
+            return []
+    return row
 
 
 def _change(subject: Subject, maps: Sequence[Map]) -> float:

@@ -34,6 +34,8 @@ FAINT_GAIN, LOUD_GAIN = 0.03, 4.0
 """Gain (std times sqrt(fan_in)) below or above which hardly anything that was published starts."""
 PERIODIC = ("sin", "cos")
 """Functions whose argument is a phase."""
+SCALES_ANEW = frozenset({OpKind.NORM, OpKind.SOFTMAX, OpKind.RECURRENT})
+"""Ops whose output is of one size, however large what they read is."""
 REPAIRED = 0.25
 """Second moment after a normalisation from which it has done its work."""
 
@@ -181,7 +183,7 @@ def _departures(subject: Subject) -> Iterator[Departure]:
     peers = _Peers(inner, [layer for layer in sized if layer.case.role == "head"])
     for layer in inner:
         factor = _departure(layer, peers)
-        if factor is None or _makes_up(layer, factor, inner) or _suits_stream(subject, layer, factor, inner):
+        if factor is None or _makes_up(subject, layer, factor, inner) or _suits_stream(subject, layer, factor, inner):
             continue
         if factor >= 1 or _is_wrongly_small(subject, layer):
             yield Departure(layer, factor, _is_hidden(subject, layer))
@@ -221,18 +223,37 @@ def _only_weighs(subject: Subject, layer: Map) -> bool:
     return True
 
 
-def _makes_up(layer: Map, factor: float, inner: Sequence[Map]) -> bool:
+def _makes_up(subject: Subject, layer: Map, factor: float, inner: Sequence[Map]) -> bool:
     """Whether an outlier is as much larger than its peers as what it reads is fainter than what they read, or smaller.
 
     What stands behind a weight that is too large reads loud signals: a large weight is compared with the quieter ones
-    among the peers, a small one with the louder ones.
+    among the peers, a small one with the louder ones. An outlier that takes its signal away from unit size makes those
+    behind it read another size itself: they are counted as if it were of its peers' size.
     """
-    read = sorted(other.fed.second_moment for other in inner if other is not layer)
+    scaled = frozenset[int]() if _nears_unit(layer) else _scaled_by(subject, layer)
+    own = {other.path: factor**2 if scaled.intersection(other.op.inputs) else 1.0 for other in inner}
+    read = sorted(other.fed.second_moment / own[other.path] for other in inner if other is not layer)
     read = [size for size in read if math.isfinite(size)]
     gives, quarter = factor**2 * layer.fed.second_moment, len(read) // 4
     if not read or not math.isfinite(gives):
         return False
     return gives < MADE_UP**2 * read[quarter] if factor > 1 else gives * MADE_UP**2 > read[-1 - quarter]
+
+
+def _nears_unit(layer: Map) -> bool:
+    """Whether what a map gives is nearer to unit size than what it reads."""
+    read, given = layer.fed.second_moment, layer.signal.second_moment
+    return read > 0 and given > 0 and abs(math.log(given)) < abs(math.log(read))
+
+
+def _scaled_by(subject: Subject, layer: Map) -> frozenset[int]:
+    """The ops whose output is as much larger as a map is: it leads to all that they read, by way of no norm."""
+    scaled = {layer.op.index}
+    for op in subject.trace.ops[layer.op.index + 1 :]:
+        sums = op.kind in (OpKind.ADD, OpKind.CONCAT)
+        if op.inputs and op.kind not in SCALES_ANEW and (all if sums else any)(i in scaled for i in op.inputs):
+            scaled.add(op.index)
+    return frozenset(scaled)
 
 
 def _suits_stream(subject: Subject, layer: Map, factor: float, inner: Sequence[Map]) -> bool:

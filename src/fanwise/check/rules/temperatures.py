@@ -13,6 +13,8 @@ from fanwise.graph.op import Op, OpKind, UseRole
 
 FAINT, LOUD = 0.5, 100.0
 """Factors on cosines below which the loss cannot fall, and above which a softmax picks single pairs."""
+UNIT = 0.02
+"""Share by which the square of a length may differ from 1."""
 FACTORS = frozenset({OpKind.SCALE, OpKind.ELEMENTWISE, OpKind.MUL, OpKind.SHIFT})
 
 
@@ -80,8 +82,11 @@ def _scaled(subject: Subject, product: Op) -> Op:
 
 
 def _is_normalised(subject: Subject, op: Op) -> bool:
+    """Whether an operand is vectors of length 1, by a function or written out: E x^2 is then 1 / width."""
     norm = op if op.kind == OpKind.NORM else subject.trace.before(op, {OpKind.NORM}, INVARIANT)
-    return norm is not None and "norm" in norm.norm and not norm.uses
+    if norm is None or norm.uses or not norm.shape:
+        return False
+    return abs(subject.signals[norm.index].second_moment * norm.shape[norm.axis] - 1) < UNIT
 
 
 def _factors(subject: Subject, product: Op) -> tuple[str, ...]:

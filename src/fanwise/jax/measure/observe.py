@@ -12,12 +12,12 @@ from jax.tree_util import tree_unflatten
 
 from fanwise.graph.paths import is_before
 from fanwise.graph.patterns import recognised
-from fanwise.graph.tracking.source_lines import described
 from fanwise.graph.visitor import Watcher
 from fanwise.jax.measure.losses import loss_of, numbers, observed
 from fanwise.jax.measure.reachability import reached
 from fanwise.jax.measure.watched import watched
 from fanwise.jax.trace.biases import Joined, with_biases
+from fanwise.jax.trace.leaving import said
 from fanwise.jax.trace.recorder import Recorder
 from fanwise.jax.trace.run import Inputs, ModelError, Program, interpret_program, program_of
 from fanwise.jax.trace.traced_value import Value
@@ -138,7 +138,7 @@ def _gradients(program: Program, loss: Loss) -> _BackwardPass:
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"the loss or its backward pass failed: {described(error)}") from error
+        raise ModelError(f"the loss or its backward pass failed: {said(error)}") from error
     sizes = {path: _moment(gradient) for path, gradient in leaves.items()}
     if 0 in sizes.values():
         sizes = _without_cut(sizes, lambda given: value_of(given, _as_it_is), dict(program.model.leaves))

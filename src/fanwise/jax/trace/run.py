@@ -14,9 +14,10 @@ from fanwise.graph.inputs import Inputs
 from fanwise.graph.op import INPUT, Parameter
 from fanwise.graph.patterns import recognised
 from fanwise.graph.trace import Trace
-from fanwise.graph.tracking.source_lines import outermost, said_by
+from fanwise.graph.tracking.source_lines import outermost
 from fanwise.graph.visitor import ModelError, Visitor, Watcher
 from fanwise.jax.trace.interpreter import Interpreter
+from fanwise.jax.trace.leaving import said
 from fanwise.jax.trace.models import Model, as_model, parameters
 from fanwise.jax.trace.provenance import parameter_value
 from fanwise.jax.trace.recorder import Recorder
@@ -114,8 +115,7 @@ def interpret_program(program: Program, recorder: Recorder, values: Sequence[Val
         return [interpreter.resolve(value) for value in interpreter.interpret(program.jaxpr, values)]
     except Exception as error:
         raise ModelError(
-            f"{program.model.name} could not be run: {type(error).__name__} at operation {interpreter.last!r}: "
-            f"{said_by(error)}"
+            f"{program.model.name} could not be run: at operation {interpreter.last!r}: {said(error)}"
         ) from error
 
 
@@ -138,8 +138,8 @@ def program_of(model: Any, inputs: Inputs) -> Program:
     try:
         jaxpr, shape = jax.make_jaxpr(function, return_shape=True)(list(read.leaves.values()), arrays)
     except Exception as error:
-        said = said_by(error, [tuple(array.shape) for array in arrays])
-        raise ModelError(f"{read.name} could not be traced on these inputs: {type(error).__name__}: {said}") from error
+        words = said(error, [tuple(array.shape) for array in arrays])
+        raise ModelError(f"{read.name} could not be traced on these inputs: {words}") from error
     leaves, structure = tree_flatten(shape)
     return Program(read, known, jaxpr, tuple(arrays), _main(shape, leaves), structure)
 
