@@ -32,7 +32,9 @@ MADE_UP = 3.0
 FAINT_SHARE, LOUD_SHARE = 0.5, 0.3
 """Share of the inner maps that must be so."""
 FAINT_GAIN, LOUD_GAIN = 0.03, 4.0
-"""Gain (std times sqrt(fan_in)) below or above which hardly anything that was published starts."""
+"""Gain (std times sqrt(fan_in)) below or above which hardly anything that was published starts. tanh layers on digits,
+gains of 1, 3, 5, 8, the best of three rates and two seeds: steps to a loss of 0.7 with Adam in 3 layers 21, 23, 33, 41,
+in 5 layers 22, 28, 52, 241, in 8 layers 28, 53, 584, never; with SGD 22, 20, 23, 33, in 5 layers 25, 25, 106, never."""
 PERIODIC = ("sin", "cos")
 """Functions whose argument is a phase."""
 REPAIRED = 0.25
