@@ -10,7 +10,7 @@ OptimizerLike: TypeAlias = Any
 OPTIMIZERS = tuple(RULES)
 
 
-def parse_optimizer(text: str) -> Optimizer:
+def parse_optimizer(text: Any) -> Optimizer:
     """An optimizer from its name and learning rate, as in ``"adam:1e-3"``.
 
     Raises:
