@@ -99,7 +99,7 @@ def test_rules_bring_their_usual_level(broken):
 def test_messages_say_cause_and_fix_and_begin_with_the_finding(broken):
     text = results(broken)[0]["message"]["text"]
     assert text.startswith("initial loss 37.9 is 16.5 x ln 10: the head starts confidently wrong. Cause: std 1.0")
-    assert text.endswith("Fix (safe): small head: N(0, 0.01) on 1 weight.")
+    assert text.endswith("Fix: small head: N(0, 0.01) on 1 weight.")
     assert results(broken)[3]["message"]["text"].endswith("This is by design.")
 
 

@@ -135,7 +135,7 @@ def test_what_follows_is_counted_where_it_is_folded(broken):
 
 def test_fixes_say_whether_they_are_safe(broken):
     shown = text(broken, 100)
-    assert "fix (safe): He normal on 24 weights" in shown
+    assert "fix: He normal on 24 weights" in shown
     assert "fix (unsafe): remove the shift" in shown
 
 

@@ -40,8 +40,8 @@ HERE = Path(__file__).parent
 
 HOLDING = {"equinox": ("test_plan", "test_apply", "test_manifest")}
 """Forms that hold parameters in another way and compute as their framework does: the modules that they run in."""
-OPERATIONS = ("test_theory",)
-"""Modules about single operations, which a form of models does as its framework does."""
+OPERATIONS = ("test_theory", "test_user_errors")
+"""Modules about single operations and errors, in which a form of models does as its framework does."""
 ADAPTERS = ("torch", "jax", "keras")
 
 

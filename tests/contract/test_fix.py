@@ -101,16 +101,16 @@ def test_the_mended_model_is_checked_and_nothing_else_is_touched(framework):
     assert framework.weights(model, MLP)["head.weight"].tobytes() == before
 
 
-def test_what_a_fix_leaves_is_said(framework):
-    """The optimizer's or the data's faults are not mended by new weights: they are still there after the fix."""
+def test_what_follows_from_the_data_waits_for_it(framework):
+    """A head that is drawn for inputs 1000 times too large does not fit them once they are normalised."""
     model = framework.build(MLP, weights(MLP, head_weight=lambda w: 300 * w))
     classes = batch_of(framework, MLP)[1]
     given = framework.array(1000 * np.asarray(examples(MLP)["x"]))
     report = framework.api.check(model, (given, classes), framework.loss)
     found = framework.api.fix(model, report, (given, classes), loss=framework.loss)
-    assert "INP001" in {finding.code for finding in found.remains}
-    assert not found.cures
-    assert "- INP001" in str(found.table)
+    assert (found.rows, found.code, found.cures) == ((), "", False)
+    assert found.unsafe[0].startswith("normalise the inputs: x = ")
+    assert any(text.endswith("only after INP001, from which LOS001 follows, is mended") for text in found.unsafe)
 
 
 def test_a_head_is_planned_behind_the_layers_as_they_are(framework):
@@ -222,6 +222,10 @@ def test_what_no_parameter_mends_is_said(framework):
     report = framework.api.check(model, batch, framework.loss, select=["INP"])
     found = framework.api.fix(model, report, batch, loss=framework.loss)
     assert (found.rows, found.code, found.remains, found.cures) == ((), "", None, False)
-    assert found.unsafe == ("normalise the inputs: subtract their mean, divide by their std",)
+    (said,) = found.unsafe
+    given = {"x": batch[0]}
+    exec(said.removeprefix("normalise the inputs: "), given)
+    assert np.std(np.asarray(given["x"])) == pytest.approx(1, rel=1e-3)
+    assert not framework.api.check(model, (given["x"], batch[1]), framework.loss, select=["INP"]).findings
     assert found.unsafe[0] in " ".join(str(report).split())  # whatever the width of the terminal
     assert found.unsafe[0] in " ".join(str(found.table).split())

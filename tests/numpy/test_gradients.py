@@ -71,6 +71,25 @@ CHAINS = {
         {"activation": "elu", "padding": "same", "pool": 2},
         lambda p, x: flat(functional.max_pool2d(functional.elu(functional.conv2d(x, p[0], p[1], 1, 1)), 2)) @ p[2],
     ),
+    "averaged": (
+        drawn((4, 1, 3, 3), (4,), (4 * 4 * 4, 3)),
+        (6, 1, 9, 9),
+        {"activation": "elu", "padding": "same", "pool": 2, "pooling": "average"},
+        lambda p, x: flat(functional.avg_pool2d(functional.elu(functional.conv2d(x, p[0], p[1], 1, 1)), 2)) @ p[2],
+    ),
+    "averaged, channels last": (
+        drawn((3, 2, 4), (4,), (4 * 2, 3)),
+        (6, 9, 2),
+        {"activation": "tanh", "conv": "kernel in out", "pool": 3, "pooling": ["average"]},
+        lambda p, x: (
+            flat(
+                functional.avg_pool1d(
+                    torch.tanh(functional.conv1d(x.movedim(-1, 1), p[0].permute(2, 1, 0), p[1])), 3
+                ).movedim(1, -1)
+            )
+            @ p[2]
+        ),
+    ),
     "one axis": (
         drawn((4, 2, 3), (4,), (4 * 3, 3)),
         (6, 2, 8),
@@ -119,7 +138,7 @@ def test_values_and_gradients_are_those_of_autograd(name):
         np.testing.assert_allclose(ours[path], gradient.numpy(), rtol=exact, atol=exact)
 
 
-OPTIONS = (("stride", 1), ("padding", 0), ("pool", 1))
+OPTIONS = (("stride", 1), ("padding", 0), ("pool", 1), ("pooling", "max"))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ def plan_model(
     batch: Any,
     recipe: str | Recipe,
     keep: Keep = None,
+    *,
+    anew: Collection[str] = (),
 ) -> Plan:
     """A law for every parameter of a model, from what it does with some inputs.
 
@@ -37,6 +39,7 @@ def plan_model(
         batch: its inputs; a target beside them that the model does not take is left out.
         recipe: its name, or a `Recipe`.
         keep: patterns of paths that stay as they are, or "trained" for the weights that look trained.
+        anew: paths whose values mean nothing, whatever they look like.
 
     Raises:
         TypeError: `keep` holds something that is no pattern.
@@ -45,7 +48,7 @@ def plan_model(
     chosen, patterns = as_recipe(recipe), checked_keep(keep)
     given = given_batch(backend, model, batch)
     inputs = backend.inputs(model, given.inputs)
-    session = _Planning(backend, model, chosen, patterns)
+    session = _Planning(backend, model, chosen, patterns, frozenset(anew))
     planner = session.decided(backend.prepare(model, inputs))
     described = given.described(backend.describe(given.inputs, inputs))
     return Plan(rows_of(planner), chosen.name, backend.version, described)
@@ -53,19 +56,20 @@ def plan_model(
 
 @dataclass(frozen=True)
 class _Planning:
-    """What is planned, how, and what stays."""
+    """What is planned, how, what stays, and what says nothing of how it was meant."""
 
     backend: Backend
     model: Any
     recipe: Recipe
     keep: tuple[str, ...]
+    anew: frozenset[str]
 
     def decided(self, prepared: PreparedRun) -> Planner:
         """The planner after its runs of a model: on values where there are some, by theory where there are none."""
         if prepared.is_abstract:
             trace = prepared.run(Watcher())
             return plan_until_stable(self._maker(trace, None), lambda planner: propagate(trace, planner))
-        starts = ModelStarts(self.backend.reader(self.model))
+        starts = ModelStarts(self.backend.reader(self.model), self.anew)
         planner = self._from_structure(prepared, starts)
         if planner is None:
             planner = plan_until_stable(self._maker(prepared.run(Watcher()), starts), prepared.run)

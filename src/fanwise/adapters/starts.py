@@ -34,16 +34,18 @@ class ModelStarts:
 
     Args:
         read: gives a copy of a parameter's values by its path.
+        anew: paths whose values say nothing of how they were meant.
     """
 
-    def __init__(self, read: Callable[[str], Array]) -> None:
+    def __init__(self, read: Callable[[str], Array], anew: Collection[str] = ()) -> None:
         self._read = read
+        self._anew = anew
         self._constants: dict[str, float | None] = {}
 
     def constant(self, path: str) -> float | None:
         """The one value of a parameter, None where its values differ or are not finite."""
         if path not in self._constants:
-            self._constants[path] = _one_value(self._values(path))
+            self._constants[path] = None if path in self._anew else _one_value(self._values(path))
         return self._constants[path]
 
     def multiple_of_identity(self, path: str) -> float | None:

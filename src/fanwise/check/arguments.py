@@ -10,7 +10,7 @@ OptimizerLike: TypeAlias = Any
 OPTIMIZERS = tuple(RULES)
 
 
-def parse_optimizer(text: str) -> Optimizer:
+def parse_optimizer(text: Any) -> Optimizer:
     """An optimizer from its name and learning rate, as in ``"adam:1e-3"``.
 
     Raises:
@@ -18,8 +18,10 @@ def parse_optimizer(text: str) -> Optimizer:
         ValueError: an unknown name, or no learning rate above 0.
     """
     if not isinstance(text, str):
+        hint = "; give what the function returns" if callable(text) else ""
         raise TypeError(
             f"optimizer = {in_words(text)}: expected a text such as 'adam:1e-3', or an optimizer of the framework's own"
+            f"{hint}"
         )
     name, _, rate = text.partition(":")
     name = name.strip().lower()

@@ -19,7 +19,7 @@ class Fix:
     Args:
         text: one line, such as "He normal on 12 weights".
         safe: whether it re-initialises weights that nobody has trained; a change of the architecture, or of weights
-            that look trained, is not safe.
+            that look trained, is not safe. Whether it cures is not known before `fix` has tried it on a copy.
         paths: the parameters that it would re-initialise; () where it does not re-initialise.
         laws: the law that parameters among them get, by path, where it is no recipe's.
     """

@@ -14,7 +14,7 @@ import numpy as np
 from fanwise.adapters.batches import first_batch, given_batch
 from fanwise.adapters.planning import plan_model
 from fanwise.adapters.protocol import Backend
-from fanwise.check.findings import Finding, at_least
+from fanwise.check.findings import Finding, Fix, at_least
 from fanwise.check.mending import Change, Mending
 from fanwise.check.report import Report
 from fanwise.check.rules.registry import RULES
@@ -34,6 +34,8 @@ from fanwise.stream.formats import Array
 
 __all__ = ["Change", "FixSession", "Mending", "drawn_again"]
 
+WAITS = "only after"
+"""Begins what is said of a fix that has to wait for another."""
 ROUNDS = 3
 """How often fixes are tried again with those of what they left, or without those that did not cure."""
 
@@ -79,9 +81,9 @@ class FixSession:
         offered = tuple(finding for finding in findings if finding.fix is not None and finding.fix.draws)
         if not offered:
             return Mending(Plan(()), unsafe=_to_decide(findings))
-        trials = _Trials(self, model, first_batch(self.backend, self.batch), _codes(report.findings))
+        trials = _Trials(self, model, first_batch(self.backend, self.batch), report.findings)
         best = trials.best(offered)
-        unsafe = _to_decide(findings, best.failures)
+        unsafe = _to_decide(_undone(report.findings, best), best.failures)
         if not best.offered:
             return Mending(Plan(()), unsafe=unsafe)
         read = self.backend.reader(model)
@@ -142,13 +144,13 @@ class _Trials:
         session: how.
         model: it stays as it is.
         batch: of the check.
-        reported: codes of what the report found, which may be of chosen rules alone.
+        findings: of the report, which may be of chosen rules alone.
     """
 
     session: FixSession
     model: Any
     batch: Any
-    reported: frozenset[str]
+    findings: tuple[Finding, ...]
 
     def best(self, offered: tuple[Finding, ...]) -> _Trial:
         """The trial of all fixes and of those of what they leave, if that cures; else of those that do alone."""
@@ -161,8 +163,28 @@ class _Trials:
         return self._without_failures(first if self._failed(trial) else trial)
 
     def _failed(self, trial: _Trial) -> dict[str, str]:
-        unreported = trial.left - self.reported
-        return trial.failed(unreported - self._as_found if unreported else unreported)
+        unreported = self._unreported(trial)
+        waiting = self._waiting(trial.left)
+        early = {_text(finding): waiting[finding.code] for finding in trial.offered if finding.code in waiting}
+        return early | trial.failed(unreported - self._as_found if unreported else unreported)
+
+    def _unreported(self, trial: _Trial) -> frozenset[str]:
+        """Codes that are new, of what does not follow from a cause that was there and that no new draw mends."""
+        stays = {root.code for root in self.findings if not (root.fix and root.fix.draws)}
+        roots = [replace(root, follows=()) if root.code in stays else root for root in trial.remains or ()]
+        return _codes(roots) - _codes(self.findings)
+
+    def _waiting(self, left: Collection[str]) -> dict[str, str]:
+        """Codes of what follows from a cause that is left and no new draw mends: why its fix has to wait.
+
+        Weights that were sized for inputs that are not normalised, as an instance, are wrong as soon as they are.
+        """
+        roots = [root for root in self.findings if root.code in left and not (root.fix and root.fix.draws)]
+        return {
+            finding.code: f"{WAITS} {root.code}, from which {finding.code} follows, is mended"
+            for root in roots
+            for finding in _found(root.follows)
+        }
 
     @cached_property
     def _as_found(self) -> frozenset[str]:
@@ -181,19 +203,29 @@ class _Trials:
     def _tried(self, offered: tuple[Finding, ...]) -> _Trial:
         fixes = [finding.fix for finding in offered if finding.fix is not None]
         given = {path: (law, _shortened(fix.text)) for fix in reversed(fixes) for path, law in fix.laws.items()}
-        plan = self._plan({path for fix in fixes for path in fix.paths})
+        plan, anew = self._plan({path for fix in fixes for path in fix.paths})
+        given = {**anew, **given}
         for path, (law, reason) in given.items():
             plan = plan.edit(escape(path), law, reason=reason)
         laws = {path: law for path, (law, _) in given.items()}
         return _Trial(offered, plan, laws, self._remaining(plan))
 
-    def _plan(self, paths: Collection[str]) -> Plan:
-        """Laws for these parameters, behind and beside all others as they are."""
+    def _plan(self, paths: Collection[str]) -> tuple[Plan, Mapping[str, tuple[Initializer, str]]]:
+        """Laws for these parameters, behind and beside all others as they are.
+
+        A plan keeps what it takes for meant, such as zeros at the end of a branch; what is wrong was not meant: the
+        second mapping has laws for those, with their reasons.
+        """
         backend, model = self.session.backend, self.model
         drawn = _resolved(backend.parameters(model), paths)
         inputs = given_batch(backend, model, self.batch, self.session.loss).inputs
         rest = [escape(parameter.path) for parameter in backend.parameters(model) if parameter.path not in drawn]
-        return plan_model(backend, model, inputs, self.session.recipe, rest).only(drawn)
+        plan = plan_model(backend, model, inputs, self.session.recipe, rest).only(drawn)
+        kept = {path for path in drawn if plan[path].meant}
+        if not kept:
+            return plan, {}
+        rows = plan_model(backend, model, inputs, self.session.recipe, rest, anew=kept).rows
+        return plan, {row.path: (row.law, row.reason) for row in rows if row.path in kept and row.law is not None}
 
     def _remaining(self, plan: Plan) -> tuple[Finding, ...] | None:
         """What a check finds on the mended model, which is left as it was."""
@@ -266,6 +298,13 @@ def _found(findings: Iterable[Finding]) -> Iterator[Finding]:
     return (nested for finding in findings for nested in finding.walk() if not nested.design)
 
 
+def _undone(findings: Iterable[Finding], trial: _Trial) -> Iterator[Finding]:
+    """The findings and what follows from them, without what followed from a cause that a new draw mends whole."""
+    for root in findings:
+        mended = trial.remains == () and root in trial.offered
+        yield from _found((replace(root, follows=()),) if mended else (root,))
+
+
 def _codes(findings: Iterable[Finding]) -> frozenset[str]:
     """Codes of what is wrong."""
     return frozenset(finding.code for finding in _found(findings) if at_least(finding.severity, "warning"))
@@ -291,11 +330,18 @@ def _to_decide(findings: Iterable[Finding], failures: Mapping[str, str] = Mappin
         if finding.fix is None:
             continue
         if _text(finding) in failures:
-            tried = f"{_shortened(finding.fix.text)}: tried on a copy, {failures[_text(finding)]}"
-            texts[f"{tried}; instead: {_shortened(RULES[finding.code].page.remedy)}"] = None
+            texts[_refused(finding, finding.fix, failures[_text(finding)])] = None
         elif not finding.fix.draws:
             texts[_shortened(finding.fix.text)] = None
     return tuple(texts)
+
+
+def _refused(finding: Finding, fix: Fix, why: str) -> str:
+    """A fix that is not offered, and what to do in its place."""
+    if why.startswith(WAITS):
+        return f"{_shortened(fix.text)}: {why}"
+    remedy = _shortened(RULES[finding.code].page.remedy)
+    return f"{_shortened(fix.text)}: tried on a copy, {why}; instead: {remedy}"
 
 
 def _resolved(parameters: Iterable[Parameter], names: Collection[str]) -> frozenset[str]:

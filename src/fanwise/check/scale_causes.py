@@ -3,14 +3,20 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
+from statistics import NormalDist
 from types import MappingProxyType
+
+import numpy as np
 
 from fanwise.check.findings import Fix, counted
 from fanwise.check.subject import Map, Subject
-from fanwise.graph.kinds import MAP_USES
-from fanwise.graph.op import UseRole
-from fanwise.laws.elementwise import Zeros
+from fanwise.graph.kinds import AFFINE, MAP_USES
+from fanwise.graph.op import Op, OpKind, UseRole
+from fanwise.laws.base import Initializer
+from fanwise.laws.elementwise import Ones, Zeros
+from fanwise.laws.nonlinearities import nonlinearity
 
 SAME = 0.15
 """By what share a gain may differ from the one that a nonlinearity needs and still count as the same."""
@@ -48,7 +54,7 @@ def scale_cause(maps: Sequence[Map], *, grows: bool) -> tuple[str, str]:
 
 def reads_relu(layer: Map) -> bool:
     """Whether a nonlinearity feeds it that takes half the second moment: a slip is one of He's formula."""
-    activation = layer.case.around.activation(layer.op) if layer.case.around is not None else None
+    activation = _read_by(layer)
     return activation is not None and str(activation.nonlinearity).startswith(HALVING)
 
 
@@ -91,7 +97,7 @@ def redraw(maps: Sequence[Map], text: str = "") -> Fix:
     """
     weights = tuple(dict.fromkeys(layer.path for layer in maps))
     paths = tuple(dict.fromkeys(path for layer in maps for path in (layer.path, *_made_of(layer))))
-    safe = all(layer.law.fresh or layer.values.repeated > REPEATED for layer in maps)
+    safe = bool(maps) and all(layer.law.fresh or layer.values.repeated > REPEATED for layer in maps)
     return Fix(text or f"draw {counted(len(weights), 'weight')} anew at unit second moment (fanwise fix)", safe, paths)
 
 
@@ -108,10 +114,82 @@ MAKES = MAP_USES | {UseRole.SCALE}
 """Roles of parameters that make a weight."""
 
 
+def redraw_with_biases(subject: Subject, layer: Map, text: str) -> Fix:
+    """Draws a weight anew and starts the biases beside it at 0: what follows them passes some examples again."""
+    biases = [use.path for use in layer.op.used(UseRole.BIAS) if use.path in subject.values]
+    fix = redraw([layer], text)
+    return replace(fix, paths=(*fix.paths, *biases), laws=dict.fromkeys(biases, Zeros()))
+
+
+def redraw_unless_flat(maps: Sequence[Map]) -> Fix:
+    """Draws these weights anew; a sentence on the model where they read functions through which no law helps."""
+    read = [op for op in map(_read_by, maps) if op is not None]
+    flat = [op for op in read if _is_flat(op)]
+    if len(flat) < FEWEST_FLAT or 2 * len(flat) <= len(read):
+        return redraw(maps)
+    name = flat[0].nonlinearity
+    return Fix(
+        f"no law of weights carries what tells examples apart through {len(flat)} layers of {name}: write tanh in "
+        "its place, or add normalisations or residual connections"
+    )
+
+
+def _read_by(layer: Map) -> Op | None:
+    """The nonlinearity that feeds a map."""
+    return layer.case.around.activation(layer.op) if layer.case.around is not None else None
+
+
+def _is_flat(op: Op) -> bool:
+    """Whether a layer of this function takes from what tells examples apart, with weights that keep its size.
+
+    chi = E f'(z)^2 / E f(z)^2, z normal, is the factor on a small difference (Schoenholz et al., "Deep information
+    propagation", 2017, eq. 5, at the gain that keeps q = 1 without biases): 0.15 for sigmoid, 0.32 for softplus, 1 for
+    ReLU, 1.2 for tanh.
+    """
+    try:
+        function = nonlinearity(str(op.nonlinearity)).function if op.replay is None else op.replay
+        here, ahead, behind = (np.asarray(function(NORMAL + step), np.float64) for step in (0.0, STEP, -STEP))
+    except Exception:  # a function that cannot be computed again
+        return False
+    slope = (ahead - behind) / (2 * STEP)
+    return float(np.square(slope).mean()) < FLAT_CHI * float(np.square(here).mean())
+
+
+STEP = 1e-2
+"""Half of the distance over which a slope is taken: rounding in float32 errs by 1e-5."""
+FEWEST_FLAT, FLAT_CHI = 3, 0.5
+"""Layers of a function, and the factor of each on small differences, from which no law of weights makes up for it."""
+NORMAL = np.asarray([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
+"""Standard normal numbers, evenly by their probability."""
+
+
 def zero_biases(subject: Subject, paths: Sequence[str], text: str = "start the biases at 0") -> Fix:
     """Starts biases at 0, whatever they were meant for; safe where nobody has trained the model."""
     distinct = tuple(dict.fromkeys(paths))
     return Fix(f"{text} (fanwise fix)", subject.fresh, distinct, dict.fromkeys(distinct, Zeros()))
+
+
+def factor_laws(subject: Subject, paths: Sequence[str]) -> dict[str, Initializer]:
+    """Factors of 1; 0 for those that end a branch, or weigh what is added to another signal, and for w in 1 + w."""
+    sums = {path: _sum_behind(subject, path) for path in paths}
+    return {path: Zeros() if _starts_absent(subject, path, sums) else Ones() for path in paths}
+
+
+def _starts_absent(subject: Subject, path: str, sums: Mapping[str, Op | None]) -> bool:
+    """Whether a factor of 0 takes nothing away that is needed: the sum has a part that no such factor weighs."""
+    case, total = subject.cases[path], sums[path]
+    if case.role == "branch_gate" or case.offset:
+        return True
+    if total is None:
+        return False
+    weighing = {case.op.index for other in sums if sums[other] is total and (case := subject.cases[other]).op}
+    return any(i < 0 or subject.trace.ancestors(i).isdisjoint(weighing) for i in total.inputs)
+
+
+def _sum_behind(subject: Subject, path: str) -> Op | None:
+    """The sum that what a factor weighs is an addend of."""
+    op = subject.cases[path].op
+    return None if op is None else subject.trace.after(op, {OpKind.ADD}, AFFINE | {OpKind.MUL})
 
 
 def root(number: float) -> float:

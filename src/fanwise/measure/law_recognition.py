@@ -110,7 +110,7 @@ def _gain(values: Values, fans: Fans | None) -> float:
 def _random(values: Values, shape: Shape, layout: Layout | None, fans: Fans | None) -> FoundLaw:
     distribution = _distribution(values)
     gain = _gain(values, fans)
-    parts = _in_parts(values, gain) or _shifted(values, distribution, gain)
+    parts = _in_parts(values, gain) or _shifted(values, distribution, gain) or _delta(values, shape, layout, gain)
     if parts is not None or distribution is None:
         return parts or FoundLaw(f"std {values.std:.3g}, looks trained", "trained", False, gain)
     if fans is None or layout is None:
@@ -118,6 +118,19 @@ def _random(values: Values, shape: Shape, layout: Layout | None, fans: Fans | No
     if values.overlap < ORTHOGONAL:
         return FoundLaw(_orthogonal(values, shape, layout), "orthogonal", gain=gain)
     return _by_fans(values, shape, layout, distribution)
+
+
+def _delta(values: Values, shape: Shape, layout: Layout | None, gain: float) -> FoundLaw | None:
+    """A kernel that is 0 but for one tap, which no training leaves so.
+
+    Xiao et al., "Dynamical isometry and a mean field theory of CNNs", 2018, algorithm 1 (delta-orthogonal kernels).
+    """
+    roles = () if layout is None else layout.axes
+    taps = math.prod(size for size, role in zip(shape, roles, strict=False) if role == "kernel")
+    if taps < 2 or abs((1 - values.zeros) * values.count - values.count / taps) > 0.5:
+        return None
+    kind = "orthogonal" if values.overlap < ORTHOGONAL else "none"
+    return FoundLaw(f"std {values.std:.3g}, one of {taps} taps", kind, gain=gain)
 
 
 def _by_fans(values: Values, shape: Shape, layout: Layout, distribution: str) -> FoundLaw:

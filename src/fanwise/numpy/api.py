@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 Weights: TypeAlias = "Sequence[Any] | Mapping[str, Any] | Callable[..., Any]"
 Activations: TypeAlias = "str | Callable[[Any], Any] | Sequence[Any] | None"
+LossOfWeights: TypeAlias = "str | Callable[..., Any] | None"
 
 
 def check_weights(  # noqa: PLR0913  (one parameter a choice; all but three by name)
@@ -18,12 +19,13 @@ def check_weights(  # noqa: PLR0913  (one parameter a choice; all but three by n
     y: Any = None,
     *,
     activation: Activations = "relu",
-    loss: str | None = None,
+    loss: LossOfWeights = None,
     dense: str | None = None,
     conv: str = "out in kernel kernel",
     stride: int | Sequence[int] = 1,
     padding: int | str | Sequence[int | str] = 0,
     pool: int | Sequence[int] = 1,
+    pooling: str | Sequence[str] = "max",
     optimizer: str | None = None,
     seeds: int = 3,
     select: Sequence[str] = (),
@@ -33,7 +35,9 @@ def check_weights(  # noqa: PLR0913  (one parameter a choice; all but three by n
     """Judges the weights of a network that is written in NumPy, before its first training step.
 
     The network is each weight in turn: h = activation(h W + b), or a convolution; what the last one gives goes to the
-    loss. It is run forward and backward here: no framework is needed, and nothing that is given is changed.
+    loss. It is run forward and backward here: no framework is needed, and nothing that is given is changed. What a list
+    of weights does not say is not covered: normalisations, residual additions, lookups, recurrences, attention. Such a
+    network is for `fanwise.torch.check`, `fanwise.jax.check` or `fanwise.keras.check`, or is checked in parts.
 
     Args:
         weights: a list of arrays in the order in which they are used, ``[W1, b1, W2, b2]``, of pairs ``(W, b)``, or a
@@ -48,14 +52,16 @@ def check_weights(  # noqa: PLR0913  (one parameter a choice; all but three by n
             ``"leaky_relu(0.1)"``, or a function of arrays, whose derivative is found numerically; or a list of one for
             each layer, None for none. A softmax or sigmoid at its end belongs to the loss.
         loss: "softmax" (and its cross-entropy), "sigmoid" (and its binary cross-entropy) or "mse", each a mean over the
-            batch. None: the one that y and the last activation mean; the report says which.
+            batch. Or your own function of the outputs and y, as they are, that returns the loss, whose gradient is then
+            found numerically, or the loss and its gradient at the outputs. None: the one that y and the last
+            activation mean; the report says which.
         dense: "in out" for x @ W, "out in" for W @ x. None: the shapes tell; where all weights are square, "in out".
         conv: order of the axes of convolutions, "kernel" once or as often as there are axes. With "kernel kernel in
             out" inputs are (examples, height, width, channels).
         stride: of convolutions, or a list of one for each.
         padding: zeros at both ends, "valid" for none, "same", or a list of one for each convolution.
-        pool: size of the windows of which the largest value is taken behind a convolution's activation; 1 for none; or
-            a list.
+        pool: size of the windows that are pooled behind a convolution's activation; 1 for none; or a list.
+        pooling: what is taken of each window, "max" or "average"; or a list.
         optimizer: what will train it, as in ``"sgd:0.1"``; None leaves the rules on updates out.
         seeds: how often a function that draws is called.
         select: beginnings of the codes of rules to apply; () for all.
@@ -84,7 +90,7 @@ def check_weights(  # noqa: PLR0913  (one parameter a choice; all but three by n
     from fanwise.numpy.reading import Choices  # noqa: PLC0415
     from fanwise.numpy.session import WeightsSession  # noqa: PLC0415
 
-    choices = Choices(activation, loss, dense, Windows(conv, stride, padding, pool))
+    choices = Choices(activation, loss, dense, Windows(conv, stride, padding, pool, pooling))
     session = WeightsSession(weights, (x, y), choices, optimizer)
     return session.report(seeds=seeds, select=select, ignore=ignore, fail_on=fail_on)
 
@@ -95,12 +101,13 @@ def fix_weights(  # noqa: PLR0913  (those of `check_weights`)
     y: Any = None,
     *,
     activation: Activations = "relu",
-    loss: str | None = None,
+    loss: LossOfWeights = None,
     dense: str | None = None,
     conv: str = "out in kernel kernel",
     stride: int | Sequence[int] = 1,
     padding: int | str | Sequence[int | str] = 0,
     pool: int | Sequence[int] = 1,
+    pooling: str | Sequence[str] = "max",
     optimizer: str | None = None,
 ) -> "Mending":
     """What mends the findings of `check_weights` by drawing weights anew, as a table and as NumPy code to paste.
@@ -126,5 +133,5 @@ def fix_weights(  # noqa: PLR0913  (those of `check_weights`)
     from fanwise.numpy.reading import Choices  # noqa: PLC0415
     from fanwise.numpy.session import WeightsSession  # noqa: PLC0415
 
-    choices = Choices(activation, loss, dense, Windows(conv, stride, padding, pool))
+    choices = Choices(activation, loss, dense, Windows(conv, stride, padding, pool, pooling))
     return WeightsSession(weights, (x, y), choices, optimizer).mending()

@@ -14,6 +14,8 @@ from fanwise.laws.nonlinearities import Nonlinearity
 from fanwise.numpy.windows import (
     Array,
     Pairs,
+    average_pool,
+    average_pool_back,
     convolve,
     convolve_back,
     max_pool,
@@ -160,30 +162,39 @@ def convolution(weight: Use, bias: Use | None, *, padding: Pairs, stride: int, c
     return Stage(OpKind.CONV, f"conv{number}d", _layer(weight.path), run, _uses(weight, bias), detail, axis)
 
 
-def pooling(module: str, size: int, number: int, channels: int) -> Stage:
-    """The largest value of each window.
+def pooling(module: str, takes: str, size: int, place: tuple[int, int]) -> Stage:
+    """The largest value of each window, or its mean.
 
     Args:
         module: the layer that it belongs to.
+        takes: "max" or "average".
         size: of the window along each axis.
-        number: of spatial axes.
-        channels: the axis of the channels: 1 or -1.
+        place: how many spatial axes there are, and the axis of the channels: 1 or -1.
     """
+    number, channels = place
 
     def run(x: Array, arrays: Arrays) -> tuple[Array, Back]:
         inner = np.moveaxis(x, channels, 1)
-        largest, where = max_pool(inner, size)
+        pooled, back_inner = _pooled(inner, takes, size)
 
         def back(gradient: Array) -> tuple[Array, dict[str, Array]]:
-            at_x = max_pool_back(inner.shape, size, where, np.moveaxis(gradient, channels, 1))
-            return np.moveaxis(at_x, 1, channels), {}
+            return np.moveaxis(back_inner(np.moveaxis(gradient, channels, 1)), 1, channels), {}
 
-        return np.moveaxis(largest, 1, channels), back
+        return np.moveaxis(pooled, 1, channels), back
 
     space = (size,) * number
     window = (1, *space, 1) if channels == -1 else (1, 1, *space)
-    detail = Pooling("max", window, window, ((0, 0),) * len(window), (1,) * len(window))
-    return Stage(OpKind.POOL, f"max_pool{number}d", module, run, detail=detail)
+    taken = "max" if takes == "max" else "mean"
+    detail = Pooling(taken, window, window, ((0, 0),) * len(window), (1,) * len(window))
+    return Stage(OpKind.POOL, f"{takes}_pool{number}d", module, run, detail=detail)
+
+
+def _pooled(inner: Array, takes: str, size: int) -> tuple[Array, Callable[[Array], Array]]:
+    """What is taken of each window, and its derivative."""
+    if takes == "average":
+        return average_pool(inner, size), lambda gradient: average_pool_back(inner.shape, size, gradient)
+    largest, where = max_pool(inner, size)
+    return largest, lambda gradient: max_pool_back(inner.shape, size, where, gradient)
 
 
 def activation(module: str, unit: Nonlinearity, detail: Activation) -> Stage:

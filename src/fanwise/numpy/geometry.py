@@ -12,6 +12,7 @@ from fanwise.stream.box import Shape
 
 ORDERS = ("in out", "out in")
 PADDINGS = ("valid", "same")
+POOLINGS = ("max", "average")
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,15 @@ class Windows:
         layout: roles of the axes of a kernel, "kernel" once or as often as it has axes.
         stride: of the windows.
         padding: zeros at both ends, "valid" or "same".
-        pool: size of the windows of which the largest value is taken behind the nonlinearity; 1 for none.
+        pool: size of the windows that are pooled behind the nonlinearity; 1 for none.
+        pooling: what is taken of each: "max" or "average".
     """
 
     layout: str = "out in kernel kernel"
     stride: int | Sequence[int] = 1
     padding: int | str | Sequence[int | str] = 0
     pool: int | Sequence[int] = 1
+    pooling: str | Sequence[str] = "max"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Window:
     stride: int
     padding: int | str
     pool: int
+    pooling: str
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Fitted:
         stride: of a convolution.
         padding: of a convolution; () for a dense layer.
         pool: size of the pooling behind it.
+        pooling: what is taken: "max" or "average".
         channels: the axis of the channels, in a batch.
     """
 
@@ -63,6 +68,7 @@ class Fitted:
     stride: int = 1
     padding: Pairs = ()
     pool: int = 1
+    pooling: str = "max"
     channels: int = -1
 
     @property
@@ -105,16 +111,15 @@ def fitted(
 
 def _options(windows: Windows, count: int) -> Iterator[Window]:
     """The options of each convolution."""
-    strides, paddings, pools = (
-        _spread(name, value, count)
-        for name, value in (("stride", windows.stride), ("padding", windows.padding), ("pool", windows.pool))
-    )
-    for stride, padding, pool in zip(strides, paddings, pools, strict=True):
+    names = ("stride", "padding", "pool", "pooling")
+    each = zip(*(_spread(name, getattr(windows, name), count) for name in names), strict=True)
+    for stride, padding, pool, pooling in each:
         yield Window(
             windows.layout,
             checked_count(stride, name="stride"),
             _checked_padding(padding),
             checked_count(pool, name="pool"),
+            checked_choice(pooling, POOLINGS, name="pooling"),
         )
 
 
@@ -179,7 +184,8 @@ def _convolution(layer: GivenLayer, shape: Shape, options: Window, before: str) 
     out = sizes[layout.axes.index("out")]
     given = (out, *places) if is_first else (*places, out)
     axis = 1 if is_first else -1
-    return Fitted(_strided(layout, stride), given, stride=stride, padding=padding, pool=pool, channels=axis)
+    here = Fitted(_strided(layout, stride), given, stride=stride, padding=padding, pool=pool, channels=axis)
+    return replace(here, pooling=options.pooling)
 
 
 def _strided(layout: Layout, stride: int) -> Layout:

@@ -10,7 +10,7 @@ import numpy as np
 from fanwise.graph.visitor import ModelError
 from fanwise.measure import losses
 from fanwise.measure.best_constant import judged
-from fanwise.measure.losses import NEUTRAL, KnownLosses, Loss, LossLike, NamedLoss, check_kind, probe_signs
+from fanwise.measure.losses import NEUTRAL, KnownLosses, Loss, LossLike, NamedLoss, Target, check_kind, probe_signs
 from fanwise.measure.observation import ObservedLoss
 from fanwise.numpy.windows import Array
 
@@ -121,7 +121,7 @@ KNOWN = KnownLosses(
 
 
 def named_loss(loss: LossLike) -> NamedLoss | None:
-    """The loss of a name that all frameworks share; None for None.
+    """The loss of a name that all frameworks share, or a user's function; None for None.
 
     Raises:
         TypeError, ValueError: anything else.
@@ -129,6 +129,8 @@ def named_loss(loss: LossLike) -> NamedLoss | None:
     check_kind(loss)
     if loss is None:
         return None
+    if callable(loss):
+        return NamedLoss(getattr(loss, "__name__", type(loss).__name__), _number_of(loss))
     if not isinstance(loss, str) or loss not in FUNCTIONS:
         raise ValueError(f"loss = {loss!r}: expected one of {', '.join(FUNCTIONS)}")
     return NamedLoss(loss, KNOWN.functions[loss], NEUTRAL[loss])
@@ -146,7 +148,7 @@ def observed(output: Array, target: Array | None, name: LossLike) -> tuple[Obser
         ModelError: a target that does not fit the output.
     """
     named = named_loss(name)
-    if named is None or named.target is None:
+    if named is None:
         signs = probe_signs(output.shape)
         value = float(ARRAYS.projected(output, signs))
         gradient = np.asarray(signs / max(output.size, 1), output.dtype)
@@ -155,9 +157,63 @@ def observed(output: Array, target: Array | None, name: LossLike) -> tuple[Obser
     if ready is None:
         raise ModelError("the network gives no numbers")
     value = float(ready(output))
-    seen = KNOWN.judged(ready, value, named.target, output.shape[-1] if output.ndim else 0)
-    return judged(seen, ready, output, ARRAYS), _gradient(named.name, output, ready)
+    if callable(name):
+        return judged(KNOWN.observed(ready, value, output, ARRAYS), ready, output, ARRAYS), _own(name, output, ready)
+    seen = KNOWN.judged(ready, value, named.target or Target.NUMBER, output.shape[-1] if output.ndim else 0)
+    return judged(seen, ready, output, ARRAYS), FUNCTIONS[named.name](output, ready.target)[1]
 
 
-def _gradient(name: str, output: Array, loss: Loss) -> Array:
-    return FUNCTIONS[name](output, loss.target)[1]
+# A function of the user's
+
+
+def _number_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The loss of a function that may give its gradient beside it; it sees copies."""
+
+    def number(*arguments: Array) -> Any:
+        given = function(*(np.array(argument) for argument in arguments))
+        return given[0] if isinstance(given, tuple) and len(given) == 2 else given
+
+    return number
+
+
+def _own(function: Callable[..., Any], output: Array, loss: Loss) -> Array:
+    """The gradient at an output: what the function gives beside the loss, else central differences.
+
+    Raises:
+        ModelError: a gradient of another shape, or too many outputs for differences.
+    """
+    more = () if loss.target is None else (np.array(loss.target),)
+    given = function(np.array(output), *more)
+    if not (isinstance(given, tuple) and len(given) == 2):
+        return _differences(loss, output)
+    gradient = np.asarray(given[1])
+    if gradient.shape != output.shape:
+        raise ModelError(
+            f"loss {loss.name!r} gave a gradient of shape {gradient.shape} for outputs {output.shape}: expected that "
+            "at the outputs"
+        )
+    return gradient.astype(output.dtype)
+
+
+def _differences(loss: Loss, output: Array) -> Array:
+    if output.size > MOST_DIFFERENCES:
+        raise ModelError(
+            f"loss {loss.name!r} of outputs {output.shape}: its gradient is found by a difference for each of up to "
+            f"{MOST_DIFFERENCES} outputs; return (loss, gradient at the outputs), or give fewer examples"
+        )
+    wide = output.astype(np.float64)
+    gradient = np.zeros_like(wide)
+    for place in np.ndindex(wide.shape):
+        here, step = float(wide[place]), STEP * max(abs(float(wide[place])), 1.0)
+        ends = []
+        for moved in (here + step, here - step):
+            wide[place] = moved
+            ends.append(float(loss(wide)))
+        wide[place], gradient[place] = here, (ends[0] - ends[1]) / (2 * step)
+    return gradient.astype(output.dtype)
+
+
+STEP = np.finfo(np.float64).eps ** (1 / 3)
+"""Step of a central difference, in units of the value or of 1."""
+MOST_DIFFERENCES = 20_000
+"""Outputs up to which a gradient is found so: the loss is computed twice for each."""

@@ -14,7 +14,7 @@ from fanwise.numpy.activations import detail_of, names_of, read_activations
 from fanwise.numpy.chain import Chain, Stage, activation, bias_use, convolution, dense, pooling, weight_use
 from fanwise.numpy.geometry import Fitted, Windows, fitted, guessed_squares
 from fanwise.numpy.given import GivenLayer, given_layers
-from fanwise.numpy.targets import Aim, as_targets, loss_name, read_targets
+from fanwise.numpy.targets import Aim, as_targets, read_loss, read_targets
 from fanwise.numpy.windows import Array
 
 
@@ -24,7 +24,7 @@ class Choices:
 
     Args:
         activation: one for all layers but the last, or a list.
-        loss: its name; None to choose by the targets.
+        loss: its name or a function; None to choose by the targets.
         dense: "in out" or "out in"; None where shapes tell.
         windows: of convolutions.
     """
@@ -57,12 +57,15 @@ def read(weights: Any, x: Any, y: Any, choices: Choices) -> Reading:
         TypeError: an argument of the wrong kind.
         ValueError: parts that do not fit one another; the message names them and their shapes.
     """
-    loss = loss_name(choices.loss)
+    loss = read_loss(choices.loss)
     layers = given_layers(weights)
     units = read_activations(choices.activation, len(layers))
     ends = "" if units[-1] is None else units[-1].name
     if ends == "softmax" and loss not in (None, "cross_entropy"):
-        raise ValueError("activation ends in softmax, whose loss is loss='softmax'")
+        raise ValueError(
+            "activation ends in softmax, whose loss is loss='softmax'; a function of your own takes what the last "
+            "layer gives, and has its softmax within"
+        )
     batch = _fitting(layers, _inputs(x, layers), as_targets(y), choices)
     aim = read_targets(batch.y, (len(batch.x), *batch.layers[-1].shape), loss, ends)
     kept = (*units[:-1], None) if ends and ends in (aim.ends_in, "softmax") else units
@@ -199,4 +202,4 @@ def _stages(layer: GivenLayer, here: Fitted, unit: Nonlinearity | None) -> Itera
     if unit is not None:
         yield activation(first.module, unit, detail_of(unit))
     if here.pool > 1:
-        yield pooling(first.module, here.pool, len(here.padding), here.channels)
+        yield pooling(first.module, here.pooling, here.pool, (len(here.padding), here.channels))

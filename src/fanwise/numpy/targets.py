@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fanwise.measure.loss_names import ALIASES, AMBIGUOUS, known_name
+from fanwise.measure.losses import LossLike
 from fanwise.numpy.losses import FUNCTIONS
 from fanwise.numpy.windows import Array
 from fanwise.stream.arguments import near_names
@@ -39,33 +40,36 @@ class Aim:
     """What the network is compared with.
 
     Args:
-        loss: its name, as all frameworks call it; None for none.
+        loss: its name, as all frameworks call it, or a function; None for none.
         target: None where there is none.
         note: how the loss was chosen, for the report; "" where it was given.
     """
 
-    loss: str | None
+    loss: LossLike
     target: Array | None
     note: str = ""
 
     @property
     def ends_in(self) -> str:
         """The function that belongs to the loss: "softmax", "sigmoid" or ""."""
-        return {name: short for short, name in NAMES.items() if short != "mse"}.get(self.loss or "", "")
+        names = {name: short for short, name in NAMES.items() if short != "mse"}
+        return names.get(self.loss, "") if isinstance(self.loss, str) else ""
 
 
-def loss_name(loss: Any) -> str | None:
-    """The name that all frameworks share.
+def read_loss(loss: Any) -> LossLike:
+    """The name that all frameworks share; a function as it is.
 
     Raises:
-        TypeError: no text.
+        TypeError: neither text nor a function.
         ValueError: an unknown name; the message says what may have been meant.
     """
-    if loss is None:
-        return None
+    if loss is None or (callable(loss) and not isinstance(loss, type)):
+        return loss
     choices = ", ".join(map(repr, NAMES))
     if not isinstance(loss, str):
-        raise TypeError(f"loss = {loss!r}: expected one of {choices}, or None to choose by y")
+        raise TypeError(
+            f"loss = {loss!r}: expected one of {choices}, a function of outputs and y, or None to choose by y"
+        )
     plain = loss.strip().lower().replace("-", "_").replace(" ", "_")
     short = OTHER_NAMES.get(plain.removesuffix("_loss"), plain.removesuffix("_loss"))
     if short in NAMES:
@@ -85,13 +89,13 @@ def _short(name: str) -> str:
     return OTHER_NAMES.get(name, name if name in NAMES else next((s for s, n in NAMES.items() if n == full), ""))
 
 
-def read_targets(target: Array | None, output: Shape, loss: str | None, last: str = "") -> Aim:
+def read_targets(target: Array | None, output: Shape, loss: LossLike, last: str = "") -> Aim:
     """The targets, in the form that the loss takes, and the loss.
 
     Args:
         target: as the user gave it; None for none.
         output: shape of what the network gives, examples first.
-        loss: its shared name; None to choose by the targets.
+        loss: its shared name, or a function, which sees the targets as they are; None to choose by the targets.
         last: the name of the nonlinearity behind the last layer; "" for none.
 
     Raises:
@@ -101,6 +105,8 @@ def read_targets(target: Array | None, output: Shape, loss: str | None, last: st
         return Aim(loss or (NAMES["softmax"] if last == "softmax" else None), None)
     if len(target) != output[0]:
         raise ValueError(f"y has shape {target.shape}, and x holds {output[0]} examples")
+    if loss is not None and not isinstance(loss, str):
+        return Aim(loss, target)
     chosen, why = (loss, "") if loss is not None else _chosen(target, output, last)
     made = {
         "cross_entropy": _classes,

@@ -85,16 +85,34 @@ def max_pool(x: Array, size: int) -> tuple[Array, Array]:
 
 def max_pool_back(shape: Sequence[int], size: int, where: Array, gradient: Array) -> Array:
     """The gradient at the input of `max_pool`: at the largest value of each window, 0 elsewhere."""
-    number = len(shape) - 2
-    flat = np.zeros((*where.shape, size**number), gradient.dtype)
+    flat = np.zeros((*where.shape, size ** (len(shape) - 2)), gradient.dtype)
     np.put_along_axis(flat, where[..., None], gradient[..., None], -1)
-    places, window = where.shape[2:], (size,) * number
+    return _in_place(flat, shape, size)
+
+
+def average_pool(x: Array, size: int) -> Array:
+    """The mean of each window that does not overlap another; arguments as of `max_pool`."""
+    number = x.ndim - 2
+    view = windows(x, (size,) * number, size)
+    return np.asarray(view.mean(tuple(range(2 + number, 2 + 2 * number)), dtype=x.dtype))
+
+
+def average_pool_back(shape: Sequence[int], size: int, gradient: Array) -> Array:
+    """The gradient at the input of `average_pool`: an even share at each value of a window."""
+    count = size ** (len(shape) - 2)
+    flat = np.repeat(gradient[..., None] / gradient.dtype.type(count), count, -1)
+    return _in_place(flat, shape, size)
+
+
+def _in_place(flat: Array, shape: Sequence[int], size: int) -> Array:
+    """The values of windows, (n, channels, *places, window), where they stand in an array of a shape."""
+    number, places = len(shape) - 2, flat.shape[2:-1]
     order = [0, 1, *(axis for i in range(number) for axis in (2 + i, 2 + number + i))]
-    cropped = flat.reshape(*where.shape, *window).transpose(order)
-    at_x = np.zeros(tuple(shape), gradient.dtype)
-    covered = (*where.shape[:2], *(size * count for count in places))
-    at_x[tuple(map(slice, covered))] = cropped.reshape(covered)
-    return at_x
+    cropped = flat.reshape(*flat.shape[:-1], *(size,) * number).transpose(order)
+    whole = np.zeros(tuple(shape), flat.dtype)
+    covered = (*flat.shape[:2], *(size * count for count in places))
+    whole[tuple(map(slice, covered))] = cropped.reshape(covered)
+    return whole
 
 
 def padding_of(wanted: int | str, space: Sequence[int], kernel: Sequence[int], stride: int) -> Pairs:

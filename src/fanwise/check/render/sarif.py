@@ -91,7 +91,7 @@ def _message(finding: Finding) -> str:
     parts = (
         finding.message,
         f"Cause: {finding.cause}" if finding.cause else "",
-        f"Fix ({'safe' if fix.safe else 'unsafe'}): {fix.text}" if fix else "",
+        f"Fix{'' if fix.safe else ' (unsafe)'}: {fix.text}" if fix else "",
         "This is by design." if finding.design else "",
     )
     return " ".join(part.rstrip(".") + "." for part in parts if part)

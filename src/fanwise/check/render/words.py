@@ -230,7 +230,7 @@ def _points(finding: Finding, *, full: bool) -> tuple[tuple[str, str], ...]:
     points = (
         ("by design", "part of the model, not a mistake" if finding.design else ""),
         ("cause", finding.cause),
-        (f"fix ({'safe' if fix.safe else 'unsafe'})" if fix else "fix", fix.text if fix else ""),
+        ("fix (unsafe)" if fix and not fix.safe else "fix", fix.text if fix else ""),
         ("evidence", evidence if full else ""),
         ("parameters", _named(finding.paths) if full else ""),
     )

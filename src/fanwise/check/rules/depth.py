@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from fanwise.check.findings import Fix
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
-from fanwise.check.scale_causes import redraw, scale_cause
+from fanwise.check.scale_causes import redraw, redraw_unless_flat, scale_cause
 from fanwise.check.subject import SHARE, Stretch, Subject
 from fanwise.graph.op import OpKind
 from fanwise.graph.residual import Join
+from fanwise.laws.elementwise import Zeros
 
 SLOPE = 0.3
 """Log of the factor of a second moment per map from which a stretch of maps counts as shrinking or growing."""
@@ -270,7 +273,7 @@ def _backward(stretch: Stretch, total: float) -> Symptom:
         kind,
         tuple(layer.path for layer in stretch.maps),
         {"rate": rate, "layers": len(stretch.maps)},
-        redraw(stretch.maps),
+        redraw(stretch.maps) if total > 0 else redraw_unless_flat(stretch.maps),
     )
 
 
@@ -286,14 +289,20 @@ def _stream(subject: Subject, joins: Sequence[Join], moments: Sequence[float]) -
     closing = [layer for layer in subject.maps if layer.case.join is not None and layer.case.join.op in ends]
     rate = math.sqrt(moments[-1] / moments[0]) ** (1 / (len(moments) - 1))
     ends_rms = math.sqrt(moments[0]), math.sqrt(moments[-1])
+    gates = [path for path, case in subject.cases.items() if case.role == "branch_gate" and path in subject.values]
+    paths = tuple(layer.path for layer in closing) or tuple(
+        path for path in gates if (join := subject.cases[path].join) is not None and join.op in ends
+    )
+    silent = Fix("start the factors that end the branches at 0 (fanwise fix)", subject.fresh, paths)
+    smaller = redraw(closing, f"let each branch give 1/{len(joins)} of the residual stream (fanwise fix)")
     return Symptom(
         f"the residual stream grows {rate:.3g}x a block over {len(moments)} blocks, from rms {ends_rms[0]:.3g} to "
         f"{ends_rms[1]:.3g}",
-        closing[0].path if closing else subject.trace.ops[joins[0].op].module,
+        paths[0] if paths else subject.trace.ops[joins[0].op].module,
         joins[0].op,
         f"each of {len(joins)} branches is as loud as the residual stream that it joins",
         "no_residual_scale",
-        tuple(layer.path for layer in closing),
+        paths,
         {"rate": rate, "joins": len(joins)},
-        redraw(closing, f"let each branch give 1/{len(joins)} of the residual stream (fanwise fix)"),
+        smaller if closing or not paths else replace(silent, laws=dict.fromkeys(paths, Zeros())),
     )

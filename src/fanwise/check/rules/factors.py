@@ -7,11 +7,10 @@ from fanwise.check.findings import Fix, and_more
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
 from fanwise.check.rules.weights import WRITTEN
-from fanwise.check.scale_causes import zero_biases
+from fanwise.check.scale_causes import factor_laws, zero_biases
 from fanwise.check.subject import Subject
 from fanwise.graph.kinds import AT_ONCE, GATE_STEPS, MOVING
 from fanwise.graph.op import Op, OpKind, UseRole
-from fanwise.laws.elementwise import Ones, Zeros
 from fanwise.plan.roles import Case
 
 LOUD = 100.0
@@ -141,11 +140,11 @@ def shut_gates(subject: Subject) -> Iterator[Symptom]:
 
 
 def _written_anew(subject: Subject, paths: tuple[str, ...]) -> Fix:
-    """Factors of 1, but gates at the ends of branches of 0: the branches start silent."""
+    """Factors of 1, but those of 0 that weigh what is added to another signal: branches start silent."""
     if not subject.fresh:
         return Fix(f"write the factor that was meant into {paths[0]}{and_more(len(paths) - 1, 'factor')}")
-    laws = {path: Zeros() if subject.cases[path].role == "branch_gate" else Ones() for path in paths}
-    return Fix("start the factors at 1, those that end branches at 0 (fanwise fix)", True, paths, laws)
+    text = "start the factors at 1, those that end branches at 0 (fanwise fix)"
+    return Fix(text, True, paths, factor_laws(subject, paths))
 
 
 def _is_factor(case: Case) -> bool:

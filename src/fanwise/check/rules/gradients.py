@@ -7,6 +7,7 @@ from fanwise.check.findings import Fix, and_more
 from fanwise.check.rules.origins import map_before, path_of
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
+from fanwise.check.scale_causes import redraw_with_biases, root
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.frozen import stops_gradient
 from fanwise.graph.kinds import STRETCH_MAPS
@@ -251,9 +252,18 @@ def no_gradient(subject: Subject) -> Iterator[Symptom]:
         "no_gradient",
         () if source is None else (source.path,),
         {"seeds": len(dead), "of": len(subject.observations)},
-        Fix("let this op pass some examples, or draw the weights and biases before it anew"),
+        _reopened(subject, source),
         severity="warning" if _opens(subject, seen) else None,
     )
+
+
+def _reopened(subject: Subject, source: Map | None) -> Fix:
+    """Draws the weight before the op anew where biases beside it decide what the op reads; else a sentence."""
+    text = "let this op pass some examples, or draw the weights and biases before it anew"
+    biases = [] if source is None else [use for use in source.op.used(UseRole.BIAS) if use.path in subject.values]
+    if source is None or not any(abs(subject.values[use.path].mean) > root(source.predicted) for use in biases):
+        return Fix(text)
+    return redraw_with_biases(subject, source, f"{text} (fanwise fix)")
 
 
 def _steps(subject: Subject, maps: Sequence[Map]) -> Iterator[Symptom]:

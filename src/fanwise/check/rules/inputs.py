@@ -1,5 +1,6 @@
 """Rules on the batch: inputs that are broken, or not normalised."""
 
+import math
 from collections.abc import Iterator
 
 from fanwise.check.findings import Fix
@@ -9,6 +10,8 @@ from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import LINEAR_MAPS
 from fanwise.graph.op import INPUT
 
+LEAST_SHARE = 1e-5
+"""Mean or std, over the rms, below which inputs have none."""
 LOUD, FAINT = 8.0, 1e-3
 """Root mean square of an input beyond which it is not normalised."""
 
@@ -78,5 +81,14 @@ def _symptom(layer: Map, words: str) -> Symptom:
         "input",
         (),
         {"rms": layer.fed.rms, "mean": layer.fed.mean},
-        Fix("normalise the inputs: subtract their mean, divide by their std"),
+        Fix(f"normalise the inputs: {_normalised(layer)}"),
     )
+
+
+def _normalised(layer: Map) -> str:
+    """Code that normalises what a map reads; its numbers are those of this batch."""
+    mean, size = layer.fed.mean, layer.fed.rms
+    std = math.sqrt(max(size**2 - mean**2, 0.0))
+    if min(std, abs(mean)) < LEAST_SHARE * size:
+        return f"x = x / {size:.4g}"
+    return f"x = (x {'-' if mean > 0 else '+'} {abs(mean):.6g}) / {std:.4g}"

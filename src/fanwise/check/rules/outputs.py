@@ -3,14 +3,15 @@
 import math
 from collections.abc import Iterator
 
-from fanwise.check.findings import label
+from fanwise.check.findings import Fix, label
 from fanwise.check.rules.origins import function_of, line_in_words, map_before, name_of, path_of
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
-from fanwise.check.scale_causes import redraw, root
+from fanwise.check.scale_causes import redraw_unless_flat, redraw_with_biases, root
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import JUDGED, MOVING, WEIGHTED
 from fanwise.graph.op import Op, OpKind, UseRole
+from fanwise.laws.elementwise import Normal, Ones
 
 ALIKE = 0.999
 """Cosine of the outputs for different examples from which they say nothing of the input ..."""
@@ -65,7 +66,25 @@ def _overflowing(subject: Subject, op: Op, count: int) -> Symptom:
         _reason(subject, op, made),
         kind="overflow",
         evidence={"ops": count},
+        fix=_restarted(subject, op, made) if made else None,
     )
+
+
+def _restarted(subject: Subject, op: Op, path: str) -> Fix | None:
+    """Draws a parameter anew that is 0 and by whose size something is divided; None where it is of usual size.
+
+    Vectors that are brought to length 1 are drawn of that length.
+    """
+    if not root(subject.values[path].second_moment) < NOTHING:
+        return None
+    made = any(use.steps for use in op.uses if use.path == path)
+    width = max(subject.cases[path].parameter.shape, default=1)
+    text = f"start {path} at {'random numbers' if made else '1'}: what is divided by it has to be finite (fanwise fix)"
+    return Fix(text, subject.fresh, (path,), {path: Normal(float(f"{width**-0.5:.3g}")) if made else Ones()})
+
+
+NOTHING = 1e-30
+"""Size of a parameter whose square is 0 in float32."""
 
 
 def _named(source: Map | None, op: Op) -> str:
@@ -191,7 +210,7 @@ def independent_of_input(subject: Subject) -> Iterator[Symptom]:
             "what tells the examples apart is lost on the way, from here on",
             "alike",
             evidence={"cosine": subject.outputs.likeness},
-            fix=redraw([layer for layer in subject.maps if layer.case.role == "weight"]),
+            fix=redraw_unless_flat([layer for layer in subject.maps if layer.case.role == "weight"]),
             severity="info" if faint else None,
         )
 
@@ -242,7 +261,9 @@ def _silenced(subject: Subject, op: Op) -> Symptom:
         "dead",
         () if source is None else (source.path,),
         {"outputs": subject.outputs.second_moment},
-        None if source is None else redraw([source]),
+        Fix(f"let {op.name} pass some examples: make what it reads louder, or its threshold lower")
+        if source is None
+        else redraw_with_biases(subject, source, f"draw {source.name} anew, its biases at 0 (fanwise fix)"),
     )
 
 

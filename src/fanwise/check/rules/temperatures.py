@@ -1,7 +1,10 @@
 """The rule on the temperature of a contrastive loss: cosines times a factor, before a softmax."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
 
 from fanwise.check.findings import Fix
 from fanwise.check.rules.rule import Page, rule
@@ -9,12 +12,19 @@ from fanwise.check.rules.symptom import Symptom
 from fanwise.check.subject import Subject
 from fanwise.graph.attention import MASKING
 from fanwise.graph.kinds import INVARIANT
-from fanwise.graph.op import Op, OpKind, UseRole
+from fanwise.graph.op import Op, OpKind, Use, UseRole
+from fanwise.graph.transform import Transform
+from fanwise.laws.elementwise import Constant
 
 FAINT, LOUD = 0.5, 100.0
 """Factors on cosines below which the loss cannot fall, and above which a softmax picks single pairs."""
 UNIT = 0.02
 """Share by which the square of a length may differ from 1."""
+
+USUAL = 1 / 0.07
+"""A factor from which such losses are trained."""
+LARGEST, HALVINGS = 60.0, 40
+"""Largest number that a parameter behind a function may start at, and how finely it is looked for."""
 FACTORS = frozenset({OpKind.SCALE, OpKind.ELEMENTWISE, OpKind.MUL, OpKind.SHIFT})
 
 
@@ -29,7 +39,7 @@ FACTORS = frozenset({OpKind.SCALE, OpKind.ELEMENTWISE, OpKind.MUL, OpKind.SHIFT}
         measured="The rms of the scores, before they are masked, over that of the product of normalised vectors, where "
         f"the loss is one of classes: below {FAINT:g} or above {LOUD:g}.",
         example="self.logit_scale = nn.Parameter(torch.zeros(())) used as a factor and not as its logarithm.",
-        remedy="Start at 1 / 0.07: a logarithm of the scale at 2.66.",
+        remedy="Start at 1 / 0.07: a logarithm of the scale at 2.66 (fanwise fix).",
     ),
     source='Radford et al., "Learning transferable visual models from natural language supervision", 2021, section '
     '2.5; Wang et al., "NormFace", 2017, proposition 2 (the bound)',
@@ -55,7 +65,7 @@ def collapsed_temperature(subject: Subject) -> Iterator[Symptom]:
             "temperature",
             paths,
             {"factor": factor, "classes": loss.classes},
-            Fix("start the factor at 1 / 0.07 = 14.3, its logarithm at 2.66"),
+            _started(subject, product, factor),
         )
 
 
@@ -91,5 +101,53 @@ def _is_normalised(subject: Subject, op: Op) -> bool:
 
 def _factors(subject: Subject, product: Op) -> tuple[str, ...]:
     """Parameters that multiply the product on its way to the output."""
+    return tuple(use.path for _, use in _scales(subject, product))
+
+
+def _scales(subject: Subject, product: Op) -> Iterator[tuple[Op, Use]]:
     after = [op for op in subject.trace.ops if op.index > product.index and op.index in subject.lead_to_output]
-    return tuple(use.path for op in after for use in op.used(UseRole.SCALE) if use.path in subject.values)
+    yield from ((op, use) for op in after for use in op.used(UseRole.SCALE) if use.path in subject.values)
+
+
+def _started(subject: Subject, product: Op, factor: float) -> Fix:
+    """Starts the one parameter that makes the factor where that is 1 / 0.07; a sentence where several things do."""
+    scales = list(_scales(subject, product))
+    value = _value_for(subject, *scales[0], factor) if len(scales) == 1 else None
+    if value is None:
+        return Fix(f"start the factor at 1 / 0.07 = {USUAL:.3g}, its logarithm at {math.log(USUAL):.3g}")
+    path = scales[0][1].path
+    text = f"start {path} at {value:.4g}, so that the factor is 1 / 0.07 = {USUAL:.3g} (fanwise fix)"
+    return Fix(text, subject.fresh, (path,), {path: Constant(value)})
+
+
+def _value_for(subject: Subject, op: Op, use: Use, factor: float) -> float | None:
+    """The number with which a parameter makes a factor of 1 / 0.07; None where none is known."""
+    values = subject.values[use.path]
+    seen = use.seen[0] if use.seen is not None else values.mean * use.ratio
+    more = USUAL / factor if factor > 0 and seen else USUAL / (seen or 1.0)
+    wanted = seen / more if "div" in op.name else (seen or 1.0) * more
+    if values.count != 1 or not 0 < wanted < math.inf:
+        return None
+    if use.transform is None:
+        return None if use.steps else float(f"{wanted / use.ratio:.4g}")
+    return _solved(partial(_made, use.transform, use.path), wanted)
+
+
+def _made(transform: Transform, path: str, value: float) -> float:
+    """What a function makes of a parameter of one value."""
+    return float(np.asarray(transform.make({path: np.full(transform.parameters[path][0], value, np.float32)})))
+
+
+def _solved(make: Callable[[float], float], wanted: float) -> float | None:
+    """Where a monotonous function has a value, by bisection; None where it does not have it."""
+    low, high = -LARGEST, LARGEST
+    try:
+        grows = make(high) > wanted
+        if grows == (make(low) > wanted):
+            return None
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if (make(middle) > wanted) == grows else (middle, high)
+    except (TypeError, ValueError, RuntimeError, KeyError):  # a function that cannot be computed again
+        return None
+    return float(f"{high:.4g}")

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from statistics import NormalDist
 
 import numpy as np
 
-from fanwise.check.findings import and_more
+from fanwise.check.findings import Fix, and_more
 from fanwise.check.rules.origins import loudest_before, map_before, name_of, path_of
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom
-from fanwise.check.scale_causes import redraw, root, scale_cause, zero_biases
+from fanwise.check.rules.weights import WRITTEN
+from fanwise.check.scale_causes import NORMAL, redraw, root, scale_cause, zero_biases
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.attention import MASKING
 from fanwise.graph.details import Attention
@@ -23,6 +23,7 @@ from fanwise.graph.kinds import (
     STRETCH_MAPS,
 )
 from fanwise.graph.op import Op, OpKind, UseRole
+from fanwise.laws.elementwise import Constant
 from fanwise.laws.nonlinearities import nonlinearity
 from fanwise.measure.observation import Values
 
@@ -32,8 +33,8 @@ FLAT = 0.25
 """Rms of a nonlinearity's slope, over that at a mean of 0, below which it lies on its flat side."""
 LINEAR = 0.1
 """Std of the slope, over that at a mean of 0, below which a nonlinearity has become a linear function."""
-NORMAL = np.asarray([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
-"""Standard normal numbers, evenly by their probability."""
+OTHER_SIGN = 0.02
+"""Share of values of the other sign up to which weights are of one: a sample may miss some of the zeros."""
 POSITIVE = ("softplus", "sigmoid", "exp")
 """Nonlinearities whose values are rates, steps of time or decays."""
 OFF, PART = 3.0, 0.25
@@ -82,7 +83,8 @@ def drowning_biases(subject: Subject) -> Iterator[Symptom]:
         yield _silencing(subject, silenced)
     if wrong:
         layer, path, shift = wrong[0]
-        value, paths = subject.values[path].mean, (*(path for _, path, _ in wrong), *_alike(subject, path))
+        value, named = subject.values[path].mean, tuple(path for _, path, _ in wrong)
+        paths = (*named, *_later(subject, named))
         more = and_more(len(paths) - 1, "bias")
         yield Symptom(
             f"{path} shifts all units by {value:.3g}, {shift:.3g} times the signal's rms{more}",
@@ -181,9 +183,31 @@ def saturated(subject: Subject) -> Iterator[Symptom]:
             kind,
             tuple(layer.path for layer in maps),
             {"share": share, "layers": len(ops)},
-            redraw(maps) if maps else None,
+            _centred(subject, maps) or redraw(maps) if maps else None,
             severity=None if any(subject.signals[op.index].saturated > LOST for op in ops) else "warning",
         )
+
+
+def _centred(subject: Subject, maps: Sequence[Map]) -> Fix | None:
+    """Biases that take away what weights of one sign give, where such weights are what saturates; None elsewhere.
+
+    Weights that may not be negative, as in monotone networks, are drawn so, and what they read is of one sign too.
+    """
+    signed = [layer for layer in maps if _is_one_signed(layer.values) and abs(layer.signal.mean) > layer.signal.rms / 2]
+    pairs = [(layer, use.path) for layer in signed for use in layer.op.used(UseRole.BIAS) if use.path in subject.values]
+    if not pairs or len(signed) < len(maps) or any(layer.law.kind == "shifted" for layer in signed):
+        return None
+    laws = {path: Constant(float(f"{subject.values[path].mean - layer.signal.mean:.3g}")) for layer, path in pairs}
+    layer, path = pairs[0]
+    text = f"the weights of {layer.name} are of one sign: start {path} at {laws[path].value:.3g} (fanwise fix)"
+    return Fix(text, all(subject.laws[path].fresh for path in laws), tuple(laws), laws)
+
+
+def _is_one_signed(values: Values) -> bool:
+    """Whether hardly a sampled value is of the other sign; zeros, which are of none, are counted above 0."""
+    half, total = len(values.histogram) // 2, sum(values.histogram)
+    below, above = sum(values.histogram[:half]), sum(values.histogram[half:]) - values.zeros * total
+    return not values.constant and total > 0 and min(below, above) < OTHER_SIGN * total
 
 
 @rule(
@@ -265,13 +289,29 @@ def _shifts(subject: Subject, layer: Map) -> Iterator[tuple[str, float]]:
             yield use.path, abs(values.mean) / size
 
 
-def _alike(subject: Subject, path: str) -> Iterator[str]:
-    """Biases behind it that hold the same one value, and read a signal of 0: nothing could be said of them alone."""
-    value = subject.values[path]
-    for layer in subject.distinct_maps if value.constant else ():
-        here = [use.path for use in layer.op.used(UseRole.BIAS) if layer.fed.second_moment == 0]
-        others = [(name, subject.values[name]) for name in here if name in subject.values and name != path]
-        yield from (name for name, other in others if other.constant and other.mean == value.mean)
+def _later(subject: Subject, wrong: Sequence[str]) -> Iterator[str]:
+    """Other biases that would drown their signals as soon as these no longer do.
+
+    They hold a value that nobody writes, or the same one value and read a signal of 0, of which nothing can be said;
+    or they would shift a nonlinearity to its flat side if their map read a signal of rms 1: behind a bias that drowns
+    it a signal is loud.
+    """
+    alike = {subject.values[path].mean for path in wrong if subject.values[path].constant}
+    for layer in subject.distinct_maps:
+        after = _nonlinearity_behind(subject, layer.op)
+        for path in (use.path for use in layer.op.used(UseRole.BIAS) if use.path in subject.values):
+            values = subject.values[path]
+            same = values.constant and values.mean in alike and layer.fed.second_moment == 0
+            same = same or (values.constant and abs(values.mean) > WRITTEN[1])
+            if path not in wrong and (same or (after is not None and _would_drown(values, layer, after))):
+                yield path
+
+
+def _would_drown(values: Values, layer: Map, after: Op) -> bool:
+    """Whether a bias shifts a nonlinearity behind a map of a signal of rms 1 to its flat side."""
+    size = layer.law.gain
+    large = size > 0 and abs(values.mean) > SHIFT * max(size, values.std)
+    return large and _is_lost(after.nonlinearity, values.mean, size)
 
 
 def _nonlinearity_behind(subject: Subject, op: Op) -> Op | None:

@@ -3,12 +3,13 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from dataclasses import replace
+from itertools import pairwise, takewhile
 
 from fanwise.check.findings import Fix, and_more, counted
 from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom, of_maps
-from fanwise.check.scale_causes import reads_relu
+from fanwise.check.scale_causes import factor_laws, reads_relu, redraw
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.op import OpKind
 
@@ -24,6 +25,8 @@ WRITTEN = (1e-12, 1e6)
 """Sizes of constants that people write."""
 INNER = ("weight", "branch_end", "recurrent")
 """Roles of maps inside a model."""
+GATES = ("gate", "branch_gate")
+"""Roles of factors whose law no recipe knows without the values that they held."""
 STANDARD_ERRORS = 5.0
 """By how many standard errors a std may differ from the planned one."""
 ROUNDING = 0.02
@@ -57,6 +60,7 @@ def not_finite(subject: Subject) -> Iterator[Symptom]:
         values = subject.values[bad[0]]
         number = round(values.infinite * values.count)
         more = and_more(len(bad) - 1, "parameter")
+        factors = [path for path in bad if subject.cases[path].role in GATES]
         yield Symptom(
             f"{number} of {values.count} values of {bad[0]} are infinite or not a number{more}",
             bad[0],
@@ -64,7 +68,7 @@ def not_finite(subject: Subject) -> Iterator[Symptom]:
             kind="nan",
             paths=tuple(bad),
             evidence={"share": values.infinite, "parameters": len(bad)},
-            fix=Fix("draw the parameter anew (fanwise fix)", safe=subject.fresh, paths=tuple(bad)),
+            fix=Fix("draw the parameter anew (fanwise fix)", subject.fresh, tuple(bad), factor_laws(subject, factors)),
         )
 
 
@@ -102,6 +106,7 @@ def constant_maps(subject: Subject) -> Iterator[Symptom]:
         value = wrong[0].values.mean
         written = WRITTEN[0] < abs(value) < WRITTEN[1]
         lasting = neighbours(subject, wrong)
+        never = () if written else _never_written(subject)
         cause = "equal weights make equal units" + (", and equal gradients keep them equal" if lasting else "")
         yield of_maps(
             wrong,
@@ -109,8 +114,19 @@ def constant_maps(subject: Subject) -> Iterator[Symptom]:
             cause=cause if written else "no author writes such a value: this memory was never initialised",
             kind="constant" if written else "skipped_init",
             evidence={"value": value},
+            fix=_with_paths(redraw(wrong), never),
             severity=None if lasting or not written else "warning",
         )
+
+
+def _never_written(subject: Subject) -> tuple[str, ...]:
+    """Parameters of one value that no author writes."""
+    sizes = ((path, abs(values.mean)) for path, values in subject.values.items() if values.constant)
+    return tuple(path for path, size in sizes if size and not WRITTEN[0] < size < WRITTEN[1])
+
+
+def _with_paths(fix: Fix, more: Sequence[str]) -> Fix:
+    return replace(fix, paths=tuple(dict.fromkeys((*fix.paths, *more))))
 
 
 @rule(
@@ -187,8 +203,20 @@ def tied(subject: Subject) -> Iterator[Symptom]:
             cause="one module stands in a list several times, as in [layer] * n: the model has fewer parameters than "
             "layers",
             kind="tied",
-            fix=Fix("make a new module for each place of the list"),
+            fix=Fix(_parted(wrong[0])),
         )
+
+
+def _parted(layer: Map) -> str:
+    """Code that makes a module for each place of a list."""
+    same = _siblings(layer.path, layer.case.parameter.aliases)
+    pairs = zip(layer.path.split("."), same[0].split("."), strict=True)
+    before = [part for part, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    count = len(same) + 1
+    named = f"{'.'.join(before)} = " if before else ""
+    return (
+        f"make a new module for each of {count} places: {named}[make() for _ in range({count})], not [make()] * {count}"
+    )
 
 
 @rule(
