@@ -27,7 +27,9 @@ from typing import Any, get_args
 import numpy as np
 
 from fanwise.graph.inputs import Inputs
-from fanwise.graph.op import INPUT
+from fanwise.graph.kinds import STREAM_STEPS
+from fanwise.graph.op import INPUT, OpKind
+from fanwise.graph.residual import Join
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Watcher
 from fanwise.plan.measured import OpKey
@@ -189,9 +191,9 @@ def guessing_loss(logits: Any) -> float:
 
 
 def stream_growths(trace: Trace, moments: Mapping[int, float]) -> dict[str, float]:
-    """Second moment after the last join of each stream over that where the stream begins, or after its first join.
+    """By how much each stream grew, from its begin to its last join; of a sum over time, over all that was added to it.
 
-    Of a sum over time, over all that was added to it.
+    A norm on a stream sets its size anew: what the joins before it and those behind it grow it by is multiplied.
     """
     over_time = {index for state in trace.states for index in state.sums}
     last = {join.first: join for join in trace.joins if join.op not in over_time}
@@ -206,8 +208,22 @@ def stream_growths(trace: Trace, moments: Mapping[int, float]) -> dict[str, floa
         if not begin:
             begin = moments[next(other.op for other in trace.joins if other.first == first)]
         name = f"stream of {join.total} from {trace.ops[first].name if first != INPUT else 'the input'}"
-        growths[name] = moments[join.op] / begin if begin else math.inf
+        growths[name] = moments[join.op] / (begin * set_anew(trace, moments, join)) if begin else math.inf
     return growths
+
+
+def set_anew(trace: Trace, moments: Mapping[int, float], join: Join) -> float:
+    """By what the norms between the joins of a stream multiplied its second moment, on the way to its last join."""
+    factor, here, before = 1.0, join.stream, {other.op for other in trace.joins}
+    while here >= 0 and here != join.first and (here in before or trace.ops[here].kind in STREAM_STEPS):
+        op = trace.ops[here]
+        source = op.inputs[0] if op.inputs else INPUT
+        if here in before:
+            source = next(other.stream for other in trace.joins if other.op == here)
+        elif op.kind == OpKind.NORM and moments.get(here) and moments.get(source):
+            factor *= moments[here] / moments[source]
+        here = source
+    return factor
 
 
 def measured(model: Model, package: Any, plan: Plan, key: int) -> tuple[float | None, dict[str, float]]:

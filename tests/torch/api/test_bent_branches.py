@@ -107,10 +107,9 @@ def test_a_sum_of_a_normed_signal_and_its_map_is_no_stream(depth):
         m.ends = first, x
         return m.head(x)
 
-    linear = lambda: nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(depth))
+    maps = {name: nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(depth)) for name in ("inner", "outer", "out")}
     skips = nn.ParameterList(nn.Parameter(torch.randn(WIDTH)) for _ in range(depth))
-    parts = {"inner": linear(), "outer": linear(), "skips": skips, "out": linear()}
-    model = Wrapped(forward, entry=nn.Linear(WIDTH, WIDTH), **parts, head=nn.Linear(WIDTH, 10))
+    model = Wrapped(forward, entry=nn.Linear(WIDTH, WIDTH), **maps, skips=skips, head=nn.Linear(WIDTH, 10))
     inputs = normal(256, WIDTH)
     assert len(traced(model, inputs).joins) == depth
     assert growth(model, inputs, plan(model, inputs)) < math.e
