@@ -6,7 +6,8 @@
 Each model is planned and its plan applied under several keys. A trained parameter counts as explained where its law
 stands on no assumption, or where it is left with values that do not depend on the random state: then a key fixes every
 bit. The loss is the mean cross-entropy of labels drawn evenly, over ln C; it may start at most 6 % off. A residual
-stream, and a stack of blocks that the zoo names, may grow by at most e, the mean over the keys.
+stream may grow by at most e. Both are statements about the law, not about a draw of it: they are held against the mean
+over the keys, of which there should be ten or so, and the worst of them is printed beside.
 
 A sum over time (`fanwise.graph.states`: a recurrence, a memory, an integrator) begins at zero, or with what its first
 step gives, and fills up, so that its size over that of its begin says nothing. It is held against what was added to it:
@@ -50,7 +51,8 @@ class Result:
         parameters: how many it trains.
         unexplained: those that are left random, that nothing used, or whose law is a guess, each with why.
         losses: over ln C, one a key; empty where it has no logits.
-        growths: of each residual stream and of the stack of blocks, by name.
+        growths: of each residual stream, by name: the mean over the keys.
+        largest: the same under the worst key.
         error: what ended it, "" where nothing did.
         seconds: what all of it took.
     """
@@ -60,13 +62,14 @@ class Result:
     unexplained: tuple[str, ...] = ()
     losses: tuple[float, ...] = ()
     growths: Mapping[str, float] = field(default_factory=dict)
+    largest: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
     seconds: float = 0.0
 
     @property
     def loss(self) -> float:
-        """The loss furthest from ln C, over it; 1 where there are no logits."""
-        return max(self.losses, key=lambda value: math.inf if math.isnan(value) else abs(value - 1), default=1.0)
+        """The loss over ln C, the mean of the keys; 1 where there are no logits."""
+        return fmean(self.losses) if self.losses else 1.0
 
     @property
     def is_off(self) -> bool:
@@ -252,9 +255,9 @@ def judged(model: Model, keys: int) -> Result:
     except Exception as error:  # a crash is what is counted
         return Result(model, error=f"{type(error).__name__}: {error}".partition("\n")[0][:200])
     losses = tuple(loss for loss, _ in runs if loss is not None)
-    growths = {name: fmean(run[name] for _, run in runs) for name in runs[0][1]}
+    growths, largest = ({name: of(run[name] for _, run in runs) for name in runs[0][1]} for of in (fmean, max))
     count = sum(parameter.trained for parameter in backend.parameters(net))
-    return Result(model, count, bad, losses, growths, seconds=time.perf_counter() - start)
+    return Result(model, count, bad, losses, growths, largest, seconds=time.perf_counter() - start)
 
 
 def line(result: Result) -> str:
@@ -265,10 +268,10 @@ def line(result: Result) -> str:
     if result.unexplained:
         words.append(f"{len(result.unexplained)} of {result.parameters} unexplained, as {result.unexplained[0]};")
     if result.is_off:
-        words.append(f"loss {result.loss:.3f} ln C;")
+        words.append(f"loss {result.loss:.3f} ln C ({max(result.losses):.3f} at most);")
     if result.grows:
         name = max(result.growths, key=lambda name: result.growths[name])
-        words.append(f"{name} grows {result.growth:.3g} times")
+        words.append(f"{name} grows {result.growth:.3g} times ({result.largest[name]:.3g} at most)")
     return " ".join(words)
 
 
