@@ -72,6 +72,38 @@ def test_growth_is_that_of_the_steps_and_not_of_filling_up(kept, growth):
     assert kept < 1.3 or state.growth(moments.__getitem__) > growth
 
 
+def oscillator(steps, scaled):
+    """A velocity that a force is added to, and a position that the velocity is added to, times a step or as it is."""
+    step = [("elementwise", [1], "mul")] if scaled else []
+    ops = [("linear", [INPUT], "w"), ("add", [0]), *step, ("add", [1 + scaled])]
+    velocity, position = 1, len(ops) - 1
+    for _ in range(steps - 1):
+        ops += [("concat", [INPUT, position]), ("linear", [len(ops)], "w"), ("add", [velocity, len(ops) + 1])]
+        velocity = len(ops) - 1
+        ops += [("elementwise", [velocity], "mul")] if scaled else []
+        ops += [("add", [position, len(ops) - 1])]
+        position = len(ops) - 1
+    return traced(*ops)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("steps", [4, 12])
+def test_a_position_adds_velocities_that_are_carried_on(steps, scaled):
+    velocity, position = oscillator(steps, scaled).states
+    assert (len(velocity.sums), velocity.carried) == (steps - 1, False)
+    assert (len(position.sums), position.carried) == (steps - 1, True)
+
+
+def test_what_is_carried_on_adds_up_in_size():
+    """Equal steps of rms 1 add up to T: that is no growth, and T times it is, which uncorrelated steps would call T."""
+    _, position = oscillator(12, scaled=True).states
+    moments = {position.begin: 1.0, **dict.fromkeys(position.drives, 1.0)}
+    moments |= {total: float(number + 2) ** 2 for number, total in enumerate(position.sums)}
+    assert position.growth(moments.__getitem__) == pytest.approx(1.0)
+    moments[position.sums[-1]] *= 3
+    assert position.growth(moments.__getitem__) == pytest.approx(3.0)
+
+
 def test_scores_with_a_bias_are_no_stream():
     """softmax(q k^T + b) where q and k were made of b."""
     ops = [("linear", [INPUT], "b"), ("linear", [0], "q"), ("linear", [0], "k"), ("matmul", [1, 2]), ("add", [0, 3])]

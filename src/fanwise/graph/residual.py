@@ -13,6 +13,9 @@ from fanwise.graph.paths import ancestors, nearest
 BOUNDED = ("sigmoid", "tanh", "hard_sigmoid", "hardsigmoid", "hard_tanh", "hardtanh", "softsign", "log_sigmoid")
 """Nonlinearities that say how much of a signal goes on, or hold it: no stream of any size goes through them."""
 
+TRANSFORMS = ("fft", "ifft", "fft2", "ifft2", "fftn", "ifftn", "rfft", "irfft", "rfft2", "irfft2", "stft", "istft")
+"""Linear functions of a whole tensor, which some frameworks are given as its real and its imaginary part."""
+
 LEADS_TO_SUM = STREAM_STEPS - {OpKind.ADD, OpKind.MUL}
 """What may stand between a map and the sum in which another stream takes its part: no join, and no gate."""
 
@@ -106,9 +109,11 @@ def _is_product(ops: Sequence[Op], index: int) -> bool:
 def ends_later(op: Op) -> bool:
     """Whether an op may stand between the last map of a branch and the join: not a product of data with data.
 
-    A product with a constant, such as the adjacency of a graph, carries on what the map gave.
+    A product with a constant, such as the adjacency of a graph, carries on what the map gave; so does a function of one
+    tensor that is not known, such as an inverse Fourier transform, and one of its parts.
     """
-    return op.kind in BRANCH_STEPS or (op.kind == OpKind.MATMUL and len(op.inputs) == 1)
+    is_alone = op.kind in (OpKind.MATMUL, OpKind.OTHER) and len(op.inputs) == 1 and not op.uses
+    return op.kind in BRANCH_STEPS or is_alone or (op.kind == OpKind.OTHER and op.name in TRANSFORMS)
 
 
 def _orders(op: Op) -> tuple[tuple[int, int], ...]:
@@ -150,9 +155,21 @@ def _across(ops: Sequence[Op], op: Op, earlier: Mapping[int, Join]) -> Join | No
         if min(stream, branch) >= 0
         and ops[branch].size == op.size
         and _last_map(ops, branch, LEADS_TO_SUM) is not None
-        and (_joins_before(ops, stream, earlier, _keeps_size) or _sums_at(ops, stream))
+        and (_is_another(ops, stream, branch, earlier) or _sums_at(ops, stream))
     )
     return next(joins, None)
+
+
+def _is_another(ops: Sequence[Op], stream: int, branch: int, earlier: Mapping[int, Join]) -> bool:
+    """Whether an op carries on a stream of its own: not what a norm made of it, and of which the branch was made too.
+
+    A branch may begin with a sum of the same normed signal, weighed and mapped: the stream goes past both.
+    """
+    unnormed = _joins_before(ops, stream, earlier, lambda op: _keeps_size(op) and op.kind != OpKind.NORM)
+    if unnormed:
+        return True
+    past = ancestors(ops, branch)
+    return any(join not in past for join in _joins_before(ops, stream, earlier, _keeps_size))
 
 
 def _keeps_size(op: Op) -> bool:

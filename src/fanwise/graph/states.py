@@ -4,11 +4,12 @@ A residual stream begins with a signal. A state begins at zero, or with what one
 follows from what the steps add and from what is kept, so that it is no growth of where it began.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from fanwise.graph.kinds import STREAM_STEPS
+from fanwise.graph.kinds import MADE_STEPS, STREAM_STEPS
 from fanwise.graph.op import Op, OpKind
 from fanwise.graph.paths import ancestors
 from fanwise.graph.residual import Join
@@ -27,20 +28,25 @@ class State:
         drives: what each step adds: ops in order.
         begin: the op that gives the state before the first of the sums.
         filled: whether the sums are a stream of their own, which begins at zero; else each begins with its drive.
+        carried: whether what the steps add is a sum over time itself, as the velocity that moves a position.
     """
 
     sums: tuple[int, ...]
     drives: tuple[int, ...]
     begin: int
     filled: bool
+    carried: bool = False
 
     def growth(self, moment: Callable[[int], float]) -> float:
         """Second moment of the last sum over that of all that was added: above 1 where the steps amplify it.
 
+        What is carried on from step to step is alike, and adds up in size instead: sum of T equal steps is T of them.
+
         Args:
             moment: second moment of what an op gives, by its index.
         """
-        added = moment(self.begin) + sum(map(moment, self.drives))
+        each = [moment(self.begin), *map(moment, self.drives)]
+        added = sum(map(math.sqrt, each)) ** 2 if self.carried else sum(each)
         return moment(self.sums[-1]) / added if added else 0.0
 
 
@@ -52,8 +58,27 @@ def states_of(ops: Sequence[Op], joins: Sequence[Join]) -> tuple[State, ...]:
         streams.setdefault(join.number, []).append(join)
         begun.setdefault(join.first, []).append(join)  # an estimate within a step is a stream that ends there
     filled = [_filled(stream) for stream in begun.values() if _begins_empty(ops, stream)]
-    fresh = [stream for stream in streams.values() if stream[0].stream >= 0]
-    return (*filled, *_driven(ops, fresh))
+    known = {index for state in filled for index in state.sums}
+    fresh = [
+        stream
+        for stream in streams.values()
+        if stream[0].stream >= 0 and not known.issuperset(join.op for join in stream)
+    ]
+    states = (*filled, *_driven(ops, fresh))
+    return tuple(replace(state, carried=_adds_a_state(ops, state, states)) for state in states)
+
+
+def _adds_a_state(ops: Sequence[Op], state: State, states: Sequence[State]) -> bool:
+    """Whether the steps of a state add what the steps of another one have left, times numbers at most."""
+    others = {index for other in states if other is not state for index in other.sums}
+    return sum(_carried_by(ops, drive) in others for drive in state.drives) > len(state.drives) / 2
+
+
+def _carried_by(ops: Sequence[Op], index: int) -> int:
+    """The sum that an op gives, times numbers and parameters at most; else the op at which the way back ends."""
+    while index >= 0 and ops[index].kind in MADE_STEPS | {OpKind.SCALE} and len(ops[index].inputs) == 1:
+        index = ops[index].inputs[0]
+    return index
 
 
 def _filled(stream: Sequence[Join]) -> State:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from fanwise.graph.kinds import MAP_USES
 from fanwise.graph.op import Op, OpKind, Use, UseRole
 from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
@@ -47,3 +48,9 @@ def positive(value: float) -> tuple[float, bool]:
     Three digits of it: no batch tells more, and layers that are alike then have equal rows.
     """
     return (float(f"{value:.3g}"), True) if math.isfinite(value) and value > 0 else (1.0, False)
+
+
+def has_other_operands(op: Op, use: Use) -> bool:
+    """Whether a map is one factor of a product with several operands of data: what it reads is made inside the op."""
+    maps = [other for other in op.uses if other.role in MAP_USES]
+    return op.kind == OpKind.LINEAR and use.role == UseRole.WEIGHT and len(op.inputs) > 1 and len(maps) == 1

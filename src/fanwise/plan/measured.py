@@ -26,6 +26,7 @@ class Measured:
         loops: by what the variance of a weight that opens a loop is multiplied, by `Use.matrix`.
         fed: second moment of what feeds each weight of a loop for the first time while no factor is at work.
         driven: the largest second moment that a weight of a cell reads over that at its first use, by `Use.matrix`.
+        shares: by what the second moment that a map, norm or gate ends a branch with is multiplied, by `Use.matrix`.
         streams: second moment of each residual stream that is computed after the branch that joins it, by its key.
     """
 
@@ -34,6 +35,7 @@ class Measured:
     loops: dict[str, float] = field(default_factory=dict)
     fed: dict[str, float] = field(default_factory=dict)
     driven: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
     streams: dict[OpKey, float] = field(default_factory=dict)
 
     def grow(self, matrix: str, ratio: float) -> None:
@@ -47,6 +49,7 @@ class Measured:
         pairs = (
             *((self.heads, now.heads), (self.loops, now.loops)),
             *((self.driven, now.driven), (self.streams, now.streams)),
+            *((self.shares, now.shares), (now.shares, self.shares)),
         )
         moments = [change for before, after in pairs for change in _changes(before, after)]
         return any(change > MOVED for change in moments) or any(

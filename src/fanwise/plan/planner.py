@@ -6,7 +6,7 @@ on a propagation by theory, where there is nothing to measure (a model on the me
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from fanwise.graph.arithmetic import PLAIN, QUOTIENTS, made_of
@@ -18,7 +18,8 @@ from fanwise.graph.trace import Trace
 from fanwise.graph.visitor import Moment
 from fanwise.laws.base import Initializer
 from fanwise.laws.elementwise import Constant, Normal
-from fanwise.plan.feeds import is_silent, operand_moment, positive, with_viewed
+from fanwise.plan.branches import BranchSizes
+from fanwise.plan.feeds import has_other_operands, is_silent, operand_moment, positive, with_viewed
 from fanwise.plan.makers import MadeWeights
 from fanwise.plan.meant import Meant
 from fanwise.plan.measured import ROUGH, Measured, OpKey, factor_of, measured_operands
@@ -107,6 +108,7 @@ class Planner:
         self._read: dict[OpKey, float] = {}
         self._fed_first: dict[str, float] = {}
         self._made = MadeWeights(trace, self.cases)
+        self._branches = BranchSizes(trace, next((case.around for case in self.cases.values() if case.around), None))
         self._transforms = TransformedWeights(starts, self._spread, frozenset(self._meant.merged))
 
     def before(self, op: Op, moment: Moment) -> Mapping[str, Initializer]:
@@ -135,6 +137,11 @@ class Planner:
 
     def after(self, op: Op, moment: Callable[[], float]) -> float | None:
         """Remembers the streams; sets the scale of maps whose input is hidden inside their op."""
+        factor = self._scale_of(op, moment)
+        self._branches.see(op.key, moment if factor is None else lambda: moment() * factor**2)
+        return factor
+
+    def _scale_of(self, op: Op, moment: Callable[[], float]) -> float | None:
         if op.key in self._read:
             self._measure_factor(op.key, moment())
         for name, chain in self._loops.items():
@@ -155,6 +162,7 @@ class Planner:
     def finish(self) -> None:
         """Decides what no op of this pass used."""
         self._measure_loops()
+        self.measured.shares.update(self._branches.shares(self.known.shares))
         self.measured.streams.update({key: moment for key, moment in self._after.items() if positive(moment)[1]})
         for path, case in self.cases.items():
             layers = {
@@ -204,7 +212,12 @@ class Planner:
             fed = positive(fed * self._remember_fed(use, fed))[0]
         factor, loop = self._factor(case), self.known.loops.get(use.matrix, 1.0)
         silent = sure and not known and use.role in MAP_USES and is_silent(op, moment)
-        return Feed(fed, known and sure, stream, self._scores(case), self._value(case), factor, loop, silent=silent)
+        feed = Feed(fed, known and sure, stream, self._scores(case), self._value(case), factor, loop, silent=silent)
+        return replace(feed, share=self._share(case))
+
+    def _share(self, case: Case) -> float:
+        """By what the share of a branch is multiplied for what stands behind its last map."""
+        return 1.0 if case.use is None else self.known.shares.get(case.use.matrix, 1.0)
 
     def _remember_fed(self, use: Use, fed: float) -> float:
         """By how much more a weight reads at one of its uses than at the first, where a state is still empty."""
@@ -365,7 +378,7 @@ class Planner:
         is_map = case.use is not None and case.use.role in MAP_USES
         fed = feed.second_moment if is_map or use.role in MAP_USES else None
         self._chosen[self._slot(use)] = Decision(case, choice, fed)
-        hidden = use.role == UseRole.OUTPUT or _has_other_operands(op, use) or self._is_length(case, op, use)
+        hidden = use.role == UseRole.OUTPUT or has_other_operands(op, use) or self._is_length(case, op, use)
         hidden = hidden or self._transforms.has_mean(case)
         if choice.law is not None and hidden:
             self._late.append(self._slot(use))
@@ -403,7 +416,7 @@ class Planner:
         if not (math.isfinite(second_moment) and second_moment > 0 and variance > 0):
             return 1.0
         stream, _ = self._stream(decision.case)
-        feed = Feed(positive(second_moment / variance)[0], True, stream)
+        feed = Feed(positive(second_moment / variance)[0], True, stream, share=self._share(decision.case))
         choice = self._choose(decision.case, feed)
         self._chosen[slot] = Decision(decision.case, choice, feed.second_moment)
         after = (
@@ -418,7 +431,8 @@ class Planner:
             return 1.0
         alike = self._transforms.alike(case, second_moment, fed)
         before, stream = self._transforms.size(case, alike), self._stream(case)[0]
-        choice = self._transforms.choice(case, Feed(fed, True, stream), self._recipe.choose, alike)
+        feed = Feed(fed, True, stream, share=self._share(case))
+        choice = self._transforms.choice(case, feed, self._recipe.choose, alike)
         if choice is None:
             return 1.0
         self._chosen[slot] = Decision(case, choice, fed)
@@ -482,9 +496,3 @@ def _loops_of(cases_by_path: Mapping[str, Case]) -> Mapping[str, Chain]:
         for own in each
         if own.is_loop and own.use is not None and own.chain is not None and own.chain.opens
     }
-
-
-def _has_other_operands(op: Op, use: Use) -> bool:
-    """Whether a map is one factor of a product with several operands of data: what it reads is made inside the op."""
-    maps = [other for other in op.uses if other.role in MAP_USES]
-    return op.kind == OpKind.LINEAR and use.role == UseRole.WEIGHT and len(op.inputs) > 1 and len(maps) == 1

@@ -50,6 +50,7 @@ class Feed:
         found: the parameter's one value, where all its values are equal and there are values; None elsewhere.
         factor: by what the model multiplies a map's output before the nonlinearity, join or output that it is for.
         loop: by what its variance is multiplied so that a loop through it keeps the second moment.
+        share: by what the share of a branch is multiplied, for what stands behind its last map makes more of it.
         silent: whether what feeds the op is 0 at the start, so that nothing can be measured.
         demands: for what makes weights, what is asked of each of its parts, by number; empty until it is known.
     """
@@ -63,6 +64,7 @@ class Feed:
     loop: float = 1.0
     demands: Mapping[int, Demand] = field(default_factory=dict)
     silent: bool = False
+    share: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,19 @@ def branch_share(case: Case, feed: Feed) -> tuple[float, str]:
 
     Where each step begins a stream of its own, r = E h^2 / E x^2 of h_i = x_i + f(h_(i-1)) is r = 1 + g r + 2 c
     sqrt(g r) once it has settled, c the correlation of x and f: g is such that r is e^(1/T). Derived here.
+
+    Less where what stands behind the map makes more of it, or makes it alike with the stream (`fanwise.plan.branches`).
     """
+    share, reason = _plain_share(case, feed)
+    return share * feed.share, reason + _less_words(feed)
+
+
+def _less_words(feed: Feed) -> str:
+    return "" if feed.share == 1 else f"; {feed.share:.3g} of that, for what the model makes of it"
+
+
+def _plain_share(case: Case, feed: Feed) -> tuple[float, str]:
+    """The same where the map's output is added as it is."""
     total = 1 if case.join is None else case.join.total
     if case.is_driven and case.chain is not None:
         growth = math.exp(1 / total)
@@ -331,6 +343,7 @@ def branch_norm(case: Case, feed: Feed) -> Choice:
     total = 1 if case.join is None else case.join.total
     reason = (
         f"it ends a branch: {_part_words(case, total)} of the second moment of the residual stream"
+        + _less_words(feed)
         + _offset_words(case)
     )
     return Choice(constant_law(math.sqrt(share) - case.offset), reason, _RADFORD, share)
@@ -347,9 +360,8 @@ def branch_gate(case: Case, feed: Feed) -> Choice:
         return Choice(
             constant_law(value), f"a gate that lets through {part} of the residual stream", _TOUVRON, None, True
         )
-    return Choice(
-        constant_law(value), f"a gate that lets through {part} of the second moment of the residual stream", _TOUVRON
-    )
+    reason = f"a gate that lets through {part} of the second moment of the residual stream{_less_words(feed)}"
+    return Choice(constant_law(value), reason, _TOUVRON)
 
 
 def _is_meant(case: Case, found: float, share: float) -> bool:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,10 @@ BINARY = SUMS | PRODUCTS | DIVISIONS | {"pow", "rpow"}
 """Functions of two operands, either of which may be a number."""
 BROADCAST = SUMS | PRODUCTS | DIVISIONS | ELEMENTWISE | {"weight_norm", "weight_norm_interface", "parametrization"}
 """Functions of several parameters among which a small one acts on a large one."""
+
+
+Parts: TypeAlias = tuple[tuple[int, int, int], ...]
+"""(axis, first, count) for each axis of a parameter of which a tensor shows a part."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +266,7 @@ class ParameterProvenance:
         growth = {path: self._degree(path, function) for path in entries}
         number = pairs[0][1].factor * number_in(function)
         steps = (*pairs[0][1].steps, *self.gradients.step_of(sources), step)
-        self._record(tensor, entries, steps, (growth, number), make)
+        self._record(tensor, entries, steps, (growth, number), make, layers_of([held for _, held in pairs]))
 
     def _degree(self, path: str, function: Invocation) -> float | None:
         """How what a function gives grows with a parameter."""
@@ -297,13 +301,15 @@ class ParameterProvenance:
         steps: tuple[str, ...],
         growth: tuple[Mapping[str, float | None], float] = (MappingProxyType({}), 1.0),
         make: Make | None = None,
+        layers: Mapping[str, Parts] = MappingProxyType({}),
     ) -> None:
         """The parameters that the tensor is made of come first; where all seem to be sides, none is."""
         order = sorted(entries, key=lambda path: entries[path][1] is not None)
         plain = all(side for _, side in entries.values())
         sides = tuple(None if plain else entries[path][1] for path in order)
         axes, degrees = tuple(entries[path][0] for path in order), tuple(growth[0].get(path) for path in order)
-        self._add(tensor, Provenance(tuple(order), axes, steps, sides, (), degrees, growth[1], make))
+        parts = layers.get(order[0], ())
+        self._add(tensor, Provenance(tuple(order), axes, steps, sides, parts, degrees, growth[1], make))
 
     def _add(self, tensor: Tensor, held: Provenance) -> None:
         if is_wrapped(tensor):
@@ -318,6 +324,16 @@ class ParameterProvenance:
         base = _Base(held, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride(), id(tensor))
         self._kept.append((tensor, base))
         self._bases.setdefault(storage, []).append(base)
+
+
+def layers_of(sources: Sequence[Provenance]) -> Mapping[str, Parts]:
+    """The one index of each stack that is read alone, by path: what is made of several layers is made of the whole."""
+    shown: dict[str, set[Parts]] = {}
+    for held in sources:
+        for path in held.paths:
+            shown.setdefault(path, set()).add(held.parts if path == held.paths[0] else ())
+    each = {path: next(iter(parts)) for path, parts in shown.items() if len(parts) == 1}
+    return {path: parts for path, parts in each.items() if len(parts) == 1 and parts[0][2] == 1}
 
 
 def parametrized(module: nn.Module, own: Mapping[str, Tensor]) -> Make:
