@@ -1,4 +1,4 @@
-"""Programs that give much: measured as they come by, and differentiated in one compiled program, with the same numbers."""
+"""Programs that give much: measured as they come by, differentiated in one compiled program, with the same numbers."""
 
 import math
 
