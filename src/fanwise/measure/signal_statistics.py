@@ -46,15 +46,20 @@ BOUNDED = ("tanh", "sigmoid", "hardtanh", "hardsigmoid", "softsign")
 
 
 class Signals:
-    """Measures what each op of a run gave, in the order of execution."""
+    """Measures what each op of a run gave, in the order of execution, or in any once all of them were followed."""
 
     def __init__(self) -> None:
         self._axes: dict[int, tuple[tuple[int, ...], int]] = {}
 
+    def follow(self, op: Op, shape: tuple[int, ...]) -> int:
+        """The axis of what an op gave along which its features lie; those of what it reads are known by then."""
+        axis = feature_axis(op, shape, self._axes.get(op.inputs[0] if op.inputs else INPUT))
+        self._axes[op.index] = shape, axis
+        return axis
+
     def of(self, op: Op, array: Array) -> dict[str, float]:
         """The numbers of a `Signal`, its gradient left out, by name."""
-        axis = feature_axis(op, array.shape, self._axes.get(op.inputs[0] if op.inputs else INPUT))
-        self._axes[op.index] = array.shape, axis
+        axis = self.follow(op, array.shape)
         array = _sizes(array)
         numbers = numbers_of(array, compared=op.kind in COMPARED)
         if begins(op):

@@ -29,15 +29,17 @@ def gradients(walk: Walk, start: Mapping[int, float]) -> tuple[float, ...]:
     """
     by_op: dict[int, Rows] = {i: normal_rows(Likeness(size), "start", i) for i, size in start.items()}
     walk.profiles_back.update(dict.fromkeys(start, ()))
+    moments = [math.nan] * len(walk.seen)
     for here in reversed(walk.seen):
-        gradient = by_op.get(here.op.index)
+        gradient = by_op.pop(here.op.index, None)  # whole by now, and looked at for the last time
         if gradient is None:
             continue
+        moments[here.op.index] = second(gradient[HERE])
         shares = back_by_rule(walk, here, gradient)
         for share in through_gain(walk, here, gradient) if shares is None else shares:
             if share.source != INPUT and np.isfinite(share.rows).all():
                 _add(walk, by_op, share, here)
-    return tuple(second(by_op[i][HERE]) if i in by_op else math.nan for i in range(len(walk.seen)))
+    return tuple(moments)
 
 
 def _add(walk: Walk, by_op: dict[int, Rows], share: Share, here: Here) -> None:

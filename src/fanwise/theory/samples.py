@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 from statistics import NormalDist
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ def second(values: Values) -> float:
 def fresh(*name: object) -> Values:
     """Standard normal values that belong to a name: evenly spread over the distribution, in an order of their own."""
     number = _number(*name)
-    return np.roll(_quantiles()[_orders()[number % ORDERS]], number // ORDERS % SAMPLES)
+    return _turned(_shuffled()[number % ORDERS], number // ORDERS % SAMPLES)
 
 
 def normal_rows(moments: Likeness, *name: object) -> Rows:
@@ -109,7 +109,7 @@ def same_everywhere(values: Values) -> Rows:
 def rearranged(rows: Rows, *name: object, back: bool = False) -> Rows:
     """Other features of the same kind: independent of the sample itself; `back` undoes it."""
     number = _number(*name)
-    order = np.roll(_orders()[number % ORDERS], number // ORDERS % SAMPLES)
+    order = _turned(_orders()[number % ORDERS], number // ORDERS % SAMPLES)
     if not back:
         return rows[:, order]
     undone = np.empty_like(rows)
@@ -155,6 +155,17 @@ def _orders() -> NDArray[np.intp]:
     """Orders of the sample, of which a name takes one, turned by a number of places."""
     numbers = np.random.default_rng(0)
     return np.stack([numbers.permutation(SAMPLES) for _ in range(ORDERS)])
+
+
+@cache
+def _shuffled() -> NDArray[np.float64]:
+    """The values of the sample in each of these orders."""
+    return np.asarray(_quantiles()[_orders()])
+
+
+def _turned(values: NDArray[Any], places: int) -> NDArray[Any]:
+    """A sequence turned by a number of places, as by `numpy.roll`, which takes longer to see how than to do it."""
+    return np.concatenate((values[len(values) - places :], values[: len(values) - places]))
 
 
 @cache

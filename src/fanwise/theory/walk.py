@@ -374,7 +374,8 @@ class Walk:
             rows = self.start.given.get(number, Given()).rows(number)
         else:
             rows = self.rows[source]
-        rows = rows * math.sqrt(self._filled(op, operand, source))
+        filled = self._filled(op, operand, source)
+        rows = rows if filled == 1 else rows * math.sqrt(filled)
         flat = operand < len(op.reads) and len(op.reads[operand]) <= 2 and len(op.shape) <= 2
         return one_place(rows) if flat else rows
 

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanwise.graph.details import Activation
-from fanwise.jax.trace.calls import Step
-from fanwise.jax.trace.on_host import first_on_host
+from fanwise.jax.trace.calls import Step, first_on_host
 from fanwise.jax.trace.op_table import ELEMENTWISE
 from fanwise.laws.nonlinearities import Function, nonlinearity
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn
 
 from fanwise.graph.tracking import call as tracking
 from fanwise.graph.tracking.source_lines import Line, users_lines
+from fanwise.jax.trace.on_host import on_host
 from fanwise.stream.box import Shape
 
 Form: TypeAlias = tuple[Shape, np.dtype[Any]]
@@ -51,13 +53,22 @@ class Step:
 
 def step_of(equation: JaxprEqn) -> Step:
     """The step that an equation of a jaxpr is."""
-    primitive = equation.primitive
+    primitive, outs = equation.primitive, forms_of(equation.outvars)
 
     def function(*arrays: Any) -> Sequence[Any]:
+        answer = on_host(primitive.name, equation.params, arrays)
+        if answer is not None:
+            return [answer.astype(outs[0][1], copy=False)]
         outputs = primitive.bind(*arrays, **primitive.get_bind_params(equation.params))
         return list(outputs) if primitive.multiple_results else [outputs]
 
-    return Step(primitive.name, function, forms_of(equation.outvars), equation.params)
+    return Step(primitive.name, function, outs, equation.params)
+
+
+def first_on_host(step: Step, arrays: Sequence[Any]) -> Any:
+    """The first output of an elementwise step on NumPy arrays of one shape."""
+    answer = on_host(step.name, step.params, arrays)
+    return np.asarray(step.first(*(jnp.asarray(array) for array in arrays))) if answer is None else answer
 
 
 def line_of(equation: JaxprEqn, call: Line | None = None) -> Line | None:

@@ -1,12 +1,14 @@
-"""Elementwise operations on a few numbers, in NumPy: JAX takes longer to start one than to compute it."""
+"""Elementwise operations in NumPy: JAX takes longer to compile one for a shape, or to start it, than to compute it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
+from numpy.typing import NDArray
 
-from fanwise.jax.trace.calls import Step
+LARGEST = 1 << 22
+"""Values of an array beyond which JAX, which uses all cores, is faster even where it has to compile first."""
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "abs": np.abs,
@@ -41,7 +43,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "not": np.invert,
     "or": np.bitwise_or,
     "rsqrt": lambda value: 1 / np.sqrt(value),
-    "select_n": lambda which, *cases: np.choose(which.astype(np.int8), cases),
+    "select_n": lambda which, *cases: _chosen(which, cases),
     "sign": np.sign,
     "sin": np.sin,
     "sqrt": np.sqrt,
@@ -54,10 +56,33 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 """Functions of NumPy that are primitives of JAX on floats and truth values; integers divide otherwise."""
 
 
-def first_on_host(step: Step, arrays: list[Any]) -> Any:
-    """The first output of an elementwise step on NumPy arrays of one shape: in NumPy where it has the function."""
-    function = FUNCTIONS.get(step.name)
-    if function is None or any(array.dtype.kind not in "fb" for array in arrays):
-        return np.asarray(step.first(*(jnp.asarray(array) for array in arrays)))
+def on_host(name: str, params: Mapping[str, Any], arrays: Sequence[Any]) -> NDArray[Any] | None:
+    """What an operation gives, by NumPy.
+
+    Args:
+        name: of the primitive.
+        params: what else the primitive is told.
+        arrays: what it reads.
+
+    Returns:
+        None where NumPy has no such function, or where an array is not in the memory of the processor.
+    """
+    function = FUNCTIONS.get(name)
+    if function is None or not all(map(_is_on_host, arrays)):
+        return None
     with np.errstate(all="ignore"):
-        return np.asarray(function(*arrays) if step.name != "integer_pow" else function(*arrays, step.params["y"]))
+        return np.asarray(function(*arrays, params["y"]) if name == "integer_pow" else function(*arrays))
+
+
+def _is_on_host(array: Any) -> bool:
+    """Whether NumPy computes with an array as JAX would, without a copy."""
+    if not isinstance(array.dtype, np.dtype) or array.dtype.kind not in "fb" or array.size > LARGEST:
+        return False
+    if isinstance(array, np.ndarray):
+        return True
+    held = isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer)
+    return held and [device.platform for device in array.devices()] == ["cpu"]
+
+
+def _chosen(which: NDArray[Any], cases: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.where(which, cases[1], cases[0]) if len(cases) == 2 else np.choose(which.astype(np.int8), cases)

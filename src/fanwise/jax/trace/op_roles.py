@@ -13,8 +13,7 @@ from fanwise.graph.kinds import AFTER_SOFTMAX, PROBED, REPLAYABLE, SOFTMAX_STATI
 from fanwise.graph.op import INPUT, Op, OpKind, UseRole
 from fanwise.graph.tracking.probes import Probe, probe
 from fanwise.jax.trace import activations as shapes
-from fanwise.jax.trace.calls import Call, Step
-from fanwise.jax.trace.on_host import first_on_host
+from fanwise.jax.trace.calls import Call, Step, first_on_host
 from fanwise.jax.trace.op_table import ELEMENTWISE
 from fanwise.jax.trace.traced_value import Value
 

@@ -165,7 +165,7 @@ class Recorder:
         index = -1 if source.op is None else source.op
         self.ops[index] = replace(self.ops[index], name="mean")
         self.shares[index] = number
-        self.outputs[index] = output
+        self.outputs[index] = _form_of(output)
 
     def stand_for_rounds(self, start: int, rounds: int) -> None:
         """Makes the ops since an index stand for so many rounds of a loop; for one alone where there are no more."""
@@ -241,7 +241,7 @@ class Recorder:
         ]
         followed = {root: replace(sample, ops=(*sample.ops, op.index)) for root, sample in samples.items()}
         outputs[first] = replace(outputs[first], samples=followed)
-        self.outputs.append(replace(outputs[first], data=None) if self.is_followed else outputs[first])
+        self.outputs.append(_form_of(outputs[first]))
         self._absorbed.update(absorbed)
         return outputs
 
@@ -274,6 +274,11 @@ class Recorder:
 
     def _views(self, op: Op, inputs: _Inputs) -> ViewChain | None:
         return self.tracker.views_after(op, inputs.as_read(), is_sum=op.name in SUMS and len(op.inputs) == 2)
+
+
+def _form_of(value: Value) -> Value:
+    """What is known of an output; its numbers may go."""
+    return replace(value, data=None, samples={})
 
 
 def _operand(value: Value, role: OperandRoles | None) -> Operand | None:

@@ -73,6 +73,7 @@ WEIGHTS = ("weight", "pos_weight")
 
 ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 """Losses of torch.nn.functional that broadcast an output and a target of other shapes, with a warning."""
+_WATCHED = frozenset(JUDGED + ELEMENTWISE)
 
 
 @dataclass(frozen=True)
@@ -252,9 +253,10 @@ class LossCalls(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Executes a function, and notes what it gave where it is a loss of one number."""
-        named, name = dict(kwargs or {}), bare_name(func)
-        if name not in JUDGED + ELEMENTWISE:
-            return func(*args, **named)
+        name = bare_name(func)
+        if name not in _WATCHED:
+            return func(*args, **(kwargs or {}))
+        named = dict(kwargs or {})
         call = _Arguments(name, func, args, named)
         with _silent_about_shapes() if call.shapes else nullcontext():
             output = func(*args, **named)

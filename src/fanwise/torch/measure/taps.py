@@ -67,8 +67,9 @@ class Taps:
             return
         with torch.no_grad(), torch._C.DisableTorchFunction():
             values = sampled(tensor)
-            self._put(slot, "mean", values.mean(dtype=torch.float64))
-            self._put(slot, "second_moment", _second_moment(values))
+            wide = values.double()
+            self._put(slot, "mean", wide.mean())
+            self._put(slot, "second_moment", _second_moment(wide, values.dtype))
             if compared and tensor.dim() > 1 and len(tensor) > 1:
                 self._put(slot, "likeness", likeness(tensor))
 
@@ -134,15 +135,21 @@ class Taps:
                 return
             with torch.no_grad(), torch._C.DisableTorchFunction():
                 if is_strided(gradient) and gradient.numel():
-                    self._put(slot, "gradient", _second_moment(sampled(gradient)))
+                    values = sampled(gradient)
+                    self._put(slot, "gradient", _second_moment(values.double(), values.dtype))
 
         self._removers.append(output.register_hook(hook).remove)  # type: ignore[no-untyped-call]
 
 
-def _second_moment(values: Tensor) -> Tensor:
-    """E x^2, in double precision, for squares of small numbers are 0 in float32; infinite where it is beyond that."""
-    moment = values.double().square().mean()
-    return torch.where(moment > torch.finfo(values.dtype).max, math.inf, moment)
+def _second_moment(wide: Tensor, dtype: torch.dtype) -> Tensor:
+    """E x^2, in double precision, for squares of small numbers are 0 in float32; infinite where it is beyond that.
+
+    Args:
+        wide: the values along one axis, in double precision.
+        dtype: in which they were found.
+    """
+    moment = wide.dot(wide) / len(wide)
+    return torch.where(moment > torch.finfo(dtype).max, math.inf, moment)
 
 
 def _is_written_overlap(tensor: Tensor) -> bool:

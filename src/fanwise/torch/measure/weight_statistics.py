@@ -222,15 +222,15 @@ def _repeated(units: Tensor) -> Tensor:
         return units.new_zeros((), dtype=torch.float32)
     if width > 2 * WIDE:
         units = units[:, :: stride_prime_to(units.shape, width // WIDE)]
-    rows = units.double()
-    weights = torch.sin(torch.arange(1, rows.shape[1] + 1, device=rows.device, dtype=torch.float64) * 1.7)
-    rows = rows[torch.argsort((rows * weights).sum(1))]
+    weights = torch.sin(torch.arange(1, units.shape[1] + 1, device=units.device, dtype=torch.float64) * 1.7)
+    rows = units[torch.argsort((units * weights).sum(1))]
     return (rows[1:] == rows[:-1]).all(1).float().sum() / count
 
 
 def _least_overlap(values: Tensor, layout: Layout | None) -> Tensor:
     """The overlap of one of the maps that a weight holds, or of all as one matrix, as libraries unfold it."""
-    views = [_units(values, layout), _units(_first_map(values, layout), layout)]
+    first = _first_map(values, layout)
+    views = [_units(held, layout) for held in ([values] if first.shape == values.shape else [values, first])]
     if layout is not None and layout.transposed:
         views.append(_units(values, None))
     overlaps = torch.stack([_overlap(view) for view in views if view is not None])
@@ -246,10 +246,11 @@ def _first_map(values: Tensor, layout: Layout | None) -> Tensor:
 
 def _overlap(units: Tensor) -> Tensor:
     """Rms cosine of some rows, or of columns where they are fewer, times the square root of their length."""
-    rows = (units if len(units) <= units.shape[1] else units.T)[:WIDE].double()
+    rows = units[:WIDE] if len(units) <= units.shape[1] else units[:, :WIDE].T
     count, width = rows.shape
     if count < ROWS:
-        return rows.new_full((), NAN)
+        return rows.new_full((), NAN, dtype=torch.float64)
+    rows = rows.double()
     rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     cosines = (rows @ rows.T).fill_diagonal_(0.0)
     overlap: Tensor = (cosines.square().sum() * (width / (count * (count - 1)))).sqrt()
