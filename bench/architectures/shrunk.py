@@ -17,12 +17,15 @@ LEVELS = 3
 """How far a configuration is made small: 0 everything, 1 depth and tables alone, 2 nothing."""
 
 _NET = {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280}
+_FEW = {"keypoint_detector_config": {"max_keypoints": 32}}
 OVERRIDES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "efficientnet": _NET,  # B0: its last width follows from its coefficients
         "align_vision_model": _NET,
         "align": {"vision_config": _NET},
         "granitemoehybrid": {"layer_types": ["mamba", "attention"]},  # its own cache needs an attention
+        "lightglue": _FEW,  # a detector that learned nothing takes every pixel for a point
+        "superglue": _FEW,
         "lfm2_moe": {"layer_types": ["conv", "full_attention"]},  # no default
     }
 )
