@@ -13,7 +13,7 @@ from fanwise.check.rules.symptom import Symptom, of_maps
 from fanwise.check.rules.weights import INNER
 from fanwise.check.scale_causes import redraw, scale_cause
 from fanwise.check.subject import Map, Subject
-from fanwise.graph.kinds import AT_ONCE, INVARIANT
+from fanwise.graph.kinds import AFFINE, AT_ONCE, INVARIANT, MOVING
 from fanwise.graph.op import INPUT, OpKind
 from fanwise.laws.elementwise import Normal
 
@@ -196,9 +196,22 @@ def _departures(subject: Subject) -> Iterator[Departure]:
 
 def _is_wrongly_small(subject: Subject, layer: Map) -> bool:
     """Whether a small map is one that others follow, no part of a head, no weight of scores, and not made up for."""
-    if layer.op.index not in subject.followed or _is_amplified(subject, layer):
+    if layer.op.index not in subject.followed or _is_amplified(subject, layer) or _moves_inputs(subject, layer):
         return False
     return not _is_part_of_head(subject, layer) and not _only_weighs(subject, layer)
+
+
+def _moves_inputs(subject: Subject, layer: Map) -> bool:
+    """Whether what it gives is added to the model's inputs: a small one starts as the identity, as a warp of places."""
+    trace = subject.trace
+    total = trace.after(layer.op, {OpKind.ADD}, AFFINE | {OpKind.ELEMENTWISE})
+    sources = list(total.inputs) if total is not None else []
+    while any(source >= 0 and trace.ops[source].kind in MOVING for source in sources):
+        sources = [
+            trace.ops[source].inputs[0] if source >= 0 and trace.ops[source].kind in MOVING else source
+            for source in sources
+        ]
+    return INPUT in sources
 
 
 def _is_part_of_head(subject: Subject, layer: Map) -> bool:

@@ -11,7 +11,8 @@ from fanwise.check.rules.rule import Page, rule
 from fanwise.check.rules.symptom import Symptom, of_maps
 from fanwise.check.scale_causes import factor_laws, reads_relu, redraw
 from fanwise.check.subject import Map, Subject
-from fanwise.graph.op import OpKind
+from fanwise.graph.op import INPUT, OpKind
+from fanwise.graph.repetition import ChainKind
 
 HALF = 0.5
 """Share of a weight's values, of a table's rows or of all weights from which it counts."""
@@ -184,8 +185,9 @@ def equal_units(subject: Subject) -> Iterator[Symptom]:
         says="One and the same parameter stands at several indices of a list of layers.",
         why="The model has the parameters of one layer where its author wrote many.",
         measured="Each parameter with two names that differ in an index alone, such as layers.0.weight and "
-        "layers.1.weight. Tied embeddings, whose names differ otherwise, and modules that are called several times "
-        "are left out.",
+        "layers.1.weight, that is applied to what it led to itself, or several times to the same. Tied embeddings, "
+        "whose names differ otherwise, modules that are called several times, towers and heads of several inputs that "
+        "share one module, and cells that read something new each time are left out.",
         example="nn.ModuleList([Block()] * 12).",
         remedy="Make a new module for each index: nn.ModuleList(Block() for _ in range(12)).",
     ),
@@ -195,6 +197,7 @@ def equal_units(subject: Subject) -> Iterator[Symptom]:
 def tied(subject: Subject) -> Iterator[Symptom]:
     """Parameters with several names that differ in an index alone."""
     wrong = [layer for layer in subject.distinct_maps if _siblings(layer.path, layer.case.parameter.aliases)]
+    wrong = [layer for layer in wrong if _stands_for_several(subject, layer)]
     if wrong:
         alias = _siblings(wrong[0].path, wrong[0].case.parameter.aliases)[0]
         yield of_maps(
@@ -205,6 +208,13 @@ def tied(subject: Subject) -> Iterator[Symptom]:
             kind="tied",
             fix=Fix(_parted(wrong[0])),
         )
+
+
+def _stands_for_several(subject: Subject, layer: Map) -> bool:
+    """Whether a weight is where a chain of layers would have several, or members that read the same."""
+    chain, uses = layer.case.chain, subject.trace.uses[layer.path]
+    read = [op.inputs for op, _ in uses if INPUT not in op.inputs]  # a model may have several inputs
+    return len(set(read)) < len(read) or (chain is not None and chain.kind in (ChainKind.LOOP, ChainKind.BRANCH))
 
 
 def _parted(layer: Map) -> str:
@@ -364,8 +374,12 @@ def _has_equal_rows(layer: Map) -> bool:
 
 def _siblings(path: str, aliases: Sequence[str]) -> list[str]:
     """Other names that differ in an index alone, or by an index of a list, as in ``block[1]/kernel``."""
-    shape = re.sub(r"\d+", "#", path)
-    return [alias for alias in aliases if re.sub(r"\d+", "#", re.sub(r"\[\d+\]", "", alias)) == shape]
+    shape = _INDEX.sub("#", path)
+    return [alias for alias in aliases if _INDEX.sub("#", re.sub(r"\[\d+\]", "", alias)) == shape]
+
+
+_INDEX = re.compile(r"(?<![^./])\d+(?![^./])")
+"""A part of a name that is a number alone: ``p3`` and ``p4`` are names that an author gave."""
 
 
 def _is_off(planned: float, std: float, count: int, kurtosis: float) -> bool:
