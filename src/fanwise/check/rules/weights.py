@@ -374,12 +374,8 @@ def _has_equal_rows(layer: Map) -> bool:
 
 def _siblings(path: str, aliases: Sequence[str]) -> list[str]:
     """Other names that differ in an index alone, or by an index of a list, as in ``block[1]/kernel``."""
-    shape = _INDEX.sub("#", path)
-    return [alias for alias in aliases if _INDEX.sub("#", re.sub(r"\[\d+\]", "", alias)) == shape]
-
-
-_INDEX = re.compile(r"(?<![^./])\d+(?![^./])")
-"""A part of a name that is a number alone: ``p3`` and ``p4`` are names that an author gave."""
+    shape = re.sub(r"\d+", "#", path)
+    return [alias for alias in aliases if re.sub(r"\d+", "#", re.sub(r"\[\d+\]", "", alias)) == shape]
 
 
 def _is_off(planned: float, std: float, count: int, kurtosis: float) -> bool:
