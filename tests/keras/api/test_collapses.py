@@ -185,9 +185,10 @@ CUTS = {
     "stop": OPS.stop_gradient,
     "round": OPS.round,
     "integers": lambda h: OPS.cast(OPS.cast(4 * h, "int32"), "float32"),
-    "numpy": lambda h: OPS.convert_to_tensor(OPS.convert_to_numpy(h)),
-    "numpy function": lambda h: OPS.convert_to_tensor(np.clip(OPS.convert_to_numpy(h), 0, 3)),
 }
+if keras.backend.backend() != "jax":  # where a traced value is no array: the model raises an error
+    CUTS["numpy"] = lambda h: OPS.convert_to_tensor(OPS.convert_to_numpy(h))
+    CUTS["numpy function"] = lambda h: OPS.convert_to_tensor(np.clip(OPS.convert_to_numpy(h), 0, 3))
 
 
 @pytest.mark.parametrize("name", CUTS)

@@ -13,8 +13,9 @@ NORMS = {
     "rms_norm": lambda: layers.RMSNormalization(epsilon=1e-3),
     "group_norm": lambda: layers.GroupNormalization(4),
     "batch_norm": lambda: layers.BatchNormalization(),
-    "function": lambda: layers.Lambda(lambda x: keras.ops.layer_normalization(x, epsilon=1e-3)),
 }
+if keras.backend.backend() == "torch":  # the other backends make the function of means and products
+    NORMS["function"] = lambda: layers.Lambda(lambda x: keras.ops.layer_normalization(x, epsilon=1e-3))
 
 
 @pytest.mark.parametrize("norm", NORMS)

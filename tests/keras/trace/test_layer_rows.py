@@ -150,7 +150,7 @@ def test_an_unknown_cell_has_operands():
 )
 def test_norms(layer, name, parts):
     op = described(layer(), (None, 5, 4))
-    assert (op.kind, op.detail, op.axis) == (OpKind.NORM, Normalisation(name), -1)
+    assert (op.kind, op.detail, op.axis) == (OpKind.NORM, Normalisation(name, layer().epsilon), -1)
     assert [part.input.name for part in op.parts] == parts
     assert {part.role for part in op.parts} <= {UseRole.SCALE, UseRole.SHIFT}
     assert all((part.role is UseRole.SHIFT) == (part.input.name == "beta") for part in op.parts)

@@ -129,3 +129,59 @@ def test_a_table_beside_places_alone_is_as_loud_as_they_are(spelling: str) -> No
     assert places == pytest.approx(0.1, rel=4 / math.sqrt(2 * ROWS * WIDTH))
     assert quiet == pytest.approx(0.1, rel=4 / math.sqrt(2 * 2 * WIDTH))
     assert not [f for f in fwt.check(model, (words,), seeds=1).findings if f.severity != "info"]
+
+
+class Sines(nn.Module):
+    """Tokens of some std times a number, beside sines of their places, two blocks and a head."""
+
+    def __init__(self, std: float, number: float = 1.0, *, buffered: bool = True) -> None:
+        super().__init__()
+        self.words, self.number, self.buffered = nn.Embedding(TOKENS, WIDTH), number, buffered
+        nn.init.normal_(self.words.weight, std=std)
+        self.register_buffer("places", sines(12))
+        self.blocks = nn.Sequential(
+            *(nn.TransformerEncoderLayer(WIDTH, 4, 96, 0.0, batch_first=True, norm_first=True) for _ in "12")
+        )
+        self.head = nn.Linear(WIDTH, TOKENS)
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Scores of shape (batch, length, tokens)."""
+        places = self.places if self.buffered else sines(words.shape[1])
+        return self.head(self.blocks(self.number * self.words(words) + places))  # type: ignore[no-any-return]
+
+
+def sines(length: int) -> Tensor:
+    """Vaswani et al.'s positions, of rms 1 / sqrt(2)."""
+    angles = torch.arange(length)[:, None] * torch.exp(torch.arange(0, WIDTH, 2) * (-math.log(1e4) / WIDTH))
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+
+
+def _drowned(model: nn.Module) -> list[str]:
+    found = fwt.check(model, _batch()[0], seeds=1).findings
+    return [finding.place for finding in found if finding.code == "ADD001"]
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_tokens_without_their_factor_drown_in_sines(buffered: bool) -> None:
+    torch.manual_seed(0)
+    assert _drowned(Sines(0.02, buffered=buffered)) == ["words.weight"]
+    assert not _drowned(Sines(0.02, WIDTH**0.5, buffered=buffered))
+    assert not _drowned(Sines(1.0, buffered=buffered))
+
+
+def test_drowned_tokens_are_learned_later() -> None:
+    """The tokens of a sequence in reverse order: at std 0.02 beside sines the loss stays at that of a guess, ln 32."""
+    losses = []
+    for std in (0.02, 0.7):
+        torch.manual_seed(0)
+        model = Sines(std)
+        optimizer, generator = torch.optim.Adam(model.parameters(), 2e-3), torch.Generator().manual_seed(1)
+        for _ in range(121):
+            words = torch.randint(0, 32, (32, 12), generator=generator)
+            loss = functional.cross_entropy(model(words).flatten(0, 1), words.flip(1).flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[0] > 0.9 * math.log(32)
+    assert losses[1] < 0.65 * math.log(32)

@@ -33,15 +33,16 @@ TABLES = (OpKind.EMBEDDING, OpKind.PARAMETER)
     severity="warning",
     title="one summand drowns another",
     page=Page(
-        says="A table of positions is far louder than what it is added to, or far quieter; or a learned token is far "
-        "louder than what it stands beside.",
+        says="Positions are far louder than the tokens that they are added to, or far quieter; or a learned token is "
+        "far louder than what it stands beside.",
         why="After the normalisation that follows, what is quieter by a factor r has 1 / (1 + r^2) of the variance: "
         "the model sees positions and no tokens, or tokens and no positions.",
         measured=f"The rms of the parts of sums in which a table of positions or of tokens takes part: the table's is "
-        f"above {DROWNS:g} times that of the others; or positions that are worked out are as much quieter, or learned "
-        f"ones {LEARNED_DROWNED:g} times. And of learned tokens, over what they are joined with.",
+        f"above {DROWNS:g} times that of the others; or positions that are worked out are as much quieter, or as much "
+        f"louder than a table of tokens that was drawn, or learned ones {LEARNED_DROWNED:g} times quieter. And of "
+        "learned tokens, over what they are joined with.",
         example="Both tables by Glorot's law, whose std follows from the number of rows; tokens of std 1 times sqrt(d) "
-        "beside sines of positions.",
+        "beside sines of positions; tokens of std 0.02 beside sines, without the sqrt(d).",
         remedy="Draw both at one size (fanwise fix).",
     ),
     source='Vaswani et al., "Attention is all you need", 2017, section 3.5; derived here: shares of a sum',
@@ -176,6 +177,8 @@ def _line(op: Op, loud: _Part, quiet: _Part) -> float:
         return DROWNS if loud.role == "token" and loud.drawn else math.inf
     if loud.role in ("position", "embedding", "tied_embedding") and quiet.role == "fixed":
         return FIXED_DROWNED
+    if loud.role == "fixed" and quiet.role in ("embedding", "tied_embedding") and quiet.drawn:
+        return DROWNS
     if quiet.role == "position" and loud.role != "position":
         return LEARNED_DROWNED
     tokens = quiet.role in ("embedding", "tied_embedding", "data", "position")
@@ -190,6 +193,10 @@ def _parts(subject: Subject, op: Op) -> list[_Part]:
         rows = zip(added, sizes, strict=False)
         tables = [_Part(path, size, path, "position", _is_drawn(subject, path)) for path, size in rows]
         return [*tables, _part(subject, op, 0)] if tables else []
+    if op.kind == OpKind.ADD and len(op.inputs) == 1 and op.constant is None:
+        table = _part(subject, op, 0)
+        added = subject.signals[op.index].second_moment - table.size  # what is drawn around 0 has nothing in common
+        return [table, _Part("a constant that the model adds", added, role="fixed")] if table.path else []
     if op.kind in (OpKind.ADD, OpKind.CONCAT) and len(op.inputs) > 1:
         return [_part(subject, op, number) for number in range(len(op.inputs))]
     return []
