@@ -195,8 +195,8 @@ def _parts(subject: Subject, op: Op) -> list[_Part]:
         return [*tables, _part(subject, op, 0)] if tables else []
     if op.kind == OpKind.ADD and len(op.inputs) == 1 and op.constant is None:
         table = _part(subject, op, 0)
-        added = subject.signals[op.index].second_moment - table.size  # what is drawn around 0 has nothing in common
-        return [table, _Part("a constant that the model adds", added, role="fixed")] if table.path else []
+        constant = subject.signals[op.index].second_moment - table.size  # what is drawn around 0 has no part of it
+        return [table, _Part("a constant that the model adds", constant, role="fixed")] if table.path else []
     if op.kind in (OpKind.ADD, OpKind.CONCAT) and len(op.inputs) > 1:
         return [_part(subject, op, number) for number in range(len(op.inputs))]
     return []
