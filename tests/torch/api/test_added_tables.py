@@ -1,7 +1,6 @@
 """Tables of data whose rows are added to those of the head: none drowns the other."""
 
 import math
-from functools import partial
 
 import pytest
 import torch
