@@ -169,6 +169,13 @@ def test_tokens_without_their_factor_drown_in_sines(buffered: bool) -> None:
     assert not _drowned(Sines(1.0, buffered=buffered))
 
 
+def test_a_table_that_is_the_head_too_is_as_quiet_as_its_scores_ask_for() -> None:
+    torch.manual_seed(0)
+    model = Sines(0.5 / WIDTH**0.5)
+    model.head.weight = model.words.weight
+    assert not _drowned(model)
+
+
 def test_drowned_tokens_are_learned_later() -> None:
     """The tokens of a sequence in reverse order: at std 0.02 beside sines the loss stays at that of a guess, ln 32."""
     losses = []

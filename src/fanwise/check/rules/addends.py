@@ -177,7 +177,7 @@ def _line(op: Op, loud: _Part, quiet: _Part) -> float:
         return DROWNS if loud.role == "token" and loud.drawn else math.inf
     if loud.role in ("position", "embedding", "tied_embedding") and quiet.role == "fixed":
         return FIXED_DROWNED
-    if loud.role == "fixed" and quiet.role in ("embedding", "tied_embedding") and quiet.drawn:
+    if loud.role == "fixed" and quiet.role == "embedding" and quiet.drawn:  # one that is the head too has to be quiet
         return DROWNS
     if quiet.role == "position" and loud.role != "position":
         return LEARNED_DROWNED
