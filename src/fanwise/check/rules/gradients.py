@@ -129,18 +129,24 @@ def _cut(paths: tuple[str, ...], op: int | None, cause: str) -> Symptom:
 
 
 def _trained_elsewhere(maps: Sequence[Map]) -> Symptom:
-    last = maps[-1]
-    return Symptom(
-        f"another output alone trains {last.path}{and_more(len(maps) - 1, 'weight')}",
-        last.path,
-        last.op.index,
-        "what the first output takes from it passes detach() or its like; give the loss that trains it",
-        "detached",
-        tuple(layer.path for layer in maps),
-        {"weights": len(maps)},
-        design=True,
-        severity="info",
-    )
+    cause = "what the first output takes from it passes detach() or its like; give the loss that trains it"
+    return _meant(maps, f"another output alone trains {_last(maps)}", cause)
+
+
+def _chosen_apart(maps: Sequence[Map]) -> Symptom:
+    cause = "they run under no_grad() or its like; give the loss that trains them"
+    return _meant(maps, f"{_last(maps)} only choose places, without a gradient", cause)
+
+
+def _last(maps: Sequence[Map]) -> str:
+    return f"{maps[-1].path}{and_more(len(maps) - 1, 'weight')}"
+
+
+def _meant(maps: Sequence[Map], message: str, cause: str) -> Symptom:
+    """Weights without a gradient as their author wants it."""
+    paths = tuple(layer.path for layer in maps)
+    more = {"weights": len(maps)}
+    return Symptom(message, paths[-1], maps[-1].op.index, cause, "detached", paths, more, design=True, severity="info")
 
 
 def _only_chooses(subject: Subject, layer: Map) -> bool:
@@ -154,21 +160,6 @@ def _only_chooses(subject: Subject, layer: Map) -> bool:
         return False
     others = (trip.op for trip in _round_trips(subject) if trip.choice is None and trip.op is not None)
     return not any(layer.op.index in subject.trace.ancestors(op) for op in others)
-
-
-def _chosen_apart(maps: Sequence[Map]) -> Symptom:
-    last = maps[-1]
-    return Symptom(
-        f"{last.path}{and_more(len(maps) - 1, 'weight')} only choose places, without a gradient",
-        last.path,
-        last.op.index,
-        "they run under no_grad() or its like; give the loss that trains them",
-        "detached",
-        tuple(layer.path for layer in maps),
-        {"weights": len(maps)},
-        design=True,
-        severity="info",
-    )
 
 
 def _is_frozen_by_use(layer: Map) -> bool:
