@@ -156,7 +156,29 @@ def _both(base: nn.Linear, x: Tensor) -> Tensor:
     return base(x) - 0.5 * target  # type: ignore[no-any-return]
 
 
-TRAINED = [_clipped, _straight_through, _centred, _inside, _afterwards, _both, _function, _checkpoint, _recomputed]
+def _cast(base: nn.Linear, x: Tensor) -> Tensor:
+    return base.to(x.dtype)(x)  # type: ignore[no-any-return]
+
+
+def _moved_under_no_grad(base: nn.Linear, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        base.weight.contiguous()
+    return base(x)  # type: ignore[no-any-return]
+
+
+TRAINED = [
+    _cast,
+    _moved_under_no_grad,
+    _clipped,
+    _straight_through,
+    _centred,
+    _inside,
+    _afterwards,
+    _both,
+    _function,
+    _checkpoint,
+    _recomputed,
+]
 
 
 @pytest.mark.parametrize("forward", TRAINED)

@@ -47,7 +47,8 @@ class GradientFlow:
         """Marks what a function made of parameters, where no gradient comes back through it."""
         if (function.name in CUTS and not _has_own_backward()) or all(map(self.is_cut, sources)):
             for tensor in outputs:
-                self._cut[tensor] = True
+                if not any(tensor is source for source in sources):  # as `to` gives what it is given
+                    self._cut[tensor] = True
 
     def is_cut(self, tensor: Tensor) -> bool:
         """Whether no gradient comes back through a tensor where it is read now."""
