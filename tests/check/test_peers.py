@@ -15,6 +15,7 @@ def weight(std, fan_in, role="weight", kind=OpKind.LINEAR, number=1.0):
         law=SimpleNamespace(gain=std * fan_in**0.5),
         case=SimpleNamespace(role=role, around=SimpleNamespace(constant_after=lambda op: number)),
         op=SimpleNamespace(kind=kind),
+        fan_in=fan_in,
     )
 
 

@@ -56,6 +56,11 @@ class Map:
         return self.case.use is not None and bool(self.case.use.steps) and (self.case.derived or self.case.transformed)
 
     @property
+    def fan_in(self) -> float:
+        """How many inputs a unit adds up; NaN for a weight of equal values."""
+        return (self.law.gain / self.values.std) ** 2 if self.values.std else math.nan
+
+    @property
     def predicted(self) -> float:
         """Second moment of the output by theory, from the one that feeds it and the weight's variance."""
         return self.law.gain**2 * self.fed.second_moment

@@ -50,7 +50,7 @@ class Misread:
     @property
     def fan_in(self) -> float:
         """How many products an output sums, those of the maps that are summed with it too."""
-        return fan_in_of(self.map) * self.terms
+        return self.map.fan_in * self.terms
 
     @property
     def distance(self) -> float:
@@ -101,11 +101,6 @@ def misread(subject: Subject) -> Iterator[Explanation]:
     return iter(sorted(explanations, key=lambda each: each.rank))
 
 
-def fan_in_of(layer: Map) -> float:
-    """The fan_in of a map, from its gain."""
-    return (layer.law.gain / layer.values.std) ** 2
-
-
 def _terms(subject: Subject, layer: Map) -> int:
     """How many outputs of a stack of maps are summed right behind it, as those of a polynomial's orders: each adds."""
     layout = layer.case.layout
@@ -126,7 +121,7 @@ def _is_open(each: Misread, way: str) -> bool:
     layer = each.map
     if layer.law.kind in UNKNOWN:
         return True
-    right = [Misread(layer, law, round(fan_in_of(layer))) for law in BASES]
+    right = [Misread(layer, law, round(layer.fan_in)) for law in BASES]
     meant = any(law.distance < 5 * std_error(layer.values) + ROUNDED for law in right)
     return way in MISCOUNTED and layer.law.kind in FORMULAS and not meant
 

@@ -76,7 +76,7 @@ def _in_a_row(subject: Subject, maps: Sequence[Map]) -> float:
 def _symptom(maps: Sequence[Map], severity: Severity | None) -> Symptom:
     first = maps[0]
     values = first.values
-    ratio = abs(values.mean) * math.sqrt(_fan_in(first)) / values.std
+    ratio = abs(values.mean) * math.sqrt(first.fan_in) / values.std
     others = and_more(len(maps) - 1, "weight")
     behind = ", which the normalisation behind hides" if severity == "info" else ""
     return of_maps(
@@ -101,15 +101,11 @@ def _share(layer: Map) -> float:
     values, size = layer.values, layer.fed.second_moment
     relative = (values.mean / values.std) ** 2
     if layer.op.kind == OpKind.RECURRENT or not size > 0:
-        return relative * (_fan_in(layer) * BEHIND_RELU + 1 - BEHIND_RELU)
-    apart = values.std**2 * _fan_in(layer) * size
+        return relative * (layer.fan_in * BEHIND_RELU + 1 - BEHIND_RELU)
+    apart = values.std**2 * layer.fan_in * size
     spread = max(size - layer.fed.mean**2, 0.0) if math.isfinite(layer.fed.mean) else size
     constant = layer.signal.mean**2 if math.isfinite(layer.signal.mean) else 0.0
     return constant / apart + relative * spread / size
-
-
-def _fan_in(layer: Map) -> float:
-    return (layer.law.gain / layer.values.std) ** 2
 
 
 def _is_free(subject: Subject, layer: Map) -> bool:

@@ -109,8 +109,7 @@ def _first_source(subject: Subject, op: Op) -> Map | None:
     around = None if source is None else source.case.around
     if source is None or around is None or not around.is_first(source.op) or not source.fed.rms * source.signal.rms > 0:
         return None
-    fan_in = (source.law.gain / source.values.std) ** 2 if source.values.std else math.nan
-    is_small = 3 * source.fed.rms * fan_in * source.values.std < HALF
+    is_small = 3 * source.fed.rms * source.fan_in * source.values.std < HALF
     return source if is_small and subject.fed(op).rms > FREQUENCY * source.signal.rms else None
 
 

@@ -15,6 +15,7 @@ from fanwise.check.scale_causes import redraw, scale_cause
 from fanwise.check.subject import Map, Subject
 from fanwise.graph.kinds import AFFINE, AT_ONCE, INVARIANT, MOVING
 from fanwise.graph.op import INPUT, OpKind
+from fanwise.graph.trace import Trace
 from fanwise.laws.elementwise import Normal
 
 OUTLIER = 8.0
@@ -205,13 +206,14 @@ def _moves_inputs(subject: Subject, layer: Map) -> bool:
     """Whether what it gives is added to the model's inputs: a small one starts as the identity, as a warp of places."""
     trace = subject.trace
     total = trace.after(layer.op, {OpKind.ADD}, AFFINE | {OpKind.ELEMENTWISE})
-    sources = list(total.inputs) if total is not None else []
-    while any(source >= 0 and trace.ops[source].kind in MOVING for source in sources):
-        sources = [
-            trace.ops[source].inputs[0] if source >= 0 and trace.ops[source].kind in MOVING else source
-            for source in sources
-        ]
-    return INPUT in sources
+    return total is not None and any(_moved_from(trace, source) == INPUT for source in total.inputs)
+
+
+def _moved_from(trace: Trace, index: int) -> int:
+    """What a part, or a moved form, was taken of."""
+    while index >= 0 and trace.ops[index].kind in MOVING and trace.ops[index].inputs:
+        index = trace.ops[index].inputs[0]
+    return index
 
 
 def _is_part_of_head(subject: Subject, layer: Map) -> bool:
@@ -301,7 +303,7 @@ def _departed(departure: Departure) -> Symptom:
         f"the weights of {layer.name} are {size} what those of its peers are{hides}",
         layer.path,
         layer.op.index,
-        f"std {layer.values.std:.3g} at fan_in {_fan_in(layer):.0f}: {layer.law.text}",
+        f"std {layer.values.std:.3g} at fan_in {layer.fan_in:.0f}: {layer.law.text}",
         "one_layer_up" if factor > 1 else "one_layer_down",
         (layer.path,),
         {"factor": factor},
@@ -315,10 +317,6 @@ def _as_peers(layer: Map, std: float) -> Fix:
         return redraw([layer])
     fix = redraw([layer], f"draw {layer.path} anew as its peers are drawn, at std {std:.3g} (fanwise fix)")
     return replace(fix, laws={layer.path: Normal(float(f"{std:.3g}"))})
-
-
-def _fan_in(layer: Map) -> float:
-    return (layer.law.gain / layer.values.std) ** 2 if layer.values.std else math.nan
 
 
 def _is_hidden(subject: Subject, layer: Map) -> bool:
@@ -407,13 +405,13 @@ def _std_of_peers(layer: Map, among: _Peers) -> float:
     if peers is None:
         return math.nan
     power, middle = peers.middle()
-    return float(middle / _fan_in(layer) ** power)
+    return float(middle / layer.fan_in**power)
 
 
 def _size(layer: Map, power: float, *, scaled: bool) -> float:
     around = layer.case.around if scaled else None
     number = 1.0 if around is None else abs(around.constant_after(layer.op))
-    return float(layer.values.std * _fan_in(layer) ** power) * (number or 1.0)
+    return float(layer.values.std * layer.fan_in**power) * (number or 1.0)
 
 
 def _inner(subject: Subject) -> list[Map]:

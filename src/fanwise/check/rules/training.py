@@ -203,8 +203,7 @@ def shared(subject: Subject) -> Iterator[Symptom]:
 def first_step(layer: Map, optimizer: Optimizer) -> float:
     """Rms of the first update of a weight over the rms of the weight; NaN where either is not known."""
     size, gradient = (math.sqrt(max(number, 0.0)) for number in (layer.values.second_moment, layer.values.gradient))
-    fan_in = (layer.law.gain / layer.values.std) ** 2 if layer.values.std else math.nan
-    return optimizer.ratio(layer.case.parameter.shape, size, gradient, fan_in)
+    return optimizer.ratio(layer.case.parameter.shape, size, gradient, layer.fan_in)
 
 
 def _steps(subject: Subject) -> dict[str, float]:
